@@ -1,0 +1,162 @@
+"""The exception tree of Stream, whole.
+
+::
+
+    StreamError
+    ├── ConfigurationError          a setting, definition or topic is wrong: nothing was started
+    │   ├── UnknownSettingError     a setting that does not exist (names the nearest one)
+    │   ├── MissingPackageError     a driver or extra is not installed (names the package)
+    │   └── TopicMismatchError      partitions or cleanup policy do not fit the definition
+    ├── EventError                  one event failed: carries topic, partition, offset
+    │   ├── DecodeError             key or value could not be decoded
+    │   └── HandlerError            the body of an agent raised
+    ├── EncodeError                 a key or value could not be encoded
+    ├── TransportError              the broker or the client
+    │   ├── BrokerUnavailableError  no broker could be reached
+    │   ├── DeadlineError           an answer did not come in time
+    │   ├── ProduceError            a record was not acknowledged
+    │   ├── CommitError             offsets were not committed
+    │   ├── FencedError             a newer member or producer took over: drop everything, rejoin
+    │   ├── OffsetOutOfRangeError   the log does not hold that offset (any more)
+    │   └── UnknownTopicError       the topic does not exist
+    ├── StoreError                  the local store of a table
+    │   ├── StoreLockedError        another process holds it
+    │   └── StoreCorruptError       its files are damaged: wipe and replay
+    └── WorkerError                 the worker cannot go on and exits non-zero
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream_core.records import TP
+
+__all__ = [
+    "BrokerUnavailableError",
+    "CommitError",
+    "ConfigurationError",
+    "DeadlineError",
+    "DecodeError",
+    "EncodeError",
+    "EventError",
+    "FencedError",
+    "HandlerError",
+    "MissingPackageError",
+    "OffsetOutOfRangeError",
+    "ProduceError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreLockedError",
+    "StreamError",
+    "TopicMismatchError",
+    "TransportError",
+    "UnknownSettingError",
+    "UnknownTopicError",
+    "WorkerError",
+]
+
+
+class StreamError(Exception):
+    """Everything that Stream raises on purpose."""
+
+
+class ConfigurationError(StreamError):
+    """A setting, definition or topic is wrong; nothing was started."""
+
+
+class UnknownSettingError(ConfigurationError):
+    """A setting of that name does not exist; the message names the nearest known one."""
+
+
+class MissingPackageError(ConfigurationError):
+    """A driver or extra is not installed; the message names the package to install."""
+
+
+class TopicMismatchError(ConfigurationError):
+    """A topic exists with other partitions or another cleanup policy than its definition needs."""
+
+
+class EventError(StreamError):
+    """One event failed.
+
+    Args:
+        message: what went wrong, in one sentence.
+        tp: the topic and partition of the event.
+        offset: its offset.
+    """
+
+    def __init__(self, message: str, tp: TP, offset: int) -> None:
+        super().__init__(f"{message} [topic {tp.topic}, partition {tp.partition}, offset {offset}]")
+        self.tp = tp
+        self.offset = offset
+
+
+class DecodeError(EventError):
+    """The key or value of a record could not be decoded."""
+
+
+class HandlerError(EventError):
+    """The body of an agent raised while it worked on an event; the cause is chained."""
+
+
+class EncodeError(StreamError):
+    """A key or value could not be encoded for its topic or table."""
+
+
+class TransportError(StreamError):
+    """The broker, or the client that speaks to it."""
+
+
+class BrokerUnavailableError(TransportError):
+    """No broker could be reached at the configured addresses."""
+
+
+class DeadlineError(TransportError):
+    """The broker did not answer within the deadline of the request."""
+
+
+class ProduceError(TransportError):
+    """A record was not acknowledged; the interval it belongs to is aborted and replayed."""
+
+
+class CommitError(TransportError):
+    """Offsets were not committed; the interval is replayed."""
+
+
+class FencedError(TransportError):
+    """A newer member, generation or producer took over: everything uncommitted here is dropped."""
+
+
+class OffsetOutOfRangeError(TransportError):
+    """The log of a partition does not hold the requested offset.
+
+    Args:
+        tp: the partition.
+        offset: the offset that was asked for.
+    """
+
+    def __init__(self, tp: TP, offset: int) -> None:
+        super().__init__(f"offset {offset} is not in the log of topic {tp.topic}, partition {tp.partition}")
+        self.tp = tp
+        self.offset = offset
+
+
+class UnknownTopicError(TransportError):
+    """A topic does not exist on the broker."""
+
+
+class StoreError(StreamError):
+    """The local store of a table partition failed."""
+
+
+class StoreLockedError(StoreError):
+    """Another process holds the store of this table partition."""
+
+
+class StoreCorruptError(StoreError):
+    """The files of a store are damaged; the store is wiped and replayed from its changelog."""
+
+
+class WorkerError(StreamError):
+    """The worker cannot go on; the process exits non-zero with this reason."""

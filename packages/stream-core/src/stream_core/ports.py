@@ -1,0 +1,255 @@
+"""The seams in front of I/O: the only places where the engine meets a broker or a disk.
+
+Each port has a real and an in-memory implementation, and one contract suite that both must pass
+(:mod:`stream_core.testing.contracts`). All methods are called from the event loop of the engine. Every method that
+waits for a broker has a deadline of its own (the request timeout of its settings) and raises
+:class:`~stream_core.errors.DeadlineError` when it passes; nothing here waits without bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stream_core.records import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
+
+__all__ = ["Admin", "Consumer", "Producer", "Reader", "RebalanceListener", "Store", "Stores", "Transport"]
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceListener:
+    """What a consumer calls when the group moves partitions.
+
+    Attributes:
+        assigned: called once per generation with all partitions now owned, and the group metadata of that generation.
+            Synchronous, because no heartbeat is sent while it runs. When it is called every partition is paused and has
+            no position: the listener's owner seeks and resumes each one later. ``poll`` never returns a batch of an
+            older generation after it.
+        revoked: called before partitions are given up, with all of them and ``lost``; awaited, with heartbeats running.
+            ``lost`` is true when the membership is gone already, so that nothing can be committed.
+    """
+
+    assigned: Callable[[frozenset[TP], GroupMetadata], None]
+    revoked: Callable[[frozenset[TP], bool], Awaitable[None]]
+
+
+class Reader(Protocol):
+    """Reads partitions that it is told to read, without a group: changelogs, standbys, inspection."""
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError."""
+
+    async def stop(self) -> None:
+        """Close connections; within a deadline, never raises."""
+
+    async def assign(self, positions: Mapping[TP, int]) -> None:
+        """Read exactly these partitions from these offsets; the assignment before is replaced whole."""
+
+    async def poll(self, timeout: float) -> Sequence[Batch]:
+        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
+
+        An offset that the log does not hold raises OffsetOutOfRangeError (naming it) on each poll, until that
+        partition is sought or no longer assigned; batches of other partitions are delivered first.
+        """
+
+    def seek(self, tp: TP, offset: int) -> None:
+        """Read ``tp`` from ``offset`` next."""
+
+    async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
+        """The earliest offset that each partition holds."""
+
+    async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
+        """The offset behind the last record; with ``committed`` the last stable offset instead (open transactions are past it)."""
+
+
+class Consumer(Protocol):
+    """A member of a consumer group: batches in, fenced offset commits out."""
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError."""
+
+    async def stop(self) -> None:
+        """Leave the group and close; within a deadline, never raises. Does not call ``revoked``."""
+
+    def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
+        """Join the group for these topics, or change the subscription (which costs a rebalance)."""
+
+    async def poll(self, timeout: float) -> Sequence[Batch]:
+        """Everything that has arrived for partitions not paused, at most one batch a partition.
+
+        Waits up to ``timeout`` seconds for the first batch, also while a rebalance runs, and returns nothing then.
+        Raises OffsetOutOfRangeError as :meth:`Reader.poll` does, and TransportError when the client is broken.
+        """
+
+    def seek(self, tp: TP, offset: int) -> None:
+        """Read ``tp`` from ``offset`` next. Partitions not owned are ignored."""
+
+    def pause(self, tps: Collection[TP]) -> None:
+        """Deliver nothing of these partitions until resumed; what is buffered of them is fetched again."""
+
+    def resume(self, tps: Collection[TP]) -> None:
+        """Deliver these partitions again from where they were paused or sought. Partitions not owned are ignored."""
+
+    async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
+        """The group's committed offsets, stable ones only: waits while a transaction that commits one is undecided (KIP-447)."""
+
+    async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        """Commit, fenced by ``group``: raises FencedError when that generation or member is not current any more."""
+
+    async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
+        """The earliest offset that each partition holds."""
+
+    async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
+        """As :meth:`Reader.end_offsets`."""
+
+    def lease(self) -> float:
+        """Seconds for which this member may still believe in its partitions: session timeout less the time since the last heartbeat
+        that the broker answered (on a clock that runs on while the process is stopped). Zero or less: do nothing more."""
+
+    def check(self) -> None:
+        """Raise TransportError when a background task of the client has died; called every second by the supervisor."""
+
+
+class Producer(Protocol):
+    """Sends records, in order per partition, one builder per partition and one acknowledgement per batch.
+
+    Made with a transactional id it is a transactional producer: every ``send`` must be between ``begin`` and
+    ``commit`` or ``abort``. After any failure the producer is of no more use: ``abort`` it, ``stop`` it, make a new one.
+    """
+
+    async def start(self) -> None:
+        """Connect and get a producer id; with a transactional id this ends the open transaction of a predecessor and fences it."""
+
+    async def stop(self) -> None:
+        """Close, at once and within a deadline; what is not acknowledged may be lost. Never raises."""
+
+    async def partitions(self, topic: str) -> int:
+        """The number of partitions of ``topic``; raises UnknownTopicError. Must have been awaited once before ``send`` to it."""
+
+    def send(
+        self,
+        topic: str,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        timestamp: int | None = None,
+        headers: Headers = (),
+    ) -> Awaitable[RecordMetadata]:
+        """Append one record to its partition's builder; never waits.
+
+        Args:
+            topic: topic name; its partitions must be known (:meth:`partitions`).
+            partition: the partition, or ``None``: by the key as the Java client does (murmur2), without key any.
+            key: key bytes.
+            value: value bytes; ``None`` is a tombstone.
+            timestamp: milliseconds since the epoch, or ``None`` for now.
+            headers: header names and values.
+
+        Returns:
+            what can be awaited for the RecordMetadata: awaiting flushes without linger, and raises ProduceError when the record
+            was not acknowledged. It may be dropped without being awaited.
+
+        Raises:
+            EncodeError: the record is larger than the largest request.
+            ProduceError: the producer is broken.
+        """
+
+    @property
+    def backlog(self) -> int:
+        """Bytes accepted and not acknowledged yet."""
+
+    async def room(self) -> None:
+        """Wait until the backlog is below the byte bound of the producer."""
+
+    async def flush(self) -> None:
+        """Wait until every record accepted before this call is acknowledged.
+
+        Raises ProduceError when any record since ``start`` was not.
+        """
+
+    async def begin(self) -> None:
+        """Begin a transaction."""
+
+    async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata | None) -> None:
+        """Commit the offsets (fenced by ``group``) and the transaction. Raises FencedError; any other failure leaves it undecided."""
+
+    async def abort(self) -> None:
+        """Abort the transaction; within a deadline. Raises TransportError when that is undecided."""
+
+    def check(self) -> None:
+        """Raise TransportError when a background task of the client has died; called every second by the supervisor."""
+
+
+class Admin(Protocol):
+    """Declares and describes topics, and takes a dead member out of a group."""
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError."""
+
+    async def stop(self) -> None:
+        """Close; within a deadline, never raises."""
+
+    async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, with partition counts and configuration. Never creates a topic."""
+
+    async def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Create topics; those that exist already are left as they are. Returns when all of them have leaders."""
+
+    async def delete(self, topics: Collection[str]) -> None:
+        """Delete topics; those that do not exist are ignored."""
+
+    async def remove_member(self, group: str, member: str) -> None:
+        """Take a member that is known to be dead out of its group, so that nobody waits for its session; unknown ones are ignored."""
+
+
+class Transport(Protocol):
+    """A driver: makes the clients of one cluster. Named by the scheme of the broker URL."""
+
+    def consumer(self, group: str, *, read_committed: bool) -> Consumer:
+        """A member of ``group``."""
+
+    def reader(self, *, read_committed: bool) -> Reader:
+        """A reader without a group."""
+
+    def producer(self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None) -> Producer:
+        """A producer; ``fence`` is asked before each request and refuses it by returning true (the lease of the group is over)."""
+
+    def admin(self) -> Admin:
+        """An admin client."""
+
+
+class Store(Protocol):
+    """The durable values of one table partition, with a few named facts beside them (never in the same key space)."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of ``key``."""
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys and values in key order, as they were when the call was made."""
+
+    def write(self, changes: Mapping[bytes, bytes | None], facts: Mapping[str, bytes] | None = None) -> None:
+        """Apply changes (``None`` deletes) and facts as one atomic batch that survives ``kill -9``."""
+
+    def fact(self, name: str) -> bytes | None:
+        """A named fact, such as the changelog position."""
+
+    def wipe(self) -> None:
+        """Remove all values and facts."""
+
+    def close(self) -> None:
+        """Give up the store and its lock; calling it again does nothing."""
+
+
+class Stores(Protocol):
+    """A store driver: opens the stores of a worker. Named by the scheme of the store URL."""
+
+    def open(self, table: str, partition: int) -> Store:
+        """Open a table partition; raises StoreLockedError, and StoreCorruptError when it cannot be opened at all."""
+
+    def destroy(self, table: str, partition: int) -> None:
+        """Remove the files of a table partition that is not open."""
+
+    def close(self) -> None:
+        """Close every store that is open and free the resources shared by them."""

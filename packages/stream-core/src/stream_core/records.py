@@ -1,0 +1,146 @@
+"""What moves between the layers: raw records in batches, offsets, the identity of a group member."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+__all__ = [
+    "TP",
+    "Batch",
+    "GroupMetadata",
+    "Headers",
+    "Offset",
+    "RawRecord",
+    "RecordMetadata",
+    "StoredRecord",
+    "TopicInfo",
+    "TopicSpec",
+]
+
+Headers = Sequence[tuple[str, bytes]]
+"""Record headers as they are on the wire: names may repeat, values are bytes (or ``None`` on foreign records)."""
+
+
+class TP(NamedTuple):
+    """A topic and one of its partitions."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+class RawRecord(Protocol):
+    """One record as the transport delivers it. Real clients hand over their own compiled objects: never built per event."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since the epoch."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key bytes."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value bytes; ``None`` is a tombstone."""
+
+    @property
+    def headers(self) -> Headers:
+        """Header names and values."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A :class:`RawRecord` that is plain data: what the in-process broker stores, and what tests build."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one partition in offset order.
+
+    Attributes:
+        tp: the partition.
+        records: the records, possibly none (control or aborted records only move ``next_offset``).
+        next_offset: the fetch position behind this batch, past control and aborted records.
+        end_offset: the end of the partition that the fetch saw (the last stable offset under ``read_committed``),
+            or -1 when unknown: lag is ``end_offset - next_offset``.
+    """
+
+    tp: TP
+    records: Sequence[RawRecord]
+    next_offset: int
+    end_offset: int = -1
+
+
+class Offset(NamedTuple):
+    """A committed position: the next offset to read, and the text committed with it (at most 4096 bytes)."""
+
+    offset: int
+    metadata: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMetadata:
+    """The identity under which offsets are committed, as a snapshot taken at assignment (KIP-447).
+
+    A generation below zero means "not a member": such metadata must never be sent, brokers accept it from anyone.
+    """
+
+    group: str
+    generation: int
+    member: str
+    instance: str | None = None
+
+
+class RecordMetadata(NamedTuple):
+    """Where the broker put a record that was sent. ``timestamp`` is in milliseconds, -1 when unknown."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = -1
+
+    @property
+    def topic_partition(self) -> TP:
+        """The partition as one value."""
+        return TP(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic to declare.
+
+    Attributes:
+        name: topic name.
+        partitions: number of partitions.
+        replication: replication factor.
+        config: topic configuration in Kafka's names, such as ``{"cleanup.policy": "compact"}``.
+    """
+
+    name: str
+    partitions: int
+    replication: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as the broker has it."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
