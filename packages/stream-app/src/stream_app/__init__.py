@@ -1,1 +1,32 @@
-"""TODO."""
+"""Stream: agents over Kafka topics, durable tables, exactly-once. ``import stream_app as faust`` reads like the guides."""
+
+from stream_app.app import App
+from stream_app.settings import Settings
+from stream_app.worker import Worker
+from stream_core.agents import Agent
+from stream_core.errors import StreamError
+from stream_core.events import Event, Message, current_event
+from stream_core.models import Record
+from stream_core.records import TP, RecordMetadata
+from stream_core.schemas import Schema
+from stream_core.streams import Stream
+from stream_core.topics import Topic
+from stream_tables.table import Table
+
+__all__ = [
+    "TP",
+    "Agent",
+    "App",
+    "Event",
+    "Message",
+    "Record",
+    "RecordMetadata",
+    "Schema",
+    "Settings",
+    "Stream",
+    "StreamError",
+    "Table",
+    "Topic",
+    "Worker",
+    "current_event",
+]

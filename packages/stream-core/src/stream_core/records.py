@@ -139,8 +139,16 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic as the broker has it."""
+    """A topic as the broker has it.
+
+    Attributes:
+        name: topic name.
+        partitions: number of partitions.
+        config: its configuration, in Kafka's names.
+        id: changes when the topic is deleted and created again; empty when the broker does not tell.
+    """
 
     name: str
     partitions: int
     config: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""

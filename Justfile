@@ -1,0 +1,89 @@
+# The tasks of this workspace. `uv run just` lists them; nothing but uv has to be installed.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# List the recipes
+[private]
+default:
+    @'{{ just_executable() }}' --list --unsorted
+
+# Run the bank example and check its books: on memory:// or, as `just demo kafka`, on a broker started for it
+[group('try it')]
+demo transport="memory":
+    uv run python examples/demo.py {{ transport }}
+
+# Start a development Kafka in the foreground, on a free port if 9092 is taken
+[group('try it')]
+broker *args:
+    uv run stream broker {{ args }}
+
+# Everything: the static checks, then all tests, the cheap ones first (this is what CI runs)
+[group('check')]
+[no-exit-message]
+test *args: check
+    uv run pytest {{ args }}
+
+# The tests of the packages: no broker, no network, seconds
+[group('check')]
+[no-exit-message]
+test-unit *args:
+    uv run pytest packages {{ args }}
+
+# The static checks: format, lint, layers, dependencies, types
+[group('check')]
+check: lint layers dependencies types
+
+# Ruff: format and lint
+[group('check')]
+lint:
+    uv run ruff format --check
+    uv run ruff check
+
+# import-linter: who may import whom (contracts in pyproject.toml)
+[group('check')]
+layers:
+    uv run lint-imports --no-logo
+
+# deptry: each package declares exactly what it imports
+[group('check')]
+dependencies:
+    for package in packages/*; do uv run deptry --config "$package/pyproject.toml" "$package/src"; done
+
+# mypy --strict: the packages, the user code in typing_tests, and the tests outside of the packages
+[group('check')]
+types:
+    uv run mypy
+    for tree in typing_tests tests integration-tests; do uv run mypy "$tree"; done
+
+# Format and mend what can be mended
+[group('check')]
+fmt:
+    uv run ruff format
+    uv run ruff check --fix
+
+# Kill workers, cut connections and check that nothing is lost or doubled
+[group('measure')]
+[working-directory('integration-tests')]
+chaos *args:
+    uv run python -m chaos {{ args }}
+
+# The benchmarks, against a real broker
+[group('measure')]
+bench *args:
+    uv run python -m benchmarks {{ args }}
+
+# Build all sdists and wheels into dist/
+[group('release')]
+build: clean
+    uv build --all-packages --out-dir dist
+
+# Build the wheels, install them outside the workspace, import each, run `stream --help`
+[group('release')]
+[no-exit-message]
+wheels:
+    uv run pytest tests/packaging
+
+# Remove what the recipes made
+[group('release')]
+clean:
+    rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

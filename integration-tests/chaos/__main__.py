@@ -1,0 +1,110 @@
+"""The command line of the harness."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from chaos.report import Outcome, table
+from chaos.rows import ROWS
+from chaos.run import Case, cases, run
+from stream_kafka.broker.server import Broker
+
+console = Console()
+
+QUICK_RETURN = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
+"""Broker properties with which one that was killed is let back in after 2 seconds, not after 9."""
+
+
+def _list() -> None:
+    shown = Table("row", "guarantees", "workers", "what must hold")
+    for row in ROWS:
+        shown.add_row(row.name, ", ".join(row.guarantees), ", ".join(map(str, row.workers)), row.summary)
+    console.print(shown)
+
+
+def _speaker(status: Status, case: Case) -> Callable[[str], None]:
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        status.update(f"{case.name} seed {case.seed}, {time.monotonic() - began:.0f} s: {text}")
+
+    return say
+
+
+async def _run(chosen: list[Case], broker: Broker, logs: Path) -> list[Outcome]:
+    outcomes = []
+    for number, case in enumerate(chosen, 1):
+        with console.status(case.name) as status:
+            outcome = await run(case, broker, logs, _speaker(status, case))
+        outcomes.append(outcome)
+        verdict = "[green]passed[/]" if outcome.passed else "[bold red]FAILED[/]"
+        console.print(
+            f"{number}/{len(chosen)} {case.name} seed {case.seed}: {verdict} {outcome.tally.note} ({outcome.seconds:.0f} s)"
+        )
+        _explain(outcome)
+        if outcome.passed:
+            shutil.rmtree(outcome.directory)
+    return outcomes
+
+
+def _explain(outcome: Outcome) -> None:
+    for problem in outcome.tally.problems:
+        console.print(f"  {problem}", style="red", markup=False)
+    if outcome.tails:
+        console.print(outcome.tails, markup=False, highlight=False)
+        console.print(f"  seed {outcome.seed}, logs kept in {outcome.directory}", markup=False)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--row", "names", multiple=True, type=click.Choice([row.name for row in ROWS]), help="Only this row; repeatable."
+)
+@click.option("--times", default=1, show_default=True, help="Number of rounds; each has the next seed.")
+@click.option("--seconds", default=60.0, show_default=True, help="How long faults go on in each case.")
+@click.option("--seed", default=None, type=int, help="Seed of the first round. [default: from the clock]")
+@click.option("--workers", default=None, type=click.IntRange(1, 8), help="Workers instead of each row's own number.")
+@click.option(
+    "--logs",
+    default=None,
+    type=click.Path(path_type=Path),
+    help="Where logs of failed cases stay. [default: a new temporary one]",
+)
+@click.option("--list", "listed", is_flag=True, help="Show the rows and end.")
+def main(
+    names: tuple[str, ...],
+    times: int,
+    seconds: float,
+    seed: int | None,
+    workers: int | None,
+    logs: Path | None,
+    listed: bool,
+) -> None:
+    """Kill, stop and cut off workers and the broker under load, then compare every record. Exits with 1 when a row failed."""
+    if listed:
+        _list()
+        return
+    seed = int(time.time()) % 1_000_000 if seed is None else seed
+    logs = (logs or Path(tempfile.mkdtemp(prefix="stream-chaos-"))).resolve()
+    chosen = list(cases(names, seconds=seconds, seed=seed, workers=workers, times=times))
+    console.print(f"{len(chosen)} cases, seed {seed}, logs in {logs}")
+    with Broker(0, logs / "broker", properties=QUICK_RETURN) as broker:
+        outcomes = asyncio.run(_run(chosen, broker, logs))
+    console.print(table(outcomes))
+    if not all(outcome.passed for outcome in outcomes):
+        sys.exit(1)
+    shutil.rmtree(logs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Writes deposits and remembers where the broker put each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from chaos.ledger import Deposit, Ledger, Position
+from chaos.waiting import until
+
+__all__ = ["Feeder"]
+
+TICK = 0.02
+"""Seconds between two small bursts of a steady load."""
+
+
+class Feeder:
+    """A producer of deposits whose ledger is the truth of a row.
+
+    What was sent but never acknowledged (a broker died) is left out of the ledger: :meth:`Ledger.reconcile` adds it later
+    when it is in the topic all the same.
+
+    Args:
+        address: ``host:port`` of a broker.
+        topic: the input topic; it must exist.
+        ledger: gets every acknowledged deposit.
+        rng: chooses accounts and amounts.
+        accounts: number of accounts.
+        refused: share of negative amounts, from 0 to 1.
+    """
+
+    def __init__(
+        self, address: str, topic: str, ledger: Ledger, rng: random.Random, *, accounts: int = 24, refused: float = 0.0
+    ) -> None:
+        self.ledger = ledger
+        self.refused = refused
+        self._address = address
+        self._topic = topic
+        self._rng = rng
+        self._accounts = accounts
+        self._pending: set[asyncio.Future[Any]] = set()
+        self._broken = False
+        self._producer: Any = None
+
+    async def start(self) -> None:
+        """Connect."""
+        self._broken = False
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._address, enable_idempotence=True, acks="all", linger_ms=2
+        )
+        await asyncio.wait_for(self._producer.start(), 30)
+
+    async def stop(self) -> None:
+        """Close the connection; never waits long for a broker that is gone."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await asyncio.wait({asyncio.ensure_future(producer.stop())}, timeout=10)
+
+    async def send(self, deposit: Deposit) -> None:
+        """Send one deposit; it is in the ledger when the broker has acknowledged it."""
+        if self._broken:
+            await self.stop()
+        if self._producer is None:
+            await self.start()
+        future = await self._producer.send(self._topic, deposit.encode(), key=deposit.account.encode())
+        self._pending.add(future)
+        future.add_done_callback(lambda done: self._acknowledged(done, deposit))
+
+    async def burst(self, count: int) -> None:
+        """Send ``count`` random deposits and wait until all are acknowledged."""
+        for _ in range(count):
+            await self.send(self._random())
+        await self.drain()
+
+    async def run(self, rate: float) -> None:
+        """Send ``rate`` random deposits a second until cancelled, through any fault of the broker."""
+        began, sent = time.monotonic(), 0
+        while True:
+            due = int((time.monotonic() - began) * rate) - sent
+            sent += due
+            for _ in range(min(due, int(rate))):  # what a broker's absence held up is not caught up with
+                try:
+                    await self.send(self._random())
+                except (KafkaError, TimeoutError):
+                    self._broken = True
+            await asyncio.sleep(TICK)
+
+    async def drain(self, seconds: float = 60.0) -> None:
+        """Wait until everything sent is acknowledged or has failed; raises RowError after ``seconds``."""
+
+        async def idle() -> bool:
+            return not self._pending
+
+        await until(idle, seconds=seconds, what=lambda: f"{len(self._pending)} deposits are acknowledged", every=0.02)
+
+    def _random(self) -> Deposit:
+        account = f"a{self._rng.randrange(self._accounts)}"
+        amount = self._rng.randint(1, 100)
+        return Deposit(account, -amount if self._rng.random() < self.refused else amount)
+
+    def _acknowledged(self, done: asyncio.Future[Any], deposit: Deposit) -> None:
+        self._pending.discard(done)
+        if done.cancelled() or done.exception() is not None:
+            self._broken = True
+            return
+        metadata = done.result()
+        self.ledger.record(Position(metadata.partition, metadata.offset), deposit)

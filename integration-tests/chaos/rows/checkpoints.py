@@ -1,0 +1,125 @@
+"""Death and deposition at named steps of the checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from chaos.audit import EXACTLY_ONCE
+from chaos.errors import RowError
+from chaos.rows.registry import Row
+from chaos.scene import Scene, Setup
+from chaos.waiting import until
+from chaos.workers import PROGRAMS, Program, Worker
+
+__all__ = ["ROWS", "STEPS"]
+
+STEPS = (
+    "checkpoint.cut",
+    "checkpoint.changelog",
+    "checkpoint.acked",
+    "transaction.offsets",
+    "checkpoint.committed",
+    "checkpoint.stored",
+)
+"""The steps in their order; ``transaction.offsets`` is reached under exactly-once only."""
+
+ZOMBIE = Program(PROGRAMS / "zombie.py")
+SIGKILLED = -9
+
+
+async def killed(setup: Setup) -> None:
+    """A worker killed with -9 at each step of the checkpoint loses and repeats nothing."""
+    steps = [step for step in STEPS if setup.guarantee == EXACTLY_ONCE or step != "transaction.offsets"]
+    rounds = max(1, round(setup.seconds / 20))
+    async with Scene(setup) as scene:
+        await scene.fleet.start()
+        victim = scene.fleet.workers[0]
+        async with scene.load():
+            await scene.progress()
+            await victim.terminate()
+            for step in steps * rounds:
+                failpoint = f"{step}:kill@{scene.rng.randint(1, 4)}"
+                setup.say(failpoint)
+                await victim.start(failpoint=failpoint)
+                await _killed(victim, failpoint, setup.patience)
+                scene.tally.faults += 1
+            await victim.start()
+            await scene.progress()
+        await scene.conclude()
+
+
+async def _killed(victim: Worker, failpoint: str, seconds: float) -> None:
+    if (code := await victim.exited(seconds)) != SIGKILLED:
+        raise RowError(f"worker {victim.number} ended with code {code}, not at failpoint {failpoint}")
+
+
+async def reset_generation(setup: Setup) -> None:
+    """A worker whose client forgets its generation between the acknowledgements and the commit commits nothing under it."""
+    async with Scene(setup, ZOMBIE) as scene:
+        await scene.fleet.start()
+        victim = scene.fleet.workers[0]
+        async with scene.load():
+            await scene.progress()
+            for _ in range(max(1, round(setup.seconds / 20))):
+                await victim.terminate()
+                times = victim.output().count("generation reset")
+                await victim.start(failpoint=f"checkpoint.acked:reset_generation@{scene.rng.randint(2, 6)}")
+                await _said(scene, victim, "generation reset", times)
+                await scene.progress(50)
+                scene.tally.faults += 1
+        await scene.conclude()
+
+
+async def zombie(setup: Setup) -> None:
+    """A worker without generation that stops before its commit, and goes on after others took over, changes nothing."""
+    # Its transaction must still be open when it goes on: the generation is what stops it then, not the transaction timeout.
+    async with Scene(replace(setup, transaction=4 * setup.session), ZOMBIE) as scene:
+        await scene.fleet.start()
+        victim = scene.fleet.workers[0]
+        async with scene.load():
+            await scene.progress()
+            for _ in range(max(1, round(setup.seconds / 20))):
+                await victim.terminate()
+                await victim.start(failpoint=f"checkpoint.acked:stop_as_zombie@{scene.rng.randint(2, 6)}")
+                await _stopped(scene, victim)
+                await scene.shared_by(setup.workers - 1)
+                await asyncio.sleep(
+                    scene.rng.uniform(0.2, 1.5)
+                )  # how far its successors are with their recovery is chance
+                victim.resume()
+                await scene.shared_by(setup.workers)
+                await scene.progress(50)
+                scene.tally.faults += 1
+        await scene.conclude()
+
+
+async def _said(scene: Scene, worker: Worker, text: str, times: int) -> None:
+    async def said() -> bool:
+        return worker.output().count(text) > times
+
+    await until(
+        said,
+        seconds=scene.setup.patience,
+        what=lambda: f"worker {worker.number} says {text!r}",
+        check=scene.fleet.check,
+    )
+
+
+async def _stopped(scene: Scene, worker: Worker) -> None:
+    async def stopped() -> bool:
+        return worker.stopped()
+
+    await until(
+        stopped,
+        seconds=scene.setup.patience,
+        what=lambda: f"worker {worker.number} stops itself",
+        check=scene.fleet.check,
+    )
+
+
+ROWS = (
+    Row("checkpoint-killed", killed, quick=1),
+    Row("reset-generation", reset_generation, quick=1),
+    Row("zombie", zombie, quick=1),
+)

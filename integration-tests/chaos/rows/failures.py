@@ -1,0 +1,70 @@
+"""Events that an agent cannot handle."""
+
+from __future__ import annotations
+
+from chaos.errors import RowError
+from chaos.faults import Kind, inject, plan
+from chaos.ledger import Deposit, Position
+from chaos.rows.registry import Row
+from chaos.scene import Scene, Setup
+from chaos.workers import APP, INPUT, PROGRAMS, Program
+
+__all__ = ["ROWS"]
+
+CRASHING = Program(PROGRAMS / "crashing.py")
+SKIPPING = Program(PROGRAMS / "skipping.py", refuses=True)
+MAX_RESTARTS = 3
+"""As in ``programs/crashing.py``."""
+
+
+async def crashing(setup: Setup) -> None:
+    """An event that crashes the agent comes first after each restart, and after the last one the worker exits non-zero."""
+    async with Scene(setup, CRASHING) as scene:
+        worker = scene.fleet.workers[0]
+        await worker.start()
+        await scene.feeder.burst(200)
+        await scene.caught_up()
+        before = set(scene.ledger.deposits)
+        await scene.feeder.send(Deposit("a0", -1))
+        await scene.feeder.drain()
+        (refused,) = scene.ledger.deposits.keys() - before
+        await scene.feeder.burst(200)
+        if (code := await worker.exited(setup.patience)) <= 0:
+            raise RowError(f"exit code {code} after {MAX_RESTARTS} restarts of the agent")
+        _expect_attempts(scene, refused)
+        committed = (await scene.kafka.committed(APP, INPUT)).get(refused.partition, 0)
+        if committed > refused.offset:
+            raise RowError(f"offset {committed} is committed, past the event that crashed at {refused}")
+        scene.tally.faults = 1
+        await worker.start(CHAOS_ACCEPT="1")  # the program is corrected: nothing may be lost, nor done twice
+        await scene.conclude()
+
+
+def _expect_attempts(scene: Scene, refused: Position) -> None:
+    lines = (scene.setup.directory / "journal").read_text().split()
+    handled = [Position(*map(int, line.split(":"))) for line in lines]
+    attempts = handled.count(refused)
+    if attempts != MAX_RESTARTS + 1:
+        raise RowError(f"{refused} was handled {attempts} times, not once and after each of {MAX_RESTARTS} restarts")
+    if handled[-attempts:] != [refused] * attempts:
+        raise RowError(f"after a crash at {refused} another event came first: {handled[-attempts - 1 :]}")
+
+
+async def skipping(setup: Setup) -> None:
+    """Events that fail in an agent that skips leave no trace in the table, and nothing else is lost, through kills."""
+    async with Scene(setup, SKIPPING, refused=0.05) as scene:
+        await scene.fleet.start()
+        async with scene.load():
+            await scene.progress()
+            kinds = (Kind.KILL, Kind.TERM)
+            faults = plan(scene.rng, seconds=setup.seconds, workers=setup.workers, session=setup.session, kinds=kinds)
+            scene.tally.faults = len(faults)
+            await inject(faults, scene.fleet, setup.say)
+        scene.tally.note = f"{len(scene.ledger.refused())} refused"
+        await scene.conclude()
+
+
+ROWS = (
+    Row("crashing-event", crashing, workers=(1,), quick=1),
+    Row("skipped-event", skipping, quick=3),
+)

@@ -1,0 +1,88 @@
+"""Runs rows one after the other against one broker."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream_kafka.broker.server import Broker
+
+from chaos.report import Outcome
+from chaos.rows import ROWS, Row
+from chaos.scene import Setup
+
+__all__ = ["Case", "cases", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A row with all its parameters."""
+
+    row: Row
+    guarantee: str
+    workers: int
+    seconds: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A name that tells it from the other cases of its row."""
+        return f"{self.row.name}-{self.guarantee}-{self.workers}"
+
+
+def cases(
+    names: Sequence[str] = (), *, seconds: float, seed: int, workers: int | None = None, times: int = 1
+) -> Iterator[Case]:
+    """The cases of a run, whole rounds after each other.
+
+    Args:
+        names: of the rows; none means all.
+        seconds: how long faults go on in each case.
+        seed: of the first round; each further round has the next one.
+        workers: number of workers instead of each row's own (rows of one worker keep theirs).
+        times: number of rounds.
+    """
+    for number in range(times):
+        for row in (row for row in ROWS if not names or row.name in names):
+            counts: Iterable[int] = row.workers if workers is None or row.workers == (1,) else (workers,)
+            for count in counts:
+                for guarantee in row.guarantees:
+                    yield Case(row, guarantee, count, seconds, seed + number)
+
+
+async def run(case: Case, broker: Broker, directory: Path, say: Callable[[str], None]) -> Outcome:
+    """Run one case; whatever goes wrong is in the outcome.
+
+    Args:
+        case: what to run.
+        broker: a running broker; it is running again afterwards.
+        directory: where the case makes a directory of its own.
+        say: shows what is going on.
+    """
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # the stock client says each failed attempt, dozens a second
+    place = directory / f"{case.name}-{case.seed}"
+    place.mkdir(parents=True)
+    setup = Setup(broker, place, case.guarantee, case.seed, case.workers, case.seconds, say=say)
+    began = time.monotonic()
+    try:
+        await case.row.play(setup)
+    except Exception as error:  # the harness reports every failure as a verdict, its own too
+        setup.tally.problems += _reasons(error)
+    tails = "" if not setup.tally.problems else "\n".join(_tail(log) for log in sorted(place.glob("*.log")))
+    seconds = time.monotonic() - began
+    return Outcome(case.row.name, case.guarantee, case.workers, case.seed, seconds, setup.tally, place, tails)
+
+
+def _reasons(error: BaseException) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        return [reason for part in error.exceptions for reason in _reasons(part)]
+    return [f"{type(error).__name__}: {error}"]
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join([f"=== {log.name}", *log.read_text(errors="replace").splitlines()[-lines:]])

@@ -1,0 +1,31 @@
+"""Clients of the Kafka transport for the tests of this directory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stream_core.testing.contracts import BrokerHarness
+from stream_kafka import KafkaSettings, KafkaTransport
+
+
+@pytest.fixture
+def settings(kafka: str) -> KafkaSettings:
+    """Settings with short timeouts, so that what waits for them ends soon."""
+    return KafkaSettings(
+        servers=(kafka,),
+        request_timeout=15.0,
+        session_timeout=6.0,
+        heartbeat_interval=0.5,
+        rebalance_timeout=10.0,
+        transaction_timeout=8.0,
+        metadata_max_age=5.0,
+    )
+
+
+@pytest.fixture
+async def harness(settings: KafkaSettings) -> AsyncIterator[BrokerHarness]:
+    """Makes clients and topics of the broker, and takes them away after the test."""
+    async with BrokerHarness(KafkaTransport(settings)) as made:
+        yield made

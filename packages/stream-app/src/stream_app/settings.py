@@ -1,0 +1,299 @@
+"""``app.conf``: every setting of an app by a flat name.
+
+A value comes from an assignment (``app.conf.store = ...``, until the app starts), else from the environment, else from the
+arguments of the app, else from its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from stream_app.faust_settings import RENAMED, WITHOUT_EFFECT
+from stream_app.parameters import Bytes, Count, Parameter, Port, Seconds, codec, flag, masked, path, seconds, url, urls
+from stream_core.codecs import Codec
+from stream_core.errors import ConfigurationError, UnknownSettingError
+
+__all__ = ["SettingRow", "Settings"]
+
+
+class SettingRow(NamedTuple):
+    """One setting for a table; values are text, without credentials."""
+
+    name: str
+    value: str
+    default: str
+    env: str
+    help: str
+
+
+class Settings:
+    """The settings of an app.
+
+    Args:
+        id_: the name of the app; letters, digits, ``.``, ``_`` and ``-``.
+        environ: the environment; that of the process when left out.
+        **options: settings by name.
+
+    Raises:
+        UnknownSettingError: there is no setting of that name; the message names the nearest one.
+        ConfigurationError: a value cannot be converted, or the setting is one of Faust that has no effect here.
+    """
+
+    env_prefix = Parameter(str, "", "Prefix of the environment variables: X reads X_BROKER_URL.", env="APP_ENV_PREFIX")
+    version = Parameter(
+        Count, 1, "Version of the app: above 1 it is part of the id, so the app starts afresh.", env="APP_VERSION"
+    )
+    processing_guarantee = Parameter[Literal["at_least_once", "exactly_once"]](
+        Literal["at_least_once", "exactly_once"],
+        "at_least_once",
+        "at_least_once, or exactly_once for events, tables and outputs in one transaction.",
+    )
+
+    datadir = Parameter[Path](
+        Path,
+        lambda conf: Path(f"{conf.name}-data"),
+        "Directory of the state of this worker.",
+        env="APP_DATADIR",
+        fallback_env=("FAUST_DATADIR", "F_DATADIR"),
+        parse=path,
+    )
+    tabledir = Parameter[Path](
+        Path,
+        Path("tables"),
+        "Directory of the tables; a relative one is in {datadir}/v{version}.",
+        env="APP_TABLEDIR",
+        parse=path,
+        read=lambda conf, value: conf.appdir / value,
+    )
+    store = Parameter(
+        str, "memory://", "URL of the store of tables: rocksdb:// or memory://.", env="APP_STORE", parse=url
+    )
+    store_lock_timeout = Parameter(
+        Seconds, 10.0, "Seconds to wait for a table partition that another process holds.", parse=seconds
+    )
+    table_changelog = Parameter[Literal["interval", "every_update"]](
+        Literal["interval", "every_update"],
+        "interval",
+        "Changelog records: one for each changed key of a commit interval, or one for every_update.",
+    )
+
+    broker = Parameter[list[str]](
+        list[str],
+        lambda conf: ["kafka://localhost:9092"],
+        "URLs of the brokers, separated by ';' or ','.",
+        env="BROKER_URL",
+        parse=urls,
+    )
+    broker_client_id = Parameter(str, "stream", "Name of the app in the logs and quotas of the broker.")
+    broker_commit_interval = Parameter[float](
+        Seconds,
+        lambda conf: 0.1 if conf.exactly_once else 2.8,
+        "Seconds between commits; under exactly_once outputs become visible with them.",
+        parse=seconds,
+    )
+    broker_commit_every = Parameter[int | None](Count | None, None, "Events after which a commit is made early.")
+    broker_session_timeout = Parameter(
+        Seconds, 30.0, "Seconds without a heartbeat after which the group takes a worker for dead.", parse=seconds
+    )
+    broker_heartbeat_interval = Parameter(Seconds, 3.0, "Seconds between heartbeats.", parse=seconds)
+    broker_rebalance_timeout = Parameter(
+        Seconds, 30.0, "Seconds that the group waits for a worker to join again.", parse=seconds
+    )
+    broker_request_timeout = Parameter(Seconds, 40.0, "Seconds to wait for an answer of a broker.", parse=seconds)
+    broker_transaction_timeout = Parameter(
+        Seconds, 15.0, "Seconds after which the broker aborts a transaction that nobody ended.", parse=seconds
+    )
+    broker_max_poll_records = Parameter[int | None](
+        Count | None, None, "Most records of one poll; unlimited when unset."
+    )
+
+    consumer_max_fetch_size = Parameter(Bytes, 1024**2, "Bytes of one partition in one answer of a broker.")
+    consumer_auto_offset_reset = Parameter[Literal["earliest", "latest"]](
+        Literal["earliest", "latest"],
+        "earliest",
+        "Where a partition without a committed offset begins: earliest or latest.",
+    )
+    producer_linger = Parameter(Seconds, 0.0, "Seconds that a batch waits for more records.", parse=seconds)
+    producer_max_batch_size = Parameter(Bytes, 256 * 1024, "Bytes of one batch of one partition.")
+    producer_max_request_size = Parameter(Bytes, 1_000_000, "Bytes of the largest record that is accepted.")
+    producer_compression_type = Parameter[Literal["gzip", "snappy", "lz4", "zstd"] | None](
+        Literal["gzip", "snappy", "lz4", "zstd"] | None, None, "Compression of batches: gzip, snappy, lz4 or zstd."
+    )
+    producer_acks = Parameter[Literal[-1]](
+        Literal[-1],
+        -1,
+        "Acknowledgements: all (-1); nothing less, because the producer is idempotent.",
+        parse=lambda value: -1 if value == "all" else value,
+    )
+
+    key_serializer = Parameter[Codec | str](
+        Any, "raw", "Codec of keys that name none.", env="APP_KEY_SERIALIZER", parse=codec
+    )
+    value_serializer = Parameter[Codec | str](
+        Any, "json", "Codec of values that name none.", env="APP_VALUE_SERIALIZER", parse=codec
+    )
+
+    stream_buffer_maxsize = Parameter(Count, 4096, "Records of one partition that may wait for an agent.")
+    stream_processing_timeout = Parameter(
+        Seconds, 300.0, "Seconds for one event, after which a worker reports that it is stuck.", parse=seconds
+    )
+    agent_max_restarts = Parameter(int, 5, "How often the same event may fail before the worker exits.")
+
+    topic_partitions = Parameter[int | None](
+        Count | None, None, "Partitions of the topics that the app creates; those of the source topic when unset."
+    )
+    topic_replication_factor = Parameter(Count, 1, "Replication factor of the topics that the app creates.")
+    topic_allow_declare = Parameter(bool, True, "Whether the app may create topics.", parse=flag)
+
+    web_enabled = Parameter(bool, True, "Whether the worker starts its web server.", env="APP_WEB_ENABLED", parse=flag)
+    web_port = Parameter(Port, 6066, "Port of the web server.", fallback_env=("FAUST_WEB_PORT", "F_WEB_PORT"))
+    web_bind = Parameter(str, "127.0.0.1", "Address that the web server listens on.")
+
+    name: str
+    """The name of the app, without its version."""
+    values: dict[str, Any]
+    """The values that differ from the defaults, or were given."""
+    frozen: bool
+    """Whether the app has started, so that nothing can be assigned any more."""
+
+    def __init__(self, id_: str, /, *, environ: Mapping[str, str] | None = None, **options: Any) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", id_):
+            raise ConfigurationError(
+                f"an app cannot be named {id_!r}: use letters, digits, '.', '_' and '-', as in topic names"
+            )
+        environ = os.environ if environ is None else environ
+        vars(self).update(name=id_, values={}, frozen=False)
+        for name, value in options.items():
+            setattr(self, name, value)
+        prefix = environ.get("APP_ENV_PREFIX") or self.env_prefix
+        for name, parameter in _PARAMETERS.items():
+            found = None if name in self.values else next(filter(environ.get, parameter.fallback_env), None)
+            variable = parameter.env if name == "env_prefix" or not prefix else f"{prefix.rstrip('_')}_{parameter.env}"
+            if source := variable if environ.get(variable) else found:
+                self.values[name] = parameter.convert(environ[source], source)
+
+    @property
+    def id(self) -> str:
+        """Name and version: the consumer group, and the prefix of the topics of the app."""
+        return self.name if self.version == 1 else f"{self.name}-v{self.version}"
+
+    @property
+    def appdir(self) -> Path:
+        """The directory of this version of the app in ``datadir``."""
+        return self.datadir / f"v{self.version}"
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether the processing guarantee is exactly_once."""
+        return self.processing_guarantee == "exactly_once"
+
+    @property
+    def broker_scheme(self) -> str:
+        """The driver of the broker, such as ``kafka``."""
+        return self.broker[0].partition("://")[0]
+
+    @property
+    def broker_url(self) -> str:
+        """All broker URLs as one text; it may hold credentials."""
+        return ",".join(self.broker)
+
+    @property
+    def store_scheme(self) -> str:
+        """The driver of the stores, such as ``rocksdb``."""
+        return self.store.partition("://")[0]
+
+    @property
+    def transport_options(self) -> dict[str, Any]:
+        """What the transport is told beside its URL; nothing for ``memory://``."""
+        return {} if self.broker_scheme == "memory" else {name: getattr(self, own) for name, own in _TRANSPORT.items()}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _parameter(name)
+        super().__setattr__(name, value)
+
+    def assign(self, parameter: Parameter[Any], value: object) -> None:
+        """Assign a setting; ``None`` restores its default. Raises ConfigurationError once the app has started."""
+        if self.frozen:
+            raise ConfigurationError(
+                f"{parameter.name} cannot be changed: the app has started; assign it before app.start()"
+            )
+        if value is None:
+            self.values.pop(parameter.name, None)
+        else:
+            self.values[parameter.name] = parameter.convert(value, parameter.name)
+
+    def freeze(self) -> None:
+        """Check the settings against each other and end assignment; the app calls it when it starts. Raises ConfigurationError."""
+        self.check()
+        vars(self)["frozen"] = True
+
+    def check(self) -> None:
+        """Raise ConfigurationError, with all reasons, when settings do not fit together."""
+        if problems := list(self._problems()):
+            raise ConfigurationError("; ".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        session, request = self.broker_session_timeout, self.broker_request_timeout
+        if self.broker_heartbeat_interval > session / 3:
+            yield (
+                f"broker_heartbeat_interval={self.broker_heartbeat_interval:g} must be at most a third of"
+                f" broker_session_timeout={session:g}, or one lost heartbeat costs the membership"
+            )
+        for name in ("broker_session_timeout", "broker_rebalance_timeout"):
+            if getattr(self, name) >= request:
+                yield (
+                    f"{name}={getattr(self, name):g} must be shorter than broker_request_timeout={request:g},"
+                    " because joining the group is one request"
+                )
+        if self.exactly_once and self.broker_commit_interval >= self.broker_transaction_timeout / 2:
+            yield (
+                f"broker_commit_interval={self.broker_commit_interval:g} must be less than half of"
+                f" broker_transaction_timeout={self.broker_transaction_timeout:g}, or the broker aborts slow transactions"
+            )
+
+    def describe(self) -> Iterator[SettingRow]:
+        """All settings in the order of their definition."""
+        for name, parameter in _PARAMETERS.items():
+            default = masked(parameter.default(self))
+            yield SettingRow(name, masked(getattr(self, name)), default, parameter.env, parameter.help)
+
+    def __repr__(self) -> str:
+        changed = (f"{row.name}={row.value}" for row in self.describe() if row.name in self.values)
+        return f"<Settings {self.id}: {', '.join(changed)}>"
+
+
+_TRANSPORT = {
+    "client_id": "broker_client_id",
+    "request_timeout": "broker_request_timeout",
+    "session_timeout": "broker_session_timeout",
+    "heartbeat_interval": "broker_heartbeat_interval",
+    "rebalance_timeout": "broker_rebalance_timeout",
+    "transaction_timeout": "broker_transaction_timeout",
+    "max_partition_fetch_bytes": "consumer_max_fetch_size",
+    "linger": "producer_linger",
+    "max_batch_size": "producer_max_batch_size",
+    "max_request_size": "producer_max_request_size",
+    "compression": "producer_compression_type",
+}
+"""Settings of the transport, by its names and by ours."""
+
+_PARAMETERS: dict[str, Parameter[Any]] = {
+    name: parameter for name, parameter in vars(Settings).items() if isinstance(parameter, Parameter)
+}
+
+
+def _parameter(name: str) -> Parameter[Any]:
+    if found := _PARAMETERS.get(name):
+        return found
+    if new := RENAMED.get(name):
+        raise UnknownSettingError(f"the setting {name!r} is now {new}: rename it")
+    if name in WITHOUT_EFFECT:
+        raise ConfigurationError(f"the setting {name!r} of Faust has no effect here (yet): remove it")
+    near = difflib.get_close_matches(name, _PARAMETERS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "see the configuration reference for all of them"
+    raise UnknownSettingError(f"there is no setting {name!r}: {hint}")

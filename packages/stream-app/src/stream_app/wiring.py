@@ -1,0 +1,119 @@
+"""The composition root: definitions and settings in, a running engine out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stream_app.drivers import load_driver
+from stream_app.settings import Settings
+from stream_core.agents import Agent
+from stream_core.clients import EngineSettings
+from stream_core.engine import Engine
+from stream_core.memory import MemoryStores, MemoryTransport
+from stream_core.ports import Stores, Transport
+from stream_core.topics import Topic
+from stream_tables.instances import Instance
+from stream_tables.table import Table
+from stream_tables.tables import Tables
+
+__all__ = ["Wiring"]
+
+
+class Wiring:
+    """One running app.
+
+    Args:
+        conf: settings, read once.
+        topics: all topics.
+        agents: all agents.
+        tables: all tables.
+        fail_fast: give up when no broker answers at start.
+    """
+
+    def __init__(
+        self,
+        conf: Settings,
+        topics: Iterable[Topic[Any, Any]],
+        agents: Sequence[Agent],
+        tables: Collection[Table[Any, Any]],
+        *,
+        fail_fast: bool,
+    ) -> None:
+        self._conf = conf
+        self._topics = list(topics)
+        self._agents = agents
+        self._tables = tables
+        self._fail_fast = fail_fast
+        self._instance: Instance | None = None
+        self.engine: Engine | None = None
+
+    async def start(self) -> None:
+        """Take an instance of the data directory, build the engine and start it."""
+        conf = self._conf
+        conf.freeze()
+        transport = self._transport()
+        durable = conf.broker_scheme != "memory" or conf.store_scheme != "memory"
+        self._instance = instance = Instance.acquire(conf.appdir) if durable else None
+        tables = Tables(
+            self._stores(conf.tabledir),
+            lambda: transport.reader(read_committed=conf.exactly_once),
+            spare=self._stores(instance.path / "tables") if instance is not None else None,
+            lock_timeout=conf.store_lock_timeout,
+            replication=conf.topic_replication_factor,
+        )
+        for table in self._tables:
+            tables.add(table)
+        self.engine = Engine(
+            transport,
+            self._settings(),
+            topics=self._topics,
+            agents=self._agents,
+            participants=[tables] if self._tables else [],
+            on_member=self._remember,
+        )
+        await self.engine.start()
+
+    async def stop(self) -> None:
+        """Stop the engine and give the instance back."""
+        if self.engine is not None:
+            await self.engine.stop()
+        if self._instance is not None:
+            self._instance.member = None
+            self._instance.release()
+
+    def _remember(self, member: str) -> None:
+        if self._instance is not None:
+            self._instance.member = member
+
+    def _transport(self) -> Transport:
+        conf = self._conf
+        make = load_driver("stream.transports", conf.broker_scheme, MemoryTransport)
+        transport: Transport = make(conf.broker_url, **conf.transport_options)
+        return transport
+
+    def _stores(self, directory: Path) -> Stores:
+        make = load_driver("stream.stores", self._conf.store_scheme, MemoryStores)
+        stores: Stores = make() if make is MemoryStores else make(directory)
+        return stores
+
+    def _settings(self) -> EngineSettings:
+        conf, instance = self._conf, self._instance
+        name = instance.id if instance is not None else "memory"
+        return EngineSettings(
+            group=conf.id,
+            transactional_id=f"{conf.id}-{name}" if conf.exactly_once else None,
+            commit_interval=conf.broker_commit_interval,
+            buffer_maxsize=conf.stream_buffer_maxsize,
+            session_timeout=conf.broker_session_timeout,
+            deadline=conf.broker_request_timeout,
+            drain_timeout=min(10.0, conf.broker_rebalance_timeout / 3),
+            offset_reset=conf.consumer_auto_offset_reset,
+            max_restarts=conf.agent_max_restarts,
+            default_partitions=conf.topic_partitions,
+            replication=conf.topic_replication_factor,
+            allow_declare=conf.topic_allow_declare,
+            fail_fast=self._fail_fast,
+            predecessor=instance.member if instance is not None else None,
+        )

@@ -1,0 +1,232 @@
+"""Settings: where a value comes from, what is refused, and that no password is shown."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream_app.faust_settings import RENAMED, WITHOUT_EFFECT
+from stream_app.settings import Settings
+
+from stream_core.errors import ConfigurationError, UnknownSettingError
+
+
+def settings(environ: dict[str, str] | None = None, **options: Any) -> Settings:
+    """The settings of an app in an environment of its own."""
+    return Settings("shop", environ=environ or {}, **options)
+
+
+# -- where a value comes from
+
+
+def test_environment_wins_over_arguments_and_these_over_defaults() -> None:
+    """The order of sources is that of the guides."""
+    assert settings().web_port == 6066
+    assert settings(web_port=1).web_port == 1
+    assert settings({"WEB_PORT": "2"}, web_port=1).web_port == 2
+
+
+def test_an_assignment_wins_and_none_restores_the_default() -> None:
+    """``app.conf`` may be assigned until the app starts."""
+    conf = settings({"WEB_PORT": "2"})
+    conf.web_port = 3
+    assert conf.web_port == 3
+    conf.web_port = None
+    assert conf.web_port == 6066
+    conf.freeze()
+    with pytest.raises(ConfigurationError, match="web_port cannot be changed: the app has started"):
+        conf.web_port = 4
+
+
+def test_variables_of_the_process_replace_the_default_only() -> None:
+    """``FAUST_DATADIR`` and its like are weaker than arguments."""
+    environ = {"FAUST_DATADIR": "one", "F_DATADIR": "two"}
+    assert settings(environ).datadir == Path("one")
+    assert settings(environ, datadir="three").datadir == Path("three")
+    assert settings({**environ, "APP_DATADIR": "four"}, datadir="three").datadir == Path("four")
+
+
+@pytest.mark.parametrize("prefix", ["SHOP", "SHOP_"])
+def test_a_prefix_names_the_variables(prefix: str) -> None:
+    """With a prefix only the variables that have it are read."""
+    environ = {"WEB_PORT": "1", "SHOP_WEB_PORT": "2"}
+    assert settings(environ, env_prefix=prefix).web_port == 2
+    assert settings({**environ, "APP_ENV_PREFIX": prefix}).web_port == 2
+
+
+def test_an_empty_variable_is_none() -> None:
+    """Compose files pass empty text for what is not set."""
+    assert settings({"WEB_PORT": ""}).web_port == 6066
+
+
+# -- conversion
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("broker_session_timeout", timedelta(minutes=1), 60.0),
+        ("broker_session_timeout", "45", 45.0),
+        ("topic_allow_declare", "OFF", False),
+        ("web_enabled", "yes", True),
+        ("topic_partitions", "8", 8),
+        ("producer_acks", "all", -1),
+        ("datadir", "~", Path.home()),
+        ("broker", "one", ["kafka://one"]),
+        ("broker", "kafka://one:1;two, three", ["kafka://one:1", "kafka://two", "kafka://three"]),
+        ("broker", ["memory://a"], ["memory://a"]),
+        ("value_serializer", "json|binary", "json|binary"),
+        ("producer_compression_type", "zstd", "zstd"),
+    ],
+)
+def test_values_are_converted(name: str, given: Any, value: Any) -> None:
+    """Text, times and lists become what the setting holds."""
+    assert getattr(settings(**{name: given}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("web_port", "http", r"web_port=http cannot be used: Expected `int`"),
+        ("web_port", 0, r"web_port=0 cannot be used: Expected `int` >= 1"),
+        ("broker_commit_interval", -1, r">= 0"),
+        ("web_enabled", "maybe", r"Expected `bool`"),
+        ("store", "rocksdb", r"it has no scheme: write rocksdb://"),
+        ("broker", "", r"it names no broker"),
+        ("broker", "kafka://a;redis://b", r"more than one driver: kafka, redis"),
+        ("processing_guarantee", "twice", r"Invalid enum value 'twice'"),
+        ("producer_acks", 1, r"the producer is idempotent"),
+        ("value_serializer", "jsn", r"did you mean 'json'"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(name: str, given: Any, message: str) -> None:
+    """The message names the setting and says what it takes."""
+    with pytest.raises(ConfigurationError, match=message):
+        settings(**{name: given})
+
+
+def test_a_variable_that_does_not_fit_is_named() -> None:
+    """The message names the variable, not the setting, when it is at fault."""
+    with pytest.raises(ConfigurationError, match=r"SHOP_WEB_PORT=x cannot be used"):
+        settings({"SHOP_WEB_PORT": "x"}, env_prefix="SHOP")
+
+
+# -- unknown names
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    """A typo is refused, as an argument and as an assignment, even with None."""
+    with pytest.raises(UnknownSettingError, match="there is no setting 'brokr': did you mean 'broker'"):
+        settings(brokr="x")
+    with pytest.raises(UnknownSettingError, match="see the configuration reference"):
+        settings().qqqq = 1
+    with pytest.raises(UnknownSettingError, match="did you mean 'store'"):
+        settings(stor=None)
+
+
+def test_settings_of_faust_without_effect_are_refused() -> None:
+    """An option that nothing reads is an error, and an old name says the new one."""
+    with pytest.raises(ConfigurationError, match="'table_standby_replicas' of Faust has no effect here"):
+        settings(table_standby_replicas=1)
+    with pytest.raises(UnknownSettingError, match="'commit_interval' is now broker_commit_interval"):
+        settings(commit_interval=1)
+
+
+def test_the_lists_of_names_do_not_overlap() -> None:
+    """A setting is honoured, or renamed, or without effect."""
+    honoured = {row.name for row in settings().describe()}
+    assert not honoured & (WITHOUT_EFFECT | RENAMED.keys())
+    assert {name.partition(" ")[0] for name in RENAMED.values()} <= honoured
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 201])
+def test_an_app_has_a_name_that_a_topic_can_have(name: str) -> None:
+    """The name is part of topic names."""
+    with pytest.raises(ConfigurationError, match="cannot be named"):
+        Settings(name, environ={})
+
+
+# -- derived values
+
+
+def test_the_version_is_part_of_the_id_and_of_the_directories() -> None:
+    """Above version 1 an app is another consumer group; the directory has the name."""
+    one, two = settings(), settings({"APP_VERSION": "2"})
+    assert (one.id, one.appdir, one.tabledir) == ("shop", Path("shop-data/v1"), Path("shop-data/v1/tables"))
+    assert (two.id, two.name, two.tabledir) == ("shop-v2", "shop", Path("shop-data/v2/tables"))
+    assert settings(tabledir="/t").tabledir == Path("/t")
+
+
+def test_the_commit_interval_follows_the_guarantee() -> None:
+    """Exactly-once commits often, because its outputs wait for the commit."""
+    conf = settings()
+    assert conf.broker_commit_interval == 2.8
+    conf.processing_guarantee = "exactly_once"
+    assert conf.exactly_once
+    assert conf.broker_commit_interval == 0.1
+    conf.broker_commit_interval = 1
+    assert conf.broker_commit_interval == 1.0
+
+
+def test_drivers_and_what_they_are_told() -> None:
+    """The schemes choose the drivers; a transport gets its settings by its own names."""
+    conf = settings(broker="kafka://a;b", store="rocksdb://", producer_linger=0.01)
+    assert (conf.broker_scheme, conf.broker_url, conf.store_scheme) == ("kafka", "kafka://a,kafka://b", "rocksdb")
+    assert conf.transport_options["linger"] == 0.01
+    assert settings(broker="memory://").transport_options == {}
+
+
+# -- settings together
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"broker_heartbeat_interval": 20}, "must be at most a third of broker_session_timeout=30"),
+        (
+            {"broker_rebalance_timeout": 40},
+            "broker_rebalance_timeout=40 must be shorter than broker_request_timeout=40",
+        ),
+        ({"broker_session_timeout": 60}, "broker_session_timeout=60 must be shorter than broker_request_timeout=40"),
+        (
+            {"processing_guarantee": "exactly_once", "broker_commit_interval": 10},
+            "must be less than half of broker_transaction_timeout=15",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused_at_start(options: dict[str, Any], message: str) -> None:
+    """The reasons are sentences, and come before any connection."""
+    with pytest.raises(ConfigurationError, match=message):
+        settings(**options).freeze()
+
+
+def test_the_defaults_fit_together() -> None:
+    """An app without settings starts, under both guarantees."""
+    settings().freeze()
+    settings(processing_guarantee="exactly_once").freeze()
+
+
+# -- showing
+
+
+@pytest.mark.parametrize("broker", ["kafka://me:s3cret@a:1;b", ["kafka://me:s3cret@a", "kafka://me:s3cret@b"]])
+def test_no_password_is_shown(broker: Any) -> None:
+    """Credentials in URLs appear in no text made from settings, nor in errors."""
+    conf = settings(broker=broker)
+    assert "s3cret" in conf.broker_url
+    assert "s3cret" not in repr(conf)
+    assert "s3cret" not in "".join(row.value for row in conf.describe())
+    assert "kafka://***@a" in repr(conf)
+    with pytest.raises(ConfigurationError) as caught:
+        settings(broker=[*broker, "redis://me:s3cret@c"] if isinstance(broker, list) else f"{broker};redis://x")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_every_setting_is_described() -> None:
+    """The table has a sentence for each setting, and values that were changed."""
+    rows = {row.name: row for row in settings(web_port=1).describe()}
+    assert all(row.help.endswith(".") and row.env.isupper() for row in rows.values())
+    assert (rows["web_port"].value, rows["web_port"].default, rows["web_port"].env) == ("1", "6066", "WEB_PORT")
+    assert repr(settings(web_port=1)) == "<Settings shop: web_port=1>"

@@ -1,0 +1,190 @@
+"""Agents: a body over a stream, and the actors that run it again when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+from stream_core.cursor import Cursor, set_cursor
+from stream_core.errors import ConfigurationError, DecodeError, HandlerError, StoreError, WorkerError
+from stream_core.outbox import Outbox
+from stream_core.policies import FailurePolicy
+from stream_core.sessions import Subscription
+from stream_core.streams import Stream
+from stream_core.topics import Topic
+
+__all__ = ["Actor", "Agent", "AgentBody"]
+
+logger = logging.getLogger(__name__)
+
+AgentBody = Callable[[Stream[Any]], Awaitable[None] | AsyncIterator[Any]]
+"""The function under ``@app.agent``: ``async def body(stream)`` with a loop over the stream in it."""
+
+LONGEST_DELAY = 5.0
+
+
+class Agent:
+    """A stream processor: the definition, and the handle that users hold.
+
+    Args:
+        body: what runs over the stream.
+        name: ``module.function``; unique in the app.
+        topic: what it reads.
+        concurrency: how many actors share the stream on each worker; more than one finish events out of order.
+        on_failure: what happens when the body raises, ``"crash"`` or ``"skip"``.
+
+    Raises:
+        ConfigurationError: the body cannot be an agent, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        body: AgentBody,
+        *,
+        name: str,
+        topic: Topic[Any, Any],
+        concurrency: int = 1,
+        on_failure: str | FailurePolicy = FailurePolicy.CRASH,
+    ) -> None:
+        if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
+            raise ConfigurationError(f"agent {name}: write it as `async def`, with `async for ... in stream` in it")
+        if concurrency < 1:
+            raise ConfigurationError(f"agent {name}: concurrency={concurrency} is not at least 1")
+        self.body = body
+        self.name = name
+        self.topic = topic
+        self.concurrency = concurrency
+        self.on_failure = FailurePolicy.of(on_failure, f"agent {name}")
+        self.help = inspect.getdoc(body) or ""
+
+    def __call__(self, stream: Stream[Any]) -> Awaitable[None] | AsyncIterator[Any]:
+        """Run the body over a stream of your own."""
+        return self.body(stream)
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.name} on {self.topic}>"
+
+
+class Actor:
+    """One running instance of an agent: starts the body, and by the policy starts it again.
+
+    Args:
+        agent: what to run.
+        subscription: where its events come from, shared with the agent's other actors.
+        number: which of them this is.
+        outbox: where the sends of its events go.
+        max_restarts: how often the same event may fail before the worker gives up.
+        on_conflict: called when a failed event had effects that others saw: the interval must be replayed.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        subscription: Subscription,
+        number: int,
+        outbox: Outbox,
+        *,
+        max_restarts: int,
+        on_conflict: Callable[[str], None],
+    ) -> None:
+        self.agent = agent
+        self.cursor = Cursor(
+            f"{agent.name}[{number}]", subscription.name, outbox.emit, concurrent=agent.concurrency > 1
+        )
+        self._subscription = subscription
+        self._max_restarts = max_restarts
+        self._on_conflict = on_conflict
+        self._interrupted = False
+        self._task: asyncio.Task[None] | None = None
+        self._failures: tuple[Any, int] = (None, 0)
+        subscription.cursors.append(self.cursor)
+
+    def start(self) -> asyncio.Task[None]:
+        """Run until stopped; the task ends with WorkerError when the agent cannot go on."""
+        self._task = asyncio.create_task(self._run(), name=f"agent {self.cursor.name}")
+        return self._task
+
+    def interrupt(self) -> None:
+        """Cancel the open event, whose effects are dropped, and start the body again."""
+        if self._task is not None and not self._task.done():
+            self._interrupted = True
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        set_cursor(self.cursor)
+        while True:
+            stream: Stream[Any] = Stream(self._subscription, self.cursor)
+            try:
+                result = self.agent.body(stream)
+                if isinstance(result, AsyncIterator):
+                    async for _ in result:
+                        pass
+                else:
+                    await result
+            except asyncio.CancelledError:
+                self.cursor.rollback()
+                stream.rewind()
+                if not self._interrupted:
+                    raise
+                self._interrupted = False
+                task = asyncio.current_task()
+                if task is not None:
+                    task.uncancel()
+            except Exception as error:
+                await self._failed(stream, error)
+            else:
+                self._returned(stream)
+
+    def _returned(self, stream: Stream[Any]) -> NoReturn:
+        self.cursor.rollback()
+        stream.rewind()
+        raise WorkerError(
+            f"agent {self.cursor.name} returned although its stream never ends: "
+            "loop with `async for`, and do not break out of the loop"
+        )
+
+    async def _failed(self, stream: Stream[Any], error: Exception) -> None:
+        cursor = self.cursor
+        record, session = cursor.record, cursor.session
+        if cursor.rollback():
+            self._on_conflict(f"agent {cursor.name} failed after others had seen its changes")
+        policy = FailurePolicy.CRASH if isinstance(error, DecodeError) else self.agent.on_failure
+        where = (
+            f"{session.tp} offset {record.offset}" if session is not None and record is not None else "outside an event"
+        )
+        skip = policy is FailurePolicy.SKIP and record is not None
+        stream.rewind(skip=skip)
+        if skip:
+            logger.error("agent %s failed and skipped %s", cursor.name, where, exc_info=error)
+            return
+        failed, times = self._failures
+        times = times + 1 if failed == where else 1
+        self._failures = (where, times)
+        if times > self._max_restarts or isinstance(error, StoreError):
+            raise self._give_up(error, times) from error
+        delay = min(0.05 * 2**times, LONGEST_DELAY)
+        logger.error(
+            "agent %s failed at %s; the same event comes first again in %.1f s (failure %d, the worker gives up after %d)",
+            *(cursor.name, where, delay, times, self._max_restarts + 1),
+            exc_info=error,
+        )
+        await self._pause(delay)
+
+    async def _pause(self, delay: float) -> None:
+        try:
+            await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
+            self._interrupted = False
+
+    def _give_up(self, error: Exception, times: int) -> WorkerError:
+        where, _ = self._failures
+        cause = error if isinstance(error, (DecodeError, HandlerError)) else f"{type(error).__name__}: {error}"
+        return WorkerError(
+            f"agent {self.cursor.name} failed {times} times at {where}: {cause}; "
+            'mend the event or the agent, or declare on_failure="skip"'
+        )

@@ -1,0 +1,78 @@
+"""What can be known of a class while it is being made: its name, its fields, which of them may be ``None``."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+__all__ = ["field_types", "is_optional", "qualified_name"]
+
+
+def field_types(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Names and types of the fields in a class body as its metaclass gets it; class variables are left out.
+
+    Names that are not defined yet may be used in an annotation; its type is then right in its outermost form only.
+    """
+    if sys.version_info >= (3, 14) and (annotate := annotationlib.get_annotate_from_class_namespace(body)):
+        annotations = annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
+    else:
+        annotations = body.get("__annotations__", {})
+    types = {name: _evaluate(annotation, body["__module__"]) for name, annotation in annotations.items()}
+    return {name: type_ for name, type_ in types.items() if type_ is not ClassVar and get_origin(type_) is not ClassVar}
+
+
+def is_optional(type_: Any) -> bool:
+    """Whether a type is a union with ``None``."""
+    if get_origin(type_) is Annotated:
+        type_ = get_args(type_)[0]
+    return get_origin(type_) in (Union, UnionType) and NoneType in get_args(type_)
+
+
+class _Undefined:
+    """Stands for a name that is not defined (yet)."""
+
+    def __class_getitem__(cls, item: object) -> type[_Undefined]:
+        return cls
+
+
+class _Names(dict[str, Any]):
+    def __missing__(self, name: str) -> type[_Undefined]:
+        return _Undefined
+
+
+def _evaluate(annotation: Any, module: str) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, {}, _Names(vars(builtins) | vars(sys.modules.get(module, builtins))))
+    except (
+        Exception
+    ):  # such as an attribute of an undefined name: msgspec names the mistake when the type is first used
+        return Any
+
+
+def qualified_name(module: str, qualname: str) -> str:
+    """``module.qualname``, with the real name of the module for ``__main__``: how a file is started must not matter."""
+    return f"{_main_module() if module == '__main__' else module}.{qualname}"
+
+
+def _main_module() -> str:
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return main.__spec__.name
+    if (file := getattr(main, "__file__", None)) is None:
+        return "__main__"
+    path = Path(file).absolute()
+    parts = [path.stem]
+    for folder in path.parents:
+        if not (folder / "__init__.py").exists():
+            break
+        parts.insert(0, folder.name)
+    return ".".join(parts)

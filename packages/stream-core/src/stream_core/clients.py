@@ -1,0 +1,166 @@
+"""The clients of one engine: made once, watched every second, and replaced when they are of no more use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from stream_core.errors import BrokerUnavailableError, TransportError
+from stream_core.outbox import Outbox
+from stream_core.ports import Admin, Consumer, Producer, Transport
+
+__all__ = ["Clients", "EngineSettings"]
+
+logger = logging.getLogger(__name__)
+
+FENCE = 0.2
+"""Part of the session timeout before its end from which nothing is sent any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine needs to know; times in seconds.
+
+    Attributes:
+        group: consumer group.
+        transactional_id: makes the guarantee exactly-once; ``None`` is at-least-once.
+        commit_interval: between two checkpoints.
+        commit_bytes: changes in memory that make a checkpoint come earlier.
+        buffer_maxsize: records of one partition that may wait for an agent.
+        session_timeout: of the consumer group.
+        deadline: for one checkpoint, and for any other wait on the broker.
+        drain_timeout: for open events at revocation and stop.
+        offset_reset: where a partition without committed offset begins, ``earliest`` or ``latest``.
+        max_restarts: how often one event may fail before the worker gives up.
+        default_partitions: partitions of a topic to create when nothing else says so.
+        replication: replication factor of topics to create.
+        allow_declare: whether topics may be created at all.
+        fail_fast: give up at start when no broker answers, instead of waiting for one.
+        predecessor: member id of a dead worker whose place this one takes.
+    """
+
+    group: str
+    transactional_id: str | None = None
+    commit_interval: float = 2.8
+    commit_bytes: int = 32 * 1024 * 1024
+    buffer_maxsize: int = 4096
+    session_timeout: float = 30.0
+    deadline: float = 40.0
+    drain_timeout: float = 10.0
+    offset_reset: str = "earliest"
+    max_restarts: int = 5
+    default_partitions: int | None = None
+    replication: int = 1
+    allow_declare: bool = True
+    fail_fast: bool = False
+    predecessor: str | None = None
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether effects and offsets are committed in one transaction."""
+        return self.transactional_id is not None
+
+
+class Clients:
+    """Consumer, producers and admin client of one engine.
+
+    Args:
+        transport: the driver that makes them.
+        settings: of the engine.
+        outbox: gets the producers.
+    """
+
+    def __init__(self, transport: Transport, settings: EngineSettings, outbox: Outbox) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._outbox = outbox
+        self._retired: set[asyncio.Task[None]] = set()
+        self.admin: Admin = transport.admin()
+        self.consumer: Consumer = transport.consumer(settings.group, read_committed=settings.exactly_once)
+        self.plain: Producer | None = None
+        self.effects: Producer | None = None
+
+    async def connect(self) -> None:
+        """Connect to the broker; waits for it, and says so every ten seconds, unless ``fail_fast`` is set.
+
+        Raises:
+            BrokerUnavailableError: no broker answers and ``fail_fast`` is set.
+        """
+        said = -1000.0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self.admin.start()
+            except BrokerUnavailableError as error:
+                if self._settings.fail_fast:
+                    raise
+                if loop.time() - said >= 10:
+                    said = loop.time()
+                    logger.warning(
+                        "%s; waiting for it (for development, `stream broker` in another terminal starts one)", error
+                    )
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+    async def start(self) -> None:
+        """Start producers and consumer, after :meth:`connect`."""
+        self.plain = self._transport.producer(fence=None if self._settings.exactly_once else self.lease_over)
+        await self.plain.start()
+        self.effects = self.plain
+        if self._settings.exactly_once:
+            await self._transact()
+        self._outbox.connect(self.effects, self.plain)
+        await self.consumer.start()
+
+    async def _transact(self) -> None:
+        self.effects = self._transport.producer(
+            transactional_id=self._settings.transactional_id, fence=self.lease_over
+        )
+        await self.effects.start()
+        await self.effects.begin()
+
+    def lease_over(self) -> bool:
+        """Whether the group may have given our partitions to somebody else: nothing may be sent any more."""
+        return self.consumer.lease() < FENCE * self._settings.session_timeout
+
+    async def renew(self) -> None:
+        """Replace the producer of effects: after any failure the old one is of no more use.
+
+        Under exactly-once the start of its successor aborts the transaction that it left open.
+        """
+        old, exactly_once = self.effects, self._settings.exactly_once
+        if old is not None:
+            self._retire(old)
+        if exactly_once:
+            await self._transact()
+        else:
+            self.plain = self.effects = self._transport.producer(fence=self.lease_over)
+            await self.effects.start()
+        if self.effects is not None and self.plain is not None:
+            self._outbox.connect(self.effects, self.plain)
+
+    def _retire(self, producer: Producer) -> None:
+        task = asyncio.create_task(producer.stop())
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+    def check(self) -> None:
+        """Raise TransportError when a background task of a client has died."""
+        self.consumer.check()
+        if self.plain is not None and self.plain is not self.effects:
+            self.plain.check()
+
+    async def stop(self) -> None:
+        """Leave the group and close everything; bounded by the deadlines of the clients."""
+        await self.consumer.stop()
+        for producer in {self.effects, self.plain} - {None}:
+            if producer is not None:
+                await producer.stop()
+        if self._retired:
+            await asyncio.wait(self._retired, timeout=self._settings.deadline)
+        try:
+            await self.admin.stop()
+        except TransportError as error:
+            logger.warning("closing the admin client: %s", error)

@@ -1,0 +1,136 @@
+"""Where an actor is: the one thing that tables, sends and ``current_event()`` look at while a body runs.
+
+Each actor's task sets one context variable once, to its cursor; the stream then only assigns :attr:`Cursor.record` per
+event. Whatever an event does is written to the cursor's undo log and held sends until the event finishes, so that the
+event is the atom: a failure or cancellation drops both (design decision 5).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream_core.records import TP, RawRecord
+    from stream_core.schemas import Schema
+
+__all__ = ["Cursor", "Restorable", "Session", "active_cursor", "current_cursor", "set_cursor"]
+
+
+class Restorable(Protocol):
+    """Something whose changes an event may have to take back: the overlay of a table partition."""
+
+    def restore(self, key: bytes, previous: Any) -> None:
+        """Put back what ``key`` held before the event changed it."""
+
+
+class Session:
+    """What an event can know of the assigned partition it came from.
+
+    Args:
+        tp: the partition.
+        schema: how its keys and values are decoded.
+        partitions: how many partitions the topic has.
+
+    Attributes:
+        partition: the partition number.
+        open: whether it still takes events; false from revocation on, when open events may finish.
+        dead: the partition is given up, or its interval dropped: effects of its events come to nothing.
+    """
+
+    __slots__ = ("dead", "open", "partition", "partitions", "schema", "tp")
+
+    def __init__(self, tp: TP, schema: Schema, partitions: int) -> None:
+        self.tp = tp
+        self.partition = tp.partition
+        self.partitions = partitions
+        self.schema = schema
+        self.open = True
+        self.dead = False
+
+
+class Cursor:
+    """The position of one actor, and the effects of the event it works on.
+
+    Args:
+        name: the agent and the number of the actor, for messages.
+        subscription: the name of the agent's subscription.
+        emit: takes the sends of an event that finished.
+        concurrent: other actors of the agent work on the same partitions, so that order is lost.
+
+    Attributes:
+        session: the partition session of the event.
+        record: the record being worked on, ``None`` when no event is open.
+        undo: ``(overlay, key, previous)`` for each change of the open event, oldest first.
+        held: sends that leave when the event finishes (exactly-once only).
+        pinned: the open event has effects that others can see already, so no cut may pass before it finishes.
+        attention: the stream must call :meth:`finish` before it goes on; kept as one flag because it is tested per event.
+    """
+
+    __slots__ = ("_emit", "attention", "concurrent", "held", "name", "pinned", "record", "session", "subscription", "undo")
+
+    def __init__(self, name: str, subscription: str, emit: Callable[[list[Any]], None], *, concurrent: bool = False) -> None:
+        self.name = name
+        self.subscription = subscription
+        self.concurrent = concurrent
+        self.session: Session | None = None
+        self.record: RawRecord | None = None
+        self.undo: list[tuple[Restorable, bytes, Any]] = []
+        self.held: list[Any] = []
+        self.pinned = False
+        self.attention = False
+        self._emit = emit
+
+    def finish(self) -> bool:
+        """Make the effects of the open event final; returns whether its session still takes events."""
+        session = self.session
+        self.undo.clear()
+        if self.held:
+            held, self.held = self.held, []
+            if session is not None and not session.dead:
+                self._emit(held)
+        self.pinned = False
+        self.attention = False
+        return session is not None and session.open
+
+    def abandon(self) -> None:
+        """Forget the effects of the open event without taking them back: what they changed is dropped as a whole."""
+        self.undo.clear()
+        self.held.clear()
+        self.pinned = False
+
+    def rollback(self) -> bool:
+        """Take back the effects of the open event.
+
+        Returns:
+            True when that was not enough because others had seen them: the whole interval must be replayed.
+        """
+        for overlay, key, previous in reversed(self.undo):
+            overlay.restore(key, previous)
+        pinned = self.pinned
+        self.undo.clear()
+        self.held.clear()
+        self.pinned = False
+        self.attention = False
+        return pinned
+
+
+_current: ContextVar[Cursor | None] = ContextVar("stream_cursor", default=None)
+
+
+def current_cursor() -> Cursor | None:
+    """The cursor of the actor that runs this code, if an actor does."""
+    return _current.get()
+
+
+def active_cursor() -> Cursor | None:
+    """The cursor of the actor that runs this code, if it has an event open."""
+    cursor = _current.get()
+    return cursor if cursor is not None and cursor.record is not None else None
+
+
+def set_cursor(cursor: Cursor) -> None:
+    """Make ``cursor`` the one of this task; the engine calls it once per actor."""
+    _current.set(cursor)

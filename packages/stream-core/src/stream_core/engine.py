@@ -1,0 +1,348 @@
+"""The engine: it owns the loop, and is the only code that touches a port.
+
+::
+
+    Consumer ─Batch─▶ PartitionSession ─Chunk─▶ Stream ─▶ agent body ─▶ Outbox ─▶ Producer ─┐
+        ▲                                                    └▶ tables (Participant)         │
+        └────────────── offsets ◀── Checkpoint ◀── acknowledgements ◀────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any
+
+from stream_core.agents import Actor, Agent
+from stream_core.checkpoint import Checkpoint
+from stream_core.clients import Clients, EngineSettings
+from stream_core.declare import declare
+from stream_core.errors import (
+    BrokerUnavailableError,
+    DeadlineError,
+    FencedError,
+    OffsetOutOfRangeError,
+    TransportError,
+    WorkerError,
+)
+from stream_core.failpoints import Failpoint
+from stream_core.outbox import Outbox
+from stream_core.ownership import Ownership
+from stream_core.participants import Participant
+from stream_core.ports import RebalanceListener, Transport
+from stream_core.records import TP
+from stream_core.sessions import PartitionSession, Subscription
+from stream_core.topics import Topic
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+POLL = 1.0
+PATIENCE = 5
+"""Aborts in a row, for reasons that waiting does not mend, after which the worker gives up."""
+
+
+class Engine:
+    """Runs agents over topics.
+
+    Args:
+        transport: the driver of the cluster.
+        settings: of the engine.
+        topics: all topics of the app, sources and outputs.
+        agents: all agents.
+        participants: the tables.
+        on_member: told the member id in the group at each assignment, to be kept for a successor after a crash.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: EngineSettings,
+        *,
+        topics: Collection[Topic[Any, Any]],
+        agents: Sequence[Agent],
+        participants: Sequence[Participant] = (),
+        on_member: Callable[[str], None] = lambda member: None,
+    ) -> None:
+        self._settings = settings
+        self._topics = {topic.name: topic for topic in topics}
+        self._participants = participants
+        self.outbox = Outbox(transactional=settings.exactly_once)
+        self.clients = Clients(transport, settings, self.outbox)
+        self._subscriptions: list[Subscription] = []
+        self._actors: list[Actor] = []
+        for agent in agents:
+            self._add(agent)
+        self.ownership = Ownership(
+            *(settings, self.clients, self.outbox),
+            topics=self._topics,
+            subscriptions=self._subscriptions,
+            participants=participants,
+            on_member=on_member,
+            on_ready=self._opened,
+            on_failure=self.fail,
+        )
+        self._lock = asyncio.Lock()
+        self._progress = asyncio.Event()
+        self._commit_now = asyncio.Event()
+        self._held: set[PartitionSession] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._aborts = 0
+        self._ready = asyncio.Event()
+        self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def _add(self, agent: Agent) -> None:
+        subscription = Subscription(agent.name, [agent.topic.name], agent.concurrency)
+        subscription.on_progress = self._progressed
+        self._subscriptions.append(subscription)
+        for number in range(agent.concurrency):
+            self._actors.append(
+                Actor(
+                    *(agent, subscription, number, self.outbox),
+                    max_restarts=self._settings.max_restarts,
+                    on_conflict=self._conflict,
+                )
+            )
+
+    # -- life
+
+    async def start(self) -> None:
+        """Connect, declare topics, join the group, recover; returns when every partition assigned is running.
+
+        Raises:
+            BrokerUnavailableError: no broker answers, and ``fail_fast`` is set.
+            ConfigurationError: topics do not fit their definitions.
+            WorkerError: an agent or a store failed for good.
+        """
+        clients, settings = self.clients, self._settings
+        await clients.connect()
+        sources = {name for subscription in self._subscriptions for name in subscription.topics}
+        self.ownership.counts = await declare(clients.admin, self._topics, sources, self._participants, settings)
+        await clients.start()
+        for participant in self._participants:
+            await participant.start()
+        if settings.predecessor:
+            await clients.admin.remove_member(settings.group, settings.predecessor)
+        for topic in self._topics.values():
+            topic.bind(self.outbox)
+        for actor in self._actors:
+            self._watch(actor.start())
+        if sources:
+            clients.consumer.subscribe(sources, RebalanceListener(self.ownership.assigned, self._revoked))
+            self._spawn(self._fetch(), "fetch")
+        else:
+            self._ready.set()
+            if settings.exactly_once:
+                self.outbox.open_gate()
+        self._spawn(self._commit_loop(), "checkpoints")
+        self._spawn(self._supervise(), "supervisor")
+        ready: asyncio.Future[Any] = asyncio.create_task(self._ready.wait())
+        await asyncio.wait([ready, self.failure], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self.failure.done():
+            raise self.failure.result()
+
+    async def stop(self) -> None:
+        """Finish open events, commit, leave the group and close; bounded by the deadlines of the settings."""
+        self.ownership.stopping = True
+        await self._give_up("stop", lost=False)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.drain_timeout)
+        for topic in self._topics.values():
+            topic.bind(None)
+        await self.clients.stop()
+        for participant in self._participants:
+            await participant.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether this worker has its partitions and works on them."""
+        return self.ownership.ready and not self.failure.done()
+
+    def fail(self, error: BaseException) -> None:
+        """The worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
+        if not self.failure.done():
+            self.failure.set_result(error)
+
+    def _spawn(self, body: Coroutine[Any, Any, None], name: str) -> None:
+        self._watch(asyncio.create_task(body, name=name))
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    # -- records in
+
+    async def _fetch(self) -> None:
+        consumer = self.clients.consumer
+        while True:
+            try:
+                batches = await consumer.poll(POLL)
+            except OffsetOutOfRangeError as error:
+                await self.ownership.out_of_range(error.tp, self.checkpoint)
+                continue
+            for batch in batches:
+                session = self.ownership.sessions.get(batch.tp)
+                if session is not None and session.running and session.open:
+                    session.deliver(batch)
+            await self._hungry()
+
+    async def _hungry(self) -> None:
+        """Wait until some agent runs out of records; partitions whose agents are behind are paused meanwhile.
+
+        Records are never left in the client's buffers while others wait: it would stop fetching for them too.
+        """
+        low, high = self._settings.buffer_maxsize // 2, self._settings.buffer_maxsize
+        while not any(subscription.inbox.records < low for subscription in self._subscriptions):
+            self._progress.clear()
+            await self._progress.wait()
+        for session in self.ownership.running:
+            if session.backlog >= high and session.open and session not in self._held:
+                self._held.add(session)
+                self.clients.consumer.pause([session.tp])
+
+    def _progressed(self) -> None:
+        """An agent finished some events."""
+        self._progress.set()
+        if self._held:
+            low = self._settings.buffer_maxsize // 2
+            for session in [s for s in self._held if s.backlog <= low or not s.open]:
+                self._held.discard(session)
+                if session.open:
+                    self.clients.consumer.resume([session.tp])
+        if not self._commit_now.is_set() and self._pending() > self._settings.commit_bytes:
+            self._commit_now.set()
+
+    def _pending(self) -> int:
+        return sum(participant.pending for participant in self._participants)
+
+    # -- checkpoints
+
+    async def _commit_loop(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._commit_now.wait(), self._settings.commit_interval)
+            self._commit_now.clear()
+            await self.checkpoint()
+
+    async def checkpoint(self) -> bool:
+        """Commit what is finished now; returns whether anything was committed. Failure aborts the interval."""
+        async with self._lock:
+            return await self._checkpoint(self._settings.deadline)
+
+    async def _checkpoint(self, deadline: float) -> bool:
+        ownership = self.ownership
+        group, epoch = ownership.group, ownership.epoch
+        if group is None:
+            return False
+        checkpoint = Checkpoint(
+            *(ownership.running, group, [actor.cursor for actor in self._actors]),
+            clients=self.clients,
+            outbox=self.outbox,
+            participants=self._participants,
+            exactly_once=self._settings.exactly_once,
+            is_current=lambda: ownership.epoch == epoch,
+        )
+        try:
+            async with asyncio.timeout(deadline):
+                done = await checkpoint.run()
+        except WorkerError as error:
+            self.fail(error)
+            return False
+        except (TransportError, TimeoutError, Failpoint) as error:
+            if ownership.epoch == epoch:
+                await self._abort(f"checkpoint failed: {error or type(error).__name__}", error)
+            return False
+        self._aborts = 0
+        return done
+
+    async def _abort(self, reason: str, error: BaseException) -> None:
+        """Drop the interval: nothing of it counts; it is replayed from the committed offsets."""
+        self._aborts += 1
+        waiting_helps = isinstance(error, (DeadlineError, BrokerUnavailableError, FencedError, TimeoutError, Failpoint))
+        if self._aborts > PATIENCE and not waiting_helps:
+            self.fail(WorkerError(f"{self._aborts} checkpoints failed in a row: {reason}"))
+            return
+        delay = min(0.05 * 2**self._aborts, 5.0)
+        logger.error("%s; the interval is dropped and replayed in %.1f s", reason, delay, exc_info=not waiting_helps)
+        tps, group = list(self.ownership.sessions), self.ownership.group
+        self._drop()
+        if group is not None:
+            self.ownership.reopen(tps, group, delay)
+
+    def _drop(self) -> None:
+        """Forget everything since the last checkpoint, in one moment."""
+        cursors = set(self.ownership.release())
+        for participant in self._participants:
+            participant.aborted()
+        self.outbox.drop()
+        self.ownership.stale_producer = True
+        for actor in self._actors:
+            if actor.cursor in cursors:
+                actor.interrupt()
+
+    def _conflict(self, reason: str) -> None:
+        self._spawn(self._replay(reason), "replay")
+
+    async def _replay(self, reason: str) -> None:
+        async with self._lock:
+            await self._abort(reason, Failpoint(reason))
+
+    # -- rebalances
+
+    def _opened(self) -> None:
+        self._ready.set()
+
+    async def _revoked(self, tps: frozenset[TP], lost: bool) -> None:
+        await self._give_up("revocation", lost=lost)
+
+    async def _give_up(self, why: str, *, lost: bool) -> None:
+        """Finish open events, commit and give up all partitions; what is not finished in time comes to nothing."""
+        ownership = self.ownership
+        ownership.close()
+        if not ownership.sessions:
+            ownership.release()
+            return
+        budget, committed = self._settings.drain_timeout, False
+        try:
+            async with asyncio.timeout(budget):
+                if not lost:
+                    await self._drained(budget / 2)
+                    async with self._lock:
+                        epoch = ownership.epoch
+                        await self._checkpoint(budget)
+                        committed = ownership.epoch == epoch
+        except TimeoutError:
+            logger.warning("%s: not committed within %.0f s; given up uncommitted, to be replayed", why, budget)
+        if committed and not any(session.cursors() for session in ownership.sessions.values()):
+            ownership.release()
+            self.outbox.close_gate()
+        else:
+            self._drop()
+
+    async def _drained(self, budget: float) -> None:
+        """Wait until no event is open, or the budget is used up."""
+        try:
+            async with asyncio.timeout(budget):
+                while any(session.cursors() for session in self.ownership.sessions.values()):
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            logger.warning("some events are still open after %.0f s; they are replayed by the next owner", budget)
+
+    # -- health
+
+    async def _supervise(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.clients.check()

@@ -1,0 +1,7 @@
+"""The in-process broker and stores behind ``memory://``: for demos, examples and tests, never proof of Kafka's behaviour."""
+
+from stream_core.memory.cluster import MemoryCluster
+from stream_core.memory.store import MemoryStore, MemoryStores
+from stream_core.memory.transport import MemoryTransport
+
+__all__ = ["MemoryCluster", "MemoryStore", "MemoryStores", "MemoryTransport"]

@@ -1,0 +1,52 @@
+"""The admin client of the in-process broker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from stream_core.memory.cluster import MemoryCluster
+from stream_core.records import TopicInfo, TopicSpec
+
+__all__ = ["MemoryAdmin"]
+
+
+class MemoryAdmin:
+    """The in-process side of :class:`~stream_core.ports.Admin`.
+
+    Args:
+        cluster: what to look after.
+    """
+
+    def __init__(self, cluster: MemoryCluster) -> None:
+        self._cluster = cluster
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError when the cluster was told to fail."""
+        async with self._cluster.request("connect"):
+            pass
+
+    async def stop(self) -> None:
+        """Close."""
+
+    async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist."""
+        async with self._cluster.request("metadata"):
+            known = self._cluster.topics()
+            return {name: known[name] for name in topics if name in known}
+
+    async def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Create topics; those that exist are left as they are. Raises TransportError for what Kafka would refuse."""
+        async with self._cluster.request("create_topics"):
+            for spec in specs:
+                self._cluster.create(spec)
+
+    async def delete(self, topics: Collection[str]) -> None:
+        """Delete topics; those that do not exist are ignored."""
+        async with self._cluster.request("delete_topics"):
+            for topic in topics:
+                self._cluster.delete(topic)
+
+    async def remove_member(self, group: str, member: str) -> None:
+        """Take a member out of its group; unknown ones are ignored."""
+        async with self._cluster.request("leave_group"):
+            self._cluster.group(group).leave(member)

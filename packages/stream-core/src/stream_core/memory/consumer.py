@@ -1,0 +1,146 @@
+"""The consumer of the in-process broker: a member of a group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Mapping
+
+from stream_core.assignment import Member
+from stream_core.errors import FencedError, TransportError
+from stream_core.memory.cluster import MemoryCluster
+from stream_core.memory.fetcher import Fetcher
+from stream_core.memory.groups import Assignment
+from stream_core.ports import RebalanceListener
+from stream_core.records import TP, GroupMetadata, Offset
+
+__all__ = ["MemoryConsumer"]
+
+_NO_POSITION = -1
+
+
+class MemoryConsumer(Fetcher):
+    """The in-process side of :class:`~stream_core.ports.Consumer`.
+
+    Args:
+        cluster: where the group is.
+        group: group id.
+        read_committed: hide open and aborted transactions.
+    """
+
+    def __init__(self, cluster: MemoryCluster, group: str, *, read_committed: bool) -> None:
+        super().__init__(cluster, read_committed=read_committed)
+        self._group = cluster.group(group)
+        self._topics: frozenset[str] = frozenset()
+        self._listener: RebalanceListener | None = None
+        self._assignment: Assignment | None = None
+        self._member = ""
+        self._last = Member(frozenset())
+        self._rejoin = asyncio.Event()
+        self._coordination: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError when the cluster was told to fail."""
+        await super().start()
+        self._coordination = asyncio.create_task(self._coordinate(), name=f"coordination of group {self._group.name}")
+
+    async def stop(self) -> None:
+        """Leave the group and close; ``revoked`` is not called."""
+        if self._coordination is not None:
+            self._coordination.cancel()
+            await asyncio.wait((self._coordination,), timeout=self._cluster.request_timeout)
+            if self._coordination.done() and not self._coordination.cancelled():
+                self._coordination.exception()  # it was for check(); nobody asks any more
+        await super().stop()
+        self._positions.clear()
+        with contextlib.suppress(TransportError):  # then its session ends
+            async with self._cluster.request("leave_group"):
+                self._group.leave(self._member, told=False)
+
+    def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
+        """Join the group for these topics, or change the subscription (which costs a rebalance)."""
+        changed = self._listener is None or frozenset(topics) != self._topics
+        self._topics, self._listener = frozenset(topics), listener
+        if changed:
+            self._rejoin.set()
+
+    def pause(self, tps: Collection[TP]) -> None:
+        """Deliver nothing of these partitions until resumed."""
+        self._paused.update(tp for tp in tps if tp in self._positions)
+
+    def resume(self, tps: Collection[TP]) -> None:
+        """Deliver these partitions again from where they were paused or sought."""
+        self._paused.difference_update(tps)
+        self._cluster.wakeup.notify()
+
+    async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
+        """The group's committed offsets; waits while an open transaction wants to commit one. Raises DeadlineError."""
+        async with self._cluster.request("offset_fetch"):
+            offsets = self._group.offsets
+            what = f"stable committed offsets of group {self._group.name}"
+            await self._cluster.wakeup.until(lambda: offsets.stable(tps), self._cluster.request_timeout, what)
+            return offsets.fetch(tps)
+
+    async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        """Commit. Raises FencedError when ``group`` is not current, CommitError when the broker refuses the offsets."""
+        async with self._cluster.request("offset_commit"):
+            try:
+                self._group.check(group)
+            except FencedError:
+                if not self._group.knows(self._member):
+                    self._rejoin.set()  # a zombie learns it here at the latest
+                raise
+            self._group.offsets.commit(offsets)
+
+    def lease(self) -> float:
+        """The whole session timeout (heartbeats of a member are always answered), or 0 when the broker took it out."""
+        if self._assignment is None or self._group.knows(self._member):
+            return self._cluster.session_timeout
+        return 0.0
+
+    def check(self) -> None:
+        """Raise TransportError when this client is not running, or when the listener has raised."""
+        super().check()
+        task = self._coordination
+        if task is not None and task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            if isinstance(error, TransportError):
+                raise error
+            raise TransportError(f"the membership in group {self._group.name} broke: {error!r}") from error
+
+    async def _coordinate(self) -> None:
+        """Be a member: give up and join again whenever the group wants it."""
+        try:
+            while True:
+                await self._rejoin.wait()
+                self._rejoin.clear()
+                await self._give_up()
+                await self._join()
+        finally:
+            self._cluster.wakeup.notify()  # a poll that waits looks at check()
+
+    async def _give_up(self) -> None:
+        """Deliver nothing more, let the listener finish its work, and drop all partitions."""
+        given, self._fetching = self._assignment, False
+        if given is not None and self._listener is not None:
+            lost = not self._group.knows(self._member)
+            await self._listener.revoked(given.partitions, lost)
+            self._last = Member(frozenset(), given.partitions, given.metadata.generation)
+        self._assignment = None
+        self._positions.clear()
+        self._paused.clear()
+
+    async def _join(self) -> None:
+        """Wait for the next generation and hand it to the listener; taken out meanwhile, join as a new member."""
+        cluster = self._cluster
+        claim = Member(self._topics, self._last.owned, self._last.generation)
+        async with cluster.request("join_group"):
+            assignment = await self._group.join(self._member, claim, self._rejoin.set, cluster.rebalance_timeout)
+        if assignment is None or self._listener is None:
+            self._rejoin.set()
+            return
+        self._assignment, self._member = assignment, assignment.metadata.member
+        self._positions = dict.fromkeys(assignment.partitions, _NO_POSITION)
+        self._paused = set(assignment.partitions)
+        self._fetching = True
+        self._listener.assigned(assignment.partitions, assignment.metadata)
+        cluster.wakeup.notify()

@@ -1,0 +1,107 @@
+"""What reader and consumer have in common: positions in partitions, and batches from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from stream_core.errors import OffsetOutOfRangeError, TransportError, UnknownTopicError
+from stream_core.memory.cluster import MemoryCluster
+from stream_core.records import TP, Batch
+
+__all__ = ["BATCH_RECORDS", "Fetcher"]
+
+BATCH_RECORDS = 10_000
+"""The most records of one partition that one poll hands over."""
+
+
+class Fetcher:
+    """Fetches from a set of partitions. The base of reader and consumer, which decide what is in the set.
+
+    Args:
+        cluster: where to fetch from.
+        read_committed: hide open and aborted transactions.
+    """
+
+    def __init__(self, cluster: MemoryCluster, *, read_committed: bool) -> None:
+        self._cluster = cluster
+        self._read_committed = read_committed
+        self._running = False
+        self._positions: dict[TP, int] = {}
+        self._paused: set[TP] = set()
+        self._fetching = True
+        self._refuse = False
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError when the cluster was told to fail."""
+        async with self._cluster.request("connect"):
+            self._running = True
+
+    async def stop(self) -> None:
+        """Close; a poll that waits raises TransportError."""
+        self._running = False
+        self._cluster.wakeup.notify()
+
+    async def poll(self, timeout: float) -> Sequence[Batch]:
+        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
+
+        Raises:
+            OffsetOutOfRangeError: a log does not hold the position of its partition; batches of others come first.
+            TransportError: the client is not running, or it is broken.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        await asyncio.sleep(0)  # a poll that finds records must give the loop a turn as well
+        while True:
+            self.check()
+            with self._cluster.faults.at("fetch"):
+                batches = self._fetch()
+            if batches or not await self._cluster.wakeup.wait(deadline - loop.time()):
+                return batches
+
+    def check(self) -> None:
+        """Raise TransportError when this client cannot fetch any more."""
+        if not self._running:
+            raise TransportError("the client is not running: start it first, and do not use it after stop")
+
+    def seek(self, tp: TP, offset: int) -> None:
+        """Read ``tp`` from ``offset`` next; partitions that are not in the set are ignored."""
+        if tp in self._positions:
+            self._positions[tp] = offset
+            self._cluster.wakeup.notify()
+
+    async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
+        """The earliest offset that each partition holds. Raises UnknownTopicError."""
+        async with self._cluster.request("list_offsets"):
+            return {tp: self._cluster.log(tp).start for tp in tps}
+
+    async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
+        """The offset behind the last record, or with ``committed`` the last stable offset. Raises UnknownTopicError."""
+        async with self._cluster.request("list_offsets"):
+            logs = {tp: self._cluster.log(tp) for tp in tps}
+            return {tp: log.stable if committed else log.end for tp, log in logs.items()}
+
+    def _fetch(self) -> list[Batch]:
+        """A batch of each partition whose position can move, which moves it."""
+        batches: list[Batch] = []
+        outside: OffsetOutOfRangeError | None = None
+        for tp, position in self._positions.items() if self._fetching else ():
+            if position < 0 or tp in self._paused:
+                continue
+            try:
+                log = self._cluster.log(tp)
+            except UnknownTopicError:  # deleted: the group or the owner of the reader takes it away
+                continue
+            if not log.start <= position <= log.end:
+                outside = outside or OffsetOutOfRangeError(tp, position)
+                continue
+            found = log.read(position, BATCH_RECORDS, committed=self._read_committed)
+            if found.next_offset > position:
+                batches.append(Batch(tp, *found))
+        if outside is not None and (self._refuse or not batches):
+            self._refuse = False
+            raise outside
+        self._refuse = outside is not None  # the next poll says so, even if these partitions never fall silent
+        for batch in batches:
+            self._positions[batch.tp] = batch.next_offset
+        return batches

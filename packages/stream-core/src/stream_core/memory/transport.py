@@ -1,0 +1,45 @@
+"""The driver ``memory://``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stream_core.memory.admin import MemoryAdmin
+from stream_core.memory.cluster import MemoryCluster
+from stream_core.memory.consumer import MemoryConsumer
+from stream_core.memory.producer import MemoryProducer
+from stream_core.memory.reader import MemoryReader
+
+__all__ = ["MemoryTransport"]
+
+
+class MemoryTransport:
+    """Makes the clients of one in-process cluster: the in-process side of :class:`~stream_core.ports.Transport`.
+
+    Args:
+        url_or_name: ``memory://``, ``memory://name`` or a bare name; all that give one name share one cluster.
+
+    Attributes:
+        cluster: that cluster, for tests.
+    """
+
+    def __init__(self, url_or_name: str = "memory://") -> None:
+        self.cluster = MemoryCluster.named(url_or_name.removeprefix("memory://").rstrip("/"))
+
+    def consumer(self, group: str, *, read_committed: bool) -> MemoryConsumer:
+        """A member of ``group``."""
+        return MemoryConsumer(self.cluster, group, read_committed=read_committed)
+
+    def reader(self, *, read_committed: bool) -> MemoryReader:
+        """A reader without a group."""
+        return MemoryReader(self.cluster, read_committed=read_committed)
+
+    def producer(
+        self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None
+    ) -> MemoryProducer:
+        """A producer, transactional with a transactional id."""
+        return MemoryProducer(self.cluster, transactional_id=transactional_id, fence=fence)
+
+    def admin(self) -> MemoryAdmin:
+        """An admin client."""
+        return MemoryAdmin(self.cluster)

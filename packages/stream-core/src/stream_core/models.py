@@ -1,0 +1,212 @@
+"""Records: the typed messages that users declare.
+
+A :class:`Record` is a :class:`msgspec.Struct`, so it decodes in C, and ``Transfer.account`` is a C member descriptor that
+``group_by`` takes as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, Unpack, dataclass_transform
+
+import msgspec
+import orjson
+from msgspec import UNSET, structs
+
+from stream_core.annotations import field_types, is_optional, qualified_name
+from stream_core.codecs import CodecArg, get_codec
+from stream_core.wire import RecordOptions, convert, decoder, encoders, registry
+
+__all__ = ["Record", "RecordKeywords", "RecordMeta"]
+
+
+class RecordKeywords(TypedDict, total=False):
+    """Keywords of a record class, as in ``class Point(Record, serializer="json")``; subclasses inherit all but the first two.
+
+    Attributes:
+        namespace: the name on the wire and in the registry; default ``module.Class``.
+        abstract: only a base class: not registered, and to decode it means to decode the subclass that the payload names.
+        serializer: the codec of :meth:`Record.dumps`, and of topics and tables of this type that name none.
+        include_metadata: write ``__faust`` (default true).
+        coerce: convert (``"1"`` to ``1``) on construction and decoding instead of refusing.
+        validation: check types on construction too (decoding always does); implies ``coerce``.
+        allow_blessed_key: decode the subclass that ``__faust.ns`` of the payload names, never any other class.
+        polymorphic_fields: the same.
+        isodates: accepted for old code; ISO dates are always read.
+        decimals: accepted for old code; decimals are always read.
+
+    The others are those of :class:`msgspec.Struct`.
+    """
+
+    namespace: str
+    abstract: bool
+    serializer: CodecArg
+    include_metadata: bool
+    coerce: bool
+    validation: bool
+    allow_blessed_key: bool
+    polymorphic_fields: bool
+    isodates: bool
+    decimals: bool
+    frozen: bool
+    order: bool
+    eq: bool
+    kw_only: bool
+    rename: Any
+    omit_defaults: bool
+    repr_omit_defaults: bool
+    forbid_unknown_fields: bool
+    tag: Any
+    tag_field: str
+    array_like: bool
+    gc: bool
+    weakref: bool
+    dict: bool
+    cache_hash: bool
+
+
+@dataclass_transform(field_specifiers=(msgspec.field,))
+class RecordMeta(msgspec.StructMeta):
+    """Makes record classes: takes our keywords, completes defaults, registers the namespace."""
+
+    _options: RecordOptions
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], body: dict[str, Any], /, **keywords: Any) -> RecordMeta:
+        given = {key: keywords.pop(key) for key in RecordOptions.__struct_fields__ if key in keywords}
+        default_name = qualified_name(body["__module__"], body["__qualname__"])
+        inherited = next((base._options for base in bases if isinstance(base, RecordMeta)), RecordOptions())
+        options = structs.replace(inherited, **{"namespace": default_name, "abstract": False, **given})
+        if options.validation:
+            options = structs.replace(options, coerce=True)
+        metaclass = _CoercingMeta if options.coerce and not issubclass(mcls, _CoercingMeta) else mcls
+        cls = super().__new__(metaclass, name, bases, _complete_defaults({**body, "_options": options}), **keywords)
+        _check_room_for_metadata(cls)
+        if not options.abstract:
+            _register(cls, default_name)
+        return cls
+
+
+class _CoercingMeta(RecordMeta):
+    """The metaclass of records that convert on construction; apart, so that msgspec alone constructs the others."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - the instance of a metaclass is a class
+        if not cls._options.coerce:
+            return super().__call__(*args, **kwargs)
+        given = _signature(cls).bind(*args, **kwargs).arguments
+        converted = structs.asdict(msgspec.convert(given, _fields_of(cls), strict=False))
+        return super().__call__(**{name: value for name, value in converted.items() if value is not UNSET})
+
+
+@cache
+def _signature(cls: RecordMeta) -> inspect.Signature:
+    return inspect.signature(cls)
+
+
+@cache
+def _fields_of(cls: type[Any]) -> type[msgspec.Struct]:
+    """A struct with the same fields, without methods and with none required: what values are checked against."""
+    return msgspec.defstruct(cls.__name__, [(field.name, field.type, UNSET) for field in structs.fields(cls)])
+
+
+def _complete_defaults(body: dict[str, Any]) -> dict[str, Any]:
+    """Default optional fields to ``None``, and copy mutable defaults for each record."""
+    for name, type_ in field_types(body).items():
+        if name not in body:
+            if is_optional(type_):
+                body[name] = None
+        elif _is_mutable(default := body[name]):
+            body[name] = msgspec.field(default_factory=partial(copy.deepcopy, default))
+    return body
+
+
+def _is_mutable(default: object) -> bool:
+    if isinstance(default, msgspec.Struct):
+        return not default.__struct_config__.frozen
+    return isinstance(default, list | dict | set | bytearray)
+
+
+def _check_room_for_metadata(cls: RecordMeta) -> None:
+    config = cls.__struct_config__
+    if cls._options.include_metadata and (config.forbid_unknown_fields or config.array_like):
+        option = "array_like" if config.array_like else "forbid_unknown_fields"
+        raise TypeError(
+            f"{cls.__name__}: {option}=True leaves no room for the field '__faust': add include_metadata=False"
+        )
+
+
+def _register(cls: RecordMeta, name: str) -> None:
+    """Register a class; the same one again (reloaded, or imported beside being ``__main__``) replaces itself."""
+    namespace = cls._options.namespace
+    other = registry.get(namespace)
+    if other is not None and (owner := qualified_name(other.__module__, other.__qualname__)) != name:
+        raise TypeError(
+            f"the namespace {namespace!r} of {name} belongs to {owner}: give one of them another namespace="
+        )
+    registry[namespace] = cls
+
+
+class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
+    """Base class of typed messages: annotated attributes are fields, class keywords are :class:`RecordKeywords`.
+
+    A field that may be ``None`` and has no default defaults to ``None``; mutable defaults are copied for each record.
+    ``__post_init__`` runs after construction and after decoding.
+    """
+
+    _options: ClassVar[RecordOptions]
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(cls, **keywords: Unpack[RecordKeywords]) -> None: ...
+
+    def asdict(self) -> dict[str, Any]:
+        """The fields and their values, which are not converted."""
+        return structs.asdict(self)
+
+    def to_representation(self) -> dict[str, Any]:
+        """What goes on the wire, metadata included, as plain dicts, lists, strings and numbers."""
+        representation: dict[str, Any] = msgspec.json.decode(encoders[type(self)](self))
+        return representation
+
+    def derive(self, *others: Record, **fields: Any) -> Self:
+        """A new record of this class, with the fields of ``others`` and then ``fields`` over those of this record."""
+        values = self.asdict()
+        for other in others:
+            values.update(other.asdict())
+        return type(self)(**{**values, **fields})
+
+    def validate(self) -> list[msgspec.ValidationError]:
+        """What is wrong with the types of the values, after assignments say; an empty list when nothing is."""
+        try:
+            msgspec.convert(structs.asdict(self), _fields_of(type(self)), strict=not self._options.coerce)
+        except msgspec.ValidationError as error:
+            return [error]
+        return []
+
+    def is_valid(self) -> bool:
+        """Whether :meth:`validate` finds nothing."""
+        return not self.validate()
+
+    def dumps(self, *, serializer: CodecArg = None) -> bytes:
+        """The record as bytes by ``serializer``, else by the codec of the class, else as JSON."""
+        codec = serializer or self._options.serializer or "json"
+        if codec == "json":
+            return encoders[type(self)](self)  # type: ignore[no-any-return]
+        return get_codec(codec).dumps(self.to_representation()) or b""
+
+    @classmethod
+    def loads(cls, data: bytes, *, serializer: CodecArg = None) -> Self:
+        """A record from the bytes that :meth:`dumps` writes. Raises msgspec.DecodeError, or what the codec raises."""
+        codec = serializer or cls._options.serializer or "json"
+        record: Self = decoder(cls)(data) if codec == "json" else convert(get_codec(codec).loads(data), cls)
+        return record
+
+    @classmethod
+    def from_data(cls, data: Any) -> Self:
+        """A record from plain data such as :meth:`to_representation` returns. Raises msgspec.ValidationError."""
+        record: Self = convert(data, cls)
+        return record
+
+    def __json__(self) -> orjson.Fragment:
+        return orjson.Fragment(encoders[type(self)](self))

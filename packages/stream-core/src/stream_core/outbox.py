@@ -1,0 +1,157 @@
+"""Where sends go: at once, or held until the event that makes them finishes.
+
+Two producers (design decision 6): one carries the effects of events, transactional under exactly-once; the other carries what
+happens outside events and goes at once, plain and idempotent. Under at-least-once they are the same producer.
+
+Under exactly-once the sends of an event are held until it finishes, so that a failed event leaves nothing behind, and while a
+transaction is being committed the sends of the next interval wait behind a gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from typing import Any
+
+from stream_core.cursor import Cursor, active_cursor
+from stream_core.errors import ProduceError
+from stream_core.ports import Producer
+from stream_core.records import Headers, RecordMetadata
+
+__all__ = ["HeldSend", "Outbox"]
+
+BACKLOG = 16 * 1024 * 1024
+"""Bytes of held sends from which an event waits."""
+
+
+class HeldSend:
+    """A send whose event is not finished; awaiting it releases the sends of that event first."""
+
+    __slots__ = ("_outbox", "cursor", "delivery", "dropped", "record")
+
+    def __init__(self, outbox: Outbox, cursor: Cursor, record: tuple[Any, ...]) -> None:
+        self._outbox = outbox
+        self.cursor = cursor
+        self.record = record
+        self.delivery: Awaitable[RecordMetadata] | None = None
+        self.dropped = False
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        return self._outbox.deliver(self).__await__()
+
+
+class Outbox:
+    """The sends of one engine.
+
+    Args:
+        transactional: hold the sends of events until they finish, and let them through a gate.
+    """
+
+    def __init__(self, *, transactional: bool) -> None:
+        self._transactional = transactional
+        self._effects: Producer | None = None
+        self._plain: Producer | None = None
+        self._topics: set[str] = set()
+        self._gate = asyncio.Event()
+        self._waiting: list[HeldSend] = []
+        self._held_bytes = 0
+
+    def connect(self, effects: Producer, plain: Producer) -> None:
+        """Use these producers from now on."""
+        self._effects, self._plain = effects, plain
+        self._topics.clear()
+
+    @property
+    def effects(self) -> Producer:
+        """The producer of the effects of events."""
+        if self._effects is None:
+            raise ProduceError("the app is not started: start a worker, or await app.start() first")
+        return self._effects
+
+    async def send(
+        self,
+        topic: str,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp: int | None,
+        headers: Headers,
+    ) -> Awaitable[RecordMetadata]:
+        """Send one encoded record; returns once it is in its partition's builder, or held by its event.
+
+        Waits only for the metadata of a topic that was not used before, and while more bytes are on the way than the
+        producer's bound allows.
+        """
+        cursor = active_cursor() if self._transactional else None
+        producer = self.effects if cursor is not None or not self._transactional else self._plain
+        if producer is None:
+            raise ProduceError("the app is not started: start a worker, or await app.start() first")
+        if topic not in self._topics:
+            await producer.partitions(topic)
+            self._topics.add(topic)
+        if cursor is not None:
+            return await self._hold(cursor, (topic, partition, key, value, timestamp, headers))
+        delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+        await producer.room()
+        return delivery
+
+    async def _hold(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
+        held = HeldSend(self, cursor, record)
+        cursor.held.append(held)
+        cursor.attention = True
+        if self._held_bytes > BACKLOG:
+            await self._gate.wait()
+        elif self._gate.is_set():
+            await self.effects.room()
+        return held
+
+    def emit(self, held: list[HeldSend]) -> None:
+        """Send what a finished event held, or keep it for the next interval while the gate is closed."""
+        if not self._gate.is_set():
+            self._waiting.extend(held)
+            self._held_bytes += sum(len(send.record[3] or b"") + 64 for send in held)
+            return
+        for send in held:
+            self._go(send)
+
+    def _go(self, held: HeldSend) -> None:
+        topic, partition, key, value, timestamp, headers = held.record
+        held.delivery = self.effects.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+
+    async def deliver(self, held: HeldSend) -> RecordMetadata:
+        """Wait for the acknowledgement of a held send; inside its event that lets all sends of the event go now.
+
+        The event is pinned then: the next cut waits for it, because its records are in the open transaction.
+        """
+        cursor = held.cursor
+        while held.delivery is None:
+            if held.dropped:
+                raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
+            await self._gate.wait()
+            if held in cursor.held:
+                sends, cursor.held = cursor.held, []
+                cursor.pinned = True
+                self.emit(sends)
+            elif held.delivery is None and held not in self._waiting:
+                held.dropped = True
+        return await held.delivery
+
+    def close_gate(self) -> None:
+        """Keep what is sent from now on for the next interval."""
+        self._gate.clear()
+
+    def open_gate(self) -> None:
+        """A transaction is open: let the sends that waited go, in order, and everything after them."""
+        self._gate.set()
+        waiting, self._waiting = self._waiting, []
+        self._held_bytes = 0
+        for held in waiting:
+            self._go(held)
+
+    def drop(self) -> None:
+        """The interval was aborted: what waited for the next one is replayed with it."""
+        self._gate.clear()
+        self._held_bytes = 0
+        for held in self._waiting:
+            held.dropped = True
+        self._waiting.clear()

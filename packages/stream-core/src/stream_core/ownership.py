@@ -1,0 +1,240 @@
+"""What this worker owns: sessions from assignment over recovery to revocation.
+
+The callbacks of the consumer only snapshot and wake: recovery runs in a task of its own, because no heartbeat is sent while
+``assigned`` runs. ``epoch`` moves on with every assignment, revocation and abort, and whoever waited compares it before he acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from stream_core.checkpoint import decode_leads
+from stream_core.clients import Clients, EngineSettings
+from stream_core.errors import DeadlineError, FencedError, TransportError
+from stream_core.outbox import Outbox
+from stream_core.participants import Participant, Reading, Shard
+from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.sessions import PartitionSession, Subscription
+from stream_core.tasks import together
+from stream_core.topics import Topic
+
+__all__ = ["Ownership"]
+
+logger = logging.getLogger(__name__)
+
+RETRY = 1.0
+
+
+class Ownership:
+    """The sessions of the current generation.
+
+    Args:
+        settings: of the engine.
+        clients: consumer and producers.
+        outbox: opened when a transaction is open.
+        topics: the source topics by name.
+        subscriptions: all agents' subscriptions.
+        participants: the tables.
+        on_member: told the member id of each generation.
+        on_ready: called when everything assigned is recovered and running.
+        on_failure: called with an error that the worker cannot survive.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        clients: Clients,
+        outbox: Outbox,
+        *,
+        topics: Mapping[str, Topic[Any, Any]],
+        subscriptions: Sequence[Subscription],
+        participants: Sequence[Participant],
+        on_member: Callable[[str], None],
+        on_ready: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._outbox = outbox
+        self._topics = topics
+        self._subscriptions = subscriptions
+        self._participants = participants
+        self._on_member = on_member
+        self._on_ready = on_ready
+        self._on_failure = on_failure
+        self._opening: asyncio.Task[None] | None = None
+        self.counts: dict[str, int] = {}
+        self.sessions: dict[TP, PartitionSession] = {}
+        self.group: GroupMetadata | None = None
+        self.epoch = 0
+        self.stale_producer = False
+        self.stopping = False
+
+    @property
+    def running(self) -> list[PartitionSession]:
+        """The sessions that deliver events, closing ones included until they are given up."""
+        return [session for session in self.sessions.values() if session.running]
+
+    @property
+    def ready(self) -> bool:
+        """Whether an assignment is there and all of it is recovered."""
+        return self.group is not None and all(session.running for session in self.sessions.values())
+
+    def assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
+        """A new generation: make its sessions, and recover them in the background."""
+        if self.stopping:
+            return
+        self.epoch += 1
+        self.group = group
+        self._on_member(group.member)
+        self.sessions = {tp: self._session(tp) for tp in sorted(tps)}
+        logger.info("generation %d: %d partitions assigned", group.generation, len(tps))
+        self._open_soon(0.0)
+
+    def _session(self, tp: TP) -> PartitionSession:
+        topic = self._topics[tp.topic]
+        return PartitionSession(tp, topic.schema, self.counts.get(tp.topic, 0), topic.decode)
+
+    def close(self) -> None:
+        """Take no more events; those that are open may finish, and count."""
+        self._cancel_opening()
+        for session in self.sessions.values():
+            session.close()
+
+    def release(self) -> list[Any]:
+        """Give all sessions up; returns the cursors whose open events come to nothing now."""
+        self._cancel_opening()
+        self.epoch += 1
+        cursors = []
+        for session in self.sessions.values():
+            session.close()
+            session.dead = True
+            for cursor in session.cursors():
+                cursor.abandon()
+                cursors.append(cursor)
+        self.sessions = {}
+        self.group = None
+        return cursors
+
+    def reopen(self, tps: Collection[TP], group: GroupMetadata, delay: float) -> None:
+        """After an abort: make new sessions for what was released and is still owned, from the committed offsets."""
+        self._clients.consumer.pause(tps)
+        self.group = group
+        self.sessions = {tp: self._session(tp) for tp in tps}
+        self._open_soon(delay)
+
+    def _cancel_opening(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+
+    def _open_soon(self, delay: float) -> None:
+        self._cancel_opening()
+        self._opening = asyncio.create_task(self._open(self.epoch, delay), name="open partitions")
+
+    async def _open(self, epoch: int, delay: float) -> None:
+        """Recover and run all sessions of this epoch; tries again until it works or the epoch is over."""
+        try:
+            await asyncio.sleep(delay)
+            while self.epoch == epoch:
+                try:
+                    await self._recover(epoch)
+                except FencedError as error:
+                    logger.warning("%s; waiting for the next assignment", error)
+                    return
+                except TransportError as error:
+                    logger.warning("cannot open the partitions yet: %s", error)
+                    await asyncio.sleep(RETRY)
+                else:
+                    return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._on_failure(error)
+
+    async def _recover(self, epoch: int) -> None:
+        if self._clients.lease_over():
+            raise DeadlineError("no heartbeat was answered for too long; waiting for the group")
+        if self.stale_producer:
+            await self._clients.renew()
+            self.stale_producer = False
+        sessions = list(self.sessions.values())
+        offsets = await self._start_offsets([session.tp for session in sessions])
+        if self.epoch != epoch:
+            return
+        if self._settings.exactly_once:
+            self._outbox.open_gate()
+        shards = self._shards(sessions)
+        for participant in self._participants:
+            await participant.keep(list(shards))
+        await together(self._run(epoch, shard, members, offsets) for shard, members in shards.items())
+        if self.epoch == epoch:
+            self._on_ready()
+
+    def _shards(self, sessions: Sequence[PartitionSession]) -> dict[Shard, list[PartitionSession]]:
+        shards: dict[Shard, list[PartitionSession]] = {}
+        for session in sessions:
+            shards.setdefault(Shard(session.partitions, session.partition), []).append(session)
+        return shards
+
+    async def _run(
+        self, epoch: int, shard: Shard, sessions: Sequence[PartitionSession], offsets: Mapping[TP, Offset]
+    ) -> None:
+        """Recover one shard, then deliver its partitions."""
+        committed: dict[Reading, int] = {}
+        for session in sessions:
+            start, leads = offsets[session.tp].offset, decode_leads(offsets[session.tp].metadata)
+            for subscription in self._subscriptions_of(session.tp.topic):
+                committed[Reading(session.tp, subscription.name)] = max(start, leads.get(subscription.name, start))
+        for participant in self._participants:
+            await participant.open(shard, committed)
+        if self.epoch != epoch:
+            return
+        for session in sessions:
+            offset = offsets[session.tp]
+            session.run(offset.offset, self._subscriptions_of(session.tp.topic), decode_leads(offset.metadata))
+            self._clients.consumer.seek(session.tp, offset.offset)
+        self._clients.consumer.resume([session.tp for session in sessions])
+
+    def _subscriptions_of(self, topic: str) -> list[Subscription]:
+        return [subscription for subscription in self._subscriptions if topic in subscription.topics]
+
+    async def _start_offsets(self, tps: Collection[TP]) -> dict[TP, Offset]:
+        """The committed offsets; where there is none, the start of the log (or its end), which is committed right away.
+
+        That commit makes every changelog record's source interval begin at a committed position, also the first one's.
+        """
+        consumer, group = self._clients.consumer, self.group
+        committed = await consumer.committed(tps)
+        offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
+        fresh = [tp for tp in tps if tp not in offsets]
+        if fresh and group is not None:
+            where = consumer.end_offsets if self._settings.offset_reset == "latest" else consumer.start_offsets
+            found = {tp: Offset(offset) for tp, offset in (await where(fresh)).items()}
+            await consumer.commit(found, group)
+            offsets |= found
+        return offsets
+
+    async def out_of_range(self, tp: TP, checkpoint: Callable[[], Awaitable[bool]]) -> None:
+        """The log does not hold the position of ``tp`` any more: go on at its start or end, and say so."""
+        session = self.sessions.get(tp)
+        if session is None or self.group is None:
+            return
+        epoch = self.epoch
+        await checkpoint()
+        consumer = self._clients.consumer
+        where = consumer.end_offsets if self._settings.offset_reset == "latest" else consumer.start_offsets
+        offset = (await where([tp]))[tp]
+        if self.epoch != epoch or self.sessions.get(tp) is not session:
+            return
+        logger.error(
+            "%s: offset %d is not in the log any more (retention, or the topic was recreated); going on at offset %d",
+            *(tp, session.fetch_position, offset),
+        )
+        session.close()
+        self.sessions[tp] = fresh = self._session(tp)
+        fresh.run(offset, self._subscriptions_of(tp.topic), {})
+        consumer.seek(tp, offset)

@@ -1,0 +1,81 @@
+"""The port through which tables take part in assignment and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from stream_core.cursor import Cursor
+from stream_core.records import TP, Headers, TopicSpec
+
+__all__ = ["Change", "Interval", "Participant", "Reading", "Shard"]
+
+
+class Shard(NamedTuple):
+    """One partition number over all topics with the same partition count: what is assigned, and recovered, together."""
+
+    partitions: int
+    partition: int
+
+
+class Reading(NamedTuple):
+    """One subscription's reading of one source partition: what offsets belong to."""
+
+    tp: TP
+    subscription: str
+
+
+class Interval(NamedTuple):
+    """The offsets ``[start, end)`` that a reading finished between two checkpoints."""
+
+    start: int
+    end: int
+
+
+class Change(NamedTuple):
+    """A changelog record to send."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+class Participant(Protocol):
+    """Something with durable state per shard that is changed by events: the tables of an app.
+
+    In each checkpoint the engine calls ``cut``, ``changes``, then, when all changes are acknowledged and the offsets
+    committed, ``committed``. In place of any of them, and at any time between, it may call ``aborted``.
+    """
+
+    def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
+        """The topics to declare, given the partition counts of the source topics; raises ConfigurationError."""
+
+    async def start(self) -> None:
+        """Connect what recovery needs."""
+
+    async def stop(self) -> None:
+        """Close all stores; never raises."""
+
+    async def open(self, shard: Shard, committed: Mapping[Reading, int]) -> None:
+        """Recover the state of a shard up to the end of its changelogs, given the committed position of every reading."""
+
+    async def keep(self, shards: Collection[Shard]) -> None:
+        """Close the state of all other shards: they belong to others now."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes of changes since the last cut, estimated; 0 when there are none."""
+
+    def cut(self, unfinished: Sequence[Cursor]) -> None:
+        """Freeze the changes so far, without those of the open events of ``unfinished``. Synchronous: a moment in time."""
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+        """The changelog records of what was cut: one per key, with its final value."""
+
+    async def committed(self, ends: Mapping[TP, int]) -> None:
+        """The checkpoint is committed: make it durable. ``ends`` are the offsets behind the last change of each changelog."""
+
+    def aborted(self) -> None:
+        """Everything since the last committed checkpoint is dropped, and will be replayed."""

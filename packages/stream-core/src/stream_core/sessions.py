@@ -1,0 +1,276 @@
+"""What hangs on one assigned partition in one generation: chunks of records, and who has finished how much of them.
+
+A :class:`PartitionSession` is made at assignment and closed at revocation; nothing of it survives a generation, and no value
+of a closed session reaches user code (design decision 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stream_core.cursor import Cursor, Session
+from stream_core.progress import Progress
+
+if TYPE_CHECKING:
+    from stream_core.errors import DecodeError
+    from stream_core.records import TP, Batch, RawRecord
+    from stream_core.schemas import Schema
+
+__all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Subscription"]
+
+CHUNK = 1000
+"""Records that are decoded in one go; a few hundred microseconds."""
+
+
+class Decoded(NamedTuple):
+    """Decoded values of a chunk; ``error`` stands for the record behind the last of them, which could not be decoded."""
+
+    records: Sequence[RawRecord]
+    values: list[Any]
+    error: DecodeError | None = None
+
+
+Decoder = Callable[["TP", Sequence["RawRecord"]], Decoded]
+"""Decodes records of one partition by the topic's schema and decode policy."""
+
+
+class Chunk:
+    """Some records of one session: decoded once, whoever reads them first.
+
+    Args:
+        session: where the records come from.
+        records: at least one record.
+        next_offset: the position behind this chunk.
+    """
+
+    __slots__ = ("_decoded", "next_offset", "records", "session")
+
+    def __init__(self, session: PartitionSession, records: Sequence[RawRecord], next_offset: int) -> None:
+        self.session = session
+        self.records = records
+        self.next_offset = next_offset
+        self._decoded: Decoded | None = None
+
+    def decoded(self) -> Decoded:
+        """The values; decoding happens at the first call."""
+        if self._decoded is None:
+            self._decoded = self.session.decode(self.session.tp, self.records)
+        return self._decoded
+
+    def rest(self, offset: int) -> Chunk | None:
+        """The part of this chunk from ``offset`` on, or ``None`` when nothing is left."""
+        at = bisect_left(self.records, offset, key=lambda record: record.offset)
+        return Chunk(self.session, self.records[at:], self.next_offset) if at < len(self.records) else None
+
+
+class Inbox:
+    """The chunks that wait for one subscriber, over all its partitions, in the order they arrived.
+
+    Attributes:
+        records: how many records wait, those of closed sessions included until they are dropped.
+    """
+
+    __slots__ = ("_chunks", "_waiter", "records")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._chunks: deque[Chunk] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, chunk: Chunk, *, front: bool = False) -> None:
+        """Add a chunk; ``front`` puts back what was taken and not finished."""
+        if front:
+            self._chunks.appendleft(chunk)
+        else:
+            self._chunks.append(chunk)
+        self.records += len(chunk.records)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def take(self) -> Chunk | None:
+        """The oldest chunk of an open session, or ``None``."""
+        while self._chunks:
+            chunk = self._chunks.popleft()
+            self.records -= len(chunk.records)
+            if chunk.session.open:
+                return chunk
+        return None
+
+    async def wait(self) -> None:
+        """Wait until :meth:`take` may have something; several actors may wait."""
+        if self._chunks:
+            return
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiter)
+
+
+class Subscription:
+    """One reader of topics: an agent with its actors.
+
+    Args:
+        name: unique in the app and stable over restarts, because it names the reader's lead in committed metadata.
+        topics: what it reads.
+        concurrency: how many actors share it; more than one finish events out of order.
+    """
+
+    def __init__(self, name: str, topics: Sequence[str], concurrency: int = 1) -> None:
+        self.name = name
+        self.topics = tuple(topics)
+        self.concurrency = concurrency
+        self.inbox = Inbox()
+        self.cursors: list[Cursor] = []
+        self.on_progress: Callable[[], None] = _nothing
+
+
+def _nothing() -> None:
+    """Nobody waits for room."""
+
+
+class Feed:
+    """How far one subscription is in one session.
+
+    Attributes:
+        done: every event below it is finished (in order); the start position at first.
+        committed: the position of the last checkpoint; the start position at first.
+        backlog: records delivered to the inbox and not finished, counted by chunks.
+        progress: finished offsets when actors finish out of order, else ``None``.
+    """
+
+    __slots__ = ("backlog", "committed", "done", "progress", "session", "start", "subscription")
+
+    def __init__(self, session: PartitionSession, subscription: Subscription, start: int) -> None:
+        self.session = session
+        self.subscription = subscription
+        self.start = start
+        self.done = start
+        self.committed = start
+        self.backlog = 0
+        self.progress = Progress(start) if subscription.concurrency > 1 else None
+
+    def deliver(self, chunk: Chunk) -> None:
+        """Put a chunk into the inbox, less what this subscription finished before a restart."""
+        if chunk.next_offset <= self.start:
+            return
+        rest = chunk if chunk.records[0].offset >= self.start else chunk.rest(self.start)
+        if rest is None:
+            return
+        self.backlog += len(rest.records)
+        if self.progress is None:
+            self.subscription.inbox.put(rest)
+            return
+        for record in rest.records:  # actors share events one by one: none waits behind a slow one
+            self.progress.deliver(record.offset)
+            self.subscription.inbox.put(Chunk(self.session, (record,), record.offset + 1))
+        self.progress.advance(chunk.next_offset)
+
+    def finish(self, chunk: Chunk) -> None:
+        """Every event of the chunk is finished."""
+        self.backlog -= len(chunk.records)
+        self.done = chunk.next_offset
+        if self.progress is not None:
+            self.progress.finish(chunk.records[0].offset)
+        self.subscription.on_progress()
+
+    def put_back(self, chunk: Chunk, offset: int) -> None:
+        """Let the part of ``chunk`` from ``offset`` on be taken again, before anything else; what lies below is finished."""
+        rest = chunk.rest(offset)
+        if rest is None:
+            self.finish(chunk)
+            return
+        self.backlog -= len(chunk.records) - len(rest.records)
+        self.done = offset
+        self.subscription.inbox.put(rest, front=True)
+
+    @property
+    def position(self) -> int:
+        """The smallest offset delivered and unfinished, else the fetch position."""
+        if not self.backlog:
+            return max(self.done, self.session.fetch_position)
+        if self.progress is not None:
+            return self.progress.position
+        for cursor in self.subscription.cursors:
+            if cursor.record is not None and cursor.session is self.session:
+                return cursor.record.offset
+        return self.done
+
+
+class PartitionSession(Session):
+    """One partition in one generation.
+
+    Args:
+        tp: the partition.
+        schema: how its keys and values are decoded.
+        partitions: how many partitions the topic has.
+        decode: decodes its records by schema and decode policy.
+
+    Attributes:
+        feeds: progress of each subscription by name.
+        running: whether records are delivered (recovery is over).
+        fetch_position: the offset behind what the consumer delivered.
+        committed: the last committed offset.
+        lag: records behind the fetch position, -1 when unknown.
+    """
+
+    __slots__ = ("committed", "decode", "feeds", "fetch_position", "lag", "running")
+
+    def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
+        super().__init__(tp, schema, partitions)
+        self.decode = decode
+        self.feeds: dict[str, Feed] = {}
+        self.running = False
+        self.fetch_position = -1
+        self.committed = -1
+        self.lag = -1
+
+    def run(self, position: int, subscriptions: Sequence[Subscription], leads: dict[str, int]) -> None:
+        """Begin delivery at the committed ``position``; ``leads`` are the positions of subscriptions that are ahead of it."""
+        self.fetch_position = self.committed = position
+        for subscription in subscriptions:
+            start = max(position, leads.get(subscription.name, position))
+            self.feeds[subscription.name] = Feed(self, subscription, start)
+        self.running = True
+
+    def deliver(self, batch: Batch) -> None:
+        """Hand a batch to every subscription, in chunks."""
+        records = batch.records
+        self.fetch_position = batch.next_offset
+        self.lag = batch.end_offset - batch.next_offset if batch.end_offset >= 0 else -1
+        count = len(records)
+        for at in range(0, count, CHUNK):
+            part = records[at : at + CHUNK] if count > CHUNK else records
+            last = at + CHUNK >= count
+            chunk = Chunk(self, part, batch.next_offset if last else part[-1].offset + 1)
+            for feed in self.feeds.values():
+                feed.deliver(chunk)
+
+    def close(self) -> None:
+        """Take no more events: chunks of this session are dropped, open events may finish."""
+        self.open = False
+        for cursor in self.cursors():
+            cursor.attention = True
+
+    def cursors(self) -> list[Cursor]:
+        """The cursors that have an event of this session open."""
+        subscriptions = [feed.subscription for feed in self.feeds.values()]
+        return [c for s in subscriptions for c in s.cursors if c.session is self and c.record is not None]
+
+    @property
+    def position(self) -> int:
+        """The offset to commit: the lowest position of all subscriptions."""
+        return min((feed.position for feed in self.feeds.values()), default=self.fetch_position)
+
+    @property
+    def leads(self) -> dict[str, int]:
+        """Positions of the subscriptions that are ahead of :attr:`position`."""
+        position = self.position
+        return {name: feed.position for name, feed in self.feeds.items() if feed.position > position}
+
+    @property
+    def backlog(self) -> int:
+        """Records that the slowest subscription has not finished."""
+        return max((feed.backlog for feed in self.feeds.values()), default=0)

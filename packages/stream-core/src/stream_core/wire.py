@@ -1,0 +1,189 @@
+"""The JSON of records: what follows their fields on the wire, and which class a payload is decoded to.
+
+A record is a JSON object, its fields in the order of their declaration and then its metadata:
+``{"x":1,"__faust":{"ns":"app.Point"}}``. Decoding skips the metadata as it skips any unknown field. Encoding puts a suffix,
+prepared once per class, behind what msgspec wrote. (A hidden last field would save 0.1 µs of that, but cost time and memory in
+each decoded record, and show in ``repr``, ``asdict`` and the arguments of every record.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw, UnsetType, structs
+
+from stream_core.codecs import CodecArg, json_dumps
+
+__all__ = ["Encoders", "RecordOptions", "convert", "decoder", "encoders", "options_of", "registry", "without_none"]
+
+registry: dict[str, type[Any]] = {}
+"""Record classes by namespace; abstract ones are not in it."""
+
+
+class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a record class, as its class keywords gave them (:class:`~stream_core.models.RecordKeywords`)."""
+
+    serializer: CodecArg = None
+    namespace: str = ""
+    include_metadata: bool = True
+    coerce: bool = False
+    validation: bool = False
+    abstract: bool = False
+    allow_blessed_key: bool = False
+    polymorphic_fields: bool = False
+    isodates: bool = True
+    decimals: bool = True
+
+    @property
+    def polymorphic(self) -> bool:
+        """Whether decoding this class looks for the subclass that the payload names."""
+        return self.abstract or self.allow_blessed_key or self.polymorphic_fields
+
+
+def options_of(type_: Any) -> RecordOptions | None:
+    """The options of a record class, of ``Box[int]`` for a generic one, or of the one in ``Optional[...]``; else ``None``."""
+    options = getattr(without_none(type_), "_options", None)
+    return options if isinstance(options, RecordOptions) else None
+
+
+def without_none(type_: Any) -> Any:
+    """``T`` of ``Optional[T]``; any other type as it is."""
+    members = [member for member in get_args(type_) if member is not NoneType]
+    return members[0] if len(members) == 1 and NoneType in get_args(type_) else type_
+
+
+# -- encoding
+
+_native = msgspec.json.Encoder().encode
+_BODY = slice(0, -1)
+_SCALARS = (str, int, float, bool, NoneType, Decimal, datetime, date, time, timedelta, UUID)
+
+
+class Encoders(dict[type, Callable[[Any], Any]]):
+    """How objects of each type become JSON bytes; compiled when a type is first seen."""
+
+    def __missing__(self, cls: type) -> Callable[[Any], Any]:
+        self[cls] = encode = _compile(cls) if options_of(cls) else _native if cls in _SCALARS else json_dumps
+        return encode
+
+
+encoders = Encoders()
+
+
+def _compile(cls: type[Any]) -> Callable[[Any], bytes]:
+    """The encoder of one record class, for instances of exactly this class."""
+    nested = tuple(field.name for field in structs.fields(cls) if _may_hold_records(field.type))
+    encode = _embedding(nested) if nested else _native
+    if not cls._options.include_metadata:
+        return encode
+    suffix = b',"__faust":' + _native({"ns": cls._options.namespace}) + b"}"
+
+    def encode_with_metadata(record: Any) -> bytes:
+        body = encode(record)
+        return body[_BODY] + suffix if body != b"{}" else b"{" + suffix[1:]
+
+    return encode_with_metadata
+
+
+def _embedding(nested: tuple[str, ...]) -> Callable[[Any], bytes]:
+    """Encodes records whose ``nested`` fields may hold records: those need metadata of their own, and are encoded first."""
+
+    def encode(record: Any) -> bytes:
+        shallow = record.__copy__()
+        for name in nested:
+            value = getattr(record, name)
+            structs.force_setattr(shallow, name, _embedders[type(value)](value))
+        return _native(shallow)
+
+    return encode
+
+
+class _Embedders(dict[type, Callable[[Any], Any]]):
+    """How objects of each type become something that msgspec writes with the metadata of all records inside."""
+
+    def __missing__(self, cls: type) -> Callable[[Any], Any]:
+        self[cls] = embed = self._embedder(cls)
+        return embed
+
+    def _embedder(self, cls: type) -> Callable[[Any], Any]:
+        if cls in _SCALARS or cls is UnsetType:
+            return lambda value: value
+        if issubclass(cls, dict):
+            return lambda values: {key: self[type(value)](value) for key, value in values.items()}
+        if issubclass(cls, list | tuple | set | frozenset):
+            return lambda values: [self[type(value)](value) for value in values]
+        encode = encoders[cls]
+        return lambda value: Raw(encode(value))
+
+
+_embedders = _Embedders()
+
+
+def _may_hold_records(type_: Any) -> bool:
+    if type_ in (Any, object, list, dict, tuple, set, frozenset) or isinstance(type_, TypeVar):
+        return True
+    return options_of(type_) is not None or any(_may_hold_records(member) for member in get_args(type_))
+
+
+# -- decoding
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    ns: str = ""
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    metadata: _Metadata = msgspec.field(default=_Metadata(), name="__faust")
+
+
+_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def decoder(type_: Any) -> Callable[[bytes], Any]:
+    """The JSON decoder of a type: msgspec's own method, unless the type is a polymorphic record.
+
+    Raises TypeError for a type that msgspec cannot decode, and NameError when it names a class that is not defined.
+    """
+    options = options_of(type_)
+    if options is None or not options.polymorphic:
+        return msgspec.json.Decoder(type_, strict=options is None or not options.coerce).decode
+    base = without_none(type_)
+    decoders: dict[type[Any], Callable[[bytes], Any]] = {}
+
+    def decode(data: bytes) -> Any:
+        if data == b"null" and base is not type_:
+            return None
+        cls = _named_class(base, _envelope(data).metadata.ns)
+        if (found := decoders.get(cls)) is None:
+            found = decoders[cls] = msgspec.json.Decoder(cls, strict=not cls._options.coerce).decode
+        return found(data)
+
+    return decode
+
+
+def convert(data: Any, type_: Any) -> Any:
+    """As the :func:`decoder` of the type does, from plain data. Raises msgspec.ValidationError."""
+    options = options_of(type_)
+    if options is not None and options.polymorphic and isinstance(data, dict):
+        type_ = _named_class(without_none(type_), msgspec.convert(data, _Envelope).metadata.ns)
+        options = options_of(type_)
+    return msgspec.convert(data, type_, strict=options is None or not options.coerce)
+
+
+def _named_class(base: Any, namespace: str) -> Any:
+    """The registered class of that namespace if it is ``base`` or one of its subclasses, else ``base``; never anything else."""
+    origin = get_origin(base) or base
+    cls = registry.get(namespace)
+    if cls is not None and cls is not origin and issubclass(cls, origin):
+        return cls
+    if origin._options.abstract:
+        raise msgspec.ValidationError(
+            f"Expected a subclass of `{origin.__name__}`, got {namespace!r} - at `$.__faust.ns`"
+        )
+    return base

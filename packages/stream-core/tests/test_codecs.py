@@ -1,0 +1,152 @@
+"""Codecs: bytes and back, chains, and names that do not exist."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_core.codecs import Codec, codec_names, get_codec, register
+from stream_core.errors import ConfigurationError
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+class Reversed(Codec):
+    """Bytes back to front."""
+
+    def _dumps(self, obj: bytes) -> bytes:
+        return obj[::-1]
+
+    def _loads(self, data: bytes) -> bytes:
+        return data[::-1]
+
+
+class Custom:
+    """An object that says what it is in JSON."""
+
+    def __json__(self) -> Any:
+        return {"custom": True}
+
+
+@given(JSON)
+def test_json_returns_what_it_was_given(value: Any) -> None:
+    """Plain data survives JSON."""
+    codec = get_codec("json")
+    data = codec.dumps(value)
+    assert data is not None
+    assert codec.loads(data) == value
+
+
+@given(JSON)
+def test_a_chain_undoes_itself(value: Any) -> None:
+    """Decoding a chain runs its codecs from right to left."""
+    codec = get_codec("json | binary") | Reversed()
+    data = codec.dumps(value)
+    assert data is not None
+    assert codec.loads(data) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        ({1: "é"}, '{"1":"é"}'.encode()),
+        (datetime(2020, 1, 2, 3, 4, 5, 6, tzinfo=UTC), b'"2020-01-02T03:04:05.000006Z"'),
+        (Decimal("1.10"), b'"1.10"'),
+        ({3}, b"[3]"),
+        (b"ab", b'"YWI="'),
+        ([Custom()], b'[{"custom":true}]'),
+        (None, b"null"),
+    ],
+)
+def test_json_bytes(value: Any, data: bytes) -> None:
+    """JSON is compact UTF-8, with the forms that records use for what JSON lacks."""
+    assert get_codec("json").dumps(value) == data
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        (b"\xff", b"\xff"),
+        (bytearray(b"x"), b"x"),
+        (memoryview(b"x"), b"x"),
+        ("é", "é".encode()),
+        (None, None),
+        (5, b"5"),
+        (1.5, b"1.5"),
+        (True, b"true"),
+        (date(2020, 1, 2), b"2020-01-02"),
+        (UUID(int=1), b"00000000-0000-0000-0000-000000000001"),
+    ],
+)
+def test_raw_bytes(value: Any, data: bytes | None) -> None:
+    """Raw keeps bytes and None, and writes scalars as their text."""
+    assert get_codec("raw").dumps(value) == data
+
+
+def test_raw_has_no_form_for_structures() -> None:
+    """Raw refuses what has fields or items, instead of writing its repr."""
+    with pytest.raises(TypeError, match="dict has no raw form"):
+        get_codec("raw").dumps({})
+
+
+def test_raw_text_and_binary_differ_in_what_they_decode_to() -> None:
+    """Raw decodes to bytes, text to str, binary from base64."""
+    assert get_codec("raw").loads(b"a") == b"a"
+    assert get_codec("text").loads(b"a") == "a"
+    assert get_codec("binary").loads(b"YQ==") == b"a"
+    assert get_codec("binary").dumps(None) is None
+    with pytest.raises(ValueError, match=r"base64|padding"):
+        get_codec("binary").loads(b"not base64!")
+
+
+def test_registered_codecs_are_found_and_listed() -> None:
+    """A registered codec has a name, also in chains."""
+    register("reversed", Reversed())
+    assert "reversed" in codec_names()
+    assert get_codec("raw|reversed").dumps("abc") == b"cba"
+    with pytest.raises(ConfigurationError, match="separates the names of a chain"):
+        register("a|b", Reversed())
+
+
+def test_a_codec_is_its_own_name() -> None:
+    """A codec object may stand where a name may."""
+    codec = Reversed()
+    assert get_codec(codec) is codec
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("jsn", "did you mean 'json'"),
+        ("zzzz", "known are binary, json"),
+        ("jsn|binary", "did you mean 'json'"),
+        ("pickle", r"not built in, because reading pickle runs code.*register\('pickle', codec\)"),
+        ("yaml", "not built in, because YAML needs a package"),
+    ],
+)
+def test_an_unknown_codec_is_refused_in_a_sentence(name: str, message: str) -> None:
+    """The error names the nearest codec, or how to get one that is left out on purpose."""
+    with pytest.raises(ConfigurationError, match=message):
+        get_codec(name)
+
+
+def test_an_incomplete_codec_says_what_is_missing() -> None:
+    """A codec without its two methods names the one that is called."""
+    with pytest.raises(NotImplementedError, match="define _dumps"):
+        Codec().dumps(1)
+    with pytest.raises(NotImplementedError, match="define _loads"):
+        Codec().loads(b"")

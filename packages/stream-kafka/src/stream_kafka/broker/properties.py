@@ -1,0 +1,73 @@
+"""The configuration of the broker: one node that is broker and controller, on the loopback interface, quick to start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from stream_kafka.broker.ports import HOST
+
+__all__ = ["render", "server_properties"]
+
+# One node holds every replica, and the fewer partitions internal topics have the sooner they are ready.
+_INTERNAL_TOPICS = {
+    "offsets.topic.num.partitions": "5",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "5",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+}
+
+_DEVELOPMENT = {
+    # A group of one must not wait three seconds for others to join.
+    "group.initial.rebalance.delay.ms": "0",
+    # A transaction that outlives its timeout is aborted within a second, not within ten.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # A topic is created by whoever declares it: a typing error should not become a topic.
+    "auto.create.topics.enable": "false",
+    # The default of 128 MiB is a quarter of our heap.
+    "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+}
+
+
+def server_properties(
+    port: int, controller_port: int, log_dir: Path, overrides: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The properties of a KRaft broker of one node.
+
+    Args:
+        port: the port for clients.
+        controller_port: the port on which the node talks to itself as controller.
+        log_dir: the directory for topics and metadata.
+        overrides: properties that replace or add to ours, in Kafka's names.
+    """
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "log.dirs": str(log_dir),
+        **_INTERNAL_TOPICS,
+        **_DEVELOPMENT,
+        **(overrides or {}),
+    }
+
+
+def render(properties: Mapping[str, str]) -> str:
+    """The text of a Java properties file; what that format would read otherwise is escaped."""
+    return "".join(f"{_escape(name)}={_escape(value)}\n" for name, value in properties.items())
+
+
+def _escape(text: str) -> str:
+    plain = re.sub(r"[\\=:#! ]", r"\\\g<0>", text).replace("\n", "\\n")
+    return "".join(char if char.isascii() else _unicode_escape(char) for char in plain)
+
+
+def _unicode_escape(char: str) -> str:
+    # The format is Latin-1 with escapes for UTF-16 units.
+    return "".join(f"\\u{unit}" for unit in char.encode("utf-16-be").hex(" ", 2).split())

@@ -1,0 +1,224 @@
+"""Runs the broker as a child process: start, clean stop, and the faults that tests need."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from stream_core.errors import BrokerUnavailableError, ConfigurationError
+from stream_kafka.broker.artifacts import KAFKA_VERSION, Say, jars, silent
+from stream_kafka.broker.java import find_java
+from stream_kafka.broker.ports import HOST, free_port, is_free
+from stream_kafka.broker.properties import render, server_properties
+
+__all__ = ["FAST_START", "Broker"]
+
+FAST_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""JVM options that start soonest and take least memory; for sustained load give others."""
+
+_READY = b"Kafka Server started"
+_POLL = 0.02
+_LOG_OPTIONS = (
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+)
+
+
+class Broker:
+    """Apache Kafka, one node, as a child process that listens on the loopback interface.
+
+    It is also a context manager: started on entry, stopped on exit.
+
+    Args:
+        port: the port for clients; 0 takes a free one, and keeps it over restarts.
+        data_dir: the directory for topics, configuration and log; created when missing, and continued when it has data. Without
+            it a temporary one is used, that :meth:`stop` removes.
+        heap: the most memory for the Java heap, as the JVM writes sizes (``512m``, ``2g``).
+        properties: broker properties that replace or add to ours, in Kafka's names.
+        jvm_options: further options of the JVM.
+        say: is told one line about each step that takes time.
+
+    Attributes:
+        port: the port for clients.
+        properties: what was given; changes take effect at the next start.
+    """
+
+    def __init__(
+        self,
+        port: int = 9092,
+        data_dir: Path | None = None,
+        *,
+        heap: str = "512m",
+        properties: Mapping[str, str] | None = None,
+        jvm_options: Sequence[str] = FAST_START,
+        say: Say = silent,
+    ) -> None:
+        self.port = port or free_port()
+        self.properties = dict(properties or {})
+        self._given_dir = data_dir.absolute() if data_dir else None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._jvm_options = (f"-Xmx{heap}", *jvm_options)
+        self._say = say
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """What clients connect to, ``host:port``."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        """The directory for topics, configuration and log; a temporary one exists from the start to the stop only."""
+        if self._given_dir:
+            return self._given_dir
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="stream-broker-")
+        return Path(self._temporary.name)
+
+    @property
+    def log(self) -> Path:
+        """The file that has the broker's log since its last start."""
+        return self.data_dir / "server.log"
+
+    @property
+    def pid(self) -> int:
+        """The process id; raises ConfigurationError when the broker does not run."""
+        return self._running().pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs (a paused one does)."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Start, and return when clients can connect; does nothing when it runs already. A download is not part of the timeout.
+
+        Args:
+            timeout: seconds until the broker must be ready.
+
+        Raises:
+            BrokerUnavailableError: it ended or was not ready in time (with the last lines of its log), or its files could
+                not be fetched.
+            ConfigurationError: the port is in use.
+            MissingPackageError: there is no Java, or nothing to fetch the files with.
+        """
+        if self.is_running:
+            return
+        self._require_port()
+        java, class_path = find_java(), jars(say=self._say)
+        command = [str(java), *self._jvm_options, *_LOG_OPTIONS, "-cp", os.pathsep.join(map(str, class_path))]
+        deadline = time.monotonic() + timeout
+        config = self._write_config()
+        if not (self.data_dir / "topics" / "meta.properties").exists():
+            self._format(command, config, timeout)
+        with self.log.open("wb") as log:
+            # A session of its own: Ctrl+C in a terminal reaches whoever started the broker, and that decides.
+            self._process = subprocess.Popen(
+                [*command, "kafka.Kafka", str(config)],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        try:
+            self._await_ready(deadline)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, timeout: float = 20.0) -> None:
+        """Stop cleanly (the log is flushed and the next start recovers nothing), and remove a temporary data directory.
+
+        A broker that has not ended after ``timeout`` seconds is killed. Does nothing when it does not run.
+        """
+        if self._process is not None and self.is_running:
+            self._process.send_signal(signal.SIGCONT)  # a paused process does not see any other signal
+            self._process.terminate()
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._process = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def kill(self) -> None:
+        """End the process as ``kill -9`` does; data and port stay, and :meth:`start` goes on with them."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for the process to end by itself; whether it has."""
+        try:
+            self._running().wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def pause(self) -> None:
+        """Stop the process in its tracks (SIGSTOP): connections stay open and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process go on."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Broker:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ConfigurationError(f"the broker at {self.address} does not run: call start()")
+        return self._process
+
+    def _require_port(self) -> None:
+        if not is_free(self.port):
+            message = f"port {self.port} of {HOST} is in use: stop the server that listens there, or choose another with --port"
+            raise ConfigurationError(message)
+
+    def _write_config(self) -> Path:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        config = self.data_dir / "server.properties"
+        config.write_text(render(server_properties(self.port, free_port(), self.data_dir / "topics", self.properties)))
+        return config
+
+    def _format(self, command: Sequence[str], config: Path, timeout: float) -> None:
+        self._say(f"Preparing {self.data_dir}")
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        tool = [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(config)]
+        try:
+            subprocess.run(tool, check=True, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        except subprocess.SubprocessError as error:
+            detail = f"{error}\n{getattr(error, 'stderr', None) or ''}"
+            raise BrokerUnavailableError(
+                f"the data directory {self.data_dir} could not be prepared: {detail}"
+            ) from error
+
+    def _await_ready(self, deadline: float) -> None:
+        while _READY not in self.log.read_bytes():
+            if self.wait(_POLL):
+                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} ended while it started; {self._last_lines()}")
+            if time.monotonic() > deadline:
+                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} was not ready in time; {self._last_lines()}")
+
+    def _last_lines(self, count: int = 15) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        telling = [line for line in lines if "ERROR" in line or "FATAL" in line or "Exception" in line] or lines
+        return f"its log {self.log} says:\n" + "\n".join(telling[-count:])

@@ -1,0 +1,189 @@
+"""A member of a consumer group: the Consumer port on Kafka."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.structs import TopicPartition
+
+from stream_core.errors import FencedError, TransportError
+from stream_core.ports import RebalanceListener
+from stream_core.records import TP, Batch, GroupMetadata, Offset
+from stream_kafka.assignor import StreamAssignor
+from stream_kafka.client import Client
+from stream_kafka.coordinator import Coordinator
+from stream_kafka.deadlines import attempt, quietly
+from stream_kafka.fetching import BatchFetcher
+from stream_kafka.offsets import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
+from stream_kafka.rebalance import Rebalances
+from stream_kafka.settings import KafkaSettings
+
+__all__ = ["KafkaConsumer"]
+
+log = logging.getLogger(__name__)
+
+_CLOSE_BUDGET = 5.0
+_UNSTABLE_SLACK = 15.0
+_SAY_EVERY = 10.0
+
+
+class KafkaConsumer:
+    """The :class:`~stream_core.ports.Consumer` of a Kafka cluster.
+
+    Args:
+        settings: the cluster, the timeouts of the group and the sizes of a fetch.
+        group: group name.
+        read_committed: leave out the records of open and aborted transactions.
+        assignor: what the leader of the group assigns partitions with; no other consumer may have the same one.
+    """
+
+    def __init__(self, settings: KafkaSettings, group: str, *, read_committed: bool, assignor: StreamAssignor) -> None:
+        self._settings = settings
+        self._group = group
+        self._read_committed = read_committed
+        self._assignor = assignor
+        self._client: Client | None = None
+        self._subscription: Any = None
+        self._fetcher: Any = None
+        self._coordinator: Any = None
+        self._rebalances: Rebalances | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError."""
+        client = Client(self._settings)
+        await client.connect()
+        self._client = client
+        self._subscription = SubscriptionState()
+        self._fetcher = BatchFetcher(client, self._subscription, self._settings, read_committed=self._read_committed)
+        self._coordinator = Coordinator(client, self._subscription, self._settings, self._group, self._assignor)
+
+    async def stop(self) -> None:
+        """Leave the group and close; within a deadline, never raises. Does not call ``revoked``."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self._rebalances is not None:
+            self._rebalances.close()
+        await quietly(_CLOSE_BUDGET, self._coordinator.close(), f"leaving group {self._group}")
+        await quietly(_CLOSE_BUDGET, self._fetcher.close(), "stopping to fetch")
+        await client.disconnect()
+
+    def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
+        """Join the group for these topics, or change the subscription (which costs a rebalance)."""
+        client = self._started()
+        budget = min(10.0, self._settings.rebalance_timeout / 3)
+        if self._rebalances is None:
+            self._rebalances = Rebalances(listener, self._coordinator, self._fetcher, self._assignor, budget)
+        else:
+            self._rebalances.listener = listener
+        self._subscription.subscribe(set(topics), listener=self._rebalances)
+        client.set_topics(set(topics))
+
+    async def poll(self, timeout: float) -> Sequence[Batch]:
+        """Everything that has arrived for partitions not paused, at most one batch a partition.
+
+        Args:
+            timeout: seconds to wait for the first batch, also while a rebalance runs.
+
+        Raises:
+            OffsetOutOfRangeError: a position is not in the log, and nothing else has arrived.
+            TransportError: the client is broken.
+        """
+        self.check()
+        return await self._fetcher.poll(timeout)  # type: ignore[no-any-return]
+
+    def seek(self, tp: TP, offset: int) -> None:
+        """Read ``tp`` from ``offset`` next. Partitions not owned are ignored."""
+        for partition in self._owned((tp,)):
+            self._fetcher.seek_to(partition, offset)
+
+    def pause(self, tps: Collection[TP]) -> None:
+        """Deliver nothing of these partitions until resumed; what is buffered of them is fetched again."""
+        self._fetcher.pause(self._owned(tps))
+
+    def resume(self, tps: Collection[TP]) -> None:
+        """Deliver these partitions again from where they were paused or sought. Partitions not owned are ignored."""
+        for partition in self._owned(tps):
+            self._subscription.resume(partition)
+
+    async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
+        """The group's committed offsets, stable ones only: waits while a transaction that commits one is undecided (KIP-447).
+
+        Raises:
+            DeadlineError: that transaction was not decided long after its timeout, or the coordinator is away.
+        """
+        self._started()
+        if not tps:
+            return {}
+        patience = self._settings.transaction_timeout + _UNSTABLE_SLACK
+        started = said = time.monotonic()
+
+        def waiting(error: BaseException) -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said >= _SAY_EVERY:
+                said = now
+                log.warning(
+                    "group %s: waiting for committed offsets for %.0f s of at most %.0f s: %s",
+                    self._group, now - started, patience, error,
+                )  # fmt: skip
+
+        return await attempt(
+            patience,
+            lambda: self._coordinator.stable_offsets(tps),
+            f"reading the committed offsets of group {self._group}",
+            failed=waiting,
+        )
+
+    async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        """Commit, fenced by ``group``.
+
+        Raises:
+            FencedError: that generation or member is not current any more; what it did must be dropped.
+            CommitError: the metadata text of an offset is too long.
+            DeadlineError: the coordinator did not answer in time; whether the offsets are committed is unknown.
+        """
+        self._started()
+        if group.generation < 0:
+            raise FencedError(
+                f"group {group.group}: not a member (generation {group.generation}), so nothing can be committed"
+            )
+        if offsets:
+            await attempt(
+                self._settings.request_timeout,
+                lambda: self._coordinator.commit(offsets, group),
+                f"committing offsets of group {group.group} in generation {group.generation}",
+            )
+
+    async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
+        """The earliest offset that each partition holds."""
+        return await earliest(self._started(), tps)
+
+    async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
+        """The offset behind the last record; with ``committed`` the last stable offset instead."""
+        return await latest(self._started(), tps, READ_COMMITTED if committed else READ_UNCOMMITTED)
+
+    def lease(self) -> float:
+        """Seconds for which this member may still believe in its partitions; zero or less: do nothing more."""
+        return self._coordinator.lease() if self._client is not None else 0.0
+
+    def check(self) -> None:
+        """Raise TransportError when a background task of the client has died; called every second by the supervisor."""
+        self._started().check()
+        self._fetcher.check()
+        self._coordinator.check()
+        if self._rebalances is not None:
+            self._rebalances.check()
+
+    def _started(self) -> Client:
+        if self._client is None:
+            raise TransportError(f"the consumer of group {self._group} is not started; await start() first")
+        return self._client
+
+    def _owned(self, tps: Collection[TP]) -> list[TopicPartition]:
+        self._started()
+        return [partition for tp in tps if self._subscription.is_assigned(partition := TopicPartition(*tp))]

@@ -1,0 +1,158 @@
+"""The membership of a consumer group: aiokafka's coordinator, with a lease and fenced commits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import aiokafka.errors as kafka
+from aiokafka.client import ConnectionGroup
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+
+from stream_core.errors import TransportError
+from stream_core.records import TP, GroupMetadata, Offset
+from stream_kafka.client import Client
+from stream_kafka.deadlines import why_ended
+from stream_kafka.errors import UnstableOffsetCommit, translate
+from stream_kafka.protocol import OffsetFetch
+from stream_kafka.settings import KafkaSettings
+
+__all__ = ["Coordinator", "boottime"]
+
+_NO_OFFSET = -1
+_MOVED = (kafka.GroupCoordinatorNotAvailableError, kafka.NotCoordinatorForGroupError, kafka.RequestTimedOutError)
+_ALIVE = {HeartbeatRequest: (kafka.NoError, kafka.RebalanceInProgressError), SyncGroupRequest: (kafka.NoError,)}
+
+
+def boottime() -> float:
+    """Seconds on a clock that runs on while the process is stopped or the machine sleeps, where there is one."""
+    return time.clock_gettime(_CLOCK) if _CLOCK is not None else time.monotonic()
+
+
+_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+class Coordinator(GroupCoordinator):  # type: ignore[misc]
+    """aiokafka's group coordinator, which also knows how long its membership is good for.
+
+    Args:
+        client: the connections.
+        subscription: which topics are subscribed, and the listener that is told of assignments.
+        settings: timeouts of the group.
+        group: group name.
+        assignor: the only assignor. With a second one the client would join twice.
+    """
+
+    def __init__(self, client: Client, subscription: Any, settings: KafkaSettings, group: str, assignor: Any) -> None:
+        self._confirmed: float | None = None
+        super().__init__(
+            client,
+            subscription,
+            group_id=group,
+            session_timeout_ms=int(settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(settings.heartbeat_interval * 1000),
+            rebalance_timeout_ms=int(settings.rebalance_timeout * 1000),
+            retry_backoff_ms=int(settings.retry_backoff * 1000),
+            enable_auto_commit=False,
+            assignors=(assignor,),
+            # Whether the program makes progress is for its own watchdog to say: the client measures the time since the last
+            # poll, which says nothing about that.
+            max_poll_interval_ms=float("inf"),
+        )
+
+    async def _send_req(self, request: Any) -> Any:
+        # The session at the broker starts anew when it handles the request, which is never before it was sent.
+        sent = boottime()
+        response = await super()._send_req(request)
+        if kafka.for_code(getattr(response, "error_code", 0)) in _ALIVE.get(type(request), ()):
+            self._confirmed = sent
+        return response
+
+    @property
+    def joined(self) -> bool:
+        """Whether there is a generation that this member belongs to, as far as it knows."""
+        return bool(self.generation >= 0)
+
+    def lease(self) -> float:
+        """Seconds until the group may have given the partitions of this member to another; at most 0 when it is no member."""
+        if self._confirmed is None or not self.joined:
+            return 0.0
+        return float(self._session_timeout_ms / 1000 - (boottime() - self._confirmed))
+
+    def metadata(self) -> GroupMetadata:
+        """The identity of this member in the current generation."""
+        return GroupMetadata(self.group_id, self.generation, self.member_id, self._group_instance_id)
+
+    async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        """Send one OffsetCommit under ``group``, whatever the current generation is.
+
+        Raises:
+            aiokafka.errors.KafkaError: the error of the first partition that was refused.
+        """
+        topics: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
+        for (topic, partition), (offset, metadata) in sorted(offsets.items()):
+            topics[topic].append((partition, offset, metadata))
+        keep = OffsetCommitRequest.DEFAULT_RETENTION_TIME
+        request = OffsetCommitRequest(group.group, group.generation, group.member, keep, list(topics.items()))
+        response = await self._ask(request)
+        for topic, partitions in response.topics:
+            for partition, code in partitions:
+                self._refused(kafka.for_code(code), TP(topic, partition), group)
+
+    async def stable_offsets(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
+        """Send one OffsetFetch that asks for decided offsets only (KIP-447).
+
+        Raises:
+            UnstableOffsetCommit: a transaction that commits one of them is open.
+            aiokafka.errors.KafkaError: another error of the broker.
+        """
+        response = await self._ask(OffsetFetch(self.group_id, tps))
+        self._refused(kafka.for_code(response.error_code), None, None)
+        found: dict[TP, Offset | None] = dict.fromkeys(tps)
+        for topic, partitions, _ in response.topics:
+            for partition, offset, _epoch, metadata, code, _ in partitions:
+                error = kafka.for_code(code)
+                if error is UnstableOffsetCommit:
+                    raise error(f"partition {topic}-{partition}")
+                if error is not kafka.UnknownTopicOrPartitionError:
+                    self._refused(error, TP(topic, partition), None)
+                if offset != _NO_OFFSET:
+                    found[TP(topic, partition)] = Offset(offset, metadata or "")
+        return found
+
+    async def _ask(self, request: Any) -> Any:
+        await self.ensure_coordinator_known()
+        node = self.coordinator_id
+        if node is None:
+            raise kafka.GroupCoordinatorNotAvailableError(self.group_id)
+        try:
+            return await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
+        except kafka.KafkaError:
+            self.coordinator_dead()
+            raise
+
+    def _refused(self, error: Any, tp: TP | None, group: GroupMetadata | None) -> None:
+        if error is kafka.NoError:
+            return
+        if error in _MOVED:
+            self.coordinator_dead()
+        stale = error in (kafka.IllegalGenerationError, kafka.UnknownMemberIdError)
+        if stale and group is not None and (group.generation, group.member) == (self.generation, self.member_id):
+            # It is the membership of today that the broker does not know: join again now, not at the next heartbeat.
+            self.reset_generation()
+        raise error(f"partition {tp}" if tp is not None else self.group_id)
+
+    def check(self) -> None:
+        """Raise TransportError when a task of the membership has died, or the broker refuses it for good."""
+        task: asyncio.Task[None] = self._coordination_task
+        if task.done() and not self._closing.done():
+            raise TransportError(
+                f"the coordination task of group {self.group_id} has died: {why_ended(task)}; restart the worker"
+            )
+        if self._pending_exception is not None:
+            raise translate(self._pending_exception, f"membership of group {self.group_id}")

@@ -1,0 +1,123 @@
+"""Errors of the client library, and what they are in Stream: one table."""
+
+from __future__ import annotations
+
+import aiokafka.errors as kafka
+
+from stream_core.errors import (
+    BrokerUnavailableError,
+    CommitError,
+    ConfigurationError,
+    DeadlineError,
+    FencedError,
+    ProduceError,
+    StreamError,
+    TransportError,
+    UnknownTopicError,
+)
+
+__all__ = [
+    "FencedInstanceId",
+    "OffsetNotAvailable",
+    "ProducerFencedCode",
+    "TransactionAbortable",
+    "UnstableOffsetCommit",
+    "is_retriable",
+    "translate",
+]
+
+
+class OffsetNotAvailable(kafka.BrokerResponseError):  # type: ignore[misc]
+    """A leader that is new does not know its end offset yet (KIP-207)."""
+
+    errno = 78
+    message = "OFFSET_NOT_AVAILABLE"
+    retriable = True
+
+
+class FencedInstanceId(kafka.BrokerResponseError):  # type: ignore[misc]
+    """Another member has taken this static instance id (KIP-345)."""
+
+    errno = 82
+    message = "FENCED_INSTANCE_ID"
+
+
+class UnstableOffsetCommit(kafka.BrokerResponseError):  # type: ignore[misc]
+    """A transaction that commits this offset is not decided (KIP-447)."""
+
+    errno = 88
+    message = "UNSTABLE_OFFSET_COMMIT"
+    retriable = True
+
+
+class ProducerFencedCode(kafka.BrokerResponseError):  # type: ignore[misc]
+    """A newer producer with this transactional id exists (KIP-588)."""
+
+    errno = 90
+    message = "PRODUCER_FENCED"
+
+
+class TransactionAbortable(kafka.BrokerResponseError):  # type: ignore[misc]
+    """The transaction can only be aborted (KIP-890)."""
+
+    errno = 120
+    message = "TRANSACTION_ABORTABLE"
+
+
+# The client knows the codes 0 to 72 and 79; to it every other one is an UnknownError, never retried.
+for _error in (OffsetNotAvailable, FencedInstanceId, UnstableOffsetCommit, ProducerFencedCode, TransactionAbortable):
+    kafka.kafka_errors[_error.errno] = _error
+
+# The nearest class in the method resolution order of an error decides.
+_TABLE: dict[type[BaseException], type[StreamError]] = {
+    kafka.KafkaError: TransportError,
+    kafka.KafkaConnectionError: BrokerUnavailableError,
+    kafka.KafkaUnavailableError: BrokerUnavailableError,
+    kafka.NoBrokersAvailable: BrokerUnavailableError,
+    kafka.NodeNotReadyError: BrokerUnavailableError,
+    kafka.BrokerNotAvailableError: BrokerUnavailableError,
+    kafka.KafkaTimeoutError: DeadlineError,
+    kafka.RequestTimedOutError: DeadlineError,
+    kafka.CommitFailedError: FencedError,
+    kafka.IllegalGenerationError: FencedError,
+    kafka.UnknownMemberIdError: FencedError,
+    kafka.RebalanceInProgressError: FencedError,
+    FencedInstanceId: FencedError,
+    kafka.ProducerFenced: FencedError,
+    kafka.InvalidProducerEpoch: FencedError,
+    ProducerFencedCode: FencedError,
+    kafka.TransactionCoordinatorFenced: FencedError,
+    kafka.OffsetMetadataTooLargeError: CommitError,
+    kafka.InvalidCommitOffsetSizeError: CommitError,
+    kafka.UnknownTopicOrPartitionError: UnknownTopicError,
+    kafka.InvalidTransactionTimeout: ConfigurationError,
+    kafka.MessageSizeTooLargeError: ProduceError,
+    kafka.RecordListTooLargeError: ProduceError,
+    kafka.InvalidTimestampError: ProduceError,
+    kafka.OutOfOrderSequenceNumber: ProduceError,
+    kafka.UnknownProducerId: ProduceError,
+    kafka.InvalidProducerIdMapping: ProduceError,
+    kafka.ProducerClosed: ProduceError,
+    kafka.UnsupportedCodecError: ConfigurationError,
+}
+
+
+def translate(error: BaseException, doing: str) -> StreamError:
+    """Make an error of the client library one of ours.
+
+    Args:
+        error: what the client raised; one of ours is returned as it is.
+        doing: what was going on, with its topic, partition or group; it begins the message.
+    """
+    if isinstance(error, StreamError):
+        return error
+    ours = next((_TABLE[base] for base in type(error).__mro__ if base in _TABLE), TransportError)
+    detail = str(error) or type(error).__name__
+    made = ours(f"{doing}: {detail}")
+    made.__cause__ = error
+    return made
+
+
+def is_retriable(error: BaseException) -> bool:
+    """Say whether asking again may help: leaders and coordinators move, connections break."""
+    return bool(getattr(error, "retriable", False))

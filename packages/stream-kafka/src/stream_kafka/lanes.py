@@ -1,0 +1,212 @@
+"""The records of one partition on their way out: one open builder, the batches behind it, one future for each batch.
+
+A record is appended to aiokafka's compiled batch builder and costs no task, future or queue of its own. A builder that is
+full, or whose turn it is, is sealed: put behind the earlier ones of its partition, from where aiokafka sends them one at a
+time. So records leave in the order of their ``append``, whatever the number of tasks that send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+import msgspec
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
+from aiokafka.structs import TopicPartition
+
+from stream_core.errors import FencedError, ProduceError, StreamError
+from stream_core.records import RecordMetadata
+from stream_kafka.errors import translate
+
+__all__ = ["Delivery", "Lane", "OpenBatch", "TopicLanes", "undelivered"]
+
+
+class OpenBatch:
+    """One compiled builder from its first record to its acknowledgement.
+
+    Attributes:
+        append: the append of the compiled builder; gives ``None`` when the batch is full.
+        count: records in it.
+        size: bytes of these records, known when it is sealed.
+        future: aiokafka's future of the batch, from when it is sealed.
+    """
+
+    __slots__ = ("append", "builder", "count", "empty_size", "future", "lane", "size")
+
+    def __init__(self, lane: Lane, builder: BatchBuilder | None) -> None:
+        self.lane = lane
+        self.builder = builder
+        self.append: Callable[..., Any] = builder._builder.append if builder is not None else _full
+        self.empty_size = builder.size() if builder is not None else 0
+        self.count = 0
+        self.size = 0
+        self.future: asyncio.Future[Any] | None = None
+
+    def settled(self) -> asyncio.Future[Any]:
+        """The future of the batch; an open one is sealed first, so that nobody waits for linger."""
+        if self.future is None:
+            self.lane.seal()
+        assert self.future is not None
+        return self.future
+
+    def fail(self, error: StreamError) -> None:
+        """End a batch that was never sealed."""
+        self.future = asyncio.get_running_loop().create_future()
+        self.future.set_exception(error)
+        self.future.exception()
+
+
+def _full(*_: object) -> None:
+    """The append of a lane that has no builder."""
+
+
+class Delivery(msgspec.Struct, gc=False, eq=False):
+    """What ``send`` returns: can be awaited for the place of the record, or dropped.
+
+    A struct is made in C: one of these is made for every record, and nearly all are dropped.
+    """
+
+    batch: OpenBatch
+    record: Any
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        future = self.batch.settled()
+        try:
+            # A waiter that is cancelled must not cancel the batch of all the others.
+            first = yield from (future if future.done() else asyncio.shield(future)).__await__()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise undelivered(self.batch.lane.tp, error) from error
+        offset = first.offset + self.record.offset if first.offset >= 0 else -1
+        timestamp = self.record.timestamp if first.timestamp == -1 else first.timestamp
+        return RecordMetadata(first.topic, first.partition, offset, timestamp)
+
+
+class TopicLanes(dict[int, "Lane"]):
+    """The lanes of a topic by partition, and the one that records without a key go to for the time being."""
+
+    __slots__ = ("sticky",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sticky = 0
+
+
+class Lane:
+    """The way of one partition.
+
+    Args:
+        tp: the partition.
+        topic: the lanes of its topic.
+        accumulator: aiokafka's queue of batches.
+        builder: makes an empty builder.
+        linger: seconds that a batch waits for more when nothing is in flight.
+        outstanding: the futures of all batches that are sealed and not acknowledged, kept up to date here.
+        acknowledged: called with each batch when it is decided, and with its error.
+    """
+
+    __slots__ = (
+        "_accumulator",
+        "_acknowledged",
+        "_builder",
+        "_linger",
+        "_outstanding",
+        "_topic",
+        "batch",
+        "in_flight",
+        "tp",
+    )
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        topic: TopicLanes,
+        accumulator: MessageAccumulator,
+        builder: Callable[[], BatchBuilder],
+        linger: float,
+        outstanding: set[asyncio.Future[Any]],
+        acknowledged: Callable[[OpenBatch, BaseException | None], None],
+    ) -> None:
+        self.tp = tp
+        self._topic = topic
+        self._accumulator = accumulator
+        self._builder = builder
+        self._linger = linger
+        self._outstanding = outstanding
+        self._acknowledged = acknowledged
+        self.in_flight = 0
+        self.batch = OpenBatch(self, None)
+
+    def open(self) -> OpenBatch:
+        """Seal what is open and begin a new batch.
+
+        While a batch is in flight the new one fills until it is full or that one is acknowledged. Otherwise it leaves at the end
+        of this turn of the event loop (or after the linger), with all that has come by then.
+        """
+        self.seal()
+        batch = self.batch = OpenBatch(self, self._builder())
+        if not self.in_flight:
+            loop = asyncio.get_running_loop()
+            if self._linger:
+                loop.call_later(self._linger, self._due, batch)
+            else:
+                loop.call_soon(self._due, batch)
+        return batch
+
+    def seal(self) -> None:
+        """Put the open batch, if it has records, behind the earlier ones."""
+        batch = self.batch
+        builder = batch.builder
+        if builder is None or not batch.count:
+            return
+        self.batch = OpenBatch(self, None)
+        batch.size = builder.size() - batch.empty_size
+        builder._relative_offset = batch.count
+        builder.close()
+        message = self._accumulator._append_batch(builder, self.tp)
+        batch.future = message.future
+        self._outstanding.add(message.future)
+        self.in_flight += 1
+        message.future.add_done_callback(partial(self._done, batch, message))
+        if self._topic.sticky == self.tp.partition:
+            # Records without a key change the partition with each batch, not with each record: so batches are large.
+            self._topic.sticky = (self.tp.partition + 1) % len(self._topic)
+
+    def _done(self, batch: OpenBatch, message: MessageBatch, future: asyncio.Future[Any]) -> None:
+        self.in_flight -= 1
+        self._outstanding.discard(future)
+        # When the client fails a batch that was never sent, it leaves a second future behind with the same error.
+        if message._drain_waiter.done():
+            message._drain_waiter.exception()
+        self._acknowledged(batch, future.exception())
+        if not self.in_flight:
+            self.seal()
+
+    def drop(self, error: StreamError) -> int:
+        """Fail the open batch instead of sending it; returns the bytes that this frees."""
+        batch = self.batch
+        if batch.builder is None:
+            return 0
+        self.batch = OpenBatch(self, None)
+        batch.fail(error)
+        return int(batch.builder.size()) - batch.empty_size
+
+    def _due(self, batch: OpenBatch) -> None:
+        if self.batch is batch:
+            self.seal()
+
+
+def undelivered(tp: TopicPartition, error: BaseException) -> StreamError:
+    """The error of a record that was not acknowledged: FencedError when somebody took over, else ProduceError."""
+    if isinstance(error, (ProduceError, FencedError)):
+        return error
+    doing = f"topic {tp.topic}, partition {tp.partition}: records were not acknowledged"
+    ours = translate(error, doing)
+    if isinstance(ours, (ProduceError, FencedError)):
+        return ours
+    made = ProduceError(str(ours))
+    made.__cause__ = error
+    return made

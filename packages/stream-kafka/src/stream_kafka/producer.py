@@ -1,0 +1,282 @@
+"""Sends records in order per partition, one acknowledgement per batch: the Producer port on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn
+
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
+from aiokafka.producer.producer import AIOKafkaProducer
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
+
+from stream_core.errors import DeadlineError, EncodeError, ProduceError, StreamError, TransportError
+from stream_core.partitioner import partition_for
+from stream_core.records import TP, GroupMetadata, Headers, Offset, RecordMetadata
+from stream_kafka.client import Client
+from stream_kafka.deadlines import quietly, why_ended, within
+from stream_kafka.errors import translate
+from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes, undelivered
+from stream_kafka.sender import FencedSender, TransactionState
+from stream_kafka.settings import KafkaSettings
+from stream_kafka.topics import configurations
+
+__all__ = ["KafkaProducer"]
+
+_CLOSE_BUDGET = 2.0
+_NO_HEADERS: list[tuple[str, bytes]] = []
+
+
+class KafkaProducer:
+    """The :class:`~stream_core.ports.Producer` of a Kafka cluster: idempotent, acknowledged by all replicas.
+
+    Args:
+        settings: the cluster, and the sizes of batches.
+        fence: asked before each request; refuses it by returning true.
+    """
+
+    _transactional_id: str | None = None
+
+    def __init__(self, settings: KafkaSettings, *, fence: Callable[[], bool] | None = None) -> None:
+        self._settings = settings
+        self._fence = fence
+        self._client: Client | None = None
+        self._sender: Any = None
+        self._accumulator: Any = None
+        self._transactions: Any = None
+        self._lanes: dict[str, TopicLanes] = {}
+        # The lanes that take records now: empty when none may be sent, so that sending needs no other check.
+        self._taking: dict[str, TopicLanes] = self._lanes
+        self._outstanding: set[asyncio.Future[Any]] = set()
+        self._backlog = 0
+        self._failure: StreamError | None = None
+
+    async def start(self) -> None:
+        """Connect and get a producer id; with a transactional id this ends the open transaction of a predecessor and fences it.
+
+        Raises:
+            BrokerUnavailableError: no broker could be reached.
+            DeadlineError: no producer id came in time; a predecessor's transaction may still be ending.
+        """
+        settings = self._settings
+        client = Client(settings)
+        await client.connect()
+        self._client = client
+        self._transactions = TransactionState(self._transactional_id, settings.transaction_timeout, self._client_failed)
+        self._accumulator = MessageAccumulator(
+            client.cluster,
+            settings.max_batch_size,
+            _compression(settings.compression),
+            settings.request_timeout,
+            txn_manager=self._transactions,
+        )
+        self._sender = self._make_sender(client)
+        who = f" for transactional id {self._transactional_id}" if self._transactional_id else ""
+        try:
+            await within(settings.request_timeout, self._sender.start(), f"asking for a producer id{who}")
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _make_sender(self, client: Client) -> FencedSender:
+        return FencedSender(client, self._transactions, self._accumulator, self._fence)
+
+    async def stop(self) -> None:
+        """Close, at once and within a deadline; what is not acknowledged may be lost. Never raises."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        stopped = ProduceError("the producer was stopped before the record was acknowledged")
+        self._break(stopped)
+        if self._sender.sender_task is not None:
+            await quietly(_CLOSE_BUDGET, self._sender.close(), "stopping to send")
+        await client.disconnect()
+        self._accumulator.fail_all(stopped)
+
+    async def partitions(self, topic: str) -> int:
+        """The number of partitions of ``topic``; must have been awaited once before ``send`` to it.
+
+        Raises:
+            UnknownTopicError: the topic does not exist.
+        """
+        client = self._started()
+        count = await client.partition_count(topic)
+        lanes = self._lanes.get(topic)
+        if lanes is None:
+            lanes = self._lanes[topic] = TopicLanes()
+        if len(lanes) < count:
+            builder = await self._builder_for(topic)
+            for partition in range(len(lanes), count):
+                tp = TopicPartition(topic, partition)
+                lanes[partition] = Lane(
+                    tp, lanes, self._accumulator, builder, self._settings.linger, self._outstanding, self._acknowledged
+                )
+        return count
+
+    async def _builder_for(self, topic: str) -> Callable[[], BatchBuilder]:
+        # The broker refuses whole batches by the limit of their topic, and one refused batch costs the producer.
+        config = (await configurations(self._started(), (topic,))).get(topic, {})
+        size = min(self._settings.max_batch_size, int(config.get("max.message.bytes", self._settings.max_batch_size)))
+        compression, transactional = _compression(self._settings.compression), int(self._transactional_id is not None)
+        return lambda: BatchBuilder(size, compression, is_transactional=transactional)
+
+    def send(
+        self,
+        topic: str,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        timestamp: int | None = None,
+        headers: Headers = (),
+    ) -> Awaitable[RecordMetadata]:
+        """Append one record to its partition's builder; never waits. See :meth:`stream_core.ports.Producer.send`.
+
+        Raises:
+            EncodeError: the record is larger than ``max_request_size``; nothing was changed.
+            ProduceError: the producer is broken, or no transaction is open.
+            UnknownTopicError: the partitions of the topic are not known, or the topic has no such partition.
+        """
+        try:
+            lanes = self._taking[topic]
+            if partition is None:
+                partition = lanes.sticky if key is None else partition_for(key, len(lanes))
+            batch = lanes[partition].batch
+        except KeyError:
+            self._refuse(topic, partition)
+        listed = list(headers) if headers else _NO_HEADERS
+        record = batch.append(batch.count, timestamp, key, value, listed)
+        if record is None:
+            batch = self._next_batch(lanes, partition, key, value, listed)
+            record = batch.append(0, timestamp, key, value, listed)
+        batch.count += 1
+        self._backlog += record.size
+        return Delivery(batch, record)
+
+    def _next_batch(
+        self, lanes: TopicLanes, partition: int, key: bytes | None, value: bytes | None, headers: list[Any]
+    ) -> OpenBatch:
+        lane = lanes[partition]
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
+        limit = self._settings.max_request_size
+        if size > limit:
+            raise EncodeError(
+                f"topic {lane.tp.topic}, partition {partition}: a record of {size} bytes is larger than max_request_size={limit}; "
+                "raise that setting and max.message.bytes of the topic, or send less in one record"
+            )
+        return lane.open()
+
+    def _refuse(self, topic: str, partition: int | None) -> NoReturn:
+        if self._failure is not None:
+            raise self._failure
+        if self._client is None:
+            raise ProduceError(f"topic {topic}: the producer is not started; await start() first")
+        if self._taking is not self._lanes:
+            raise ProduceError(f"topic {topic}: no transaction is open; await begin() first")
+        if topic in self._lanes:
+            raise ProduceError(f"topic {topic} has {len(self._lanes[topic])} partitions and no partition {partition}")
+        raise ProduceError(f"topic {topic}: its partitions are not known; await partitions({topic!r}) first")
+
+    @property
+    def backlog(self) -> int:
+        """Bytes accepted and not acknowledged yet."""
+        return self._backlog
+
+    async def room(self) -> None:
+        """Wait until the backlog is below the byte bound of the settings.
+
+        Raises:
+            ProduceError: a record was not acknowledged.
+            DeadlineError: nothing was acknowledged for a whole request timeout.
+        """
+        while self._backlog >= self._settings.backlog:
+            if self._failure is not None:
+                raise self._failure
+            self._seal_all()
+            await self._acknowledgements(asyncio.FIRST_COMPLETED)
+
+    async def flush(self) -> None:
+        """Wait until every record accepted before this call is acknowledged.
+
+        Raises:
+            ProduceError: a record since ``start`` was not.
+            FencedError: it was refused because somebody took over.
+            DeadlineError: the brokers did not acknowledge in time.
+        """
+        self._seal_all()
+        if self._outstanding and self._failure is None:
+            await self._acknowledgements(asyncio.ALL_COMPLETED)
+        if self._failure is not None:
+            raise self._failure
+
+    async def begin(self) -> None:
+        """Refused: there is no transaction without a transactional id."""
+        self._no_transactions()
+
+    async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata | None) -> None:
+        """Refused: there is no transaction without a transactional id."""
+        self._no_transactions()
+
+    async def abort(self) -> None:
+        """Refused: there is no transaction without a transactional id."""
+        self._no_transactions()
+
+    def check(self) -> None:
+        """Raise TransportError when a background task of the client has died; called every second by the supervisor."""
+        self._started().check()
+        task = self._sender.sender_task
+        if task.done():
+            raise TransportError(f"the send task of the Kafka client has died: {why_ended(task)}; replace the producer")
+
+    def _started(self) -> Client:
+        if self._client is None:
+            raise ProduceError("the producer is not started, or stopped; await start() of a new one first")
+        return self._client
+
+    def _no_transactions(self) -> NoReturn:
+        raise TransportError(
+            "this producer has no transactional id; make it with transport.producer(transactional_id=...)"
+        )
+
+    def _seal_all(self) -> None:
+        for lanes in self._lanes.values():
+            for lane in lanes.values():
+                lane.seal()
+
+    async def _acknowledgements(self, until: str) -> None:
+        timeout = self._settings.request_timeout
+        done, waiting = await asyncio.wait(self._outstanding, timeout=timeout, return_when=until)
+        if not done or (until is asyncio.ALL_COMPLETED and waiting):
+            raise DeadlineError(
+                f"{self._backlog} bytes were not acknowledged within {timeout:g} s; is the broker reachable?"
+            )
+
+    def _acknowledged(self, batch: OpenBatch, error: BaseException | None) -> None:
+        self._backlog -= batch.size
+        if error is not None:
+            self._break(undelivered(batch.lane.tp, error))
+
+    def _break(self, failure: StreamError) -> None:
+        """Take nothing more: after one failed batch the broker refuses all that follows it in its partition."""
+        if self._failure is None:
+            self._failure = failure
+        self._taking = {}
+        for lanes in self._lanes.values():
+            for lane in lanes.values():
+                self._backlog -= lane.drop(self._failure)
+
+    def _client_failed(self, error: BaseException) -> None:
+        who = f"transactional id {self._transactional_id}" if self._transactional_id else "the idempotent producer"
+        self._break(translate(error, who))
+
+
+def _compression(name: str | None) -> int:
+    if name is None:
+        return 0
+    available, attribute = AIOKafkaProducer._COMPRESSORS[name]
+    if not available():
+        raise ProduceError(
+            f"compression={name!r} needs a codec that is not installed; pip install stream-kafka[compression]"
+        )
+    return int(attribute)

@@ -1,0 +1,247 @@
+"""Requests that the client library lacks: fenced transactional offsets and stable offsets (KIP-447), topic ids (KIP-516).
+
+Layouts are those of the message definitions in Apache Kafka: ``TxnOffsetCommitRequest`` version 3, ``OffsetFetchRequest``
+version 7 and ``MetadataRequest`` version 12, all in the flexible format of KIP-482.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from io import BytesIO
+from typing import Any
+
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.metadata import MetadataRequest_v5
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+
+from stream_core.records import TP, GroupMetadata, Offset
+
+__all__ = ["DescribeTopics", "OffsetFetch", "TxnOffsetCommit", "partitions_by_topic"]
+
+_TEXT = CompactString("utf-8")
+_TAGS = ("tags", TaggedFields)
+_NO_TAGS: dict[int, bytes] = {}
+_UNKNOWN_LEADER_EPOCH = -1
+
+
+class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
+    API_KEY = 28
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "errors",
+            CompactArray(
+                ("topic", _TEXT),
+                ("partitions", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class _TxnOffsetCommitStruct(RequestStruct):  # type: ignore[misc]
+    API_KEY = 28
+    API_VERSION = 3
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _TxnOffsetCommitResponse
+    SCHEMA = Schema(
+        ("transactional_id", _TEXT),
+        ("group_id", _TEXT),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("generation_id", Int32),
+        ("member_id", _TEXT),
+        ("group_instance_id", _TEXT),
+        (
+            "topics",
+            CompactArray(
+                ("topic", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT), _TAGS
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class TxnOffsetCommit(Request[_TxnOffsetCommitStruct]):  # type: ignore[misc]
+    """Offsets inside a transaction, fenced by the generation and member of a group.
+
+    Args:
+        producer: transactional id, producer id and producer epoch.
+        group: the group metadata; its generation must not be negative, the broker would take it for an old client.
+        offsets: what to commit.
+    """
+
+    API_KEY = 28
+
+    def __init__(self, producer: tuple[str, int, int], group: GroupMetadata, offsets: Mapping[TP, Offset]) -> None:
+        self._producer = producer
+        self._group = group
+        self._offsets = offsets
+
+    def build(self, struct: Any) -> Any:
+        """Make the structure that is sent."""
+        topics: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        for (topic, partition), (offset, metadata) in sorted(self._offsets.items()):
+            topics[topic].append((partition, offset, _UNKNOWN_LEADER_EPOCH, metadata, _NO_TAGS))
+        transactional_id, producer_id, producer_epoch = self._producer
+        group = self._group
+        by_topic = [(topic, partitions, _NO_TAGS) for topic, partitions in topics.items()]
+        identity = (group.generation, group.member, group.instance)
+        return struct(transactional_id, group.group, producer_id, producer_epoch, *identity, by_topic, _NO_TAGS)
+
+
+class _OffsetFetchResponse(Response):  # type: ignore[misc]
+    API_KEY = 9
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", _TEXT),
+                        ("error_code", Int16),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        ("error_code", Int16),
+        _TAGS,
+    )
+
+
+class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]
+    API_KEY = 9
+    API_VERSION = 7
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _OffsetFetchResponse
+    SCHEMA = Schema(
+        ("group_id", _TEXT),
+        ("topics", CompactArray(("topic", _TEXT), ("partitions", CompactArray(Int32)), _TAGS)),
+        ("require_stable", Boolean),
+        _TAGS,
+    )
+
+
+class OffsetFetch(Request[_OffsetFetchStruct]):  # type: ignore[misc]
+    """The committed offsets of a group, refused while a transaction that commits one of them is undecided."""
+
+    API_KEY = 9
+
+    def __init__(self, group: str, tps: Collection[TP]) -> None:
+        self._group = group
+        self._tps = tps
+
+    def build(self, struct: Any) -> Any:
+        """Make the structure that is sent."""
+        topics = [(topic, partitions, _NO_TAGS) for topic, partitions in partitions_by_topic(self._tps).items()]
+        return struct(self._group, topics, True, _NO_TAGS)
+
+
+class _Uuid:
+    """Sixteen bytes; ``aiokafka.protocol.types`` has no such type."""
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        return value
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> bytes:
+        return data.read(16)
+
+    @classmethod
+    def repr(cls, value: bytes) -> str:
+        return value.hex()
+
+
+_NO_ID = bytes(16)
+
+
+class _MetadataResponse(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("brokers", CompactArray(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), _TAGS)),
+        ("cluster_id", _TEXT),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", _TEXT),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        _TAGS,
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class _MetadataStruct(RequestStruct):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 12
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _MetadataResponse
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("topic", _TEXT), _TAGS)),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        _TAGS,
+    )
+
+
+class DescribeTopics(Request[MetadataRequest_v5 | _MetadataStruct]):  # type: ignore[misc]
+    """The partitions and leaders of some topics, with topic ids where the broker has them; creates none."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: Collection[str]) -> None:
+        self._topics = topics
+
+    def build(self, struct: Any) -> Any:
+        """Make the structure that is sent."""
+        if struct is MetadataRequest_v5:
+            return struct(list(self._topics), False)
+        return struct([(_NO_ID, topic, _NO_TAGS) for topic in self._topics], False, False, _NO_TAGS)
+
+
+def partitions_by_topic(tps: Collection[TP]) -> dict[str, list[int]]:
+    """Group partitions as requests list them."""
+    topics: defaultdict[str, list[int]] = defaultdict(list)
+    for topic, partition in sorted(tps):
+        topics[topic].append(partition)
+    return topics

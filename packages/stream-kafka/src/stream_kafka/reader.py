@@ -1,0 +1,102 @@
+"""Reads the partitions it is told to read, without a group: the Reader port on Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.structs import TopicPartition
+
+from stream_core.errors import TransportError
+from stream_core.records import TP, Batch
+from stream_kafka.client import Client
+from stream_kafka.deadlines import quietly
+from stream_kafka.fetching import BatchFetcher
+from stream_kafka.offsets import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
+from stream_kafka.settings import KafkaSettings
+
+__all__ = ["KafkaReader"]
+
+_CLOSE_BUDGET = 2.0
+
+
+class KafkaReader:
+    """The :class:`~stream_core.ports.Reader` of a Kafka cluster.
+
+    Args:
+        settings: the cluster, and the sizes of a fetch.
+        read_committed: leave out the records of open and aborted transactions.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, read_committed: bool) -> None:
+        self._settings = settings
+        self._read_committed = read_committed
+        self._client: Client | None = None
+        self._subscription: Any = None
+        self._fetcher: BatchFetcher | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError."""
+        client = Client(self._settings)
+        await client.connect()
+        self._client = client
+        self._subscription = SubscriptionState()
+        self._fetcher = BatchFetcher(client, self._subscription, self._settings, read_committed=self._read_committed)
+
+    async def stop(self) -> None:
+        """Close connections; within a deadline, never raises."""
+        fetcher, client = self._fetcher, self._client
+        self._fetcher = self._client = None
+        if fetcher is not None:
+            await quietly(_CLOSE_BUDGET, fetcher.close(), "stopping to fetch")
+        if client is not None:
+            await client.disconnect()
+
+    async def assign(self, positions: Mapping[TP, int]) -> None:
+        """Read exactly these partitions from these offsets; the assignment before is replaced whole.
+
+        Raises:
+            UnknownTopicError: a topic does not exist.
+        """
+        client, fetcher = self._started()
+        for topic in {tp.topic for tp in positions}:
+            await client.partition_count(topic)
+        self._subscription.assign_from_user([TopicPartition(*tp) for tp in positions])
+        for tp, offset in positions.items():
+            fetcher.seek_to(TopicPartition(*tp), offset)
+        if positions:
+            client.set_topics({tp.topic for tp in positions})
+
+    async def poll(self, timeout: float) -> Sequence[Batch]:
+        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first."""
+        _, fetcher = self._started()
+        self._check()
+        return await fetcher.poll(timeout)
+
+    def seek(self, tp: TP, offset: int) -> None:
+        """Read ``tp`` from ``offset`` next. Partitions not assigned are ignored."""
+        _, fetcher = self._started()
+        partition = TopicPartition(*tp)
+        if self._subscription.is_assigned(partition):
+            fetcher.seek_to(partition, offset)
+
+    async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
+        """The earliest offset that each partition holds."""
+        client, _ = self._started()
+        return await earliest(client, tps)
+
+    async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
+        """The offset behind the last record; with ``committed`` the last stable offset instead."""
+        client, _ = self._started()
+        return await latest(client, tps, READ_COMMITTED if committed else READ_UNCOMMITTED)
+
+    def _started(self) -> tuple[Client, BatchFetcher]:
+        if self._client is None or self._fetcher is None:
+            raise TransportError("the reader is not started; await start() first")
+        return self._client, self._fetcher
+
+    def _check(self) -> None:
+        client, fetcher = self._started()
+        client.check()
+        fetcher.check()

@@ -1,0 +1,97 @@
+"""Between aiokafka's rebalance callbacks and the listener of a consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.structs import TopicPartition
+
+from stream_core.errors import DeadlineError, StreamError, TransportError
+from stream_core.ports import RebalanceListener
+from stream_core.records import TP
+from stream_kafka.assignor import StreamAssignor
+from stream_kafka.coordinator import Coordinator
+from stream_kafka.deadlines import within
+from stream_kafka.fetching import BatchFetcher
+
+__all__ = ["Rebalances"]
+
+
+class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells a listener of assignments and revocations, and keeps what it raises: aiokafka would only log that.
+
+    Args:
+        listener: whom to tell.
+        coordinator: whose generation is snapshotted.
+        fetcher: whose positions are set aside at assignment.
+        assignor: who is told the generation of its assignment.
+        budget: seconds that a revocation may take.
+    """
+
+    def __init__(
+        self,
+        listener: RebalanceListener,
+        coordinator: Coordinator,
+        fetcher: BatchFetcher,
+        assignor: StreamAssignor,
+        budget: float,
+    ) -> None:
+        self.listener = listener
+        self._coordinator = coordinator
+        self._fetcher = fetcher
+        self._assignor = assignor
+        self._budget = budget
+        self._failure: StreamError | None = None
+        self._closed = False
+        self._told = False
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Snapshot the generation, set all positions aside, tell the listener. No heartbeat is sent while this runs."""
+        if self._closed:
+            return
+        group = self._coordinator.metadata()
+        self._assignor.generation = group.generation
+        for partition in assigned:
+            # Any position will do: without one the client would look up committed offsets by itself, and unstable ones.
+            self._fetcher.seek_to(partition, 0)
+        self._fetcher.pause(assigned)
+        self._told = True
+        try:
+            self.listener.assigned(frozenset(TP(*partition) for partition in assigned), group)
+        except Exception as error:
+            self._record("the assignment of partitions failed", error)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Let the listener finish with its partitions, within the budget: the group is waiting for this member."""
+        if self._closed or not self._told:
+            return
+        self._told = False
+        tps = frozenset(TP(*partition) for partition in revoked)
+        lost = not self._coordinator.joined
+        try:
+            await within(self._budget, self.listener.revoked(tps, lost), f"giving up {len(tps)} partitions")
+        except DeadlineError as error:
+            self._record(
+                f"giving up {len(tps)} partitions took longer than {self._budget:g} s and was abandoned", error
+            )
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._record("the revocation of partitions failed", error)
+
+    def close(self) -> None:
+        """Tell the listener nothing any more."""
+        self._closed = True
+
+    def check(self) -> None:
+        """Raise what the listener raised, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _record(self, what: str, error: BaseException) -> None:
+        failure = TransportError(f"{what}: {error}")
+        failure.__cause__ = error
+        self._failure = failure

@@ -1,0 +1,99 @@
+"""What sends batches to the brokers: aiokafka's sender with a fence, its transaction manager with a memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.sender import Sender
+from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.util import INTEGER_MAX_VALUE, create_future
+
+from stream_core.errors import FencedError
+from stream_kafka.client import Client
+
+__all__ = ["FencedSender", "TransactionState"]
+
+_ALL_REPLICAS = -1
+
+
+class TransactionState(TransactionManager):  # type: ignore[misc]
+    """aiokafka's transaction manager, whose failed transaction can be aborted at the broker, too.
+
+    Args:
+        transactional_id: the id, or ``None`` for a producer that is idempotent only.
+        timeout: seconds after which the broker aborts the transaction.
+        failed: told of every error after which nothing more can be sent.
+    """
+
+    _txn_consumer_group: str | None
+    _transaction_waiter: Any
+
+    def __init__(self, transactional_id: str | None, timeout: float, failed: Callable[[BaseException], None]) -> None:
+        super().__init__(transactional_id, int(timeout * 1000) if transactional_id else INTEGER_MAX_VALUE)
+        self._failed = failed
+
+    def error_transaction(self, exc: BaseException) -> None:
+        """Note that the transaction can only be aborted."""
+        # aiokafka forgets here what the transaction consists of, takes it for empty, and never tells the broker to abort it:
+        # its partitions would be blocked for readers until the transaction timeout.
+        partitions, group = set(self._txn_partitions), self._txn_consumer_group
+        super().error_transaction(exc)
+        self._txn_partitions.update(partitions)
+        self._txn_consumer_group = group
+        self._transaction_waiter.exception()
+        self._failed(exc)
+
+    def fatal_error(self, exc: BaseException) -> None:
+        """Note that this producer can do nothing more."""
+        if self._transaction_waiter is None:
+            # aiokafka takes for granted that a transaction was begun.
+            self._transaction_waiter = create_future()
+        super().fatal_error(exc)
+        self._transaction_waiter.exception()
+        self._failed(exc)
+
+
+class FencedSender(Sender):  # type: ignore[misc]
+    """aiokafka's sender, which asks before each produce request whether it may still send.
+
+    Args:
+        client: the connections.
+        transactions: state of the producer id and the transaction.
+        accumulator: the batches to send.
+        fence: asked right before each request; refuses it by returning true.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        transactions: TransactionState,
+        accumulator: MessageAccumulator,
+        fence: Callable[[], bool] | None,
+    ) -> None:
+        super().__init__(
+            client,
+            acks=_ALL_REPLICAS,
+            txn_manager=transactions,
+            message_accumulator=accumulator,
+            retry_backoff_ms=int(client.settings.retry_backoff * 1000),
+            request_timeout_ms=int(client.settings.request_timeout * 1000),
+        )
+        self._fence = fence
+
+    async def _send_produce_req(self, node_id: int, batches: dict[Any, Any]) -> None:
+        if self._fence is not None:
+            # Connecting may take long. With a connection there is no suspension between the question and the bytes leaving.
+            await self.client.ready(node_id)
+            if self._fence():
+                for tp, batch in batches.items():
+                    batch.failure(
+                        FencedError(
+                            f"topic {tp.topic}, partition {tp.partition}: not sent, the lease of the group is over"
+                        )
+                    )
+                self._in_flight.remove(node_id)
+                self._muted_partitions.difference_update(batches)
+                return
+        await super()._send_produce_req(node_id, batches)

@@ -1,0 +1,220 @@
+"""Records and offsets in one transaction, fenced by the generation of the group (KIP-447)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiokafka.errors as kafka
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.producer.sender import TxnOffsetCommitHandler
+from aiokafka.producer.transaction_manager import TransactionState as State
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from stream_core.errors import FencedError, ProduceError, StreamError, TransportError
+from stream_core.failpoints import reach
+from stream_core.records import TP, GroupMetadata, Offset
+from stream_kafka.client import Client
+from stream_kafka.deadlines import within
+from stream_kafka.errors import FencedInstanceId, ProducerFencedCode, TransactionAbortable
+from stream_kafka.lanes import TopicLanes
+from stream_kafka.producer import KafkaProducer
+from stream_kafka.protocol import TxnOffsetCommit
+from stream_kafka.sender import FencedSender
+from stream_kafka.settings import KafkaSettings
+
+__all__ = ["KafkaTransactionalProducer"]
+
+_COORDINATOR_MOVED = (
+    kafka.GroupCoordinatorNotAvailableError,
+    kafka.NotCoordinatorForGroupError,
+    kafka.RequestTimedOutError,
+)
+_TRY_AGAIN = (kafka.GroupLoadInProgressError, kafka.UnknownTopicOrPartitionError, kafka.ConcurrentTransactions)
+_MEMBER_FENCED = (
+    kafka.IllegalGenerationError,
+    kafka.UnknownMemberIdError,
+    FencedInstanceId,
+    kafka.RebalanceInProgressError,
+)
+_PRODUCER_FENCED = (kafka.InvalidProducerEpoch, ProducerFencedCode)
+_ABORTABLE = (kafka.GroupAuthorizationFailedError, kafka.TopicAuthorizationFailedError, TransactionAbortable)
+
+
+class _OffsetsHandler(TxnOffsetCommitHandler):  # type: ignore[misc]
+    """Sends the offsets of a transaction with the identity of the group member."""
+
+    group = ConnectionGroup.COORDINATION
+
+    def create_request(self) -> TxnOffsetCommit:
+        transactions, group = self._sender._txn_manager, self._sender.group_metadata
+        # A broker takes a generation below zero for a client that is too old to say it, and commits for it.
+        if group.generation < 0:
+            raise FencedError(f"group {group.group}: not a member (generation {group.generation})")
+        offsets = {TP(*tp): Offset(offset.offset, offset.metadata) for tp, offset in self._offsets.items()}
+        producer = (transactions.transactional_id, transactions.producer_id, transactions.producer_epoch)
+        return TxnOffsetCommit(producer, group, offsets)
+
+    def handle_response(self, response: Any) -> float | None:
+        for topic, partitions, _ in response.errors:
+            for partition, code, _ in partitions:
+                error = kafka.for_code(code)
+                if error is kafka.NoError:
+                    tp = TopicPartition(topic, partition)
+                    self._sender._txn_manager.offset_committed(tp, self._offsets[tp].offset, self._group_id)
+                elif error in _COORDINATOR_MOVED or error in _TRY_AGAIN:
+                    if error in _COORDINATOR_MOVED:
+                        self._sender._coordinator_dead(CoordinationType.GROUP)
+                    return float(self._default_backoff)
+                elif error in _PRODUCER_FENCED:
+                    raise kafka.ProducerFenced
+                elif error in _MEMBER_FENCED or error in _ABORTABLE:
+                    self._sender._txn_manager.error_transaction(error(f"group {self._group_id}"))
+                    return None
+                else:
+                    raise error(f"group {self._group_id}, partition {topic}-{partition}")
+        return None
+
+
+class _TransactionalSender(FencedSender):
+    """The sender of a transactional producer.
+
+    Attributes:
+        group_metadata: the snapshot under which offsets are committed.
+    """
+
+    group_metadata: GroupMetadata
+
+    async def _do_txn_offset_commit(self, offsets: Any, group_id: str) -> None:
+        try:
+            node = await self._find_coordinator(CoordinationType.GROUP, group_id)
+        except kafka.GroupAuthorizationFailedError as error:
+            self._txn_manager.error_transaction(error)
+        else:
+            await _OffsetsHandler(self, offsets, group_id).do(node)
+
+
+class KafkaTransactionalProducer(KafkaProducer):
+    """A producer whose sends are between ``begin`` and ``commit`` or ``abort``.
+
+    Args:
+        settings: the cluster, and the sizes of batches.
+        transactional_id: the id under which at most one producer lives.
+        fence: asked before each request; refuses it by returning true.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, transactional_id: str, *, fence: Callable[[], bool] | None = None
+    ) -> None:
+        super().__init__(settings, fence=fence)
+        self._transactional_id = transactional_id
+        self._taking: dict[str, TopicLanes] = {}
+        self._ending = False
+        self._connections_lost = 0
+
+    def _make_sender(self, client: Client) -> FencedSender:
+        return _TransactionalSender(client, self._transactions, self._accumulator, self._fence)
+
+    async def begin(self) -> None:
+        """Begin a transaction.
+
+        Raises:
+            ProduceError: the producer is broken, or a connection broke during the last transaction.
+            TransportError: a transaction is open already.
+        """
+        client = self._started()
+        if self._failure is not None:
+            raise self._failure
+        if self._transactions.state is not State.READY:
+            raise TransportError(f"transactional id {self._transactional_id}: a transaction is open already")
+        self._connections_lost = client.connections_lost
+        self._transactions.begin_transaction()
+        self._ending = False
+        self._taking = self._lanes
+
+    async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata | None) -> None:
+        """Commit the offsets, fenced by ``group``, and the transaction.
+
+        Raises:
+            FencedError: a newer member or producer took over, or the group has let this member go: nothing was committed.
+            ProduceError: a record was not acknowledged: nothing was committed.
+            TransportError: anything else; whether it was committed is undecided.
+        """
+        self._started()
+        if offsets and (group is None or group.generation < 0):
+            raise FencedError(f"offsets cannot be committed under {group}: this worker is not a member of the group")
+        self._taking_nothing()
+        await self.flush()
+        if self._transactions.state is not State.IN_TRANSACTION:
+            raise self._ended()
+        timeout, who = self._settings.request_timeout, f"transactional id {self._transactional_id}"
+        try:
+            if offsets and group is not None:
+                doing = f"{who}: committing offsets of group {group.group} in generation {group.generation}"
+                await within(timeout, self._add_offsets(offsets, group), doing)
+            reach("transaction.offsets")
+            self._ending = True
+            self._transactions.committing_transaction()
+            await within(timeout, self._end(), f"{who}: committing the transaction")
+        except BaseException as error:
+            self._break(
+                error if isinstance(error, StreamError) else ProduceError(f"{who}: the commit was given up ({error!r})")
+            )
+            raise
+        self._check_connections()
+
+    async def abort(self) -> None:
+        """Abort the transaction; within a deadline.
+
+        Raises:
+            TransportError: it is undecided whether the transaction was aborted or committed.
+        """
+        self._taking_nothing()
+        for lanes in self._lanes.values():
+            for lane in lanes.values():
+                self._backlog -= lane.drop(
+                    ProduceError(f"topic {lane.tp.topic}, partition {lane.tp.partition}: aborted")
+                )
+        if self._client is None or self._transactions.state is State.READY:
+            return
+        if self._ending:
+            raise TransportError(
+                f"transactional id {self._transactional_id}: the commit is undecided and cannot be aborted"
+            )
+        if self._transactions.is_fatal_error():
+            # Whoever fenced this producer has ended its transaction; only another failure of the client leaves it open, and
+            # then the next producer of this id, or the transaction timeout, ends it.
+            return
+        self._transactions.aborting_transaction()
+        who = f"transactional id {self._transactional_id}"
+        try:
+            await within(self._settings.request_timeout, self._end(), f"{who}: aborting the transaction")
+        except StreamError as error:
+            self._break(error)
+            raise
+        self._check_connections()
+
+    async def _add_offsets(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        self._sender.group_metadata = group
+        wanted = {TopicPartition(*tp): OffsetAndMetadata(*offset) for tp, offset in offsets.items()}
+        await asyncio.shield(self._transactions.add_offsets_to_txn(wanted, group.group))
+
+    async def _end(self) -> None:
+        await asyncio.shield(self._transactions.wait_for_transaction_end())
+
+    def _taking_nothing(self) -> None:
+        self._taking = {}
+
+    def _ended(self) -> StreamError:
+        if self._failure is not None:
+            return self._failure
+        return TransportError(f"transactional id {self._transactional_id}: no transaction is open; await begin() first")
+
+    def _check_connections(self) -> None:
+        # A delayed EndTxn on a broken connection could end the next transaction instead of this one: the requests that this
+        # client speaks carry nothing that tells two transactions of one producer apart (KIP-890).
+        if self._client is not None and self._client.connections_lost != self._connections_lost:
+            self._break(
+                ProduceError("a connection broke during the last transaction; replace the producer before the next one")
+            )

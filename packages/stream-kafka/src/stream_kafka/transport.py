@@ -1,0 +1,49 @@
+"""The Kafka driver: makes the clients of one cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stream_core.ports import Admin, Consumer, Producer, Reader
+from stream_kafka import logs
+from stream_kafka.admin import KafkaAdmin
+from stream_kafka.assignor import StreamAssignor
+from stream_kafka.consumer import KafkaConsumer
+from stream_kafka.producer import KafkaProducer
+from stream_kafka.reader import KafkaReader
+from stream_kafka.settings import KafkaSettings
+from stream_kafka.transactions import KafkaTransactionalProducer
+
+__all__ = ["KafkaTransport"]
+
+
+class KafkaTransport:
+    """The :class:`~stream_core.ports.Transport` of a Kafka cluster.
+
+    Args:
+        settings: the cluster and how to use it.
+        assignor: makes what a member of a group assigns partitions with, one for each consumer.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, assignor: Callable[[], StreamAssignor] = StreamAssignor) -> None:
+        self._settings = settings
+        self._assignor = assignor
+        logs.install()
+
+    def consumer(self, group: str, *, read_committed: bool) -> Consumer:
+        """A member of ``group``."""
+        return KafkaConsumer(self._settings, group, read_committed=read_committed, assignor=self._assignor())
+
+    def reader(self, *, read_committed: bool) -> Reader:
+        """A reader without a group."""
+        return KafkaReader(self._settings, read_committed=read_committed)
+
+    def producer(self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None) -> Producer:
+        """A producer; ``fence`` is asked before each request and refuses it by returning true (the lease of the group is over)."""
+        if transactional_id is None:
+            return KafkaProducer(self._settings, fence=fence)
+        return KafkaTransactionalProducer(self._settings, transactional_id, fence=fence)
+
+    def admin(self) -> Admin:
+        """An admin client."""
+        return KafkaAdmin(self._settings)

@@ -1,0 +1,127 @@
+"""Worker instances: workers that share a data directory each lock a number of it, and find their past under it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from itertools import count
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from stream_core.errors import StoreError
+
+__all__ = ["Instance"]
+
+
+class Instance:
+    """A numbered place in the data directory that one process holds for as long as it lives: ``{root}/instances/{number}``.
+
+    The kernel frees the lock on ``kill -9`` as well, so that a restarted worker gets the place of its predecessor. Two
+    things are found there again: the id, from which the transactional id is made (so the restarted worker fences its
+    predecessor at once), and the last member id in the consumer group (so it can take it out of the group, where nobody
+    else then waits for its session to end). Made by :meth:`acquire`.
+    """
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self._path = path
+        self._lock: int | None = lock
+        self._id = _stable_id(path / "id")
+
+    @classmethod
+    def acquire(cls, root: Path) -> Instance:
+        """Lock the first free instance of a data directory, creating one when all are taken.
+
+        Acquire it in the process that works: a fork shares the lock, and keeps it when its parent has died.
+
+        Args:
+            root: data directory of one version of the app, ``{datadir}/v{version}``.
+
+        Raises:
+            StoreError: the directory cannot be written, or its file system has no locks.
+        """
+        try:
+            for number in count():
+                path = root / "instances" / str(number)
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                lock = _try_lock(path / "lock")
+                if lock is not None:
+                    return cls(path, lock)
+        except OSError as error:
+            raise StoreError(
+                f"no worker instance in data directory {root}: {error}; check it, or set another one"
+            ) from error
+        raise AssertionError("unreachable")
+
+    @property
+    def path(self) -> Path:
+        """The directory of this instance; what is in it is of no other process."""
+        return self._path
+
+    @property
+    def number(self) -> int:
+        """The number of the instance in the data directory, from 0."""
+        return int(self._path.name)
+
+    @property
+    def id(self) -> str:
+        """A UUID that stays the same over restarts."""
+        return self._id
+
+    @property
+    def member(self) -> str | None:
+        """The member id that this instance, or the process before it, last had in the consumer group; assign to keep one.
+
+        ``None`` says that nobody has to be taken out of the group: assign it after the group was left.
+        """
+        return _read(self._path / "member") or None
+
+    @member.setter
+    def member(self, member: str | None) -> None:
+        if self._lock is None:
+            raise StoreError(f"instance {self._path} was released: its member id belongs to the next process")
+        _replace(self._path / "member", member or "")
+
+    def release(self) -> None:
+        """Free the instance for other processes; calling it again does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _try_lock(path: Path) -> int | None:
+    """The descriptor that holds the lock, ``None`` when another one does. The file is never removed: that would be a race."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _stable_id(path: Path) -> str:
+    """The id in a file; a new one when there is none that can be read."""
+    try:
+        return str(UUID(_read(path)))
+    except ValueError:
+        new = str(uuid4())
+        _replace(path, new)
+        return new
+
+
+def _read(path: Path) -> str:
+    """The text of a file, empty when there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that readers and crashes see the old text or the new one, whole."""
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

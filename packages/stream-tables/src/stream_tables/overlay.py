@@ -1,0 +1,186 @@
+"""The changes of one table partition that are not committed yet.
+
+Table writes go here, and reach the store when a checkpoint is committed (design decision 5): there is nothing to roll back in
+the store and nothing to wipe after a crash. Two layers: *active* takes the writes of the running interval, *frozen* holds those of
+the checkpoint that is under way. Values that can change in place are kept encoded, so that nobody changes them behind our back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from stream_core.cursor import Cursor, Session
+from stream_core.participants import Reading
+from stream_tables.errors import PartitionsMismatchError, TableError
+
+__all__ = ["ABSENT", "DELETED", "FIXED", "Encoded", "Overlay"]
+
+
+class _Mark:
+    """A value that no user can store."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+ABSENT: Final = _Mark("ABSENT")
+"""The layer says nothing about the key."""
+
+DELETED: Final = _Mark("DELETED")
+"""The key is deleted."""
+
+FIXED = frozenset({int, str, float, bool, bytes, type(None), Decimal, UUID, datetime, date, time, timedelta})
+"""Types whose values cannot change in place: kept as they are, like members of an Enum."""
+
+ENTRY = 120
+"""Bytes that an entry takes beside its key and value, roughly."""
+
+
+class Encoded:
+    """A value as bytes."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Overlay:
+    """Uncommitted changes of one table partition.
+
+    Args:
+        table: name of the table, for messages.
+        partitions: how many partitions the table has.
+
+    Attributes:
+        active: the changes of the running interval.
+        frozen: the changes of the checkpoint that is under way.
+        frozen_readings: which readings contributed to them.
+        shared: whether more than one actor has changed this partition.
+        size: bytes of the active layer, roughly.
+    """
+
+    __slots__ = (
+        "_cursors",
+        "_partitions",
+        "_readings",
+        "_session",
+        "_table",
+        "active",
+        "frozen",
+        "frozen_readings",
+        "shared",
+        "size",
+    )
+
+    def __init__(self, table: str, partitions: int) -> None:
+        self._table = table
+        self._partitions = partitions
+        self.active: dict[bytes, Any] = {}
+        self.frozen: dict[bytes, Any] = {}
+        self._readings: set[Reading] = set()
+        self._session: Session | None = None
+        self._cursors: list[Cursor] = []
+        self.shared = False
+        self.frozen_readings: set[Reading] = set()
+        self.size = 0
+
+    def set(self, cursor: Cursor, key: bytes, value: Any) -> None:
+        """Change ``key`` as part of the open event of ``cursor``.
+
+        Raises:
+            TableError: the event may not change this table.
+        """
+        if cursor.session is not self._session:
+            self._enter(cursor)
+        if self.shared:
+            self.entangle(cursor, key)
+        active = self.active
+        previous = active.get(key, ABSENT)
+        cursor.undo.append((self, key, previous))
+        cursor.attention = True
+        active[key] = value
+        if previous is ABSENT:
+            self.size += len(key) + ENTRY
+        if type(value) is Encoded:
+            self.size += len(value.data)
+
+    def seed(self, key: bytes, value: bytes | None) -> None:
+        """Write the committed value of ``key`` to the changelog again: an uncommitted one lies in it."""
+        self.active[key] = DELETED if value is None else Encoded(value)
+        self.size += len(key) + ENTRY
+
+    def restore(self, key: bytes, previous: Any) -> None:
+        """Take back a change of an event that failed."""
+        if previous is ABSENT:
+            self.active.pop(key, None)
+        else:
+            self.active[key] = previous
+
+    def _enter(self, cursor: Cursor) -> None:
+        session = cursor.session
+        if session is None or session.dead:
+            raise TableError(f"table {self._table}: the partition of this event was given up; its changes are dropped")
+        if cursor.concurrent:
+            raise TableError(
+                f"table {self._table} cannot be changed by {cursor.name}: with concurrency > 1 events finish out of order; "
+                "give the agent concurrency=1, or group its stream and change the table in another agent"
+            )
+        if session.partitions != self._partitions:
+            raise PartitionsMismatchError(
+                f"table {self._table} has {self._partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
+                "repartition the stream, or declare the table with partitions= of its source"
+            )
+        self._session = session
+        self._readings.add(Reading(session.tp, cursor.subscription))
+        if cursor not in self._cursors:
+            self._cursors.append(cursor)
+            self.shared = len(self._cursors) > 1
+
+    def entangle(self, cursor: Cursor, key: bytes) -> None:
+        """Pin the open event of another actor that changed ``key``: this one sees the change, so they are cut together."""
+        for other in self._cursors:
+            if other is not cursor and other.record is not None and not other.pinned:
+                other.pinned = any(overlay is self and changed == key for overlay, changed, _ in other.undo)
+
+    def cut(self, unfinished: Sequence[Cursor]) -> None:
+        """Freeze the active layer, less what open events changed: that goes on into the next interval."""
+        frozen, active, readings = self.active, dict[bytes, Any](), set[Reading]()
+        for cursor in unfinished:
+            for at, (overlay, key, previous) in enumerate(cursor.undo):
+                if overlay is not self or key in active:
+                    continue
+                active[key] = frozen[key]
+                cursor.undo[at] = (self, key, ABSENT)
+                if previous is ABSENT:
+                    del frozen[key]
+                else:
+                    frozen[key] = previous
+                if cursor.session is not None:
+                    readings.add(Reading(cursor.session.tp, cursor.subscription))
+        self.frozen, self.active = frozen, active
+        self.frozen_readings, self._readings = self._readings, readings
+        self._session = None
+        self.size = sum(len(key) + ENTRY for key in active)
+
+    def thaw(self) -> None:
+        """The frozen layer is in the store."""
+        self.frozen = {}
+
+    def clear(self) -> None:
+        """Everything uncommitted is dropped."""
+        self.active, self.frozen = {}, {}
+        self._readings, self.frozen_readings = set(), set()
+        self._session, self._cursors, self.shared = None, [], False
+        self.size = 0
+
+    def keys(self) -> dict[bytes, Any]:
+        """All uncommitted entries, the newer layer over the older one."""
+        return {**self.frozen, **self.active}

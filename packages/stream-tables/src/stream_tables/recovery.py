@@ -1,0 +1,225 @@
+"""Recovery: a state machine per changelog partition, with one reader for all of them.
+
+::
+
+    OPENING ──▶ REPLAYING ──▶ READY
+       ▲            │
+       └── wipe ◀───┘  the log does not hold the position any more, or the files are damaged
+
+The target is the read-uncommitted end of the changelog, taken after the stable offsets of the sources: what a predecessor
+committed lies below it, and the position cannot pass an undecided transaction (reliability fact 14). Recovered means
+``position >= target``, never "saw the last record": the last offset may be a control record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from stream_core.errors import OffsetOutOfRangeError, TransportError
+from stream_core.participants import Reading
+from stream_core.ports import Reader
+from stream_core.records import TP, Batch, Headers, RawRecord
+from stream_tables.changelog import Origin, decode_origin
+from stream_tables.partition import Facts, TablePartition
+from stream_tables.stores import CHUNK
+
+__all__ = ["COMPACTION_LAG", "Recovery", "Replay"]
+
+logger = logging.getLogger(__name__)
+
+COMPACTION_LAG = 600.0
+"""Seconds for which a changelog keeps every record (``min.compaction.lag.ms``)."""
+
+REPORT = 5.0
+"""Seconds between two messages about a recovery that goes on."""
+
+
+class Replay:
+    """The replay of one changelog partition into its table partition.
+
+    Args:
+        part: the table partition; its store says where to begin.
+        position: the changelog offset to begin at.
+        target: the changelog offset to reach.
+        committed: the committed position of each reading of the sources.
+    """
+
+    def __init__(self, part: TablePartition, position: int, target: int, committed: Mapping[Reading, int]) -> None:
+        self.part = part
+        self.start = self.position = position
+        self.target = target
+        self._committed = committed
+        self._skipped: set[bytes] = set()
+        self._origin: tuple[bytes, Origin | None, bool] = (b"", None, False)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def apply(self, batch: Batch) -> None:
+        """Apply some records, in chunks; the position in the store moves with each."""
+        records = batch.records
+        for at in range(0, len(records), CHUNK):
+            last = at + CHUNK >= len(records)
+            chunk = records[at : at + CHUNK]
+            self._write(chunk, batch.next_offset if last else chunk[-1].offset + 1)
+            await asyncio.sleep(0)
+        if not records:
+            self._write((), batch.next_offset)
+
+    def _write(self, records: Sequence[RawRecord], position: int) -> None:
+        changes: dict[bytes, bytes | None] = {}
+        for record in records:
+            key = record.key
+            if key is not None and (not (headers := record.headers) or self._counts(record, key, headers, changes)):
+                changes[key] = record.value
+                if self._skipped:
+                    self._skipped.discard(key)
+        facts = {
+            Facts.POSITION: b"%d" % position,
+            Facts.EPOCH: b"%d" % self.part.epoch,
+            Facts.WRITTEN_AT: b"%d" % time.time(),
+        }
+        self.part.store.write(changes, facts)
+        self.position = position
+
+    def _counts(self, record: RawRecord, key: bytes, headers: Headers, changes: Mapping[bytes, bytes | None]) -> bool:
+        """Whether the record's events are committed, and its owner was the owner."""
+        data = headers[0][1]
+        if data != self._origin[0]:  # all records of one interval carry the same bytes
+            origin = decode_origin(headers)
+            self._origin = (data, origin, origin is not None and origin.uncommitted(self._committed))
+        _, origin, uncommitted = self._origin
+        if origin is None:
+            return True
+        if origin.epoch < self.part.epoch:
+            logger.warning("%s offset %d: written by a replaced owner; passed over", self.part.changelog, record.offset)
+            self._skipped.add(key)
+            return False
+        self.part.epoch = origin.epoch
+        if not uncommitted:
+            return True
+        known = changes.get(key) is not None or self.part.store.get(key) is not None
+        if not known and time.time() - record.timestamp / 1000 > COMPACTION_LAG:
+            logger.warning(
+                "%s offset %d: its events are not committed and will be replayed, but it is older than the compaction lag, "
+                "so that the value before it may be gone; it is applied",
+                *(self.part.changelog, record.offset),
+            )
+            return True
+        self._skipped.add(key)
+        return False
+
+    def restart(self, position: int, target: int) -> None:
+        """Begin again with an empty store."""
+        self.part.store.wipe()
+        self.part.epoch = 0
+        self._skipped.clear()
+        self.start = self.position = position
+        self.target = target
+
+    def finish(self) -> None:
+        """Take over: a new epoch, and what was passed over is written to the changelog again at the next checkpoint."""
+        self.part.epoch += 1
+        for key in self._skipped:
+            self.part.overlay.seed(key, self.part.store.get(key))
+
+
+class Recovery:
+    """Runs replays with one reader.
+
+    Args:
+        reader: reads changelogs, without a group; committed records only under exactly-once.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._replays: dict[TP, Replay] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._said = 0.0
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._reader.start()
+        self._task = asyncio.create_task(self._loop(), name="recovery")
+
+    async def stop(self) -> None:
+        """Stop replaying, and close the reader."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=5.0)
+        await self._reader.stop()
+
+    async def bounds(self, tp: TP) -> tuple[int, int]:
+        """The first offset that the changelog partition holds, and the end behind everything in it, undecided records included."""
+        end = (await self._reader.end_offsets([tp]))[tp]
+        return (await self._reader.start_offsets([tp]))[tp], end
+
+    async def run(self, replay: Replay) -> None:
+        """Replay until the target is reached; cancellation leaves the store at a consistent position."""
+        tp = replay.part.changelog
+        if replay.position < replay.target:
+            self._replays[tp] = replay
+            self._changed.set()
+            try:
+                await replay.done
+            finally:
+                self._replays.pop(tp, None)
+                self._changed.set()
+        replay.finish()
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                if not self._replays:
+                    await self._changed.wait()
+                if self._changed.is_set():
+                    self._changed.clear()
+                    await self._reader.assign({tp: replay.position for tp, replay in self._replays.items()})
+                if self._replays:
+                    await self._step()
+            except OffsetOutOfRangeError as error:
+                await self._out_of_range(error)
+            except TransportError as error:
+                logger.warning("recovery waits: %s", error)
+                self._changed.set()
+                await asyncio.sleep(1.0)
+            except Exception as error:
+                self._fail(error)
+
+    async def _step(self) -> None:
+        for batch in await self._reader.poll(0.5):
+            replay = self._replays.get(batch.tp)
+            if replay is not None and not replay.done.done():
+                await replay.apply(batch)
+                if replay.position >= replay.target and not replay.done.done():
+                    replay.done.set_result(None)
+        self._report()
+
+    async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
+        replay = self._replays.get(error.tp)
+        if replay is not None:
+            start, end = await self.bounds(error.tp)
+            logger.warning("%s; its store is wiped and replayed from offset %d", error, start)
+            replay.restart(start, end)
+            self._changed.set()
+
+    def _fail(self, error: Exception) -> None:
+        for replay in self._replays.values():
+            if not replay.done.done():
+                replay.done.set_exception(error)
+        self._replays.clear()
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if now - self._said < REPORT:
+            return
+        self._said = now
+        for tp, replay in self._replays.items():
+            if not replay.done.done():
+                logger.info(
+                    "recovering %s: offset %d of %d (%d%%)",
+                    *(tp, replay.position, replay.target),
+                    100 * (replay.position - replay.start) // max(replay.target - replay.start, 1),
+                )

@@ -1,0 +1,383 @@
+"""RocksDB stores: locks, crashes, damage, full disks, and a model."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
+from stream_tables.rocksdb import RocksDBStores
+from stream_tables.settings import TablesSettings
+
+WRITER = """
+import sys
+from pathlib import Path
+from stream_tables.rocksdb import RocksDBStores
+from stream_tables.settings import TablesSettings
+directory = Path(sys.argv[1])
+settings = TablesSettings(directory=directory, write_buffer_bytes=256 << 10)
+store = RocksDBStores(directory, settings).open("t", 0)
+for position in range(int(sys.argv[2])):
+    store.write({b"%d" % key: b"%08d" % position * 8 for key in range(50)}, {"position": b"%08d" % position})
+    if position % 50 == 0:
+        print(position, flush=True)
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+def driver(directory: Path) -> RocksDBStores:
+    """A driver with small buffers, so that files are written early."""
+    return RocksDBStores(directory, TablesSettings(directory=directory, write_buffer_bytes=256 << 10))
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[RocksDBStores]:
+    """A driver in a directory of the test."""
+    stores = driver(tmp_path)
+    yield stores
+    stores.close()
+
+
+def run_writer(directory: Path, batches: int, until: str) -> None:
+    """Write batches in another process, and kill it when it has printed a line."""
+    command = [sys.executable, "-c", WRITER, str(directory), str(batches)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline().strip() != until:
+            assert process.poll() is None
+        process.kill()
+        process.wait(10)
+
+
+def assert_one_point(stores: RocksDBStores) -> int:
+    """All 50 keys have the value of the position beside them; returns the position, -1 for an empty store."""
+    store = stores.open("t", 0)
+    position = store.fact("position")
+    values = dict(store.items())
+    store.close()
+    if position is None:
+        assert values == {}
+        return -1
+    assert values == {b"%d" % key: position * 8 for key in range(50)}
+    return int(position)
+
+
+# -- locks
+
+
+def test_an_iterator_does_not_keep_the_lock(stores: RocksDBStores) -> None:
+    """Closing gives up the lock though iterators are alive; they end with an error, not as if they were complete."""
+    store = stores.open("t", 0)
+    store.write({b"%d" % number: b"v" for number in range(10)})
+    fresh, begun = store.items(), store.items()
+    next(begun)
+
+    store.close()
+
+    assert len(list(stores.open("t", 0).items())) == 10
+    for items in (fresh, begun):
+        with pytest.raises(StoreError, match=r"t-0\.db was closed"):
+            next(items)
+
+
+def test_an_error_that_is_kept_does_not_keep_the_lock(stores: RocksDBStores, tmp_path: Path) -> None:
+    """The traceback of a damaged block holds no reference to the database."""
+    damage_table_file(stores, tmp_path)
+    store = stores.open("t", 0)
+    kept = []
+    try:
+        list(store.items())
+    except StoreCorruptError as error:
+        kept.append(error)
+
+    store.close()
+
+    assert kept
+    stores.open("t", 0)
+
+
+def test_a_store_of_another_process_is_locked_until_it_dies(stores: RocksDBStores, tmp_path: Path) -> None:
+    """Two processes never have one store; ``kill -9`` frees it."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path), "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0\n"
+        with pytest.raises(StoreLockedError, match=r"t-0\.db is open in another process: wait"):
+            stores.open("t", 0)
+        with pytest.raises(StoreLockedError, match=r"t-0\.db"):
+            stores.destroy("t", 0)
+        process.kill()
+        process.wait(10)
+
+    assert assert_one_point(stores) == 0
+
+
+def test_drivers_that_share_memory_have_directories_of_their_own(stores: RocksDBStores, tmp_path: Path) -> None:
+    """The same partition is open in both, and closing one driver leaves the other alone."""
+    other = stores.at(tmp_path / "own")
+    mine, theirs = stores.open("t", 0), other.open("t", 0)
+    mine.write({b"a": b"mine"})
+    assert theirs.get(b"a") is None
+
+    other.close()
+
+    assert mine.get(b"a") == b"mine"
+
+
+# -- crashes
+
+
+def test_killed_writers_leave_values_and_position_of_one_batch(stores: RocksDBStores, tmp_path: Path) -> None:
+    """Wherever ``kill -9`` hits, all values belong to the position; nothing that was written is lost."""
+    for until in ("50", "150", "400"):
+        run_writer(tmp_path, 1_000_000, until)
+        assert assert_one_point(stores) >= int(until)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that a killed process left after 400 batches: most in table files, the last ones in the log."""
+    directory = tmp_path_factory.mktemp("killed")
+    run_writer(directory, 400, "done")
+    return directory
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("damage", ["torn", "flipped"])
+def test_a_damaged_log_opens_at_an_earlier_point(
+    stores: RocksDBStores, killed: Path, tmp_path: Path, damage: str, part: float
+) -> None:
+    """A write-ahead log that is cut or has a wrong byte loses batches whole, values and position alike."""
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    file = max(tmp_path.glob("t-0.db/*.log"), key=lambda path: path.stat().st_size)
+    at = int(file.stat().st_size * part)
+    data = bytearray(file.read_bytes())
+    file.write_bytes(data[:at] if damage == "torn" else data[:at] + b"\xa5" + data[at + 1 :])
+
+    assert assert_one_point(stores) <= 399
+
+
+# -- damage
+
+
+def damage_table_file(stores: RocksDBStores, directory: Path) -> None:
+    """Write a store with several table blocks, close it, and overwrite a few bytes in the middle of its largest file."""
+    store = stores.open("t", 0)
+    store.write({b"%05d" % number: bytes(range(100)) for number in range(5_000)}, {"position": b"1"})
+    store.close()
+    file = largest(directory)
+    with file.open("r+b") as stream:
+        stream.seek(file.stat().st_size // 2)
+        stream.write(b"\xff" * 64)
+
+
+def largest(directory: Path) -> Path:
+    """The largest table file."""
+    return max(directory.glob("t-0.db/*.sst"), key=lambda path: path.stat().st_size)
+
+
+def test_a_damaged_block_is_found_by_reads(stores: RocksDBStores, tmp_path: Path) -> None:
+    """Reading and iterating over a damaged block raise; an iteration never ends early as if it were complete."""
+    damage_table_file(stores, tmp_path)
+    store = stores.open("t", 0)
+
+    with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged: wipe"):
+        sum(store.get(b"%05d" % number) is None for number in range(5_000))
+    with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged"):
+        list(store.items())
+
+
+def test_a_damaged_store_can_be_wiped(stores: RocksDBStores, tmp_path: Path) -> None:
+    """After a wipe the store is empty and takes writes."""
+    damage_table_file(stores, tmp_path)
+    store = stores.open("t", 0)
+
+    store.wipe()
+    store.write({b"a": b"1"})
+
+    assert list(store.items()) == [(b"a", b"1")]
+    assert store.fact("position") is None
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "table file cut": lambda directory: largest(directory).write_bytes(largest(directory).read_bytes()[:1000]),
+    "table file gone": lambda directory: largest(directory).unlink(),
+    "manifest overwritten": lambda directory: next(directory.glob("t-0.db/MANIFEST*")).write_bytes(b"\xff" * 200),
+    "CURRENT overwritten": lambda directory: (directory / "t-0.db/CURRENT").write_text("garbage"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_store_that_cannot_be_opened_is_destroyed(
+    stores: RocksDBStores, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    """Damage that is seen at the opening has its own error, and destroying the store is the way out."""
+    store = stores.open("t", 0)
+    store.write({b"%05d" % number: bytes(range(100)) for number in range(1_000)})
+    store.close()
+    damage(tmp_path)
+    with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged: wipe it and replay"):
+        stores.open("t", 0)
+
+    stores.destroy("t", 0)
+
+    assert list(stores.open("t", 0).items()) == []
+
+
+def test_a_write_that_does_not_fit_is_an_error_and_close_works(stores: RocksDBStores, tmp_path: Path) -> None:
+    """When the disk takes no more, the write raises, nothing of it is there, and the lock is given up all the same."""
+    store = stores.open("t", 0)
+    store.write({b"a": b"1"}, {"position": b"1"})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"t-0\.db"):
+            store.write({b"%d" % number: b"v" * 1000 for number in range(200)}, {"position": b"2"})
+        store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+    again = stores.open("t", 0)
+    assert (list(again.items()), again.fact("position")) == ([(b"a", b"1")], b"1")
+
+
+# -- names and directories
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", "ä", "a b", "x" * 201, "a\n"])
+def test_names_that_are_no_file_names_are_refused(stores: RocksDBStores, name: str) -> None:
+    """A table cannot leave the directory by its name."""
+    with pytest.raises(ConfigurationError, match="table name"):
+        stores.open(name, 0)
+    with pytest.raises(ConfigurationError, match="table name"):
+        stores.destroy(name, 0)
+
+
+@pytest.mark.parametrize("name", ["a", "..", "Orders.by-customer_2", "x" * 200])
+def test_other_names_are_directories_of_their_own(stores: RocksDBStores, tmp_path: Path, name: str) -> None:
+    """One database per partition, for the owner only."""
+    stores.open(name, 12)
+
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}-12.db"]
+    assert (tmp_path / f"{name}-12.db").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_directory_is_private(tmp_path: Path) -> None:
+    """The directory of the stores is made for the owner only."""
+    driver(tmp_path / "data" / "tables")
+
+    assert (tmp_path / "data" / "tables").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """The error says which directory."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match=r"file/tables cannot be created"):
+        driver(tmp_path / "file" / "tables")
+
+
+def test_links_are_not_followed(stores: RocksDBStores, tmp_path: Path) -> None:
+    """A symbolic link in place of a store is refused, by opening and by destroying."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "t-0.db").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreError, match="symbolic link"):
+        stores.open("t", 0)
+    with pytest.raises(StoreError, match="symbolic link"):
+        stores.destroy("t", 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: TablesSettings(directory=path, write_buffer_bytes=0), "write_buffer_bytes is 0"),
+        (lambda path: TablesSettings(directory=path, block_cache_bytes=1 << 20), "block_cache_bytes is 1048576"),
+        (lambda path: TablesSettings(directory=path, lock_timeout=-1.0), "lock_timeout is -1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    tmp_path: Path, make: Callable[[Path], TablesSettings], message: str
+) -> None:
+    """The error names the setting and its value."""
+    with pytest.raises(ConfigurationError, match=message):
+        make(tmp_path)
+
+
+# -- model
+
+KEYS = st.binary(max_size=3)
+VALUES = st.one_of(st.none(), st.binary(max_size=2000))
+
+
+class StoreModel(RuleBasedStateMachine):
+    """A store that is closed and opened between steps does what two dicts do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.stores = driver(self.directory)
+        self.store = self.stores.open("t", 0)
+        self.values: dict[bytes, bytes] = {}
+        self.facts: dict[str, bytes] = {}
+
+    def teardown(self) -> None:
+        """Remove the files."""
+        self.stores.close()
+        shutil.rmtree(self.directory)
+
+    @rule(
+        changes=st.dictionaries(KEYS, VALUES, max_size=30),
+        facts=st.dictionaries(st.sampled_from(["position", "topic", ""]), st.binary(max_size=10)),
+    )
+    def write(self, changes: dict[bytes, bytes | None], facts: dict[str, bytes]) -> None:
+        """Change values and facts."""
+        self.store.write(changes, facts)
+        for key, value in changes.items():
+            self.values.pop(key, None)
+            if value is not None:
+                self.values[key] = value
+        self.facts |= facts
+
+    @rule()
+    def reopen(self) -> None:
+        """Close, with an iterator alive, and open."""
+        items = self.store.items()
+        self.store.close()
+        self.store = self.stores.open("t", 0)
+        del items
+
+    @rule()
+    def wipe(self) -> None:
+        """Remove everything."""
+        self.store.wipe()
+        self.values, self.facts = {}, {}
+
+    @rule(key=KEYS)
+    def get(self, key: bytes) -> None:
+        """Read a key, there or not."""
+        assert self.store.get(key) == self.values.get(key)
+
+    @invariant()
+    def same(self) -> None:
+        """Everything is as in the model, in key order."""
+        assert list(self.store.items()) == sorted(self.values.items())
+        assert all(self.store.fact(name) == self.facts.get(name) for name in ("position", "topic", ""))
+
+
+TestStoreModel = StoreModel.TestCase
+TestStoreModel.settings = hypothesis_settings(max_examples=10, stateful_step_count=20, deadline=None, derandomize=True)

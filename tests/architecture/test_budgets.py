@@ -1,0 +1,249 @@
+"""Size, typing and test-habit budgets of the whole workspace, read from the syntax trees of its files."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
+TESTS = sorted(
+    path for top in ("packages/*/tests", "tests", "integration-tests") for path in ROOT.glob(f"{top}/**/*.py")
+)
+OWN = {path.name for path in ROOT.glob("packages/*/src/*") if path.is_dir()}
+
+FILE_LINES = 400
+BODY_LINES = 40
+METHODS = 25
+PARAMETERS = 8
+
+FACADES = {"App", "Stream"}
+"""Classes whose many methods are the public API of the guides: those that are one statement do not count."""
+
+EXCEPTIONS: dict[str, str] = {}
+"""What may break a budget: ``package.module:Name.method budget`` and the reason. One that is not needed fails."""
+
+SELVES = {"self", "cls", "mcs", "mcls"}
+"""What the first parameter of a method is called: it is neither counted nor annotated."""
+
+MOCKS = {"AsyncMock", "MagicMock", "Mock", "NonCallableMock", "PropertyMock", "create_autospec", "mocker"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Finding = tuple[str, str]
+"""The place, in the form of EXCEPTIONS, and what is wrong there."""
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, Function]]:
+    """All functions with their qualified names, nested ones too."""
+
+    def visit(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[str, Function]]:
+        for child in ast.iter_child_nodes(node):
+            inner = (*names, child.name) if isinstance(child, Function | ast.ClassDef) else names
+            if isinstance(child, Function):
+                yield ".".join(inner), child
+            yield from visit(child, inner)
+
+    return visit(tree, ())
+
+
+def docstring(node: ast.AST) -> ast.stmt | None:
+    """The statement that is the docstring of a module, class or function."""
+    if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+        return node.body[0]
+    return None
+
+
+def lines(node: ast.stmt) -> int:
+    """The number of lines a statement takes."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def parameters(function: Function) -> list[ast.arg]:
+    """The parameters of a function but ``self`` and its like."""
+    of = function.args
+    named = [*of.posonlyargs, *of.args, *of.kwonlyargs, *filter(None, (of.vararg, of.kwarg))]
+    return [one for one in named if one.arg not in SELVES]
+
+
+def long_files(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Files that are too long."""
+    if (count := len(source.splitlines())) > FILE_LINES:
+        yield "", f"{count} lines, {FILE_LINES} allowed"
+
+
+def long_functions(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Functions whose body is too long; docstrings do not count, comments and blank lines do."""
+    for name, function in functions(tree):
+        docs = sum(lines(found) for node in ast.walk(function) if (found := docstring(node)))
+        last = function.body[-1]
+        count = (last.end_lineno or last.lineno) - function.body[0].lineno + 1 - docs
+        if count > BODY_LINES:
+            yield name, f"{count} lines of body, {BODY_LINES} allowed"
+
+
+def wide_classes(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Classes with too many methods; overloads and the parts of a property count once."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            methods = [one for one in node.body if isinstance(one, Function)]
+            if node.name in FACADES:
+                methods = [one for one in methods if len(one.body) - (docstring(one) is not None) > 1]
+            if (count := len({one.name for one in methods})) > METHODS:
+                yield node.name, f"{count} methods, {METHODS} allowed"
+
+
+def wide_functions(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Functions with too many parameters."""
+    for name, function in functions(tree):
+        if (count := len(parameters(function))) > PARAMETERS:
+            yield name, f"{count} parameters, {PARAMETERS} allowed"
+
+
+def unannotated(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Functions with a parameter or a result that has no annotation."""
+    for name, function in functions(tree):
+        missing = [one.arg for one in parameters(function) if one.annotation is None]
+        missing += ["return"] * (function.returns is None)
+        if missing:
+            yield name, f"no annotation of {', '.join(missing)}"
+
+
+def late_imports(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Functions that import modules of ours: the layers must hold at import time."""
+    for name, function in functions(tree):
+        for node in ast.walk(function):
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] in OWN):
+                yield name, f"imports {'.' * node.level}{node.module or ''} inside a function"
+            elif isinstance(node, ast.Import) and (
+                found := {a.name for a in node.names if a.name.split(".")[0] in OWN}
+            ):
+                yield name, f"imports {', '.join(sorted(found))} inside a function"
+
+
+def undocumented(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Modules without a docstring."""
+    if not ast.get_docstring(tree):
+        yield "", "no docstring"
+
+
+def mocks(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Tests that replace parts of the program instead of using its in-memory implementations."""
+    for node in ast.walk(tree):
+        found = None
+        match node:
+            case ast.Import(names=names) if any(a.name in {"mock", "unittest.mock"} for a in names):
+                found = "import of mock"
+            case ast.ImportFrom(module="mock" | "unittest.mock"):
+                found = "import of mock"
+            case ast.ImportFrom(module="unittest", names=names) if any(a.name == "mock" for a in names):
+                found = "import of mock"
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.arg(arg=word) if word in MOCKS:
+                found = word
+            case ast.Attribute(value=ast.Name(id="monkeypatch"), attr="setattr" | "setitem" | "delattr" as word):
+                found = f"monkeypatch.{word}"
+        if found:
+            yield f"line {getattr(node, 'lineno', 0)}", found
+
+
+Check = Callable[[ast.Module, str], Iterator[Finding]]
+OF_SOURCES: list[Check] = [
+    long_files,
+    long_functions,
+    wide_classes,
+    wide_functions,
+    unannotated,
+    late_imports,
+    undocumented,
+]
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a source file, the path of a test file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[3:]).removesuffix(".__init__") if parts[2:3] == ("src",) else "/".join(parts)
+
+
+def findings(check: Check, paths: list[Path]) -> dict[str, str]:
+    """What ``check`` finds in ``paths``, by the key that an exception would have."""
+    found: dict[str, str] = {}
+    for path in paths:
+        source = path.read_text(encoding="utf-8")
+        for name, problem in check(ast.parse(source), source):
+            found[f"{module_name(path)}:{name} {check.__name__}"] = problem
+    return found
+
+
+@pytest.mark.parametrize("check", OF_SOURCES, ids=lambda check: check.__name__)
+def test_sources_keep_the_budget(check: Check) -> None:
+    """No source file breaks the budget without a reason in EXCEPTIONS, and no exception outlives its need."""
+    found = findings(check, SOURCES)
+    allowed = {key for key in EXCEPTIONS if key.endswith(f" {check.__name__}")}
+    broken = [f"{key}: {problem}" for key, problem in found.items() if key not in allowed]
+    assert not broken, "\n".join(broken)
+    assert allowed <= found.keys(), "EXCEPTIONS lists what is not needed any more"
+
+
+def test_tests_use_no_mocks() -> None:
+    """No test replaces parts of the program: the ports have in-memory implementations."""
+    found = [f"{key}: {problem}" for key, problem in findings(mocks, TESTS).items()]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("check", "source"),
+    [
+        (long_files, "\n" * 401),
+        (long_functions, "def f() -> None:\n" + "    x = 1\n" * 41),
+        (wide_classes, "class C:\n" + "".join(f"    def m{n}(self): ...\n" for n in range(26))),
+        (
+            wide_classes,
+            "class App:\n" + "".join(f"    def m{n}(self):\n        x = 1\n        x = 2\n" for n in range(26)),
+        ),
+        (wide_functions, "def f(a, b, c, d, e, /, f, g, *h, i): ..."),
+        (unannotated, "class C:\n    async def m(self, a) -> None: ..."),
+        (unannotated, "class C:\n    def __init__(self): ..."),
+        (late_imports, "def f():\n    import stream_core.records"),
+        (late_imports, "class C:\n    def m(self):\n        from stream_core import records"),
+        (undocumented, "x = 1"),
+        (mocks, "from unittest import mock"),
+        (mocks, "def test(mocker): ..."),
+        (mocks, "monkeypatch.setattr(module, 'name', 1)"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_each_check_finds_what_it_looks_for(check: Check, source: str) -> None:
+    """A check that finds nothing in bad code would hold no budget."""
+    assert list(check(ast.parse(source), source))
+
+
+@pytest.mark.parametrize(
+    ("check", "source"),
+    [
+        (long_files, "\n" * 400),
+        (long_functions, 'def f() -> None:\n    """Docs\n\n    on\n    lines.\n    """\n' + "    x = 1\n" * 40),
+        (wide_classes, "class C:\n" + "    @overload\n    def m(self): ...\n" * 26),
+        (
+            wide_classes,
+            "class App:\n" + "".join(f'    def m{n}(self):\n        """Do."""\n        x = 1\n' for n in range(26)),
+        ),
+        (wide_functions, "def f(self, a, b, c, d, *, e, f, g, h): ..."),
+        (unannotated, "class C:\n    def m(self, *a: int, **k: str) -> None: ..."),
+        (late_imports, "from stream_core import records\ndef f():\n    import uvloop"),
+        (undocumented, '"""What it is."""'),
+        (mocks, "client.patch('/topics')\nmonkeypatch.setenv('STREAM_BROKER', 'memory://')"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_each_check_lets_good_code_pass(check: Check, source: str) -> None:
+    """Code at the limit keeps the budget."""
+    assert list(check(ast.parse(source), source)) == []
+
+
+def test_there_is_something_to_check() -> None:
+    """The patterns find the packages and their tests; a moved directory must not turn the budgets off."""
+    assert {"faust", "stream_app", "stream_core", "stream_kafka"} <= OWN
+    assert SOURCES
+    assert Path(__file__) in TESTS
