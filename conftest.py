@@ -1,8 +1,12 @@
-"""Order of the test run: what builds and installs wheels goes last."""
+"""The event loop of the tests, and their order: what builds and installs wheels goes last."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+
+asyncio.set_event_loop(None)  # else pytest-asyncio makes one to keep when a test that is not async comes first, unclosed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

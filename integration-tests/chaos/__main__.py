@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.status import Status
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from chaos.report import Outcome, table
@@ -20,7 +20,7 @@ from chaos.rows import ROWS
 from chaos.run import Case, cases, run
 from stream_kafka.broker.server import Broker
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 QUICK_RETURN = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
 """Broker properties with which one that was killed is let back in after 2 seconds, not after 9."""
@@ -33,29 +33,29 @@ def _list() -> None:
     console.print(shown)
 
 
-def _speaker(status: Status, case: Case) -> Callable[[str], None]:
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        status.update(f"{case.name} seed {case.seed}, {time.monotonic() - began:.0f} s: {text}")
-
-    return say
-
-
 async def _run(chosen: list[Case], broker: Broker, logs: Path) -> list[Outcome]:
     outcomes = []
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     for number, case in enumerate(chosen, 1):
-        with console.status(case.name) as status:
-            outcome = await run(case, broker, logs, _speaker(status, case))
+        with Progress(*columns, console=console, transient=True) as progress:
+            outcome = await run(case, broker, logs, _speaker(progress, f"{number}/{len(chosen)} {case.name}"))
         outcomes.append(outcome)
         verdict = "[green]passed[/]" if outcome.passed else "[bold red]FAILED[/]"
-        console.print(
-            f"{number}/{len(chosen)} {case.name} seed {case.seed}: {verdict} {outcome.tally.note} ({outcome.seconds:.0f} s)"
-        )
+        where = f"{number}/{len(chosen)} {case.name} seed {case.seed}"
+        console.print(f"{where}: {verdict} {outcome.tally.note} ({outcome.seconds:.0f} s)")
         _explain(outcome)
         if outcome.passed:
             shutil.rmtree(outcome.directory)
     return outcomes
+
+
+def _speaker(progress: Progress, name: str) -> Callable[[str], None]:
+    shown = progress.add_task(name)
+
+    def say(text: str) -> None:
+        progress.update(shown, description=f"{name}: {text}")
+
+    return say
 
 
 def _explain(outcome: Outcome) -> None:

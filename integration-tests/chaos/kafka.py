@@ -33,19 +33,27 @@ class Kafka:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    async def recreate(self, topic: str, partitions: int, *, stale: Collection[str] = (), prefix: str) -> None:
-        """Make ``topic`` new and empty, and delete what an earlier row left: ``stale`` and all that begins with ``prefix``.
+    async def recreate(self, topic: str, partitions: int, *, group: str, stale: Collection[str]) -> None:
+        """Make ``topic`` new and empty, and remove what an earlier row left.
 
-        Deleting the input topic deletes the offsets that the group committed for it.
+        Args:
+            topic: the input topic.
+            partitions: its number of partitions.
+            group: the consumer group: its members are waited out, its offsets for ``topic`` and all topics that begin with its
+                name and a hyphen (changelogs) are removed.
+            stale: further topics to delete.
         """
+
+        async def empty() -> bool:
+            return await self.members(group) == 0
 
         async def gone() -> bool:
             async with self._admin() as admin:
                 names = await admin.list_topics()
-                old = [name for name in names if name == topic or name in stale or name.startswith(prefix)]
+                old = [name for name in names if name == topic or name in stale or name.startswith(f"{group}-")]
                 if old:
                     await admin.delete_topics(old)
-                return not old
+            return not old and not await self.committed(group, topic)
 
         async def created() -> bool:
             async with self._admin() as admin:
@@ -53,7 +61,8 @@ class Kafka:
                     await admin.create_topics([NewTopic(topic, partitions, 1)])
             return len(await self.ends(topic)) == partitions
 
-        await until(gone, seconds=30, what=lambda: "topics of the row before are deleted")
+        await until(empty, seconds=60, what=lambda: f"the members of group {group} are gone")
+        await until(gone, seconds=30, what=lambda: "topics and offsets of the row before are deleted")
         await until(created, seconds=30, what=lambda: f"topic {topic} has {partitions} partitions")
 
     async def ends(self, topic: str, *, stable: bool = False) -> dict[int, int]:
@@ -83,7 +92,7 @@ class Kafka:
         async with asyncio.timeout(REQUEST), self._admin() as admin:
             (response,) = await admin.describe_consumer_groups([group])
         _error, _group, state, *_protocol, members = response.groups[0][:6]
-        return len(members) if state == "Stable" else None
+        return None if "Rebalance" in state else len(members)
 
     async def read(self, topic: str, *, stable: bool = True, seconds: float = 60.0) -> list[Entry]:
         """Every record that the topic holds now, in the order of its partitions.

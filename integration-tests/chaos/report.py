@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -46,7 +47,7 @@ class Outcome:
 
 def table(outcomes: Sequence[Outcome]) -> Table:
     """One line per outcome."""
-    shown = Table("row", "guarantee", title="chaos", title_justify="left")
+    shown = Table("row", "guarantee", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for heading in ("workers", "faults", "input", "missing", "repeated", "wrong keys", "seconds"):
         shown.add_column(heading, justify="right")
     shown.add_column("verdict")

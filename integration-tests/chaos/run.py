@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream_kafka.broker.server import Broker
-
 from chaos.report import Outcome
 from chaos.rows import ROWS, Row
 from chaos.scene import Setup
+from stream_kafka.broker.server import Broker
 
 __all__ = ["Case", "cases", "run"]
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from stream_kafka.broker.server import Broker
-
 from chaos.audit import AT_LEAST_ONCE, Audit, Tally
 from chaos.feeder import Feeder
 from chaos.kafka import Kafka
 from chaos.ledger import Deposit, Ledger
 from chaos.waiting import until
 from chaos.workers import APP, EXAMPLES, INPUT, Fleet, Program, Worker
+from stream_kafka.broker.server import Broker
 
 __all__ = ["BANK", "Scene", "Setup"]
 
@@ -93,7 +92,7 @@ class Scene:
     async def __aenter__(self) -> Scene:
         """Make the topics new."""
         echoes = [output.echo for output in self.program.outputs]
-        await self.kafka.recreate(INPUT, self.setup.partitions, stale=echoes, prefix=f"{APP}-")
+        await self.kafka.recreate(INPUT, self.setup.partitions, group=APP, stale=echoes)
         await self.feeder.start()
         return self
 

@@ -20,7 +20,7 @@ def read_tables(data: Path, table: str) -> dict[int, dict[bytes, bytes]]:
     newest: dict[int, tuple[int, dict[bytes, bytes]]] = {}
     for path in sorted(data.glob(f"v1/**/{table}-*.db")):
         partition = int(path.stem.rpartition("-")[2])
-        stores = RocksDBStores(path.parent, TablesSettings(directory=data / "v1"))
+        stores = RocksDBStores(path.parent, TablesSettings())
         try:
             store = stores.open(table, partition)
             position = int(store.fact(Facts.POSITION) or -1)

@@ -82,7 +82,7 @@ async def fail_fast(setup: Setup) -> None:
 
 
 ROWS = (
-    Row("broker-restarted", restarted, BOTH, quick=1, broker=True),
-    Row("broker-absent", absent, (EXACTLY_ONCE,), quick=1, broker=True),
-    Row("fail-fast", fail_fast, (EXACTLY_ONCE,), workers=(1,), quick=1, broker=True),
+    Row("broker-restarted", restarted, BOTH, quick=1),
+    Row("broker-absent", absent, (EXACTLY_ONCE,)),
+    Row("fail-fast", fail_fast, (EXACTLY_ONCE,), workers=(1,)),
 )

@@ -66,5 +66,5 @@ async def skipping(setup: Setup) -> None:
 
 ROWS = (
     Row("crashing-event", crashing, workers=(1,), quick=1),
-    Row("skipped-event", skipping, quick=3),
+    Row("skipped-event", skipping),
 )

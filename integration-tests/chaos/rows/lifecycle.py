@@ -61,5 +61,5 @@ async def first_event(setup: Setup) -> None:
 
 ROWS = (
     Row("terminated", terminated, (AT_LEAST_ONCE, EXACTLY_ONCE), quick=1),
-    Row("first-event", first_event, BOTH, workers=(1,), quick=1),
+    Row("first-event", first_event, BOTH, workers=(1,)),
 )

@@ -35,5 +35,5 @@ async def two_speeds(setup: Setup) -> None:
 
 ROWS = (
     Row("mixed", mixed, workers=(2, 3), quick=8),
-    Row("two-speeds", two_speeds, quick=5),
+    Row("two-speeds", two_speeds),
 )

@@ -23,7 +23,6 @@ class Row:
         guarantees: run once under each.
         workers: run once with each number of workers.
         quick: seconds of faults in the short form, under the first guarantee and number of workers; 0 leaves it out.
-        broker: whether it kills or restarts the broker.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Row:
     guarantees: tuple[str, ...] = BOTH
     workers: tuple[int, ...] = (2,)
     quick: float = 0.0
-    broker: bool = False
 
     @property
     def summary(self) -> str:

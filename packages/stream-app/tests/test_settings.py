@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from stream_app.faust_settings import RENAMED, WITHOUT_EFFECT
 from stream_app.settings import Settings
-
 from stream_core.errors import ConfigurationError, UnknownSettingError
 
 

@@ -19,6 +19,7 @@ from stream_core.errors import (
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.memory.wakeup import Wakeup
+from stream_core.ports import Admin, Consumer, Producer, Reader
 from stream_core.records import TP, TopicSpec
 from stream_core.testing import ManualClock
 
@@ -137,12 +138,13 @@ def test_an_unknown_operation_cannot_fail(cluster: MemoryCluster) -> None:
 async def test_any_client_can_fail_to_connect(make: str, name: str) -> None:
     """A fault at ``connect`` fails one start; the next one works."""
     transport = MemoryTransport(name)
-    client = {
-        "admin": transport.admin,
-        "consumer": lambda: transport.consumer("group", read_committed=True),
-        "reader": lambda: transport.reader(read_committed=True),
-        "producer": transport.producer,
-    }[make]()
+    clients: dict[str, Admin | Consumer | Producer | Reader] = {
+        "admin": transport.admin(),
+        "consumer": transport.consumer("group", read_committed=True),
+        "reader": transport.reader(read_committed=True),
+        "producer": transport.producer(),
+    }
+    client = clients[make]
     transport.cluster.faults.fail_next("connect", BrokerUnavailableError("away"))
 
     with pytest.raises(BrokerUnavailableError, match="away"):
@@ -214,15 +216,16 @@ async def test_a_wait_ends_at_its_deadline() -> None:
 @pytest.mark.looptime
 async def test_a_wait_ends_with_its_condition() -> None:
     """``until`` returns at the ring after which the condition holds; a cancelled waiter is no trouble to the others."""
-    wakeup, loop, state = Wakeup(), asyncio.get_running_loop(), {"ready": False}
+    wakeup, loop, ready = Wakeup(), asyncio.get_running_loop(), asyncio.Event()
     cancelled = asyncio.create_task(wakeup.until(lambda: False, 10, "nothing"))
     loop.call_later(1, cancelled.cancel)
     loop.call_later(2, wakeup.notify)
-    loop.call_later(3, lambda: (state.update(ready=True), wakeup.notify()))
+    loop.call_later(3, ready.set)
+    loop.call_later(4, wakeup.notify)
 
-    await wakeup.until(lambda: state["ready"], 10, "readiness")
+    await wakeup.until(ready.is_set, 10, "readiness")
 
-    assert loop.time() == pytest.approx(3)
+    assert loop.time() == pytest.approx(4)
     assert cancelled.cancelled()
 
 

@@ -31,7 +31,8 @@ class Slot:
 
 def build(steps: list[tuple[str, int, int | None]]) -> tuple[PartitionLog, list[Slot]]:
     """A log and its model after the same steps; deciding a transaction that is not open is left out."""
-    log, slots = PartitionLog(), []
+    log = PartitionLog()
+    slots: list[Slot] = []
     for kind, count, producer in steps:
         if kind in {"plain", "transactional"}:
             base = log.append([Entry(0, b"k", b"%d" % n) for n in range(count)], producer)
@@ -97,13 +98,13 @@ def test_compaction_keeps_the_last_of_each_key(
     log.compact(until, tombstones_since)
     after = log.read(0, 100, committed=True).records
 
-    assert {r.key: r.value for r in after if r.value} == {
-        key: value for key, value in {r.key: r.value for r in before}.items() if value
-    }
+    folded = [{record.key: record.value for record in each} for each in (before, after)]
+    table, compacted = ({key: value for key, value in fold.items() if value} for fold in folded)
+    assert compacted == table
     assert set(after) <= set(before)
     assert [r for r in after if r.timestamp > until] == [r for r in before if r.timestamp > until]
-    compacted = [r.key for r in after if r.timestamp <= until]
-    assert len(compacted) == len(set(compacted))
+    keys = [r.key for r in after if r.timestamp <= until]
+    assert len(keys) == len(set(keys))
     assert log.end == len(records)
 
 

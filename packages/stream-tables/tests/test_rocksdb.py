@@ -26,7 +26,7 @@ from pathlib import Path
 from stream_tables.rocksdb import RocksDBStores
 from stream_tables.settings import TablesSettings
 directory = Path(sys.argv[1])
-settings = TablesSettings(directory=directory, write_buffer_bytes=256 << 10)
+settings = TablesSettings(write_buffer_bytes=256 << 10)
 store = RocksDBStores(directory, settings).open("t", 0)
 for position in range(int(sys.argv[2])):
     store.write({b"%d" % key: b"%08d" % position * 8 for key in range(50)}, {"position": b"%08d" % position})
@@ -39,7 +39,7 @@ sys.stdin.read()
 
 def driver(directory: Path) -> RocksDBStores:
     """A driver with small buffers, so that files are written early."""
-    return RocksDBStores(directory, TablesSettings(directory=directory, write_buffer_bytes=256 << 10))
+    return RocksDBStores(directory, TablesSettings(write_buffer_bytes=256 << 10))
 
 
 @pytest.fixture
@@ -122,18 +122,6 @@ def test_a_store_of_another_process_is_locked_until_it_dies(stores: RocksDBStore
         process.wait(10)
 
     assert assert_one_point(stores) == 0
-
-
-def test_drivers_that_share_memory_have_directories_of_their_own(stores: RocksDBStores, tmp_path: Path) -> None:
-    """The same partition is open in both, and closing one driver leaves the other alone."""
-    other = stores.at(tmp_path / "own")
-    mine, theirs = stores.open("t", 0), other.open("t", 0)
-    mine.write({b"a": b"mine"})
-    assert theirs.get(b"a") is None
-
-    other.close()
-
-    assert mine.get(b"a") == b"mine"
 
 
 # -- crashes
@@ -305,17 +293,14 @@ def test_links_are_not_followed(stores: RocksDBStores, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: TablesSettings(directory=path, write_buffer_bytes=0), "write_buffer_bytes is 0"),
-        (lambda path: TablesSettings(directory=path, block_cache_bytes=1 << 20), "block_cache_bytes is 1048576"),
-        (lambda path: TablesSettings(directory=path, lock_timeout=-1.0), "lock_timeout is -1"),
+        (lambda: TablesSettings(write_buffer_bytes=0), "write_buffer_bytes is 0"),
+        (lambda: TablesSettings(block_cache_bytes=1 << 20), "block_cache_bytes is 1048576"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(
-    tmp_path: Path, make: Callable[[Path], TablesSettings], message: str
-) -> None:
+def test_settings_that_make_no_sense_are_refused(make: Callable[[], TablesSettings], message: str) -> None:
     """The error names the setting and its value."""
     with pytest.raises(ConfigurationError, match=message):
-        make(tmp_path)
+        make()
 
 
 # -- model

@@ -16,4 +16,4 @@ from stream_tables.settings import TablesSettings
 @pytest.mark.parametrize("check", store.CHECKS, ids=lambda check: check.__name__)
 async def test_rocksdb_stores_keep_the_contract(check: Callable[[Stores], Awaitable[None]], tmp_path: Path) -> None:
     """Whatever the port promises, a store on disk does."""
-    await check(RocksDBStores(tmp_path / "tables", TablesSettings(directory=tmp_path)))
+    await check(RocksDBStores(tmp_path / "tables", TablesSettings()))

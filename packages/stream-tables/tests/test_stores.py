@@ -19,15 +19,16 @@ pytestmark = pytest.mark.looptime  # the clock jumps to the next timer: waiting 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[RocksDBStores]:
     """A driver in a directory of the test."""
-    stores = RocksDBStores(tmp_path / "tables", TablesSettings(directory=tmp_path))
+    stores = RocksDBStores(tmp_path / "tables", TablesSettings())
     yield stores
     stores.close()
 
 
 @pytest.fixture
-def spare(stores: RocksDBStores, tmp_path: Path) -> Iterator[RocksDBStores]:
+def spare(tmp_path: Path) -> Iterator[RocksDBStores]:
     """A driver for the copies of this worker alone."""
-    spare = stores.at(tmp_path / "instances" / "0" / "tables")
+    directory = tmp_path / "instances" / "0" / "tables"
+    spare = RocksDBStores(directory, TablesSettings())
     yield spare
     spare.close()
 

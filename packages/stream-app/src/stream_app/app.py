@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from stream_app.settings import Settings
 from stream_app.wiring import Wiring
 from stream_app.worker import Worker
 from stream_core.agents import Agent, AgentBody
+from stream_core.annotations import qualified_name
 from stream_core.codecs import CodecArg
 from stream_core.engine import Engine
 from stream_core.errors import ConfigurationError
@@ -175,7 +175,7 @@ class App:
         """
 
         def define(body: AgentBody) -> Agent:
-            known = name or _qualified(body)
+            known = name or qualified_name(body.__module__, body.__qualname__)
             if known in self._agents:
                 raise ConfigurationError(f"there are two agents named {known}; give one of them name=")
             source = channel if isinstance(channel, Topic) else self.topic(channel or f"{self.id}-{known}")
@@ -284,13 +284,3 @@ class App:
 
     def __repr__(self) -> str:
         return f"<App {self.id}: {len(self._agents)} agents, {len(self._tables)} tables>"
-
-
-def _qualified(body: Any) -> str:
-    """``module.function``; a script's module is named after its file, so that it is the same under ``stream -A``."""
-    module = body.__module__
-    if module == "__main__":
-        main = sys.modules["__main__"]
-        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-        module = spec.name.removesuffix(".__main__") if spec is not None else Path(file).stem if file else module
-    return f"{module}.{body.__qualname__}"

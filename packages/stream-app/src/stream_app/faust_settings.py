@@ -38,6 +38,8 @@ WITHOUT_EFFECT = frozenset(
         "aerospike_sleep_seconds_between_retries_on_exception",
         "agent_supervisor",
         "autodiscover",
+        "broker_commit_every",
+        "broker_max_poll_records",
         "blocking_timeout",
         "broker_api_version",
         "broker_check_crcs",

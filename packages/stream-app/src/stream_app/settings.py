@@ -76,11 +76,6 @@ class Settings:
     store_lock_timeout = Parameter(
         Seconds, 10.0, "Seconds to wait for a table partition that another process holds.", parse=seconds
     )
-    table_changelog = Parameter[Literal["interval", "every_update"]](
-        Literal["interval", "every_update"],
-        "interval",
-        "Changelog records: one for each changed key of a commit interval, or one for every_update.",
-    )
 
     broker = Parameter[list[str]](
         list[str],
@@ -96,7 +91,6 @@ class Settings:
         "Seconds between commits; under exactly_once outputs become visible with them.",
         parse=seconds,
     )
-    broker_commit_every = Parameter[int | None](Count | None, None, "Events after which a commit is made early.")
     broker_session_timeout = Parameter(
         Seconds, 30.0, "Seconds without a heartbeat after which the group takes a worker for dead.", parse=seconds
     )
@@ -107,9 +101,6 @@ class Settings:
     broker_request_timeout = Parameter(Seconds, 40.0, "Seconds to wait for an answer of a broker.", parse=seconds)
     broker_transaction_timeout = Parameter(
         Seconds, 15.0, "Seconds after which the broker aborts a transaction that nobody ended.", parse=seconds
-    )
-    broker_max_poll_records = Parameter[int | None](
-        Count | None, None, "Most records of one poll; unlimited when unset."
     )
 
     consumer_max_fetch_size = Parameter(Bytes, 1024**2, "Bytes of one partition in one answer of a broker.")

@@ -64,7 +64,10 @@ class Wiring:
             replication=conf.topic_replication_factor,
         )
         for table in self._tables:
+            table.schema.check()
             tables.add(table)
+        for topic in self._topics:
+            topic.schema.check()
         self.engine = Engine(
             transport,
             self._settings(),
@@ -109,6 +112,7 @@ class Wiring:
             session_timeout=conf.broker_session_timeout,
             deadline=conf.broker_request_timeout,
             drain_timeout=min(10.0, conf.broker_rebalance_timeout / 3),
+            processing_timeout=conf.stream_processing_timeout,
             offset_reset=conf.consumer_auto_offset_reset,
             max_restarts=conf.agent_max_restarts,
             default_partitions=conf.topic_partitions,

@@ -71,6 +71,7 @@ class Worker:
     def execute_from_commandline(self) -> int:
         """Run until stopped; returns the exit code: 0 after a stop that was asked for, else 1."""
         self._set_up_logging()
+        _allow_open_files()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(self.run())
 
@@ -139,6 +140,16 @@ class Worker:
             handler = logging.StreamHandler(self._logfile or sys.stderr)
         level = self._loglevel.upper() if isinstance(self._loglevel, str) else self._loglevel
         logging.basicConfig(level=level, format=FORMAT, handlers=[handler])
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: each store of a table partition takes some."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -113,9 +113,15 @@ class Actor:
             self._interrupted = True
             self._task.cancel()
 
+    def where(self) -> str:
+        """The line at which the body waits."""
+        frames = self._task.get_stack() if self._task is not None else []
+        return " > ".join(f"{f.f_code.co_filename}:{f.f_lineno} {f.f_code.co_name}" for f in frames) or "nowhere"
+
     async def _run(self) -> None:
         set_cursor(self.cursor)
         while True:
+            self._interrupted = False
             stream: Stream[Any] = Stream(self._subscription, self.cursor)
             try:
                 result = self.agent.body(stream)
@@ -129,7 +135,6 @@ class Actor:
                 stream.rewind()
                 if not self._interrupted:
                     raise
-                self._interrupted = False
                 task = asyncio.current_task()
                 if task is not None:
                     task.uncancel()

@@ -65,8 +65,8 @@ def qualified_name(module: str, qualname: str) -> str:
 
 def _main_module() -> str:
     main = sys.modules["__main__"]
-    if main.__spec__ is not None:
-        return main.__spec__.name
+    if (spec := getattr(main, "__spec__", None)) is not None:
+        return str(spec.name)
     if (file := getattr(main, "__file__", None)) is None:
         return "__main__"
     path = Path(file).absolute()

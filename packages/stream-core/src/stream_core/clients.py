@@ -31,6 +31,7 @@ class EngineSettings:
         session_timeout: of the consumer group.
         deadline: for one checkpoint, and for any other wait on the broker.
         drain_timeout: for open events at revocation and stop.
+        processing_timeout: for one event, before it is reported as stuck.
         offset_reset: where a partition without committed offset begins, ``earliest`` or ``latest``.
         max_restarts: how often one event may fail before the worker gives up.
         default_partitions: partitions of a topic to create when nothing else says so.
@@ -48,6 +49,7 @@ class EngineSettings:
     session_timeout: float = 30.0
     deadline: float = 40.0
     drain_timeout: float = 10.0
+    processing_timeout: float = 300.0
     offset_reset: str = "earliest"
     max_restarts: int = 5
     default_partitions: int | None = None
@@ -115,9 +117,7 @@ class Clients:
         await self.consumer.start()
 
     async def _transact(self) -> None:
-        self.effects = self._transport.producer(
-            transactional_id=self._settings.transactional_id, fence=self.lease_over
-        )
+        self.effects = self._transport.producer(transactional_id=self._settings.transactional_id, fence=self.lease_over)
         await self.effects.start()
         await self.effects.begin()
 
@@ -153,8 +153,16 @@ class Clients:
             self.plain.check()
 
     async def stop(self) -> None:
-        """Leave the group and close everything; bounded by the deadlines of the clients."""
+        """Leave the group and close everything; bounded by the deadlines of the clients.
+
+        An open transaction is aborted, so that whoever reads its records need not wait for its timeout.
+        """
         await self.consumer.stop()
+        if self._settings.exactly_once and self.effects is not None:
+            try:
+                await self.effects.abort()
+            except TransportError as error:
+                logger.warning("the open transaction is not aborted, and ends with its timeout: %s", error)
         for producer in {self.effects, self.plain} - {None}:
             if producer is not None:
                 await producer.stop()

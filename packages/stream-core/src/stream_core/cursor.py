@@ -69,9 +69,22 @@ class Cursor:
         attention: the stream must call :meth:`finish` before it goes on; kept as one flag because it is tested per event.
     """
 
-    __slots__ = ("_emit", "attention", "concurrent", "held", "name", "pinned", "record", "session", "subscription", "undo")
+    __slots__ = (
+        "_emit",
+        "attention",
+        "concurrent",
+        "held",
+        "name",
+        "pinned",
+        "record",
+        "session",
+        "subscription",
+        "undo",
+    )
 
-    def __init__(self, name: str, subscription: str, emit: Callable[[list[Any]], None], *, concurrent: bool = False) -> None:
+    def __init__(
+        self, name: str, subscription: str, emit: Callable[[list[Any]], None], *, concurrent: bool = False
+    ) -> None:
         self.name = name
         self.subscription = subscription
         self.concurrent = concurrent

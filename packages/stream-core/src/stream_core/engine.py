@@ -35,6 +35,7 @@ from stream_core.ports import RebalanceListener, Transport
 from stream_core.records import TP
 from stream_core.sessions import PartitionSession, Subscription
 from stream_core.topics import Topic
+from stream_core.watchdog import Watchdog
 
 __all__ = ["Engine"]
 
@@ -343,6 +344,8 @@ class Engine:
     # -- health
 
     async def _supervise(self) -> None:
+        watchdog, loop = Watchdog(self._actors, self._settings.processing_timeout), asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1.0)
             self.clients.check()
+            watchdog.look(loop.time())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
@@ -107,22 +109,30 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
         Raises:
             UnknownTopicError: the cluster does not have it, asked for a second.
+            DeadlineError: no broker answers.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _UNKNOWN_TOPIC_PATIENCE
-        while (partitions := self.cluster.partitions_for_topic(topic)) is None:
-            if loop.time() > end:
-                self._topics.discard(topic)
-                raise UnknownTopicError(
-                    f"topic {topic} does not exist; create it, or declare it with a number of partitions"
-                )
-            self._topics.add(topic)
-            await within(self.settings.request_timeout, self.force_metadata_update(), f"asking for topic {topic}")
+        known = self.cluster.partitions_for_topic(topic)
+        if known is not None:
+            return len(known)
+        return await within(self.settings.request_timeout, self._find(topic), f"asking for topic {topic}")
+
+    async def _find(self, topic: str) -> int:
+        patient_until = time.monotonic() + _UNKNOWN_TOPIC_PATIENCE
+        answers = 0
+        self._topics.add(topic)
+        while True:
+            answers += await self.force_metadata_update()
+            found = self.cluster.partitions_for_topic(topic)
+            if found is not None:
+                return len(found)
             if topic in self.cluster.unauthorized_topics:
                 raise TransportError(f"no permission to describe topic {topic}; grant Describe on it")
-            if self.cluster.partitions_for_topic(topic) is None:
-                await asyncio.sleep(self._retry_backoff)
-        return len(partitions)
+            # The answer to a request that was on its way already may not speak of this topic.
+            if answers > 1 and time.monotonic() > patient_until:
+                self._topics.discard(topic)
+                raise UnknownTopicError(f"topic {topic} does not exist; create it, or declare it with its partitions")
+            await asyncio.sleep(self._retry_backoff)
+            self._topics.add(topic)
 
     def any_node(self) -> int:
         """Give a broker of the cluster, any of them."""
@@ -145,6 +155,6 @@ async def _reason(host: str, port: int) -> str:
     except TimeoutError:
         return f"{host}:{port} does not answer"
     except OSError as error:
-        return f"{host}:{port} {error.strerror or error}"
+        return f"{host}:{port} {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
     writer.close()
-    return f"{host}:{port} accepts connections but not this client: wrong credentials, TLS, or not a Kafka broker"
+    return f"{host}:{port} accepts connections but does not answer this client: credentials, TLS, a broker that hangs, or no Kafka at all"

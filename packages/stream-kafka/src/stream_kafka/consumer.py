@@ -68,7 +68,7 @@ class KafkaConsumer:
             return
         if self._rebalances is not None:
             self._rebalances.close()
-        await quietly(_CLOSE_BUDGET, self._coordinator.close(), f"leaving group {self._group}")
+        await self._coordinator.leave(_CLOSE_BUDGET)
         await quietly(_CLOSE_BUDGET, self._fetcher.close(), "stopping to fetch")
         await client.disconnect()
 

@@ -12,12 +12,12 @@ import aiokafka.errors as kafka
 from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.commit import OffsetCommitRequest
-from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.protocol.group import HeartbeatRequest, LeaveGroupRequest, SyncGroupRequest
 
 from stream_core.errors import TransportError
 from stream_core.records import TP, GroupMetadata, Offset
 from stream_kafka.client import Client
-from stream_kafka.deadlines import why_ended
+from stream_kafka.deadlines import abandon, quietly, why_ended
 from stream_kafka.errors import UnstableOffsetCommit, translate
 from stream_kafka.protocol import OffsetFetch
 from stream_kafka.settings import KafkaSettings
@@ -146,6 +146,20 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
             # It is the membership of today that the broker does not know: join again now, not at the next heartbeat.
             self.reset_generation()
         raise error(f"partition {tp}" if tp is not None else self.group_id)
+
+    async def leave(self, budget: float) -> None:
+        """Leave the group and end all tasks, in ``budget`` seconds; never raises."""
+        # While this member joins, the coordinator connection answers nothing until all others have joined, and the group would
+        # wait for a member that is gone. So the leaving goes through the connection of the fetches, and ends the join.
+        joining = self._heartbeat_task is None and self.member_id and self.coordinator_id is not None
+        closing = asyncio.ensure_future(quietly(budget, self.close(), f"leaving group {self.group_id}"))
+        if joining:
+            request = LeaveGroupRequest(self.group_id, self.member_id)
+            await quietly(budget, self._client.send(self.coordinator_id, request), f"leaving group {self.group_id}")
+        await closing
+        for task in (self._coordination_task, self._heartbeat_task, self._commit_refresh_task):
+            if task is not None:
+                abandon(task)
 
     def check(self) -> None:
         """Raise TransportError when a task of the membership has died, or the broker refuses it for good."""

@@ -40,7 +40,7 @@ async def within(seconds: float, awaitable: Awaitable[T], doing: str) -> T:
         if not task.done():
             abandon(task)
     if not task.done() or task.cancelled():
-        raise DeadlineError(f"{doing}: no answer within {seconds:g} s; is the broker reachable?")
+        raise DeadlineError(f"{doing}: no answer within {seconds:.3g} s; is the broker reachable?")
     error = task.exception()
     if error is not None:
         raise translate(error, doing)
@@ -84,7 +84,7 @@ async def attempt(
             failed(last)
         await asyncio.sleep(min(backoff, max(0.0, end - time.monotonic())))
     reason = f"; the last answer was: {last}" if last is not None else "; is the broker reachable?"
-    raise DeadlineError(f"{doing}: not done within {seconds:g} s{reason}") from last
+    raise DeadlineError(f"{doing}: not done within {seconds:.3g} s{reason}") from last
 
 
 async def quietly(seconds: float, awaitable: Awaitable[object], doing: str) -> None:

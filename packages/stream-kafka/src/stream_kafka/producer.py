@@ -11,7 +11,14 @@ from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
-from stream_core.errors import DeadlineError, EncodeError, ProduceError, StreamError, TransportError
+from stream_core.errors import (
+    DeadlineError,
+    EncodeError,
+    MissingPackageError,
+    ProduceError,
+    StreamError,
+    TransportError,
+)
 from stream_core.partitioner import partition_for
 from stream_core.records import TP, GroupMetadata, Headers, Offset, RecordMetadata
 from stream_kafka.client import Client
@@ -92,7 +99,7 @@ class KafkaProducer:
         if self._sender.sender_task is not None:
             await quietly(_CLOSE_BUDGET, self._sender.close(), "stopping to send")
         await client.disconnect()
-        self._accumulator.fail_all(stopped)
+        self._sender.fail_waiting(stopped)
 
     async def partitions(self, topic: str) -> int:
         """The number of partitions of ``topic``; must have been awaited once before ``send`` to it.
@@ -276,7 +283,7 @@ def _compression(name: str | None) -> int:
         return 0
     available, attribute = AIOKafkaProducer._COMPRESSORS[name]
     if not available():
-        raise ProduceError(
+        raise MissingPackageError(
             f"compression={name!r} needs a codec that is not installed; pip install stream-kafka[compression]"
         )
     return int(attribute)

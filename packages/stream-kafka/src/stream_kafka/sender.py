@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import aiokafka.errors as kafka
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
@@ -12,6 +14,7 @@ from aiokafka.util import INTEGER_MAX_VALUE, create_future
 
 from stream_core.errors import FencedError
 from stream_kafka.client import Client
+from stream_kafka.errors import is_retriable
 
 __all__ = ["FencedSender", "TransactionState"]
 
@@ -39,6 +42,8 @@ class TransactionState(TransactionManager):  # type: ignore[misc]
         # aiokafka forgets here what the transaction consists of, takes it for empty, and never tells the broker to abort it:
         # its partitions would be blocked for readers until the transaction timeout.
         partitions, group = set(self._txn_partitions), self._txn_consumer_group
+        if self._transaction_waiter.done():
+            self._transaction_waiter = create_future()
         super().error_transaction(exc)
         self._txn_partitions.update(partitions)
         self._txn_consumer_group = group
@@ -81,6 +86,31 @@ class FencedSender(Sender):  # type: ignore[misc]
             request_timeout_ms=int(client.settings.request_timeout * 1000),
         )
         self._fence = fence
+
+    def fail_waiting(self, error: BaseException) -> None:
+        """Fail all batches that are not acknowledged, and take no more."""
+        accumulator = self._message_accumulator
+        # aiokafka stumbles over batches that wait for another attempt: it removes them from this set when they fail, and did so
+        # before, when it put them back.
+        accumulator._pending_batches.update(batch for queue in accumulator._batches.values() for batch in queue)
+        accumulator.fail_all(error)
+
+    def _fail_all(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail_waiting(error)
+        super()._fail_all(task)
+
+    async def _find_coordinator(self, coordinator_type: Any, coordinator_key: str) -> int:
+        while True:
+            try:
+                node: int = await super()._find_coordinator(coordinator_type, coordinator_key)
+                return node
+            except kafka.KafkaError as error:
+                # aiokafka takes a connection that breaks in this request for the end of the producer.
+                if error.__cause__ is None or not is_retriable(error.__cause__):
+                    raise
+            await self.client.force_metadata_update()
+            await asyncio.sleep(self._retry_backoff)
 
     async def _send_produce_req(self, node_id: int, batches: dict[Any, Any]) -> None:
         if self._fence is not None:

@@ -58,7 +58,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
     fetch_max_bytes: int = 50 * _MIB
     fetch_max_wait: float = 0.5
     linger: float = 0.0
-    max_batch_size: int = 256 * _KIB
+    max_batch_size: int = 128 * _KIB
     max_request_size: int = 1_000_000
     compression: str | None = None
     backlog: int = 32 * _MIB

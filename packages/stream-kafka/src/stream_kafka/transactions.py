@@ -198,7 +198,10 @@ class KafkaTransactionalProducer(KafkaProducer):
     async def _add_offsets(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         self._sender.group_metadata = group
         wanted = {TopicPartition(*tp): OffsetAndMetadata(*offset) for tp, offset in offsets.items()}
-        await asyncio.shield(self._transactions.add_offsets_to_txn(wanted, group.group))
+        committed = self._transactions.add_offsets_to_txn(wanted, group.group)
+        # When this waits no more, its deadline being over, nobody will look at a late failure.
+        committed.add_done_callback(lambda late: late.cancelled() or late.exception())
+        await asyncio.shield(committed)
 
     async def _end(self) -> None:
         await asyncio.shield(self._transactions.wait_for_transaction_end())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from stream_core.ports import Admin, Consumer, Producer, Reader
 from stream_kafka import logs
@@ -21,12 +22,18 @@ class KafkaTransport:
     """The :class:`~stream_core.ports.Transport` of a Kafka cluster.
 
     Args:
-        settings: the cluster and how to use it.
+        settings: the cluster and how to use it, or its URL (:meth:`KafkaSettings.from_url`).
         assignor: makes what a member of a group assigns partitions with, one for each consumer.
+        **options: with a URL, other settings by name.
+
+    Raises:
+        ConfigurationError: the URL or a setting is wrong.
     """
 
-    def __init__(self, settings: KafkaSettings, *, assignor: Callable[[], StreamAssignor] = StreamAssignor) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: KafkaSettings | str, *, assignor: Callable[[], StreamAssignor] = StreamAssignor, **options: Any
+    ) -> None:
+        self._settings = KafkaSettings.from_url(settings, **options) if isinstance(settings, str) else settings
         self._assignor = assignor
         logs.install()
 

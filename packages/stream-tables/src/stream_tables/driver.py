@@ -12,4 +12,4 @@ __all__ = ["open_stores"]
 
 def open_stores(directory: Path) -> RocksDBStores:
     """Open the stores below ``directory``; raises StoreError when it cannot be written."""
-    return RocksDBStores(directory, TablesSettings(directory=directory))
+    return RocksDBStores(directory, TablesSettings())

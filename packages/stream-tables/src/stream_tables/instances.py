@@ -40,17 +40,18 @@ class Instance:
             StoreError: the directory cannot be written, or its file system has no locks.
         """
         try:
-            for number in count():
-                path = root / "instances" / str(number)
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock = _try_lock(path / "lock")
-                if lock is not None:
-                    return cls(path, lock)
+            return next(filter(None, (cls._try(root / "instances" / str(number)) for number in count())))
         except OSError as error:
             raise StoreError(
                 f"no worker instance in data directory {root}: {error}; check it, or set another one"
             ) from error
-        raise AssertionError("unreachable")
+
+    @classmethod
+    def _try(cls, path: Path) -> Instance | None:
+        """The instance of a directory, ``None`` when another one has it."""
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _try_lock(path / "lock")
+        return None if lock is None else cls(path, lock)
 
     @property
     def path(self) -> Path:

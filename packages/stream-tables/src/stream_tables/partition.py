@@ -120,6 +120,10 @@ class TablePartition:
         """
         if end is not None:
             changes = {key: self._bytes(value) for key, value in self.overlay.frozen.items()}
-            facts = {Facts.POSITION: b"%d" % end, Facts.WRITTEN_AT: b"%d" % time.time(), Facts.EPOCH: b"%d" % self.epoch}
+            facts = {
+                Facts.POSITION: b"%d" % end,
+                Facts.WRITTEN_AT: b"%d" % time.time(),
+                Facts.EPOCH: b"%d" % self.epoch,
+            }
             await write_chunked(self.store, changes, facts)
         self.overlay.thaw()

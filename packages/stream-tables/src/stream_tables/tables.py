@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_core.cursor import Cursor
-from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError
+from stream_core.errors import ConfigurationError, StoreCorruptError
 from stream_core.participants import Change, Interval, Reading, Shard
 from stream_core.ports import Reader, Store, Stores
 from stream_core.records import TP, TopicSpec
@@ -55,6 +55,7 @@ class Tables:
         self._tables: dict[str, Table[Any, Any]] = {}
         self._counts: dict[str, int] = {}
         self._parts: dict[TP, TablePartition] = {}
+        self._cut: dict[TP, TablePartition] = {}
         self._recovery: Recovery | None = None
 
     def add(self, table: Table[Any, Any]) -> None:
@@ -172,8 +173,7 @@ class Tables:
                 tp = table.changelog_tp(partition)
                 if tp in self._parts and Shard(count, partition) not in shards:
                     table.detach(partition)
-                    with contextlib.suppress(StoreError):
-                        self._parts.pop(tp).store.close()
+                    await asyncio.to_thread(self._parts.pop(tp).store.close)  # flushes: the event loop goes on meanwhile
 
     @property
     def pending(self) -> int:
@@ -181,18 +181,19 @@ class Tables:
         return sum(part.overlay.size for part in self._parts.values())
 
     def cut(self, unfinished: Sequence[Cursor]) -> None:
-        """Freeze the overlays."""
-        for part in self._parts.values():
+        """Freeze the overlays; partitions that are recovered while the checkpoint runs belong to the next one."""
+        self._cut = dict(self._parts)
+        for part in self._cut.values():
             part.overlay.cut(unfinished)
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
         """The changelog records of all tables."""
-        for part in self._parts.values():
+        for part in self._cut.values():
             yield from part.changes(intervals)
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """Write the frozen overlays to their stores."""
-        for tp, part in list(self._parts.items()):
+        for tp, part in self._cut.items():
             await part.commit(ends.get(tp))
 
     def aborted(self) -> None:

@@ -112,7 +112,6 @@ class MemoryConsumer(Fetcher):
         try:
             while True:
                 await self._rejoin.wait()
-                self._rejoin.clear()
                 await self._give_up()
                 await self._join()
         finally:
@@ -132,8 +131,9 @@ class MemoryConsumer(Fetcher):
     async def _join(self) -> None:
         """Wait for the next generation and hand it to the listener; taken out meanwhile, join as a new member."""
         cluster = self._cluster
-        claim = Member(self._topics, self._last.owned, self._last.generation)
         async with cluster.request("join_group"):
+            self._rejoin.clear()  # whatever was asked until now is done by this
+            claim = Member(self._topics, self._last.owned, self._last.generation)
             assignment = await self._group.join(self._member, claim, self._rejoin.set, cluster.rebalance_timeout)
         if assignment is None or self._listener is None:
             self._rejoin.set()

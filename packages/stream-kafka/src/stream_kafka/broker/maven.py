@@ -36,7 +36,7 @@ class Resolver(PythonResolver):
 
     def download(self, artifact: Artifact) -> Path:
         """Fetch ``artifact`` into the cache of its context; raises BrokerUnavailableError when no repository has it."""
-        target: Path = artifact.cached_path
+        target = artifact.context.repo_cache / artifact.component.path_prefix / artifact.filename
         target.parent.mkdir(parents=True, exist_ok=True)
         for repository in artifact.context.remote_repos.values():
             url = f"{repository}/{artifact.component.path_prefix.as_posix()}/{artifact.filename}"

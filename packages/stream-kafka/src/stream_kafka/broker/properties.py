@@ -29,6 +29,9 @@ _DEVELOPMENT = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     # A topic is created by whoever declares it: a typing error should not become a topic.
     "auto.create.topics.enable": "false",
+    # A broker that was killed registers again once the session of its predecessor is over: not after nine seconds.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
     # The default of 128 MiB is a quarter of our heap.
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
 }

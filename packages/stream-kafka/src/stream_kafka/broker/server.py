@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
-from stream_kafka.broker.artifacts import KAFKA_VERSION, Say, jars, silent
-from stream_kafka.broker.java import find_java
+from stream_kafka.broker.artifacts import KAFKA_VERSION, Say, cache_dir, jars, silent
+from stream_kafka.broker.java import class_cache, find_java
 from stream_kafka.broker.ports import HOST, free_port, is_free
 from stream_kafka.broker.properties import render, server_properties
 
@@ -25,7 +25,7 @@ FAST_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """JVM options that start soonest and take least memory; for sustained load give others."""
 
 _READY = b"Kafka Server started"
-_POLL = 0.02
+_POLL = 0.05
 _LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
@@ -76,11 +76,14 @@ class Broker:
 
     @property
     def data_dir(self) -> Path:
-        """The directory for topics, configuration and log; a temporary one exists from the start to the stop only."""
+        """The directory for topics, configuration and log.
+
+        A temporary one exists from the start to the stop only; before and after ConfigurationError is raised.
+        """
         if self._given_dir:
             return self._given_dir
         if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="stream-broker-")
+            raise ConfigurationError("a broker without data_dir has a directory only from start() to stop()")
         return Path(self._temporary.name)
 
     @property
@@ -113,10 +116,9 @@ class Broker:
         if self.is_running:
             return
         self._require_port()
-        java, class_path = find_java(), jars(say=self._say)
-        command = [str(java), *self._jvm_options, *_LOG_OPTIONS, "-cp", os.pathsep.join(map(str, class_path))]
-        deadline = time.monotonic() + timeout
+        command = self._java_command()
         config = self._write_config()
+        deadline = time.monotonic() + timeout
         if not (self.data_dir / "topics" / "meta.properties").exists():
             self._format(command, config, timeout)
         with self.log.open("wb") as log:
@@ -158,8 +160,8 @@ class Broker:
             self._process.wait()
             self._process = None
 
-    def wait(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for the process to end by itself; whether it has."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds, or as long as it takes, for the process to end by itself; whether it has."""
         try:
             self._running().wait(timeout)
         except subprocess.TimeoutExpired:
@@ -174,8 +176,18 @@ class Broker:
         """Let a paused process go on."""
         self._running().send_signal(signal.SIGCONT)
 
+    def last_lines(self, count: int = 15) -> str:
+        """A sentence with the ``count`` last lines of the log that tell what went wrong."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        telling = [line for line in lines if "ERROR" in line or "FATAL" in line or "Exception" in line] or lines
+        return f"its log {self.log} says:\n" + "\n".join(telling[-count:])
+
     def __enter__(self) -> Broker:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -193,8 +205,17 @@ class Broker:
             message = f"port {self.port} of {HOST} is in use: stop the server that listens there, or choose another with --port"
             raise ConfigurationError(message)
 
+    def _java_command(self) -> list[str]:
+        java, class_path = find_java(), jars(say=self._say)
+        prepared = class_cache(java, cache_dir())
+        options = [f"-XX:AOTCache={prepared}"] if prepared and prepared.exists() else []
+        return [str(java), *options, *self._jvm_options, *_LOG_OPTIONS, "-cp", os.pathsep.join(map(str, class_path))]
+
     def _write_config(self) -> Path:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        if self._given_dir:
+            self._given_dir.mkdir(parents=True, exist_ok=True)
+        elif self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="stream-broker-")
         config = self.data_dir / "server.properties"
         config.write_text(render(server_properties(self.port, free_port(), self.data_dir / "topics", self.properties)))
         return config
@@ -214,11 +235,6 @@ class Broker:
     def _await_ready(self, deadline: float) -> None:
         while _READY not in self.log.read_bytes():
             if self.wait(_POLL):
-                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} ended while it started; {self._last_lines()}")
+                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} ended while it started; {self.last_lines()}")
             if time.monotonic() > deadline:
-                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} was not ready in time; {self._last_lines()}")
-
-    def _last_lines(self, count: int = 15) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        telling = [line for line in lines if "ERROR" in line or "FATAL" in line or "Exception" in line] or lines
-        return f"its log {self.log} says:\n" + "\n".join(telling[-count:])
+                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} was not ready in time; {self.last_lines()}")

@@ -1,0 +1,53 @@
+"""Fixtures for tests against a real Kafka: one broker for the whole run.
+
+``KAFKA_BOOTSTRAP=host:port`` runs them against a broker that is there already; tests that must stop or kill the broker are
+skipped then. Without it one is started from package registries (:mod:`stream_kafka.broker`). When neither can be had the
+tests are skipped, in CI they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from stream_core.errors import StreamError
+from stream_kafka.broker import Broker
+from stream_kafka.broker.warmup import warm_up
+
+_EXTERNAL = os.environ.get("KAFKA_BOOTSTRAP", "")
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """The broker process, for tests that stop, kill or pause it; they leave it running."""
+    if _EXTERNAL:
+        pytest.skip(f"needs a broker that it may kill, and KAFKA_BOOTSTRAP={_EXTERNAL} names one that it may not")
+    ours = Broker(port=0)
+    try:
+        warm_up(print)
+        ours.start()
+    except StreamError as error:
+        ours.stop()
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no broker can be had here: {error}")
+    yield ours
+    ours.stop()
+
+
+@pytest.fixture(scope="session")
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    """The address of the broker, ``host:port``."""
+    if _EXTERNAL:
+        return _EXTERNAL
+    started: Broker = request.getfixturevalue("broker")
+    return started.address
+
+
+@pytest.fixture
+def topic() -> Callable[..., str]:
+    """Make topic names that no other test has: ``topic()`` or ``topic("orders")``."""
+    return lambda name="topic": f"{name}-{uuid.uuid4().hex[:12]}"

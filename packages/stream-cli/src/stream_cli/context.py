@@ -1,0 +1,64 @@
+"""What all commands share: the global options, and the app they are about."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from stream_cli.locate import Application, locate
+
+__all__ = ["Session", "pass_session"]
+
+_HOW = """this command needs an app, and none was given.
+
+  stream -A bank worker            the attribute "app" of bank.py
+  stream -A bank:accounts worker   another attribute
+  python bank.py worker            when bank.py ends with app.main()"""
+
+
+@dataclass
+class Session:
+    """One call of the program.
+
+    Attributes:
+        bound: the app, when the program was started by it (``app.main()``).
+        path: where to find the app, as ``-A`` gave it.
+        workdir: the directory to work in.
+        datadir: the directory for the state of the worker, in place of the app's own setting.
+        quiet: print nothing but errors.
+        debug: log everything.
+    """
+
+    bound: Application | None = None
+    path: str | None = None
+    workdir: Path | None = None
+    datadir: Path | None = None
+    quiet: bool = False
+    debug: bool = False
+
+    def enter_workdir(self) -> None:
+        """Change to the working directory that was asked for."""
+        if self.workdir is not None:
+            os.chdir(self.workdir)
+
+    def app(self) -> Application:
+        """The app that this call is about, with the global options applied to its settings.
+
+        Raises:
+            click.UsageError: none was given.
+            ConfigurationError: it could not be found.
+        """
+        if self.path is None and self.bound is None:
+            raise click.UsageError(_HOW)
+        app = locate(self.path) if self.path is not None else self.bound
+        assert app is not None
+        if self.datadir is not None:
+            app.conf.datadir = self.datadir
+        return app
+
+
+pass_session = click.make_pass_decorator(Session)
+"""Decorator for commands: hands over the :class:`Session` as first argument."""

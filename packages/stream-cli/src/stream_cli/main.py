@@ -1,0 +1,87 @@
+"""The program: parses the global options, finds the command, turns errors into one clear sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from stream_cli import plugins
+from stream_cli.context import Session
+from stream_cli.locate import Application
+from stream_cli.worker import worker
+from stream_core.errors import StreamError
+
+__all__ = ["cli", "main", "run"]
+
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_PRESENT_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class _Program(click.Group):
+    """Own commands first, then those that other packages add, which are not imported before they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *plugins.names()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or plugins.load(cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Program)
+@click.option(
+    "-A", "--app", "path", metavar="MODULE[:NAME]", help="The app: a module, and its attribute when that is not 'app'."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the log.")
+@click.option("--debug", is_flag=True, help="Log everything, as worker -l debug does.")
+@click.option("-W", "--workdir", type=_PRESENT_DIRECTORY, help="Change to this directory first.")
+@click.option(
+    "-D", "--datadir", type=_DIRECTORY, help="Directory for the state of workers.  [default: setting datadir]"
+)
+@click.version_option(version("stream-cli"), prog_name="stream")
+@click.pass_context
+def cli(
+    context: click.Context, path: str | None, quiet: bool, debug: bool, workdir: Path | None, datadir: Path | None
+) -> None:
+    """Stream processing for Kafka.
+
+    \b
+    Examples:
+      stream broker                       a Kafka for development, on this machine
+      stream -A bank worker               run the app in bank.py
+      stream -A bank:accounts worker      the app is the attribute "accounts"
+      python bank.py worker               bank.py ends with app.main()
+      stream worker --help                everything about one command
+    """
+    session = Session(context.obj, path, workdir, datadir, quiet, debug)
+    session.enter_workdir()
+    context.obj = session
+
+
+cli.add_command(worker)
+
+
+def run(app: Application | None, argv: Sequence[str]) -> NoReturn:
+    """Run the program with arguments, and exit the process.
+
+    Args:
+        app: the app that the commands are about unless ``-A`` names another; ``None`` when only ``-A`` does.
+        argv: the arguments, without the name of the program.
+    """
+    cli.main(args=list(argv), prog_name=None if app is not None else "stream", obj=app)
+    raise AssertionError("click exits the process")
+
+
+def main() -> NoReturn:
+    """The entry point of the ``stream`` program."""
+    run(None, sys.argv[1:])

@@ -1,0 +1,77 @@
+"""The command ``worker``: runs one worker of an app in this process."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+
+from stream_cli import banner
+from stream_cli.context import Session, pass_session
+from stream_cli.locate import Application
+
+__all__ = ["worker"]
+
+_SHORT = {"CRIT": "CRITICAL", "WARN": "WARNING"}
+_LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
+
+
+@click.command()
+@click.option(
+    "-l",
+    "--loglevel",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    help="Least severity that is logged.  [default: INFO on a terminal, else WARN]",
+)
+@click.option(
+    "-f",
+    "--logfile",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Log to this file.  [default: standard error]",
+)
+@click.option(
+    "--fail-fast", is_flag=True, help="Exit with 1 when no broker answers at start, instead of waiting for one."
+)
+@click.option(
+    "--with-web/--without-web", default=None, help="Start the web server, or do not.  [default: setting web_enabled]"
+)
+@click.option(
+    "-p", "--web-port", type=click.IntRange(0, 65535), help="Port of the web server.  [default: setting web_port]"
+)
+@click.option("-b", "--web-bind", help="Address that the web server listens on.  [default: setting web_bind]")
+@pass_session
+@click.pass_context
+def worker(
+    context: click.Context, session: Session, /, loglevel: str | None, logfile: str | None, fail_fast: bool, **web: Any
+) -> None:
+    """Run a worker of the app until Ctrl+C or SIGTERM.
+
+    It finishes the events it has begun, commits, and leaves the group; a second signal ends it at once. Start more workers to
+    share the partitions among them. The exit code is 0 after a stop that was asked for, else 1.
+
+    \b
+    Examples:
+      stream -A bank worker
+      stream -A bank worker -l debug --web-port 6067
+      stream -A bank --datadir /var/lib/bank worker -l info -f bank.log
+    """
+    app = session.app()
+    _apply_web(app, **web)
+    if not session.quiet:
+        banner.show(app, Console())
+    level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(session)
+    context.exit(app.worker(loglevel=level, logfile=logfile, fail_fast=fail_fast).execute_from_commandline())
+
+
+def _apply_web(app: Application, with_web: bool | None, web_port: int | None, web_bind: str | None) -> None:
+    for name, value in (("web_enabled", with_web), ("web_port", web_port), ("web_bind", web_bind)):
+        if value is not None:
+            setattr(app.conf, name, value)
+
+
+def _default_level(session: Session) -> str:
+    if session.debug:
+        return "DEBUG"
+    return "INFO" if sys.stderr.isatty() else "WARNING"

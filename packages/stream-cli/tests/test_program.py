@@ -1,0 +1,118 @@
+"""The program as its users call it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stream_cli.locate import locate
+from stream_cli.main import cli, run
+
+Write = Callable[..., Path]
+
+
+def call(*arguments: str, app: object = None) -> Result:
+    """Run the program with these arguments."""
+    return CliRunner().invoke(cli, arguments, obj=app)
+
+
+def seen(result: Result) -> dict[str, Any]:
+    """What the worker was made with."""
+    last: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return last
+
+
+def test_help_shows_own_and_added_commands() -> None:
+    """The help has examples, the worker, and the commands of installed packages."""
+    result = call("--help")
+    assert result.exit_code == 0
+    assert "stream -A bank worker" in result.stdout
+    assert {"broker", "worker"} <= {
+        line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line
+    }
+
+
+def test_worker_gets_options_and_returns_the_exit_code(write: Write) -> None:
+    """The options reach the worker under their names, and its exit code is that of the program."""
+    write("bank", 'app = App("bank", exit_code=3)')
+    result = call("-A", "bank", "worker", "-l", "warn", "-f", "bank.log", "--fail-fast")
+    assert result.exit_code == 3
+    assert seen(result)["options"] == {"loglevel": "WARNING", "logfile": "bank.log", "fail_fast": True}
+
+
+def test_worker_changes_settings_only_when_told(write: Write) -> None:
+    """Web options and the data directory are assigned to the settings; without them the settings stay."""
+    write("bank", 'app = App("bank")')
+    plain = seen(call("-A", "bank", "worker"))["conf"]
+    assert (plain["web_enabled"], plain["web_port"], plain["datadir"]) == ("True", "6066", "bank-data")
+    given = seen(call("-A", "bank", "-D", "state", "worker", "--without-web", "-p", "7000", "-b", "::1"))["conf"]
+    assert (given["web_enabled"], given["web_port"], given["web_bind"], given["datadir"]) == (
+        "False",
+        "7000",
+        "::1",
+        "state",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        ((), "WARNING"),
+        (("--debug",), "DEBUG"),
+        (("worker", "-l", "CRIT"), "CRITICAL"),
+        (("worker", "-l", "Info"), "INFO"),
+    ],
+)
+def test_log_level(write: Write, arguments: tuple[str, ...], level: str) -> None:
+    """Away from a terminal a worker logs warnings; ``--debug`` and ``-l`` change that, in any case of letters."""
+    write("bank", 'app = App("bank")')
+    command = () if "worker" in arguments else ("worker",)
+    assert seen(call("-A", "bank", *arguments, *command))["options"]["loglevel"] == level
+
+
+def test_workdir_is_where_the_app_is_looked_for(write: Write, workdir: Path) -> None:
+    """``-W`` changes the directory before the app is imported."""
+    write("project.bank", 'app = App("bank")')
+    assert call("-W", "project", "-A", "bank", "worker").exit_code == 0
+    assert Path.cwd() == workdir / "project"
+
+
+def test_worker_without_app_says_how_to_give_one() -> None:
+    """A command that needs an app explains the three ways to name it."""
+    result = call("worker")
+    assert result.exit_code == 2
+    assert "stream -A bank worker" in result.stderr
+    assert "python bank.py worker" in result.stderr
+
+
+def test_app_that_is_not_found_is_one_clear_error(workdir: Path) -> None:
+    """Errors of ours become a message and exit code 1, without a traceback."""
+    result = call("-A", "nowhere", "worker")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: there is no module 'nowhere'")
+
+
+def test_unknown_command_names_the_nearest() -> None:
+    """A misspelled command is answered with the right one."""
+    assert "Did you mean 'worker'?" in call("wrker").stderr
+
+
+def test_app_runs_the_program_for_itself(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    """``app.main()`` has the same commands without ``-A``, and ends the process with the worker's exit code."""
+    write("bank", 'app = App("bank", exit_code=4)')
+    with pytest.raises(SystemExit) as ended:
+        run(locate("bank"), ["-q", "worker", "-l", "error"])
+    assert ended.value.code == 4
+    assert json.loads(capsys.readouterr().out)["options"]["loglevel"] == "ERROR"
+
+
+def test_option_wins_over_the_app_that_runs_the_program(write: Write) -> None:
+    """An app that is named with ``-A`` is taken even when another one started the program."""
+    write("bank", 'app = App("bank"); other = App("other")')
+    result = call("-A", "bank:other", "worker", app=locate("bank"))
+    assert "id: other" in result.stdout

@@ -1,0 +1,55 @@
+"""``stream broker`` before it starts anything: arguments and refusals."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stream_core.errors import ConfigurationError
+from stream_kafka.broker import Broker
+from stream_kafka.broker.command import broker
+from stream_kafka.broker.ports import HOST, free_port
+
+
+def test_busy_port_names_the_port_and_the_option(tmp_path: Path) -> None:
+    """Nothing is started on a port that somebody has, and the data directory is left alone."""
+    port = free_port()
+    with socket.create_server((HOST, port)):
+        result = CliRunner().invoke(broker, ["--port", str(port), "--data-dir", str(tmp_path / "data")])
+    assert result.exit_code == 1
+    assert f"port {port} of 127.0.0.1 is in use" in result.stderr
+    assert "--port" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_signal_handlers_are_given_back(tmp_path: Path) -> None:
+    """The command leaves the handlers of its process as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with socket.create_server((HOST, 0)) as server:
+        CliRunner().invoke(broker, ["--port", str(server.getsockname()[1])])
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+@pytest.mark.parametrize("text", ["auto.create.topics.enable", "=true"])
+def test_property_without_name_or_value(text: str) -> None:
+    """A property that is not NAME=VALUE is refused."""
+    result = CliRunner().invoke(broker, ["--property", text])
+    assert result.exit_code == 2
+    assert "is not NAME=VALUE" in result.stderr
+
+
+def test_broker_that_does_not_run() -> None:
+    """What needs the process says that there is none; stopping and killing do nothing."""
+    server = Broker(port=0)
+    assert not server.is_running
+    for act in (server.pause, server.resume, server.wait):
+        with pytest.raises(ConfigurationError, match="does not run"):
+            act()
+    server.kill()
+    server.stop()
+    with pytest.raises(ConfigurationError, match=r"from start\(\) to stop\(\)"):
+        _ = server.data_dir

@@ -1,0 +1,63 @@
+"""The logging of the client is bearable, and says no secrets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from aiokafka.protocol.admin import SaslAuthenticateRequest
+
+from stream_kafka import logs
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def kept() -> Iterator[_Kept]:
+    """What the connection logger of the client says, from DEBUG on."""
+    logs.install()
+    logger, handler = logging.getLogger("aiokafka.conn"), _Kept()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = propagate
+
+
+def test_one_line_for_each_cause(kept: _Kept) -> None:
+    """A hundred failures of one kind are one line; another kind is another line."""
+    logger = logging.getLogger("aiokafka.conn")
+    for node in range(100):
+        logger.error("test: cannot connect to %s", node)
+    logger.error("test: something else")
+
+    assert kept.lines == ["test: cannot connect to 0", "test: something else"]
+
+
+def test_information_is_not_held_back(kept: _Kept) -> None:
+    """Only warnings and errors are limited."""
+    for _ in range(3):
+        logging.getLogger("aiokafka.conn").info("test: joined")
+
+    assert len(kept.lines) == 3
+
+
+def test_passwords_are_not_logged(kept: _Kept) -> None:
+    """The client logs its authentication request at DEBUG; the password is left out."""
+    request = SaslAuthenticateRequest(b"\0ann\0s3cret").prepare({36: (0, 1)})
+
+    logging.getLogger("aiokafka.conn").debug("Request to %s:%d %d: %s", "h", 9092, 1, request)
+
+    assert "s3cret" not in kept.lines[0]
+    assert "SaslAuthenticate" in kept.lines[0]

@@ -1,0 +1,126 @@
+"""The names of aiokafka that are not its public interface, and that this package stands on.
+
+A new release of aiokafka that moves one of them fails here, with its name, instead of in production.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from aiokafka import client, conn, errors
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.consumer import fetcher, group_coordinator, subscription_state
+from aiokafka.producer import message_accumulator, producer, sender, transaction_manager
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+METHODS = {
+    client.AIOKafkaClient: (
+        "_metadata_update _on_connection_closed bootstrap close force_metadata_update set_topics send ready "
+        "coordinator_lookup get_random_node"
+    ),
+    ClusterMetadata: "update_metadata failed_update partitions_for_topic leader_for_partition brokers",
+    fetcher.Fetcher: "_create_fetch_waiter _notify seek_to close error_future",
+    fetcher.FetchResult: "check_assignment",
+    fetcher.PartitionRecords: "_consume_aborted_up_to _contains_abort_marker",
+    group_coordinator.GroupCoordinator: (
+        "_send_req _maybe_leave_group ensure_coordinator_known coordinator_dead reset_generation close"
+    ),
+    subscription_state.SubscriptionState: (
+        "subscribe assign_from_user is_assigned pause resume seek reassignment_in_progress subscription"
+    ),
+    subscription_state.TopicPartitionState: "consumed_to position paused",
+    message_accumulator.MessageAccumulator: "_append_batch _pop_batch fail_all",
+    message_accumulator.BatchBuilder: "size close record_count",
+    sender.Sender: (
+        "_send_produce_req _find_coordinator _coordinator_dead _fail_all _do_txn_offset_commit sender_task start close"
+    ),
+    sender.TxnOffsetCommitHandler: "create_request handle_response do",
+    transaction_manager.TransactionManager: (
+        "error_transaction fatal_error begin_transaction committing_transaction aborting_transaction "
+        "add_offsets_to_txn offset_committed wait_for_transaction_end is_fatal_error"
+    ),
+    DefaultRecordBatchBuilder: "append size estimate_size_in_bytes",
+    DefaultRecordBatch: "validate_crc base_offset next_offset producer_id is_control_batch is_transactional",
+    MemoryRecords: "has_next next_batch",
+}
+
+ATTRIBUTES = {
+    client.AIOKafkaClient: "_md_update_fut _sync_task _topics _retry_backoff _bootstrap_servers",
+    fetcher.Fetcher: "_records _subscriptions _isolation_level _wait_consume_future",
+    fetcher.FetchResult: "_partition_records _assignment",
+    fetcher.FetchError: "_error",
+    fetcher.PartitionRecords: "_records _check_crcs _isolation_level _aborted_producers next_fetch_offset",
+    group_coordinator.GroupCoordinator: (
+        "generation member_id group_id coordinator_id _group_instance_id _session_timeout_ms _coordination_task "
+        "_heartbeat_task _commit_refresh_task _pending_exception _closing _client"
+    ),
+    subscription_state.TopicPartitionState: "highwater lso",
+    message_accumulator.BatchBuilder: "_builder _relative_offset",
+    message_accumulator.MessageBatch: "future _drain_waiter",
+    message_accumulator.MessageAccumulator: "_batches _pending_batches",
+    sender.Sender: "_txn_manager _message_accumulator _in_flight _muted_partitions _retry_backoff client",
+    sender.TxnOffsetCommitHandler: "_offsets _group_id",
+    sender.BaseHandler: "_sender _default_backoff group",
+    transaction_manager.TransactionManager: (
+        "state transactional_id _txn_partitions _txn_consumer_group _transaction_waiter"
+    ),
+}
+
+PARAMETERS = {
+    fetcher.Fetcher: "client subscriptions fetch_max_wait_ms fetch_max_bytes max_partition_fetch_bytes isolation_level",
+    group_coordinator.GroupCoordinator: (
+        "client subscription group_id session_timeout_ms heartbeat_interval_ms rebalance_timeout_ms "
+        "enable_auto_commit assignors max_poll_interval_ms"
+    ),
+    message_accumulator.MessageAccumulator: "cluster batch_size compression_type batch_ttl txn_manager",
+    message_accumulator.BatchBuilder: "batch_size compression_type is_transactional",
+    sender.Sender: "client acks txn_manager message_accumulator retry_backoff_ms request_timeout_ms",
+    transaction_manager.TransactionManager: "transactional_id transaction_timeout_ms",
+}
+
+
+def _pairs(table: dict[type, str]) -> list[tuple[type, str]]:
+    return [(owner, name) for owner, names in table.items() for name in names.split()]
+
+
+@pytest.mark.parametrize(("owner", "name"), _pairs(METHODS))
+def test_method_exists(owner: type, name: str) -> None:
+    """The class has it."""
+    assert hasattr(owner, name)
+
+
+@pytest.mark.parametrize(("owner", "name"), _pairs(ATTRIBUTES))
+def test_attribute_is_assigned(owner: type, name: str) -> None:
+    """The class, or one it is made from, assigns it."""
+    sources = [inspect.getsource(base) for base in owner.__mro__ if base.__module__.startswith("aiokafka")]
+    assert hasattr(owner, name) or any(f"self.{name} =" in source or f"self.{name}:" in source for source in sources)
+
+
+@pytest.mark.parametrize(("owner", "name"), _pairs(PARAMETERS))
+def test_parameter_exists(owner: type, name: str) -> None:
+    """The constructor takes it."""
+    assert name in inspect.signature(owner).parameters
+
+
+def test_module_names_exist() -> None:
+    """What is taken from modules is there."""
+    assert isinstance(errors.kafka_errors, dict)
+    assert callable(conn.collect_hosts)
+    assert {"CONNECTION_BROKEN", "CONNECTION_TIMEOUT"} <= set(conn.CloseReason.__members__)
+    assert set(producer.AIOKafkaProducer._COMPRESSORS) == {"gzip", "snappy", "lz4", "zstd"}
+    assert {"COORDINATION"} <= set(client.ConnectionGroup.__members__)
+    assert {"GROUP", "TRANSACTION"} <= set(client.CoordinationType.__members__)
+
+
+def test_records_are_compiled() -> None:
+    """The speed of this package is that of the compiled records; the pure ones are ten times slower."""
+    assert "_crecords" in DefaultRecordBatchBuilder.__module__
+    assert "_crecords" in MemoryRecords.__module__
+
+
+def test_errors_have_the_flag_that_retries_depend_on() -> None:
+    """Whether an error may go away is the client's own judgement."""
+    assert errors.NotLeaderForPartitionError.retriable
+    assert not errors.IllegalGenerationError.retriable

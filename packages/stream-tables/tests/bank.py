@@ -1,0 +1,194 @@
+"""A bank on an in-process cluster: deposits are added up per account and echoed, while a test lets things go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, Self
+from uuid import uuid4
+
+from stream_core.agents import Agent
+from stream_core.clients import EngineSettings
+from stream_core.engine import Engine
+from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
+from stream_core.memory.log import Entry
+from stream_core.records import TP, Offset, StoredRecord, TopicSpec
+from stream_core.schemas import Schema
+from stream_core.topics import Topic
+from stream_tables.table import Table
+from stream_tables.tables import Tables
+
+GROUP = "bank"
+DEPOSITS, ECHO, CHANGELOG = "deposits", "echo", "bank-totals-changelog"
+EVERYTHING = "everything"
+"""An account per partition that each deposit is added to, by both agents: the key on which they meet."""
+
+Trouble = Callable[[str, TP, int], Awaitable[None]]
+"""Called in the middle of an event with the agent's name, the partition and the offset; may raise."""
+
+
+async def no_trouble(agent: str, tp: TP, offset: int) -> None:
+    """All goes well."""
+
+
+class Worker:
+    """One engine with two agents and a table.
+
+    Args:
+        bank: where it works.
+        stores: its disk.
+        name: its transactional id.
+    """
+
+    def __init__(self, bank: Bank, stores: MemoryStores, name: str) -> None:
+        self.bank = bank
+        self.stores = stores
+        self.name = name
+        self.member = ""
+        self.table = Table[str, int](
+            "totals", schema=Schema.for_table(str, int), changelog=CHANGELOG, default=int, help="money by account"
+        )
+        tables = Tables(stores, lambda: bank.transport.reader(read_committed=bank.exactly_once))
+        tables.add(self.table)
+        deposits = Topic[Any, Any](DEPOSITS, schema=Schema(key_type=str))
+        self._echo = Topic[Any, Any](ECHO, schema=Schema(key_type=str))
+        self.engine = Engine(
+            bank.transport,
+            EngineSettings(
+                GROUP,
+                transactional_id=name if bank.exactly_once else None,
+                commit_interval=0.1,
+                buffer_maxsize=64,
+                max_restarts=8,
+            ),
+            topics=[deposits, self._echo],
+            agents=[
+                Agent(self._add, name="add", topic=deposits),
+                Agent(self._count, name="count", topic=deposits),
+            ],
+            participants=[tables],
+            on_member=self._joined,
+        )
+
+    def _joined(self, member: str) -> None:
+        self.member = member
+
+    async def _add(self, stream: Any) -> None:
+        """Add each deposit to its account, and echo where it was."""
+        table, trouble = self.table, self.bank.trouble
+        async for event in stream.events():
+            account, amount = event.value
+            message = event.message
+            table[account] += amount
+            sent = await self._echo.send(key=account, value=[message.partition, message.offset])
+            await trouble("add", message.tp, message.offset)
+            table[f"{EVERYTHING}-{message.partition}"] += amount
+            if amount % 5 == 0:
+                await sent
+                await trouble("add, acknowledged", message.tp, message.offset)
+
+    async def _count(self, stream: Any) -> None:
+        """Count the deposits of each account."""
+        table, trouble = self.table, self.bank.trouble
+        async for event in stream.events():
+            account, amount = event.value
+            message = event.message
+            table[f"{account}-count"] += 1
+            await trouble("count", message.tp, message.offset)
+            if amount % 3 == 0:
+                table[f"{EVERYTHING}-{message.partition}"] += 1
+
+    def contents(self) -> dict[str, int]:
+        """What the table holds here."""
+        return dict(self.table.items())
+
+
+class Bank:
+    """A cluster with the topics of the bank, and the workers on it.
+
+    Args:
+        exactly_once: the guarantee.
+        partitions: of the deposits.
+    """
+
+    def __init__(self, *, exactly_once: bool, partitions: int = 3) -> None:
+        self.exactly_once = exactly_once
+        self.trouble: Trouble = no_trouble
+        self.partitions = partitions
+        self.transport = MemoryTransport(uuid4().hex)
+        self.cluster = self.transport.cluster
+        for name in (DEPOSITS, ECHO):
+            self.cluster.create(TopicSpec(name, partitions))
+        self.workers: list[Worker] = []
+        self.expected: Counter[str] = Counter()
+        self._names = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for worker in list(self.workers):
+            await self.stop(worker)
+        MemoryCluster.discard(self.cluster.name)
+
+    def deposit(self, random: Random, count: int) -> None:
+        """Produce some random deposits."""
+        for _ in range(count):
+            tp = TP(DEPOSITS, random.randrange(self.partitions))
+            account, amount = f"{random.choice('abcde')}{tp.partition}", random.randrange(1, 100)
+            self.cluster.append(tp, [Entry(0, None, json.dumps([account, amount]).encode())])
+            self.expected[account] += amount
+            self.expected[f"{account}-count"] += 1
+            self.expected[f"{EVERYTHING}-{tp.partition}"] += amount + (amount % 3 == 0)
+
+    async def start(self, stores: MemoryStores | None = None, name: str = "") -> Worker:
+        """Start a worker, on an empty disk unless it gets one."""
+        self._names += 1
+        worker = Worker(self, stores or MemoryStores(), name or f"worker-{self._names}")
+        self.workers.append(worker)
+        async with asyncio.timeout(60):
+            await worker.engine.start()
+        return worker
+
+    async def stop(self, worker: Worker) -> None:
+        """Stop a worker."""
+        self.workers.remove(worker)
+        await worker.engine.stop()
+
+    async def done(self) -> None:
+        """Wait until all deposits are committed."""
+        tps = [TP(DEPOSITS, partition) for partition in range(self.partitions)]
+        offsets = self.cluster.group(GROUP).offsets
+
+        def finished() -> bool:
+            for worker in self.workers:
+                assert not worker.engine.failure.done(), worker.engine.failure.result()
+            return offsets.fetch(tps) == {tp: Offset(self.cluster.log(tp).end) for tp in tps}
+
+        try:
+            async with asyncio.timeout(60):
+                while not finished():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not committed in time: {offsets.fetch(tps)}") from None
+
+    def records(self, topic: str) -> list[StoredRecord]:
+        """All records of a topic that readers see under this guarantee."""
+        logs = [self.cluster.log(TP(topic, partition)) for partition in range(self.partitions)]
+        return [record for log in logs for record in log.read(0, 1_000_000, committed=self.exactly_once).records]
+
+    def echoed(self) -> Counter[tuple[int, int]]:
+        """How often each deposit was echoed, by partition and offset."""
+        return Counter((value[0], value[1]) for value in (json.loads(r.value or b"") for r in self.records(ECHO)))
+
+    def deposited(self) -> Counter[tuple[int, int]]:
+        """Each deposit once, by partition and offset."""
+        ends = [self.cluster.log(TP(DEPOSITS, partition)).end for partition in range(self.partitions)]
+        return Counter((partition, offset) for partition, end in enumerate(ends) for offset in range(end))
+
+    def folded(self) -> dict[str, int]:
+        """The changelog, folded: the last value of each key."""
+        return {json.loads(record.key or b""): json.loads(record.value or b"") for record in self.records(CHANGELOG)}

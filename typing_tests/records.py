@@ -1,0 +1,85 @@
+"""Records as users write them: checked by ``mypy --strict`` only, never run.
+
+A comment "error" marks a line that must be refused: its ``type: ignore`` is an error itself when nothing is wrong.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar, assert_type
+
+from stream_core.models import Record
+from stream_core.schemas import Schema
+from stream_core.wire import decoder
+
+T = TypeVar("T")
+
+
+class Transfer(Record, serializer="json", namespace="bank.Transfer"):
+    """A flat record with class keywords."""
+
+    account: str
+    amount: float = 0.0
+    note: str | None = None
+
+
+class Key(Record, frozen=True, order=True):
+    """A record that is a key."""
+
+    region: str
+    number: int
+
+
+class Order(Record, validation=True):
+    """A record of records."""
+
+    id: int
+    placed: datetime
+    transfers: list[Transfer]
+
+
+class Refund(Transfer, kw_only=True):
+    """A subclass with a required field."""
+
+    reason: str
+
+
+class Box(Record, Generic[T]):
+    """A generic record."""
+
+    content: T
+
+
+class Shape(Record, abstract=True):
+    """A family of records."""
+
+
+transfer = Transfer("a", 1.5)
+assert_type(transfer.account, str)
+assert_type(transfer.note, str | None)
+assert_type(Transfer.account, str)  # what group_by takes: at run time a descriptor
+assert_type(transfer.derive(amount=2.0), Transfer)
+assert_type(Transfer.loads(b"{}"), Transfer)
+assert_type(Transfer.from_data({}), Transfer)
+assert_type(transfer.dumps(serializer="json|binary"), bytes)
+assert_type(transfer.asdict(), dict[str, Any])
+assert_type(Box(1), Box[int])
+assert_type(Order(1, datetime.now(), [transfer]).transfers[0], Transfer)
+assert_type(Refund("a", reason="late").reason, str)
+assert_type({Key("eu", 1): 1}[Key("eu", 1)], int)
+assert_type(Key("eu", 1) < Key("eu", 2), bool)
+assert_type(Schema(key_type=str, value_type=Transfer).encode_value(transfer), bytes | None)
+assert_type(decoder(Shape)(b"{}"), Any)
+
+match transfer:
+    case Transfer(account, amount):
+        assert_type(account, str)
+        assert_type(amount, float)
+
+Transfer()  # type: ignore[call-arg]  # error: account is missing
+Transfer("a", "b")  # type: ignore[arg-type]  # error: amount is a number
+Transfer("a", unknown=1)  # type: ignore[call-arg]  # error: there is no such field
+transfer.amount = "b"  # type: ignore[assignment]  # error: amount is a number
+bool(transfer.unknown)  # type: ignore[attr-defined]  # error: there is no such field
+Key("eu", 1).number = 2  # type: ignore[misc]  # error: it is frozen
+bool(Transfer("a") < Transfer("b"))  # type: ignore[operator]  # error: it has no order
