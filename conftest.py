@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-asyncio.set_event_loop(None)  # else pytest-asyncio makes one to keep when a test that is not async comes first, unclosed
+asyncio.set_event_loop(
+    None
+)  # else pytest-asyncio makes one to keep when a test that is not async comes first, unclosed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
 """The bank example, run whole on a finite input: deposits in, totals in a table, one echo for each deposit.
 
-    python examples/demo.py            # on memory://, nothing to install
-    python examples/demo.py kafka      # on a real Kafka that is started for it and stopped again
+python examples/demo.py            # on memory://, nothing to install
+python examples/demo.py kafka      # on a real Kafka that is started for it and stopped again
 """
 
 from __future__ import annotations

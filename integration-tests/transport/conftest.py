@@ -11,10 +11,10 @@ from stream_kafka import KafkaSettings, KafkaTransport
 
 
 @pytest.fixture
-def settings(kafka: str) -> KafkaSettings:
+def settings(bootstrap: str) -> KafkaSettings:
     """Settings with short timeouts, so that what waits for them ends soon."""
     return KafkaSettings(
-        servers=(kafka,),
+        servers=(bootstrap,),
         request_timeout=15.0,
         session_timeout=6.0,
         heartbeat_interval=0.5,

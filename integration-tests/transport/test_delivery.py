@@ -15,9 +15,9 @@ from stream_kafka import KafkaSettings, KafkaTransport
 
 
 async def test_order_holds_with_tiny_batches(harness: BrokerHarness, settings: KafkaSettings) -> None:
-    """5,000 records of ten concurrent tasks, in batches of three: the log has them in the order of ``send``."""
+    """5,000 records of ten concurrent tasks, in batches of ten: the log has them in the order of ``send``."""
     tp = TP(await harness.topic(), 0)
-    producer = KafkaTransport(msgspec.structs.replace(settings, max_batch_size=300)).producer()
+    producer = KafkaTransport(msgspec.structs.replace(settings, max_batch_size=700)).producer()
     await producer.start()
     await producer.partitions(tp.topic)
     sent: list[bytes] = []

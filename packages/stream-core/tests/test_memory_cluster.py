@@ -200,6 +200,41 @@ async def test_retention_moves_readers_out_of_range(name: str) -> None:
     assert [record.value for record in batch.records] == [b"2"]
 
 
+async def test_a_busy_partition_does_not_hide_an_error(name: str) -> None:
+    """Each second poll says which offset is out of range, though records of another partition never stop coming."""
+    transport = MemoryTransport(name)
+    transport.cluster.create(TopicSpec("topic", 2))
+    reader = transport.reader(read_committed=True)
+    await reader.start()
+    await reader.assign({TP0: 0, TP("topic", 1): 7})
+
+    outcomes = []
+    for _ in range(4):
+        transport.cluster.append(TP0, [Entry(0, None, b"a")])
+        try:
+            outcomes.append([len(batch.records) for batch in await reader.poll(1)])
+        except OffsetOutOfRangeError as error:
+            outcomes.append([error.offset])
+
+    assert outcomes == [[1], [7], [2], [7]]
+
+
+async def test_polling_lets_others_run(name: str) -> None:
+    """A poll that finds records at once gives the loop a turn all the same."""
+    transport = MemoryTransport(name)
+    transport.cluster.create(TopicSpec("topic", 1))
+    transport.cluster.append(TP0, [Entry(0, None, b"a")])
+    reader = transport.reader(read_committed=True)
+    await reader.start()
+    await reader.assign({TP0: 0})
+    ran = asyncio.Event()
+    asyncio.get_running_loop().call_soon(ran.set)
+
+    await reader.poll(1)
+
+    assert ran.is_set()
+
+
 @pytest.mark.looptime
 async def test_a_wait_ends_at_its_deadline() -> None:
     """``until`` gives up at its deadline, however often the bell rings, and says what it waited for."""

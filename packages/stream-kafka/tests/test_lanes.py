@@ -139,7 +139,7 @@ async def test_a_failed_batch_fails_its_deliveries_by_name() -> None:
     first = out.append(b"a")
     await asyncio.sleep(0)
     out.take().failure(RuntimeError("no space"))
-    with pytest.raises(ProduceError, match="topic t, partition 0: records were not acknowledged: no space"):
+    with pytest.raises(ProduceError, match="topic t, partition 0: not acknowledged: no space"):
         await first
 
     second = out.append(b"b")

@@ -16,7 +16,9 @@ from .bank import GROUP, Bank, Worker
 
 pytestmark = pytest.mark.looptime
 
-SEEDS = range(12)
+import os
+
+SEEDS = range(*map(int, os.environ.get("SEEDS", "0,12").split(",")))
 
 
 class HandlerTrouble:

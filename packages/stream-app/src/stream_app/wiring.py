@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stream_app.drivers import load_driver
 from stream_app.settings import Settings
+from stream_app.web import make_web_server
 from stream_core.agents import Agent
 from stream_core.clients import EngineSettings
 from stream_core.engine import Engine
@@ -17,6 +18,9 @@ from stream_core.topics import Topic
 from stream_tables.instances import Instance
 from stream_tables.table import Table
 from stream_tables.tables import Tables
+
+if TYPE_CHECKING:
+    from stream_web import WebServer
 
 __all__ = ["Wiring"]
 
@@ -47,10 +51,11 @@ class Wiring:
         self._tables = tables
         self._fail_fast = fail_fast
         self._instance: Instance | None = None
+        self._web: WebServer | None = None
         self.engine: Engine | None = None
 
     async def start(self) -> None:
-        """Take an instance of the data directory, build the engine and start it."""
+        """Take an instance of the data directory, build the engine, and start it; the web server first, to tell how that goes."""
         conf = self._conf
         conf.freeze()
         transport = self._transport()
@@ -76,15 +81,22 @@ class Wiring:
             participants=[tables] if self._tables else [],
             on_member=self._remember,
         )
+        self._web = make_web_server(conf, self.engine)
+        if self._web is not None:
+            await self._web.start()
         await self.engine.start()
 
     async def stop(self) -> None:
-        """Stop the engine and give the instance back."""
-        if self.engine is not None:
-            await self.engine.stop()
-        if self._instance is not None:
-            self._instance.member = None
-            self._instance.release()
+        """Stop the engine and give the instance back; the web server last."""
+        try:
+            if self.engine is not None:
+                await self.engine.stop()
+            if self._instance is not None:
+                self._instance.member = None
+                self._instance.release()
+        finally:
+            if self._web is not None:
+                await self._web.stop()
 
     def _remember(self, member: str) -> None:
         if self._instance is not None:

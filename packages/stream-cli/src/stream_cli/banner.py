@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stream_cli.locate import Application
@@ -28,7 +29,7 @@ def show(app: Application, console: Console) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console.print(table)
 
 

@@ -99,9 +99,7 @@ class Clients:
                     raise
                 if loop.time() - said >= 10:
                     said = loop.time()
-                    logger.warning(
-                        "%s; waiting for it (for development, `stream broker` in another terminal starts one)", error
-                    )
+                    logger.warning("%s; waiting for it", error)
                 await asyncio.sleep(0.5)
             else:
                 return
@@ -157,12 +155,12 @@ class Clients:
 
         An open transaction is aborted, so that whoever reads its records need not wait for its timeout.
         """
-        await self.consumer.stop()
         if self._settings.exactly_once and self.effects is not None:
             try:
                 await self.effects.abort()
             except TransportError as error:
                 logger.warning("the open transaction is not aborted, and ends with its timeout: %s", error)
+        await self.consumer.stop()
         for producer in {self.effects, self.plain} - {None}:
             if producer is not None:
                 await producer.stop()

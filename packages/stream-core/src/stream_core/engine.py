@@ -29,7 +29,7 @@ from stream_core.errors import (
 )
 from stream_core.failpoints import Failpoint
 from stream_core.outbox import Outbox
-from stream_core.ownership import Ownership
+from stream_core.ownership import Hooks, Ownership
 from stream_core.participants import Participant
 from stream_core.ports import RebalanceListener, Transport
 from stream_core.records import TP
@@ -82,9 +82,7 @@ class Engine:
             topics=self._topics,
             subscriptions=self._subscriptions,
             participants=participants,
-            on_member=on_member,
-            on_ready=self._opened,
-            on_failure=self.fail,
+            hooks=Hooks(on_member, self._opened, self.fail),
         )
         self._lock = asyncio.Lock()
         self._progress = asyncio.Event()
@@ -92,6 +90,7 @@ class Engine:
         self._held: set[PartitionSession] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._aborts = 0
+        self._spoiled = ""
         self._ready = asyncio.Event()
         self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -162,8 +161,9 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether this worker has its partitions and works on them."""
-        return self.ownership.ready and not self.failure.done()
+        """Whether this worker has its partitions and works on them; without agents, whether it is started."""
+        working = self.ownership.ready if self._subscriptions else self._ready.is_set()
+        return working and not self.failure.done()
 
     def fail(self, error: BaseException) -> None:
         """The worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
@@ -203,7 +203,7 @@ class Engine:
 
         Records are never left in the client's buffers while others wait: it would stop fetching for them too.
         """
-        low, high = self._settings.buffer_maxsize // 2, self._settings.buffer_maxsize
+        low, high = max(self._settings.buffer_maxsize // 2, 1), self._settings.buffer_maxsize
         while not any(subscription.inbox.records < low for subscription in self._subscriptions):
             self._progress.clear()
             await self._progress.wait()
@@ -246,6 +246,9 @@ class Engine:
         group, epoch = ownership.group, ownership.epoch
         if group is None:
             return False
+        if self._spoiled:
+            await self._abort(self._spoiled, Failpoint(self._spoiled))
+            return False
         checkpoint = Checkpoint(
             *(ownership.running, group, [actor.cursor for actor in self._actors]),
             clients=self.clients,
@@ -257,14 +260,15 @@ class Engine:
         try:
             async with asyncio.timeout(deadline):
                 done = await checkpoint.run()
-        except WorkerError as error:
-            self.fail(error)
-            return False
         except (TransportError, TimeoutError, Failpoint) as error:
             if ownership.epoch == epoch:
                 await self._abort(f"checkpoint failed: {error or type(error).__name__}", error)
             return False
-        self._aborts = 0
+        except Exception as error:
+            self.fail(error)
+            return False
+        if done:
+            self._aborts = 0
         return done
 
     async def _abort(self, reason: str, error: BaseException) -> None:
@@ -288,16 +292,15 @@ class Engine:
             participant.aborted()
         self.outbox.drop()
         self.ownership.stale_producer = True
+        self._spoiled = ""
         for actor in self._actors:
             if actor.cursor in cursors:
                 actor.interrupt()
 
     def _conflict(self, reason: str) -> None:
-        self._spawn(self._replay(reason), "replay")
-
-    async def _replay(self, reason: str) -> None:
-        async with self._lock:
-            await self._abort(reason, Failpoint(reason))
+        """The next checkpoint must not count the interval but drop it, and is due now."""
+        self._spoiled = reason
+        self._commit_now.set()
 
     # -- rebalances
 
@@ -318,21 +321,21 @@ class Engine:
         try:
             async with asyncio.timeout(budget):
                 if not lost:
-                    await self._drained(budget / 2)
+                    drained = await self._drained(budget / 2)
                     async with self._lock:
                         epoch = ownership.epoch
                         await self._checkpoint(budget)
-                        committed = ownership.epoch == epoch
+                        committed = drained and ownership.epoch == epoch and not self.failure.done()
         except TimeoutError:
             logger.warning("%s: not committed within %.0f s; given up uncommitted, to be replayed", why, budget)
-        if committed and not any(session.cursors() for session in ownership.sessions.values()):
+        if committed:
             ownership.release()
             self.outbox.close_gate()
         else:
             self._drop()
 
-    async def _drained(self, budget: float) -> None:
-        """Wait until no event is open, or the budget is used up."""
+    async def _drained(self, budget: float) -> bool:
+        """Wait until no event is open, or the budget is used up; returns whether none is."""
         try:
             async with asyncio.timeout(budget):
                 while any(session.cursors() for session in self.ownership.sessions.values()):
@@ -340,6 +343,8 @@ class Engine:
                     await self._progress.wait()
         except TimeoutError:
             logger.warning("some events are still open after %.0f s; they are replayed by the next owner", budget)
+            return False
+        return True
 
     # -- health
 

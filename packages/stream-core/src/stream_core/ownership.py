@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_core.checkpoint import decode_leads
 from stream_core.clients import Clients, EngineSettings
@@ -21,11 +21,25 @@ from stream_core.sessions import PartitionSession, Subscription
 from stream_core.tasks import together
 from stream_core.topics import Topic
 
-__all__ = ["Ownership"]
+__all__ = ["Hooks", "Ownership"]
 
 logger = logging.getLogger(__name__)
 
 RETRY = 1.0
+
+
+class Hooks(NamedTuple):
+    """Whom ownership tells what happens.
+
+    Attributes:
+        member: told the member id of each generation.
+        ready: called when everything assigned is recovered and running.
+        failure: called with an error that the worker cannot survive.
+    """
+
+    member: Callable[[str], None]
+    ready: Callable[[], None]
+    failure: Callable[[BaseException], None]
 
 
 class Ownership:
@@ -38,9 +52,7 @@ class Ownership:
         topics: the source topics by name.
         subscriptions: all agents' subscriptions.
         participants: the tables.
-        on_member: told the member id of each generation.
-        on_ready: called when everything assigned is recovered and running.
-        on_failure: called with an error that the worker cannot survive.
+        hooks: who is told what happens.
     """
 
     def __init__(
@@ -52,9 +64,7 @@ class Ownership:
         topics: Mapping[str, Topic[Any, Any]],
         subscriptions: Sequence[Subscription],
         participants: Sequence[Participant],
-        on_member: Callable[[str], None],
-        on_ready: Callable[[], None],
-        on_failure: Callable[[BaseException], None],
+        hooks: Hooks,
     ) -> None:
         self._settings = settings
         self._clients = clients
@@ -62,9 +72,7 @@ class Ownership:
         self._topics = topics
         self._subscriptions = subscriptions
         self._participants = participants
-        self._on_member = on_member
-        self._on_ready = on_ready
-        self._on_failure = on_failure
+        self._hooks = hooks
         self._opening: asyncio.Task[None] | None = None
         self.counts: dict[str, int] = {}
         self.sessions: dict[TP, PartitionSession] = {}
@@ -89,7 +97,7 @@ class Ownership:
             return
         self.epoch += 1
         self.group = group
-        self._on_member(group.member)
+        self._hooks.member(group.member)
         self.sessions = {tp: self._session(tp) for tp in sorted(tps)}
         logger.info("generation %d: %d partitions assigned", group.generation, len(tps))
         self._open_soon(0.0)
@@ -153,7 +161,7 @@ class Ownership:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            self._on_failure(error)
+            self._hooks.failure(error)
 
     async def _recover(self, epoch: int) -> None:
         if self._clients.lease_over():
@@ -172,7 +180,7 @@ class Ownership:
             await participant.keep(list(shards))
         await together(self._run(epoch, shard, members, offsets) for shard, members in shards.items())
         if self.epoch == epoch:
-            self._on_ready()
+            self._hooks.ready()
 
     def _shards(self, sessions: Sequence[PartitionSession]) -> dict[Shard, list[PartitionSession]]:
         shards: dict[Shard, list[PartitionSession]] = {}
@@ -220,14 +228,16 @@ class Ownership:
 
     async def out_of_range(self, tp: TP, checkpoint: Callable[[], Awaitable[bool]]) -> None:
         """The log does not hold the position of ``tp`` any more: go on at its start or end, and say so."""
-        session = self.sessions.get(tp)
-        if session is None or self.group is None:
+        session, group = self.sessions.get(tp), self.group
+        if session is None or group is None:
             return
         epoch = self.epoch
         await checkpoint()
         consumer = self._clients.consumer
         where = consumer.end_offsets if self._settings.offset_reset == "latest" else consumer.start_offsets
         offset = (await where([tp]))[tp]
+        if self.epoch == epoch:
+            await consumer.commit({tp: Offset(offset)}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
         logger.error(

@@ -57,8 +57,7 @@ class RawRecord(Protocol):
         """Header names and values."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
+class StoredRecord(NamedTuple):
     """A :class:`RawRecord` that is plain data: what the in-process broker stores, and what tests build."""
 
     offset: int

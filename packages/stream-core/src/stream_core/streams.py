@@ -71,6 +71,7 @@ class Stream(Generic[T]):
         while True:
             chunk = inbox.take()
             if chunk is None:
+                subscription.on_progress()  # chunks of closed sessions may have been dropped: there is room
                 await inbox.wait()
                 turn = monotonic() + TURN
                 continue
@@ -94,6 +95,8 @@ class Stream(Generic[T]):
                     turn = monotonic() + TURN
             if not chunk.session.open:
                 self._chunk = None
+                if feed.progress is not None:
+                    feed.progress.finish(record.offset)
                 subscription.on_progress()
                 continue
             if error is not None:
@@ -110,11 +113,14 @@ class Stream(Generic[T]):
         """
         cursor, chunk, self._chunk = self._cursor, self._chunk, None
         record, cursor.record = cursor.record, None
-        if chunk is None or not chunk.session.open:
+        if chunk is None:
             return
         feed = chunk.session.feeds[self._subscription.name]
         offset = feed.done if record is None else record.offset + 1 if skip else record.offset
-        feed.put_back(chunk, offset)
+        if chunk.session.open:
+            feed.put_back(chunk, offset)
+        else:
+            feed.done = offset  # what lies below it may still be committed
 
 
 def _source(session: PartitionSession) -> tuple[Any, Any]:

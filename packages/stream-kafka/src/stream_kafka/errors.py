@@ -23,6 +23,7 @@ __all__ = [
     "TransactionAbortable",
     "UnstableOffsetCommit",
     "is_retriable",
+    "produce_error",
     "translate",
 ]
 
@@ -114,6 +115,16 @@ def translate(error: BaseException, doing: str) -> StreamError:
     ours = next((_TABLE[base] for base in type(error).__mro__ if base in _TABLE), TransportError)
     detail = str(error) or type(error).__name__
     made = ours(f"{doing}: {detail}")
+    made.__cause__ = error
+    return made
+
+
+def produce_error(error: BaseException, doing: str) -> StreamError:
+    """As :func:`translate`, for records that were not acknowledged: FencedError when somebody took over, else ProduceError."""
+    ours = translate(error, doing)
+    if isinstance(ours, ProduceError | FencedError):
+        return ours
+    made = ProduceError(str(ours))
     made.__cause__ = error
     return made
 

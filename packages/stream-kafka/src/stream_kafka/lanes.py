@@ -16,11 +16,11 @@ import msgspec
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.structs import TopicPartition
 
-from stream_core.errors import FencedError, ProduceError, StreamError
+from stream_core.errors import StreamError
 from stream_core.records import RecordMetadata
-from stream_kafka.errors import translate
+from stream_kafka.errors import produce_error
 
-__all__ = ["Delivery", "Lane", "OpenBatch", "TopicLanes", "undelivered"]
+__all__ = ["Delivery", "Lane", "OpenBatch", "TopicLanes"]
 
 
 class OpenBatch:
@@ -51,6 +51,10 @@ class OpenBatch:
         assert self.future is not None
         return self.future
 
+    def release(self) -> None:
+        """Free the bytes: somebody may keep a delivery for long."""
+        self.builder, self.append = None, _full
+
     def fail(self, error: StreamError) -> None:
         """End a batch that was never sealed."""
         self.future = asyncio.get_running_loop().create_future()
@@ -79,7 +83,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            raise undelivered(self.batch.lane.tp, error) from error
+            raise self.batch.lane.undelivered(error) from error
         offset = first.offset + self.record.offset if first.offset >= 0 else -1
         timestamp = self.record.timestamp if first.timestamp == -1 else first.timestamp
         return RecordMetadata(first.topic, first.partition, offset, timestamp)
@@ -177,6 +181,7 @@ class Lane:
 
     def _done(self, batch: OpenBatch, message: MessageBatch, future: asyncio.Future[Any]) -> None:
         self.in_flight -= 1
+        batch.release()
         self._outstanding.discard(future)
         # When the client fails a batch that was never sent, it leaves a second future behind with the same error.
         if message._drain_waiter.done():
@@ -184,6 +189,10 @@ class Lane:
         self._acknowledged(batch, future.exception())
         if not self.in_flight:
             self.seal()
+
+    def undelivered(self, error: BaseException) -> StreamError:
+        """The error of a record of this partition that was not acknowledged: ProduceError or FencedError."""
+        return produce_error(error, f"topic {self.tp.topic}, partition {self.tp.partition}: not acknowledged")
 
     def drop(self, error: StreamError) -> int:
         """Fail the open batch instead of sending it; returns the bytes that this frees."""
@@ -197,16 +206,3 @@ class Lane:
     def _due(self, batch: OpenBatch) -> None:
         if self.batch is batch:
             self.seal()
-
-
-def undelivered(tp: TopicPartition, error: BaseException) -> StreamError:
-    """The error of a record that was not acknowledged: FencedError when somebody took over, else ProduceError."""
-    if isinstance(error, (ProduceError, FencedError)):
-        return error
-    doing = f"topic {tp.topic}, partition {tp.partition}: records were not acknowledged"
-    ours = translate(error, doing)
-    if isinstance(ours, (ProduceError, FencedError)):
-        return ours
-    made = ProduceError(str(ours))
-    made.__cause__ = error
-    return made

@@ -23,8 +23,8 @@ from stream_core.partitioner import partition_for
 from stream_core.records import TP, GroupMetadata, Headers, Offset, RecordMetadata
 from stream_kafka.client import Client
 from stream_kafka.deadlines import quietly, why_ended, within
-from stream_kafka.errors import translate
-from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes, undelivered
+from stream_kafka.errors import produce_error
+from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes
 from stream_kafka.sender import FencedSender, TransactionState
 from stream_kafka.settings import KafkaSettings
 from stream_kafka.topics import configurations
@@ -48,6 +48,7 @@ class KafkaProducer:
     def __init__(self, settings: KafkaSettings, *, fence: Callable[[], bool] | None = None) -> None:
         self._settings = settings
         self._fence = fence
+        self._compression = _compression(settings.compression)
         self._client: Client | None = None
         self._sender: Any = None
         self._accumulator: Any = None
@@ -74,7 +75,7 @@ class KafkaProducer:
         self._accumulator = MessageAccumulator(
             client.cluster,
             settings.max_batch_size,
-            _compression(settings.compression),
+            self._compression,
             settings.request_timeout,
             txn_manager=self._transactions,
         )
@@ -109,11 +110,9 @@ class KafkaProducer:
         """
         client = self._started()
         count = await client.partition_count(topic)
-        lanes = self._lanes.get(topic)
-        if lanes is None:
-            lanes = self._lanes[topic] = TopicLanes()
-        if len(lanes) < count:
+        if len(self._lanes.get(topic, ())) < count:
             builder = await self._builder_for(topic)
+            lanes = self._lanes.setdefault(topic, TopicLanes())
             for partition in range(len(lanes), count):
                 tp = TopicPartition(topic, partition)
                 lanes[partition] = Lane(
@@ -125,8 +124,8 @@ class KafkaProducer:
         # The broker refuses whole batches by the limit of their topic, and one refused batch costs the producer.
         config = (await configurations(self._started(), (topic,))).get(topic, {})
         size = min(self._settings.max_batch_size, int(config.get("max.message.bytes", self._settings.max_batch_size)))
-        compression, transactional = _compression(self._settings.compression), int(self._transactional_id is not None)
-        return lambda: BatchBuilder(size, compression, is_transactional=transactional)
+        transactional = int(self._transactional_id is not None)
+        return lambda: BatchBuilder(size, self._compression, is_transactional=transactional)
 
     def send(
         self,
@@ -142,8 +141,7 @@ class KafkaProducer:
 
         Raises:
             EncodeError: the record is larger than ``max_request_size``; nothing was changed.
-            ProduceError: the producer is broken, or no transaction is open.
-            UnknownTopicError: the partitions of the topic are not known, or the topic has no such partition.
+            ProduceError: the producer is broken, no transaction is open, or the topic has no such partition (that is known).
         """
         try:
             lanes = self._taking[topic]
@@ -262,7 +260,7 @@ class KafkaProducer:
     def _acknowledged(self, batch: OpenBatch, error: BaseException | None) -> None:
         self._backlog -= batch.size
         if error is not None:
-            self._break(undelivered(batch.lane.tp, error))
+            self._break(batch.lane.undelivered(error))
 
     def _break(self, failure: StreamError) -> None:
         """Take nothing more: after one failed batch the broker refuses all that follows it in its partition."""
@@ -275,7 +273,7 @@ class KafkaProducer:
 
     def _client_failed(self, error: BaseException) -> None:
         who = f"transactional id {self._transactional_id}" if self._transactional_id else "the idempotent producer"
-        self._break(translate(error, who))
+        self._break(produce_error(error, who))
 
 
 def _compression(name: str | None) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection
 
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.structs import TopicPartition
 
-from stream_core.errors import DeadlineError, StreamError, TransportError
+from stream_core.errors import StreamError, TransportError
 from stream_core.ports import RebalanceListener
 from stream_core.records import TP
 from stream_kafka.assignor import StreamAssignor
 from stream_kafka.coordinator import Coordinator
-from stream_kafka.deadlines import within
+from stream_kafka.deadlines import abandon
 from stream_kafka.fetching import BatchFetcher
 
 __all__ = ["Rebalances"]
@@ -43,7 +44,7 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         self._fetcher = fetcher
         self._assignor = assignor
         self._budget = budget
-        self._failure: StreamError | None = None
+        self._failures: deque[StreamError] = deque()
         self._closed = False
         self._told = False
 
@@ -70,28 +71,29 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         self._told = False
         tps = frozenset(TP(*partition) for partition in revoked)
         lost = not self._coordinator.joined
+        work = asyncio.ensure_future(self.listener.revoked(tps, lost))
         try:
-            await within(self._budget, self.listener.revoked(tps, lost), f"giving up {len(tps)} partitions")
-        except DeadlineError as error:
-            self._record(
-                f"giving up {len(tps)} partitions took longer than {self._budget:g} s and was abandoned", error
-            )
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            self._record("the revocation of partitions failed", error)
+            await asyncio.wait((work,), timeout=self._budget)
+        finally:
+            late = not work.done()
+            abandon(work)
+        if late:
+            error: BaseException | None = TimeoutError(f"it took longer than {self._budget:g} s and was abandoned")
+        else:
+            error = asyncio.CancelledError() if work.cancelled() else work.exception()
+        if error is not None:
+            self._record(f"giving up {len(tps)} partitions failed", error)
 
     def close(self) -> None:
         """Tell the listener nothing any more."""
         self._closed = True
 
     def check(self) -> None:
-        """Raise what the listener raised, once."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        """Raise what the listener raised, each failure once."""
+        if self._failures:
+            raise self._failures.popleft()
 
     def _record(self, what: str, error: BaseException) -> None:
-        failure = TransportError(f"{what}: {error}")
+        failure = TransportError(f"{what}: {error!r}")
         failure.__cause__ = error
-        self._failure = failure
+        self._failures.append(failure)

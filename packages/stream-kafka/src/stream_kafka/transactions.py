@@ -17,7 +17,7 @@ from stream_core.failpoints import reach
 from stream_core.records import TP, GroupMetadata, Offset
 from stream_kafka.client import Client
 from stream_kafka.deadlines import within
-from stream_kafka.errors import FencedInstanceId, ProducerFencedCode, TransactionAbortable
+from stream_kafka.errors import FencedInstanceId, ProducerFencedCode, TransactionAbortable, produce_error
 from stream_kafka.lanes import TopicLanes
 from stream_kafka.producer import KafkaProducer
 from stream_kafka.protocol import TxnOffsetCommit
@@ -158,9 +158,7 @@ class KafkaTransactionalProducer(KafkaProducer):
             self._transactions.committing_transaction()
             await within(timeout, self._end(), f"{who}: committing the transaction")
         except BaseException as error:
-            self._break(
-                error if isinstance(error, StreamError) else ProduceError(f"{who}: the commit was given up ({error!r})")
-            )
+            self._break(produce_error(error, f"{who}: the commit failed"))
             raise
         self._check_connections()
 
@@ -191,7 +189,7 @@ class KafkaTransactionalProducer(KafkaProducer):
         try:
             await within(self._settings.request_timeout, self._end(), f"{who}: aborting the transaction")
         except StreamError as error:
-            self._break(error)
+            self._break(produce_error(error, who))
             raise
         self._check_connections()
 

@@ -63,12 +63,13 @@ class Overlay:
         active: the changes of the running interval.
         frozen: the changes of the checkpoint that is under way.
         frozen_readings: which readings contributed to them.
-        shared: whether more than one actor has changed this partition.
+        writer: the only actor that changes this partition; ``None`` when there is none, or more than one.
         size: bytes of the active layer, roughly.
     """
 
     __slots__ = (
         "_cursors",
+        "_last",
         "_partitions",
         "_readings",
         "_session",
@@ -76,8 +77,8 @@ class Overlay:
         "active",
         "frozen",
         "frozen_readings",
-        "shared",
         "size",
+        "writer",
     )
 
     def __init__(self, table: str, partitions: int) -> None:
@@ -88,7 +89,8 @@ class Overlay:
         self._readings: set[Reading] = set()
         self._session: Session | None = None
         self._cursors: list[Cursor] = []
-        self.shared = False
+        self._last: Cursor | None = None
+        self.writer: Cursor | None = None
         self.frozen_readings: set[Reading] = set()
         self.size = 0
 
@@ -98,9 +100,9 @@ class Overlay:
         Raises:
             TableError: the event may not change this table.
         """
-        if cursor.session is not self._session:
+        if cursor is not self._last or cursor.session is not self._session:
             self._enter(cursor)
-        if self.shared:
+        if cursor is not self.writer:
             self.entangle(cursor, key)
         active = self.active
         previous = active.get(key, ABSENT)
@@ -138,11 +140,11 @@ class Overlay:
                 f"table {self._table} has {self._partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
                 "repartition the stream, or declare the table with partitions= of its source"
             )
-        self._session = session
+        self._last, self._session = cursor, session
         self._readings.add(Reading(session.tp, cursor.subscription))
         if cursor not in self._cursors:
             self._cursors.append(cursor)
-            self.shared = len(self._cursors) > 1
+            self.writer = cursor if len(self._cursors) == 1 else None
 
     def entangle(self, cursor: Cursor, key: bytes) -> None:
         """Pin the open event of another actor that changed ``key``: this one sees the change, so they are cut together."""
@@ -178,7 +180,7 @@ class Overlay:
         """Everything uncommitted is dropped."""
         self.active, self.frozen = {}, {}
         self._readings, self.frozen_readings = set(), set()
-        self._session, self._cursors, self.shared = None, [], False
+        self._last, self._session, self._cursors, self.writer = None, None, [], None
         self.size = 0
 
     def keys(self) -> dict[bytes, Any]:

@@ -52,7 +52,7 @@ class TablePartition:
     def get(self, cursor: Cursor | None, key: bytes) -> Any:
         """The value of ``key`` as the open event sees it, or ABSENT."""
         overlay = self.overlay
-        if overlay.shared and cursor is not None:
+        if cursor is not None and cursor is not overlay.writer:
             overlay.entangle(cursor, key)
         value = overlay.active.get(key, ABSENT)
         if value is ABSENT:
@@ -118,8 +118,9 @@ class TablePartition:
         Args:
             end: the changelog offset behind the last change, ``None`` when there was none.
         """
-        if end is not None:
-            changes = {key: self._bytes(value) for key, value in self.overlay.frozen.items()}
+        frozen = self.overlay.frozen
+        if end is not None and frozen:  # dropped by an abort meanwhile: recovery takes the values from the changelog
+            changes = {key: self._bytes(value) for key, value in frozen.items()}
             facts = {
                 Facts.POSITION: b"%d" % end,
                 Facts.WRITTEN_AT: b"%d" % time.time(),

@@ -53,17 +53,24 @@ class Replay:
         self.target = target
         self._committed = committed
         self._skipped: set[bytes] = set()
-        self._origin: tuple[bytes, Origin | None, bool] = (b"", None, False)
+        self._resume = position, part.epoch
+        self._origin: tuple[Headers, Origin | None, bool] = ((), None, False)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def apply(self, batch: Batch) -> None:
-        """Apply some records, in chunks; the position in the store moves with each."""
+        """Apply some records, in chunks; the position in the store moves with each.
+
+        It stays at the first record that was passed over until a checkpoint has written the value before that to the changelog
+        again: a recovery that comes earlier must meet the record again.
+        """
         records = batch.records
         for at in range(0, len(records), CHUNK):
             last = at + CHUNK >= len(records)
             chunk = records[at : at + CHUNK]
             self._write(chunk, batch.next_offset if last else chunk[-1].offset + 1)
             await asyncio.sleep(0)
+            if self.done.done():  # cancelled: the store may belong to others already
+                return
         if not records:
             self._write((), batch.next_offset)
 
@@ -75,20 +82,18 @@ class Replay:
                 changes[key] = record.value
                 if self._skipped:
                     self._skipped.discard(key)
-        facts = {
-            Facts.POSITION: b"%d" % position,
-            Facts.EPOCH: b"%d" % self.part.epoch,
-            Facts.WRITTEN_AT: b"%d" % time.time(),
-        }
+        if not self._skipped:
+            self._resume = position, self.part.epoch
+        at, epoch = self._resume
+        facts = {Facts.POSITION: b"%d" % at, Facts.EPOCH: b"%d" % epoch, Facts.WRITTEN_AT: b"%d" % time.time()}
         self.part.store.write(changes, facts)
         self.position = position
 
     def _counts(self, record: RawRecord, key: bytes, headers: Headers, changes: Mapping[bytes, bytes | None]) -> bool:
         """Whether the record's events are committed, and its owner was the owner."""
-        data = headers[0][1]
-        if data != self._origin[0]:  # all records of one interval carry the same bytes
+        if headers != self._origin[0]:  # all records of one interval carry the same
             origin = decode_origin(headers)
-            self._origin = (data, origin, origin is not None and origin.uncommitted(self._committed))
+            self._origin = (headers, origin, origin is not None and origin.uncommitted(self._committed))
         _, origin, uncommitted = self._origin
         if origin is None:
             return True
@@ -115,6 +120,7 @@ class Replay:
         self.part.store.wipe()
         self.part.epoch = 0
         self._skipped.clear()
+        self._resume = position, 0
         self.start = self.position = position
         self.target = target
 
@@ -135,6 +141,7 @@ class Recovery:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._replays: dict[TP, Replay] = {}
+        self._reading: dict[TP, Replay] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._said = 0.0
@@ -165,7 +172,8 @@ class Recovery:
             try:
                 await replay.done
             finally:
-                self._replays.pop(tp, None)
+                if self._replays.get(tp) is replay:
+                    del self._replays[tp]
                 self._changed.set()
         replay.finish()
 
@@ -176,11 +184,10 @@ class Recovery:
                     await self._changed.wait()
                 if self._changed.is_set():
                     self._changed.clear()
-                    await self._reader.assign({tp: replay.position for tp, replay in self._replays.items()})
+                    self._reading = dict(self._replays)
+                    await self._reader.assign({tp: replay.position for tp, replay in self._reading.items()})
                 if self._replays:
                     await self._step()
-            except OffsetOutOfRangeError as error:
-                await self._out_of_range(error)
             except TransportError as error:
                 logger.warning("recovery waits: %s", error)
                 self._changed.set()
@@ -189,8 +196,13 @@ class Recovery:
                 self._fail(error)
 
     async def _step(self) -> None:
-        for batch in await self._reader.poll(0.5):
-            replay = self._replays.get(batch.tp)
+        try:
+            batches = await self._reader.poll(0.5)
+        except OffsetOutOfRangeError as error:
+            await self._out_of_range(error)
+            return
+        for batch in batches:
+            replay = self._reading.get(batch.tp)
             if replay is not None and not replay.done.done():
                 await replay.apply(batch)
                 if replay.position >= replay.target and not replay.done.done():

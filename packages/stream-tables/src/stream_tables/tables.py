@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_core.cursor import Cursor
-from stream_core.errors import ConfigurationError, StoreCorruptError
+from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError
 from stream_core.participants import Change, Interval, Reading, Shard
 from stream_core.ports import Reader, Store, Stores
 from stream_core.records import TP, TopicSpec
@@ -173,7 +173,9 @@ class Tables:
                 tp = table.changelog_tp(partition)
                 if tp in self._parts and Shard(count, partition) not in shards:
                     table.detach(partition)
-                    await asyncio.to_thread(self._parts.pop(tp).store.close)  # flushes: the event loop goes on meanwhile
+                    await asyncio.to_thread(
+                        self._parts.pop(tp).store.close
+                    )  # flushes: the event loop goes on meanwhile
 
     @property
     def pending(self) -> int:
@@ -194,7 +196,11 @@ class Tables:
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """Write the frozen overlays to their stores."""
         for tp, part in self._cut.items():
-            await part.commit(ends.get(tp))
+            try:
+                await part.commit(ends.get(tp))
+            except StoreError:
+                if self._parts.get(tp) is part:
+                    raise  # else it was given up meanwhile: its next owner takes the values from the changelog
 
     def aborted(self) -> None:
         """Drop all overlays."""

@@ -14,7 +14,8 @@ Start one from a shell (``stream broker``), or from Python::
     broker.pause(); broker.resume()           # SIGSTOP and SIGCONT
     broker.stop()                             # clean
 
-The first start on a machine downloads about 45 MB into the user's cache directory; later ones take about three seconds.
+The first start on a machine downloads about 45 MB into the user's cache directory; later ones take about three seconds,
+and half of that after :func:`stream_kafka.broker.warmup.warm_up`, which a test run calls once.
 Needs ``stream-kafka[broker]``.
 """
 

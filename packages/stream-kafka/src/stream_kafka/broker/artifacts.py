@@ -62,7 +62,7 @@ def _download(cache: Path, say: Say) -> Sequence[Path]:
     try:
         maven = import_module("stream_kafka.broker.maven")
     except ModuleNotFoundError as error:
-        if error.name not in ("jgo", "requests"):
+        if (error.name or "").partition(".")[0] not in ("jgo", "requests"):
             raise
         message = f'Apache Kafka {KAFKA_VERSION} is not in {cache} and cannot be downloaded: pip install "stream-kafka[broker]"'
         raise MissingPackageError(message) from error

@@ -101,7 +101,7 @@ class Broker:
         """Whether the process runs (a paused one does)."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 120.0) -> None:
         """Start, and return when clients can connect; does nothing when it runs already. A download is not part of the timeout.
 
         Args:

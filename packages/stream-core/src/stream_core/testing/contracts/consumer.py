@@ -27,16 +27,18 @@ async def is_assigned_all_partitions(harness: BrokerHarness) -> None:
 
 
 async def starts_paused_without_position(harness: BrokerHarness) -> None:
-    """Nothing is delivered after an assignment until partitions are sought and resumed, then from there."""
+    """Nothing is delivered after an assignment until partitions are sought and resumed, both, then from there."""
     tp = TP(await harness.topic(), 0)
     await send(await harness.producer(tp.topic), tp, "a", "b", "c")
     member = await harness.alone(harness.name("group"), tp.topic)
 
     before = await harness.silence(member.consumer)
-    member.read({tp: 1})
+    member.consumer.seek(tp, 1)
+    paused = await harness.silence(member.consumer)
+    member.consumer.resume([tp])
     after = await harness.receive(member.consumer, lambda got: got.count() >= 2)
 
-    assert before.count() == 0, f"records came before anyone resumed: {before}"
+    assert before.count() == paused.count() == 0, f"records came before anyone resumed: {before}, {paused}"
     assert after.values(tp) == [b"b", b"c"]
     assert after.next_offset[tp] == 3
 

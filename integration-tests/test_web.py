@@ -1,0 +1,172 @@
+"""The web server of real worker processes on ``memory://``: when it answers what, and on which port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+PROGRAM = """
+import stream_app as faust
+
+app = faust.App("bank"{options})
+
+@app.agent(app.topic("deposits"))
+async def listen(stream):
+    async for deposit in stream:
+        pass
+
+if __name__ == "__main__":
+    app.main()
+"""
+WITHOUT_WEB = "import sys\nsys.modules['stream_web'] = None  # as if it were not installed\n"
+
+READY = "worker of bank is ready"
+PATIENCE = 60.0
+"""Seconds after which a test gives up on a process."""
+
+
+@dataclass
+class Worker:
+    """A worker process, and what it has logged so far."""
+
+    process: Process
+    lines: list[str] = field(default_factory=list)
+
+    async def said(self, pattern: str) -> re.Match[str]:
+        """Wait for a line of the log that matches."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            while line := (await self.process.stderr.readline()).decode():
+                self.lines.append(line)
+                if found := re.search(pattern, line):
+                    return found
+        raise AssertionError(f"the worker ended without saying {pattern!r}:\n{self.log}")
+
+    async def url(self) -> str:
+        """Wait for the web server, and return where it is."""
+        return (await self.said(r"listens on (http://\S+)"))[1]
+
+    async def exit(self) -> int:
+        """Wait until the process ends; returns its exit code."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            self.lines.append((await self.process.stderr.read()).decode())
+            return await self.process.wait()
+
+    async def terminate(self) -> int:
+        """Ask the process to end; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.exit()
+
+    @property
+    def log(self) -> str:
+        """What was read of the log so far."""
+        return "".join(self.lines)
+
+
+@asynccontextmanager
+async def worker(directory: Path, *arguments: str, head: str = "", **options: Any) -> AsyncIterator[Worker]:
+    """A worker of a small app with these settings; it is killed when it still runs at the end of the block."""
+    options.setdefault("broker", "memory://")
+    program = directory / "bank.py"
+    program.write_text(head + PROGRAM.format(options="".join(f", {name}={value!r}" for name, value in options.items())))
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(("WEB_PORT", "WEB_ENABLED"))}
+    command = [sys.executable, str(program), "worker", "--loglevel", "info", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=directory, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+    )
+    try:
+        yield Worker(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def ask(url: str) -> tuple[int, Any]:
+    """One request: the status and the JSON of the answer."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.json()
+
+
+async def test_a_worker_is_ready_once_it_works_on_its_partitions(tmp_path: Path) -> None:
+    """The pages are there while it runs, and gone when it has ended."""
+    async with worker(tmp_path) as bank:
+        url = await bank.url()
+        assert await ask(f"{url}/health/live") == (200, {"status": "live"})
+        await bank.said(READY)
+        assert await ask(f"{url}/health/ready") == (200, {"status": "ready"})
+        code, index = await ask(url)
+        assert (code, index["app"], index["status"]) == (200, "bank", "ready")
+        assert await bank.terminate() == 0, bank.log
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await ask(url)
+
+
+async def test_a_worker_without_a_broker_is_alive_and_not_ready(tmp_path: Path) -> None:
+    """An orchestrator must not restart it: it waits for the broker and says so."""
+    async with worker(tmp_path, broker="kafka://127.0.0.1:1") as bank:
+        url = await bank.url()
+        assert await ask(f"{url}/health/live") == (200, {"status": "live"})
+        assert await ask(f"{url}/health/ready") == (503, {"status": "not ready", "reason": "waiting for the broker"})
+        assert await bank.terminate() == 0, bank.log
+
+
+async def test_a_second_worker_moves_to_the_next_port(tmp_path: Path) -> None:
+    """Nobody chose a port, so two workers on one machine just work; the log says where each is."""
+    async with worker(tmp_path) as one:
+        first = await one.url()
+        async with worker(tmp_path) as two:
+            second = await two.url()
+            assert "is taken: the web server of bank listens on" in two.log
+            assert int(second.rpartition(":")[2]) > int(first.rpartition(":")[2]) >= 6066
+            for started, url in ((one, first), (two, second)):
+                await started.said(READY)
+                assert await ask(f"{url}/health/ready") == (200, {"status": "ready"})
+
+
+async def test_a_worker_does_not_leave_the_port_it_was_given(tmp_path: Path) -> None:
+    """Whoever chose the port looks for the worker there: it exits with a sentence instead."""
+    async with worker(tmp_path) as one:
+        port = (await one.url()).rpartition(":")[2]
+        async with worker(tmp_path, "--web-port", port) as two:
+            assert await two.exit() == 1
+            assert f"web_port={port} is taken by another program" in two.log
+            assert "Traceback" not in two.log
+
+
+async def test_a_worker_without_web_server(tmp_path: Path) -> None:
+    """``web_enabled`` switches it off."""
+    async with worker(tmp_path, "--without-web") as bank:
+        await bank.said(READY)
+        assert await bank.terminate() == 0
+        assert "web server" not in bank.log
+
+
+async def test_a_worker_goes_on_when_the_web_server_is_not_installed(tmp_path: Path) -> None:
+    """Nobody asked for it, so one line says how to get it."""
+    async with worker(tmp_path, head=WITHOUT_WEB) as bank:
+        await bank.said("there is no web server .*; pip install stream-web to have one")
+        await bank.said(READY)
+        assert await bank.terminate() == 0
+
+
+async def test_a_worker_that_was_told_to_have_a_web_server_needs_it(tmp_path: Path) -> None:
+    """It exits with the name of the package."""
+    async with worker(tmp_path, head=WITHOUT_WEB, web_enabled=True) as bank:
+        assert await bank.exit() == 1
+        assert "web_enabled is set, but the web server cannot be loaded" in bank.log
+        assert "pip install stream-web" in bank.log
+        assert "Traceback" not in bank.log

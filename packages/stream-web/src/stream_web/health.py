@@ -1,0 +1,60 @@
+"""The pages that say how a worker does: cheap, and answered from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from aiohttp import web
+
+__all__ = ["Health", "Status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a worker does.
+
+    Attributes:
+        ready: whether it has its partitions and works on them.
+        reason: why not, in a few words that may be shown to anybody, such as ``recovering``.
+    """
+
+    ready: bool
+    reason: str = ""
+
+
+class Health:
+    """The pages ``/``, ``/health/live`` and ``/health/ready``.
+
+    Args:
+        app_id: id of the app.
+        status: asked at each request; it must not wait.
+    """
+
+    def __init__(self, app_id: str, status: Callable[[], Status]) -> None:
+        self._app_id = app_id
+        self._status = status
+        self._version = version("stream-web")
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of these pages."""
+        return [
+            web.get("/", self._index),
+            web.get("/health/live", self._live),
+            web.get("/health/ready", self._ready),
+        ]
+
+    async def _index(self, request: web.Request) -> web.Response:
+        status = self._status()
+        shown = "ready" if status.ready else status.reason
+        return web.json_response({"app": self._app_id, "version": self._version, "status": shown})
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "live"})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        status = self._status()
+        if status.ready:
+            return web.json_response({"status": "ready"})
+        return web.json_response({"status": "not ready", "reason": status.reason}, status=503)
