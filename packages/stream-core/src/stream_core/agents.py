@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 from stream_core.cursor import Cursor, set_cursor
-from stream_core.errors import ConfigurationError, DecodeError, HandlerError, StoreError, WorkerError
+from stream_core.errors import ConfigurationError, DecodeError, HandlerError, ProduceError, StoreError, WorkerError
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
 from stream_core.sessions import Subscription
@@ -130,14 +130,16 @@ class Actor:
                         pass
                 else:
                     await result
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or not task.cancelling():  # nobody cancelled the actor, but what it waited for
+                    await self._failed(stream, error)
+                    continue
                 self.cursor.rollback()
                 stream.rewind()
                 if not self._interrupted:
                     raise
-                task = asyncio.current_task()
-                if task is not None:
-                    task.uncancel()
+                task.uncancel()
             except Exception as error:
                 await self._failed(stream, error)
             else:
@@ -151,17 +153,21 @@ class Actor:
             "loop with `async for`, and do not break out of the loop"
         )
 
-    async def _failed(self, stream: Stream[Any], error: Exception) -> None:
+    async def _failed(self, stream: Stream[Any], error: BaseException) -> None:
         cursor = self.cursor
         record, session = cursor.record, cursor.session
-        if cursor.rollback():
-            self._on_conflict(f"agent {cursor.name} failed after others had seen its changes")
+        seen = cursor.rollback()
+        if seen or isinstance(error, ProduceError):
+            why = "others had seen its changes" if seen else "the producer is broken"
+            self._on_conflict(f"agent {cursor.name} failed, and {why}")
         policy = FailurePolicy.CRASH if isinstance(error, DecodeError) else self.agent.on_failure
         where = (
             f"{session.tp} offset {record.offset}" if session is not None and record is not None else "outside an event"
         )
         skip = policy is FailurePolicy.SKIP and record is not None
         stream.rewind(skip=skip)
+        if skip and seen and session is not None and record is not None:
+            self._subscription.skipped.add((session.tp, record.offset))  # it comes again with the interval
         if skip:
             logger.error("agent %s failed and skipped %s", cursor.name, where, exc_info=error)
             return
@@ -176,17 +182,9 @@ class Actor:
             *(cursor.name, where, delay, times, self._max_restarts + 1),
             exc_info=error,
         )
-        await self._pause(delay)
+        await asyncio.sleep(delay)
 
-    async def _pause(self, delay: float) -> None:
-        try:
-            await asyncio.sleep(delay)
-        except asyncio.CancelledError:
-            if not self._interrupted:
-                raise
-            self._interrupted = False
-
-    def _give_up(self, error: Exception, times: int) -> WorkerError:
+    def _give_up(self, error: BaseException, times: int) -> WorkerError:
         where, _ = self._failures
         cause = error if isinstance(error, (DecodeError, HandlerError)) else f"{type(error).__name__}: {error}"
         return WorkerError(

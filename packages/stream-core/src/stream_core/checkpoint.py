@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from stream_core.clients import Clients
 from stream_core.cursor import Cursor
-from stream_core.errors import FencedError, WorkerError
+from stream_core.errors import FencedError, TransportError, WorkerError
 from stream_core.failpoints import reach
 from stream_core.outbox import Outbox
 from stream_core.participants import Interval, Participant, Reading
@@ -111,6 +111,8 @@ class Checkpoint:
         await self._acknowledge()
         await self._commit()
         await self._store()
+        if self._exactly_once:
+            await self._next_transaction()
         return True
 
     def cut(self) -> bool:
@@ -173,17 +175,24 @@ class Checkpoint:
         reach("checkpoint.committed")
 
     async def _store(self) -> None:
-        """Steps 5 and 6, and the next transaction."""
-        if self._exactly_once:
-            self._still_current()
-            await self._outbox.effects.begin()
-            self._outbox.open_gate()
+        """Steps 5 and 6."""
         for participant in self._participants:
             try:
                 await participant.committed(self._ends)
             except Exception as error:
                 raise WorkerError(f"a table could not be stored after its checkpoint was committed: {error}") from error
         reach("checkpoint.stored")
+
+    async def _next_transaction(self) -> None:
+        """Let the sends of the next interval go. They have waited, so a producer that is of no more use is replaced without loss."""
+        self._still_current()
+        try:
+            await self._outbox.effects.begin()
+        except TransportError as error:
+            logger.info("the producer is replaced before the next transaction: %s", error)
+            await self._clients.renew()
+        self._still_current()
+        self._outbox.open_gate()
 
     def _still_current(self) -> None:
         if not self._is_current():

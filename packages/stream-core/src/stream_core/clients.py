@@ -80,6 +80,7 @@ class Clients:
         self._retired: set[asyncio.Task[None]] = set()
         self.admin: Admin = transport.admin()
         self.consumer: Consumer = transport.consumer(settings.group, read_committed=settings.exactly_once)
+        self.member = False
         self.plain: Producer | None = None
         self.effects: Producer | None = None
 
@@ -121,6 +122,8 @@ class Clients:
 
     def lease_over(self) -> bool:
         """Whether the group may have given our partitions to somebody else: nothing may be sent any more."""
+        if not self.member:
+            return False
         return self.consumer.lease() < FENCE * self._settings.session_timeout
 
     async def renew(self) -> None:

@@ -97,6 +97,7 @@ class Ownership:
             return
         self.epoch += 1
         self.group = group
+        self._clients.member = True
         self._hooks.member(group.member)
         self.sessions = {tp: self._session(tp) for tp in sorted(tps)}
         logger.info("generation %d: %d partitions assigned", group.generation, len(tps))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream_core.cursor import Cursor, Session
@@ -66,6 +66,12 @@ class Chunk:
         at = bisect_left(self.records, offset, key=lambda record: record.offset)
         return Chunk(self.session, self.records[at:], self.next_offset) if at < len(self.records) else None
 
+    def without(self, events: Collection[tuple[TP, int]]) -> Chunk | None:
+        """This chunk less some events, or ``None`` when nothing is left."""
+        tp = self.session.tp
+        records = [record for record in self.records if (tp, record.offset) not in events]
+        return Chunk(self.session, records, self.next_offset) if records else None
+
 
 class Inbox:
     """The chunks that wait for one subscriber, over all its partitions, in the order they arrived.
@@ -116,6 +122,12 @@ class Subscription:
         name: unique in the app and stable over restarts, because it names the reader's lead in committed metadata.
         topics: what it reads.
         concurrency: how many actors share it; more than one finish events out of order.
+
+    Attributes:
+        inbox: what waits for its actors.
+        cursors: of its actors.
+        on_progress: called when there may be room for more.
+        skipped: events that were skipped after others had seen their effects: when the interval is replayed they are left out.
     """
 
     def __init__(self, name: str, topics: Sequence[str], concurrency: int = 1) -> None:
@@ -125,6 +137,7 @@ class Subscription:
         self.inbox = Inbox()
         self.cursors: list[Cursor] = []
         self.on_progress: Callable[[], None] = _nothing
+        self.skipped: set[tuple[TP, int]] = set()
 
 
 def _nothing() -> None:
@@ -157,8 +170,12 @@ class Feed:
         if chunk.next_offset <= self.start:
             return
         rest = chunk if chunk.records[0].offset >= self.start else chunk.rest(self.start)
+        if rest is not None and self.subscription.skipped:
+            rest = rest.without(self.subscription.skipped)
         if rest is None:
             return
+        if not self.backlog:
+            self.done = max(self.done, rest.records[0].offset)  # control records before it moved the position already
         self.backlog += len(rest.records)
         if self.progress is None:
             self.subscription.inbox.put(rest)
@@ -167,6 +184,12 @@ class Feed:
             self.progress.deliver(record.offset)
             self.subscription.inbox.put(Chunk(self.session, (record,), record.offset + 1))
         self.progress.advance(chunk.next_offset)
+
+    def reach(self, offset: int) -> None:
+        """The event at ``offset`` is finished, and in order all before it; its chunk may not be."""
+        self.done = offset + 1
+        if self.progress is not None:
+            self.progress.finish(offset)
 
     def finish(self, chunk: Chunk) -> None:
         """Every event of the chunk is finished."""

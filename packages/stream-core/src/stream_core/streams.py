@@ -8,14 +8,16 @@ milliseconds it gives the event loop a turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import islice
 from time import monotonic
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from stream_core.cursor import Cursor
+from stream_core.errors import DecodeError
 from stream_core.events import Event
+from stream_core.records import RawRecord
 from stream_core.sessions import Chunk, PartitionSession, Subscription
 
 __all__ = ["Stream"]
@@ -45,15 +47,15 @@ class Stream(Generic[T]):
         self._chunk: Chunk | None = None
 
     def __aiter__(self) -> AsyncIterator[T]:
-        return self._read(None)
+        return self._read("values")
 
     def events(self) -> AsyncIterator[Event[T]]:
         """Iterate over whole events: key, value, headers and the message behind them."""
-        return cast("AsyncIterator[Event[T]]", self._read(Event))
+        return cast("AsyncIterator[Event[T]]", self._read("events"))
 
     def items(self) -> AsyncIterator[tuple[Any, T]]:
         """Iterate over ``(key, value)``."""
-        return cast("AsyncIterator[tuple[Any, T]]", self._read(_item))
+        return cast("AsyncIterator[tuple[Any, T]]", self._read("items"))
 
     @property
     def current_event(self) -> Event[T] | None:
@@ -64,7 +66,7 @@ class Stream(Generic[T]):
         schema = cursor.session.schema
         return Event(schema, cursor.session.tp, cursor.record, schema.decode_value(cursor.record.value))
 
-    async def _read(self, make: Callable[..., Any] | None) -> AsyncIterator[Any]:
+    async def _read(self, form: Literal["values", "events", "items"]) -> AsyncIterator[Any]:
         cursor, subscription = self._cursor, self._subscription
         inbox = subscription.inbox
         turn = monotonic() + TURN
@@ -77,7 +79,10 @@ class Stream(Generic[T]):
                 continue
             feed = chunk.session.feeds[subscription.name]
             records, values, error = chunk.decoded()
-            items = values if make is None else map(partial(make, *_source(chunk.session)), records, values)
+            if form == "items":
+                values, error = _with_keys(chunk.session, records, values, error)
+            make = partial(Event, chunk.session.schema, chunk.session.tp)
+            items = map(make, records, values) if form == "events" else values
             pairs, left = zip(records, items, strict=False), len(values)
             self._chunk, cursor.session = chunk, chunk.session
             while left > 0 and chunk.session.open:
@@ -87,7 +92,7 @@ class Stream(Generic[T]):
                     yield item
                     if cursor.attention and not cursor.finish():
                         break
-                feed.done = record.offset + 1
+                feed.reach(record.offset)
                 cursor.record = None
                 if monotonic() >= turn:
                     subscription.on_progress()
@@ -95,12 +100,10 @@ class Stream(Generic[T]):
                     turn = monotonic() + TURN
             if not chunk.session.open:
                 self._chunk = None
-                if feed.progress is not None:
-                    feed.progress.finish(record.offset)
                 subscription.on_progress()
                 continue
             if error is not None:
-                cursor.record = chunk.records[len(values)]
+                cursor.record = next(record for record in chunk.records if record.offset == error.offset)
                 raise error
             self._chunk = None
             feed.finish(chunk)
@@ -123,9 +126,16 @@ class Stream(Generic[T]):
             feed.done = offset  # what lies below it may still be committed
 
 
-def _source(session: PartitionSession) -> tuple[Any, Any]:
-    return session.schema, session.tp
-
-
-def _item(schema: Any, _tp: Any, record: Any, value: Any) -> tuple[Any, Any]:
-    return schema.decode_key(record.key), value
+def _with_keys(
+    session: PartitionSession, records: Sequence[RawRecord], values: Sequence[Any], error: DecodeError | None
+) -> tuple[list[tuple[Any, Any]], DecodeError | None]:
+    """Pairs of key and value, up to the first key that cannot be decoded."""
+    pairs: list[tuple[Any, Any]] = []
+    for record, value in zip(records, values, strict=False):
+        try:
+            pairs.append((session.schema.decode_key(record.key), value))
+        except Exception as cause:
+            error = DecodeError(f"cannot decode the key: {cause}", session.tp, record.offset)
+            error.__cause__ = cause
+            break
+    return pairs, error

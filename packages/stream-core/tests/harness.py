@@ -1,0 +1,130 @@
+"""Engines on an in-process cluster: what the tests of streams, agents, checkpoints and the engine work with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
+from uuid import uuid4
+
+from stream_core.agents import Agent, AgentBody
+from stream_core.clients import EngineSettings
+from stream_core.engine import Engine
+from stream_core.memory import MemoryCluster, MemoryTransport
+from stream_core.memory.log import Entry
+from stream_core.participants import Participant
+from stream_core.records import TP, Offset, TopicSpec
+from stream_core.schemas import Schema
+from stream_core.topics import Topic
+
+GROUP = "app"
+
+
+class Lab:
+    """A cluster of its own, with whatever engines a test starts on it."""
+
+    def __init__(self) -> None:
+        self.transport = MemoryTransport(uuid4().hex)
+        self.cluster = self.transport.cluster
+        self.engines: list[Engine] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for engine in list(self.engines):
+            await self.stop(engine)
+        MemoryCluster.discard(self.cluster.name)
+
+    def topic(self, name: str, partitions: int = 1, **options: Any) -> Topic[Any, Any]:
+        """A topic that exists, of JSON values."""
+        self.cluster.create(TopicSpec(name, partitions))
+        return Topic(name, schema=options.pop("schema", Schema(key_type=str)), **options)
+
+    def put(self, topic: Topic[Any, Any], values: Iterable[Any], partition: int = 0) -> None:
+        """Produce values, encoded as JSON; bytes as they are."""
+        data = [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values]
+        self.cluster.append(TP(topic.name, partition), [Entry(0, None, value) for value in data])
+
+    def values(self, topic: Topic[Any, Any], partition: int = 0, *, committed: bool = True) -> list[Any]:
+        """The values that readers of committed records see; all of them unless ``committed``."""
+        log = self.cluster.log(TP(topic.name, partition))
+        return [json.loads(record.value or b"null") for record in log.read(0, 1_000_000, committed=committed).records]
+
+    def committed(self, topic: Topic[Any, Any], partition: int = 0) -> Offset | None:
+        """The committed offset of the group."""
+        tp = TP(topic.name, partition)
+        return self.cluster.group(GROUP).offsets.fetch([tp])[tp]
+
+    def agent(self, body: AgentBody, topic: Topic[Any, Any], **options: Any) -> Agent:
+        """An agent, named as its body unless a name is given."""
+        return Agent(body, name=options.pop("name", body.__name__), topic=topic, **options)
+
+    def engine(
+        self,
+        agents: Sequence[Agent],
+        topics: Sequence[Topic[Any, Any]] = (),
+        participants: Sequence[Participant] = (),
+        **settings: Any,
+    ) -> Engine:
+        """An engine that is not started."""
+        settings = {"commit_interval": 0.1, **settings}
+        known = {topic.name: topic for topic in (*topics, *(agent.topic for agent in agents))}
+        return Engine(
+            self.transport,
+            EngineSettings(GROUP, **settings),
+            topics=list(known.values()),
+            agents=agents,
+            participants=participants,
+        )
+
+    async def start(
+        self,
+        agents: Sequence[Agent],
+        topics: Sequence[Topic[Any, Any]] = (),
+        participants: Sequence[Participant] = (),
+        **settings: Any,
+    ) -> Engine:
+        """Start an engine; it is stopped at the end of the test."""
+        engine = self.engine(agents, topics, participants, **settings)
+        self.engines.append(engine)
+        async with asyncio.timeout(60):
+            await engine.start()
+        return engine
+
+    async def stop(self, engine: Engine) -> None:
+        """Stop an engine."""
+        self.engines.remove(engine)
+        async with asyncio.timeout(60):
+            await engine.stop()
+
+    async def until(self, condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+        """Wait until ``condition`` holds; fails when it does not in time, or when an engine failed."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    for engine in self.engines:
+                        if engine.failure.done():
+                            raise engine.failure.result()
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"not within {timeout:g} s: {what}") from None
+
+    async def failed(self, engine: Engine) -> BaseException:
+        """The error with which an engine gives up."""
+        async with asyncio.timeout(60):
+            return await asyncio.shield(engine.failure)  # type: ignore[no-any-return]
+
+    async def caught_up(self, *topics: Topic[Any, Any]) -> None:
+        """Wait until everything on the topics is committed."""
+        tps = [tp for topic in topics for tp in self._tps(topic)]
+        offsets = self.cluster.group(GROUP).offsets
+
+        def done() -> bool:
+            return offsets.fetch(tps) == {tp: Offset(self.cluster.log(tp).end) for tp in tps}
+
+        await self.until(done, f"everything on {', '.join(map(str, topics))} is committed")
+
+    def _tps(self, topic: Topic[Any, Any]) -> list[TP]:
+        return [TP(topic.name, partition) for partition in range(self.cluster.topic(topic.name).partitions)]

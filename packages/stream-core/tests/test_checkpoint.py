@@ -1,0 +1,483 @@
+"""The checkpoint: its order of steps as the broker sees it, what it waits for, and what a failure at any step leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from stream_core import failpoints
+from stream_core.agents import Agent
+from stream_core.checkpoint import decode_leads
+from stream_core.cursor import Cursor, active_cursor
+from stream_core.errors import CommitError, DeadlineError, FencedError, ProduceError, StoreError, TransportError, WorkerError
+from stream_core.outbox import Outbox
+from stream_core.participants import Change, Interval, Reading, Shard
+from stream_core.records import TP, Offset, TopicSpec
+from stream_core.streams import Stream
+from stream_core.topics import Topic
+
+from .harness import Lab
+
+pytestmark = pytest.mark.looptime
+
+STEPS = ["cut", "changelog", "acked", "committed", "stored"]
+CHANGELOG = TP("ledger", 0)
+
+
+@pytest.fixture(autouse=True)
+def disarmed() -> Iterator[None]:
+    """No failpoint outlives its test."""
+    yield
+    failpoints.arm("")
+
+
+class Ledger:
+    """A participant with one number: how many events finished. It has a changelog and a disk like a table."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.frozen = 0
+        self.stored = 0
+        self.position = 0
+        self.aborts = 0
+        self.intervals: list[Mapping[Reading, Interval]] = []
+        self.committed_readings: list[Mapping[Reading, int]] = []
+        self.broken: Exception | None = None
+
+    def add(self) -> None:
+        """Count an event when it finishes."""
+        cursor = active_cursor()
+        assert cursor is not None
+        cursor.undo.append((self, b"", self.count))
+        cursor.attention = True
+        self.count += 1
+
+    def restore(self, key: bytes, previous: Any) -> None:
+        """Take a count back."""
+        self.count = previous
+
+    def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
+        """One changelog."""
+        return [TopicSpec(CHANGELOG.topic, 1, config={"cleanup.policy": "compact"})]
+
+    async def start(self) -> None:
+        """Connect to nothing."""
+
+    async def stop(self) -> None:
+        """Close nothing."""
+
+    async def open(self, shard: Shard, committed: Mapping[Reading, int]) -> None:
+        """Begin where the disk is."""
+        self.committed_readings.append(committed)
+        self.count = self.stored
+
+    async def keep(self, shards: Collection[Shard]) -> None:
+        """Keep all."""
+
+    @property
+    def pending(self) -> int:
+        """What is not on the disk."""
+        return self.count - self.stored
+
+    def cut(self, unfinished: Sequence[Cursor]) -> None:
+        """Freeze the count, less open events."""
+        self.frozen = self.count - sum(len(cursor.undo) for cursor in unfinished)
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+        """The count, when it has changed."""
+        self.intervals.append(intervals)
+        if self.frozen != self.stored:
+            yield Change(*CHANGELOG, b"count", b"%d" % self.frozen, ())
+
+    async def committed(self, ends: Mapping[TP, int]) -> None:
+        """Write the disk."""
+        if self.broken is not None:
+            raise self.broken
+        self.stored, self.position = self.frozen, ends.get(CHANGELOG, self.position)
+
+    def aborted(self) -> None:
+        """Forget what is not on the disk."""
+        self.aborts += 1
+        self.count = self.stored
+
+
+class Seen(NamedTuple):
+    """What there is at a step: changelog records and sends in the log, those that are committed, the offset, the disk."""
+
+    changelog: int
+    sent: int
+    visible: int
+    offset: int
+    stored: int
+
+
+class Counting:
+    """An agent that sends each value on and counts it in a ledger.
+
+    Args:
+        lab: where.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.topic = lab.topic("numbers")
+        self.out: Topic[Any, Any] = lab.topic("out")
+        self.ledger = Ledger()
+        self.agent = lab.agent(self.count, self.topic)
+        self.handled: list[int] = []
+
+    async def count(self, stream: Stream[int]) -> None:
+        """Count and send."""
+        async for value in stream:
+            self.handled.append(value)
+            self.ledger.add()
+            await self.out.send(value)
+
+    async def start(self, **settings: Any) -> Any:
+        """Start an engine with the agent."""
+        return await self.lab.start([self.agent], [self.out], [self.ledger], **settings)
+
+    def look(self) -> Seen:
+        """What the broker and the disk have now."""
+        log = self.lab.cluster.log(CHANGELOG)
+        offset = self.lab.committed(self.topic)
+        return Seen(
+            len(log.read(0, 1000, committed=False).records),
+            len(self.lab.values(self.out, committed=False)),
+            len(self.lab.values(self.out)),
+            -1 if offset is None else offset.offset,
+            self.ledger.stored,
+        )
+
+
+def settings_for(guarantee: str) -> dict[str, Any]:
+    """The settings of a guarantee."""
+    return {"transactional_id": "worker"} if guarantee == "exactly_once" else {}
+
+
+both = pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+
+
+@both
+async def test_the_order_of_steps(lab: Lab, guarantee: str) -> None:
+    """Changelog, acknowledgements, offsets, store: each is there at its step, and none before."""
+    counting, seen = Counting(lab), dict[str, Seen]()
+    engine = await counting.start(commit_interval=1000.0, **settings_for(guarantee))
+    for step in STEPS:
+        failpoints.action(f"look at {step}", lambda step=step: seen.__setitem__(step, counting.look()))
+    failpoints.arm(",".join(f"checkpoint.{step}:look at {step}" for step in STEPS))
+    lab.put(counting.topic, range(5))
+    await lab.until(lambda: len(counting.handled) == 5, "all events are handled")
+
+    assert await engine.checkpoint()
+
+    early = 5 if guarantee == "at_least_once" else 0  # when sends can be seen before the commit
+    assert list(seen) == STEPS
+    assert seen["cut"] == Seen(0, 5, early, 0, 0)
+    assert seen["changelog"] == Seen(0, 5, early, 0, 0)
+    assert seen["acked"] == Seen(1, 5, early, 0, 0)
+    assert seen["committed"] == Seen(1, 5, 5, 5, 0)
+    assert seen["stored"] == Seen(1, 5, 5, 5, 5)
+    assert counting.ledger.position == 1
+    assert counting.ledger.intervals == [{Reading(TP("numbers", 0), "count"): Interval(0, 5)}]
+
+
+@both
+@pytest.mark.parametrize("step", ["cut", "changelog", "acked", "committed"])
+async def test_a_failure_at_any_step(lab: Lab, guarantee: str, step: str) -> None:
+    """What was not committed is replayed and counts once; under exactly-once its sends are there once."""
+    counting = Counting(lab)
+    await counting.start(**settings_for(guarantee))
+    failpoints.arm(f"checkpoint.{step}:raise")
+    lab.put(counting.topic, range(5))
+    await lab.caught_up(counting.topic)
+    await lab.until(lambda: counting.ledger.aborts == 1, "the interval is dropped")
+
+    replayed = [] if step == "committed" else [0, 1, 2, 3, 4]
+    assert counting.handled == [0, 1, 2, 3, 4, *replayed]
+    if guarantee == "exactly_once":
+        assert lab.values(counting.out) == [0, 1, 2, 3, 4]
+    else:
+        assert lab.values(counting.out) == counting.handled
+    if step != "committed":  # then it would come from the changelog, which a ledger does not read
+        assert counting.ledger.stored == 5
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "operation"),
+    [
+        ("at_least_once", "produce"),
+        ("at_least_once", "offset_commit"),
+        ("exactly_once", "produce"),
+        ("exactly_once", "txn_offset_commit"),
+        ("exactly_once", "end_txn"),
+    ],
+)
+@pytest.mark.parametrize("applied", [False, True], ids=["refused", "answer lost"])
+async def test_a_failed_request(lab: Lab, guarantee: str, operation: str, applied: bool) -> None:
+    """Whether a request failed or only its answer was lost: nothing is missing, and exactly-once is exactly once."""
+    counting = Counting(lab)
+    await counting.start(**settings_for(guarantee))
+    errors: dict[str, TransportError] = {"produce": ProduceError("provoked"), "offset_commit": CommitError("provoked")}
+    lab.cluster.faults.fail_next(operation, errors.get(operation, DeadlineError("provoked")), applied=applied)
+    lab.put(counting.topic, range(5))
+    await lab.caught_up(counting.topic)
+
+    if guarantee == "exactly_once":
+        assert lab.values(counting.out) == [0, 1, 2, 3, 4]
+    else:
+        assert set(lab.values(counting.out)) == {0, 1, 2, 3, 4}
+
+
+@both
+async def test_a_stale_generation_commits_nothing(lab: Lab, guarantee: str) -> None:
+    """A commit that the group refuses drops the interval; what it held is worked on again under the next generation."""
+    counting = Counting(lab)
+    await counting.start(**settings_for(guarantee))
+    operation = "offset_commit" if guarantee == "at_least_once" else "txn_offset_commit"
+    lab.cluster.faults.fail_next(operation, FencedError("provoked"))
+    lab.put(counting.topic, range(5))
+    await lab.caught_up(counting.topic)
+
+    assert counting.ledger.stored == 5
+    assert counting.handled == [0, 1, 2, 3, 4] * 2
+    assert lab.values(counting.out) == (counting.handled if guarantee == "at_least_once" else [0, 1, 2, 3, 4])
+
+
+@both
+async def test_open_events_go_on_into_the_next_interval(lab: Lab, guarantee: str) -> None:
+    """The cut never waits for user code: finished events are committed while the next one is open."""
+    counting, go = Counting(lab), asyncio.Event()
+
+    async def slow(stream: Stream[int]) -> None:
+        async for value in stream:
+            counting.ledger.add()
+            await counting.out.send(value)
+            if value == 3:
+                await go.wait()
+
+    counting.agent = lab.agent(slow, counting.topic)
+    lab.put(counting.topic, range(5))
+    await counting.start(**settings_for(guarantee))
+    await lab.until(lambda: counting.look().stored == 3, "the finished events are committed")
+    assert lab.committed(counting.topic) == Offset(3)
+    if guarantee == "exactly_once":
+        assert lab.values(counting.out, committed=False) == [0, 1, 2]
+
+    go.set()
+    await lab.caught_up(counting.topic)
+    assert counting.look() == Seen(2, 5, 5, 5, 5)
+    assert lab.values(counting.out) == [0, 1, 2, 3, 4]
+
+
+async def test_an_event_with_released_sends_holds_the_commit(lab: Lab) -> None:
+    """Under exactly-once an acknowledgement awaited inside an event puts its sends into the transaction: no commit passes it."""
+    topic, out, go = lab.topic("numbers", 2), lab.topic("out"), asyncio.Event()
+
+    async def waits(stream: Stream[int]) -> None:
+        async for value in stream:
+            metadata = await (await out.send(value))
+            assert metadata.topic == "out"
+            if value == 0:
+                await go.wait()
+
+    await lab.start([lab.agent(waits, topic)], [out], transactional_id="worker")
+    lab.put(topic, [1, 2], partition=1)
+    await lab.until(lambda: lab.committed(topic, 1) == Offset(2), "events that are finished are committed")
+    lab.put(topic, [0])
+    await lab.until(lambda: lab.values(out, committed=False) == [1, 2, 0], "the open event's send is in the log")
+    await asyncio.sleep(5)  # fifty commit intervals
+    assert lab.values(out) == [1, 2]
+    assert lab.committed(topic) == Offset(0)
+
+    go.set()
+    await lab.caught_up(topic)
+    assert lab.values(out) == [1, 2, 0]
+
+
+@pytest.mark.xfail(strict=True, reason="a cut that meets a pinned event gives up instead of waiting for it")
+async def test_commits_are_not_starved_by_acknowledgements(lab: Lab) -> None:
+    """An agent that awaits an acknowledgement in each event is committed all the same, while it works."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def waits(stream: Stream[int]) -> None:
+        async for value in stream:
+            await (await out.send(value))
+            await asyncio.sleep(0.03)
+
+    lab.put(topic, range(10_000))
+    await lab.start([lab.agent(waits, topic)], [out], transactional_id="worker")
+    await lab.until(lambda: lab.committed(topic) != Offset(0), "something is committed", timeout=20)
+
+
+async def test_sends_wait_while_a_transaction_is_committed(lab: Lab) -> None:
+    """What events send while a checkpoint runs belongs to the next transaction, and keeps its order."""
+    counting = Counting(lab)
+    await counting.start(transactional_id="worker", commit_interval=1000.0)
+    engine = lab.engines[0]
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: len(counting.handled) == 3, "the events are handled")
+    lab.cluster.faults.pause_acks(TP("out", 0))
+    lab.put(counting.topic, [3, 4])
+    await lab.until(lambda: len(lab.values(counting.out, committed=False)) == 5, "more is sent, not acknowledged")
+    checkpoint = asyncio.create_task(engine.checkpoint())
+    await asyncio.sleep(1)
+
+    lab.put(counting.topic, range(5, 10))
+    await lab.until(lambda: len(counting.handled) == 10, "the agent goes on meanwhile")
+    assert len(lab.values(counting.out, committed=False)) == 5
+
+    lab.cluster.faults.resume_acks(TP("out", 0))
+    assert await checkpoint
+    assert lab.committed(counting.topic) == Offset(5)
+    assert lab.values(counting.out) == [0, 1, 2, 3, 4]
+    assert await engine.checkpoint()
+    assert lab.values(counting.out) == list(range(10))
+
+
+@both
+async def test_a_checkpoint_has_a_deadline(lab: Lab, guarantee: str) -> None:
+    """When acknowledgements stay away the interval is dropped after the deadline, and replayed."""
+    counting = Counting(lab)
+    await counting.start(deadline=3.0, **settings_for(guarantee))
+    lab.cluster.faults.pause_acks(CHANGELOG)
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: counting.ledger.aborts == 1, "the deadline passes", timeout=5)
+    lab.cluster.faults.resume_acks(CHANGELOG)
+    await lab.caught_up(counting.topic)
+    assert counting.ledger.stored == 3
+
+
+async def test_nothing_to_do_is_no_checkpoint(lab: Lab) -> None:
+    """Without anything new no commit is made."""
+    counting = Counting(lab)
+    engine = await counting.start()
+    lab.put(counting.topic, range(3))
+    await lab.caught_up(counting.topic)
+    await lab.until(lambda: counting.ledger.stored == 3, "it is stored")
+    assert not await engine.checkpoint()
+
+
+async def test_a_store_that_fails_ends_the_worker(lab: Lab) -> None:
+    """What is committed and cannot be stored ends the worker, which would go on with a state that is behind."""
+    counting = Counting(lab)
+    engine = await counting.start()
+    counting.ledger.broken = StoreError("no space left")
+    lab.put(counting.topic, range(3))
+    error = await lab.failed(engine)
+    assert isinstance(error, WorkerError)
+    assert "could not be stored after its checkpoint was committed: no space left" in str(error)
+    await lab.stop(engine)
+
+
+async def test_produce_failures_in_a_row_end_the_worker(lab: Lab) -> None:
+    """A record that the broker refuses each time is not replayed for ever."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[int]) -> None:
+        async for _ in stream:
+            await out.send("x" * 100)
+
+    lab.cluster.topic("out").config["max.message.bytes"] = "50"  # type: ignore[index]
+    engine = await lab.start([lab.agent(body, topic)], [out], transactional_id="worker")
+    lab.put(topic, [1])
+    error = await lab.failed(engine)
+    assert isinstance(error, WorkerError)
+    assert "checkpoints failed in a row" in str(error)
+    assert "max.message.bytes=50" in str(error)
+    await lab.stop(engine)
+
+
+async def test_leads_are_committed(lab: Lab) -> None:
+    """The offset is that of the slowest agent; the others' positions are in the metadata of the commit."""
+    topic, go = lab.topic("numbers"), asyncio.Event()
+
+    async def slow(stream: Stream[int]) -> None:
+        async for value in stream:
+            if value == 2:
+                await go.wait()
+
+    async def fast(stream: Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    lab.put(topic, range(10))
+    await lab.start([lab.agent(slow, topic), lab.agent(fast, topic)])
+    await lab.until(lambda: lab.committed(topic) == Offset(2, '{"fast":10}'), "the lead is committed")
+    go.set()
+    await lab.until(lambda: lab.committed(topic) == Offset(10), "nobody leads")
+
+
+async def test_leads_begin_intervals(lab: Lab) -> None:
+    """What a participant is told as committed is each reading's own position, also after a restart."""
+    topic, go = lab.topic("numbers"), asyncio.Event()
+    ledger = Ledger()
+
+    async def slow(stream: Stream[int]) -> None:
+        async for value in stream:
+            if value == 2:
+                await go.wait()
+
+    async def fast(stream: Stream[int]) -> None:
+        async for _ in stream:
+            ledger.add()
+
+    agents: list[Agent] = [lab.agent(slow, topic), lab.agent(fast, topic)]
+    lab.put(topic, range(10))
+    engine = await lab.start(agents, participants=[ledger], drain_timeout=1.0)
+    await lab.until(lambda: lab.committed(topic) == Offset(2, '{"fast":10}'), "the lead is committed")
+    await lab.stop(engine)
+    go.set()
+    await lab.start(agents, participants=[ledger])
+
+    tp = TP("numbers", 0)
+    assert ledger.committed_readings == [
+        {Reading(tp, "slow"): 0, Reading(tp, "fast"): 0},
+        {Reading(tp, "slow"): 2, Reading(tp, "fast"): 10},
+    ]
+    await lab.caught_up(topic)
+    assert ledger.stored == 10
+
+
+async def test_too_many_leads_are_left_out(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Leads that do not fit the metadata of a commit are left out with a warning; the offset is committed."""
+    topic, go = lab.topic("numbers"), asyncio.Event()
+
+    async def slow(stream: Stream[int]) -> None:
+        async for _ in stream:
+            await go.wait()
+
+    async def fast(stream: Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    crowd = [lab.agent(fast, topic, name=f"agent-{number:0250}") for number in range(20)]
+    lab.put(topic, range(3))
+    await lab.start([lab.agent(slow, topic), *crowd])
+    await lab.until(lambda: "the leads of 20 agents do not fit a commit" in caplog.text, "it is said")
+    go.set()
+    await lab.caught_up(topic)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "leads"),
+    [
+        ("", {}),
+        ('{"agent":5}', {"agent": 5}),
+        ('{"agent":"x","other":3}', {"other": 3}),
+        ("[1,2]", {}),
+        ("written by something else", {}),
+    ],
+)
+def test_metadata_of_others_is_no_lead(metadata: str, leads: dict[str, int]) -> None:
+    """Only what this framework wrote is taken for leads."""
+    assert decode_leads(metadata) == leads
+
+
+async def test_without_a_start_nothing_is_sent() -> None:
+    """A send before the start says what to do."""
+    with pytest.raises(ProduceError, match="the app is not started"):
+        await Outbox(transactional=True).send("out", None, None, b"", None, ())

@@ -1,0 +1,41 @@
+"""What the README says is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_first_app_is_the_example() -> None:
+    """The program in the README is examples/bank.py, which the demo and the chaos rows run."""
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert block == (ROOT / "examples" / "bank.py").read_text()
+
+
+def test_ci_runs_the_test_command() -> None:
+    """CI calls the command that the README gives, and no other of this project."""
+    (command,) = re.findall(r"^    (pip install uv && uv run just test)$", README, re.MULTILINE)
+    script = (ROOT / ".ci" / "run").read_text()
+    assert command in script
+    assert script.count("uv run") == 1
+
+
+def test_demo_shows_right_totals() -> None:
+    """The demo ends by itself, with code 0, after it has compared every total."""
+    demo = [sys.executable, str(ROOT / "examples" / "demo.py")]
+    done = subprocess.run(demo, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "20,000 deposits" in done.stdout
+    assert "every total is right" in done.stdout
+
+
+def test_links_lead_somewhere() -> None:
+    """Relative links of the README and DESIGN.md point at files that exist."""
+    for page in ("README.md", "DESIGN.md", "CONTRIBUTING.md"):
+        links = re.findall(r"\]\((?!http|#)([^)#]+)\)", (ROOT / page).read_text())
+        assert [link for link in links if not (ROOT / link).exists()] == [], page

@@ -1,0 +1,37 @@
+"""User code of an app as a type checker sees it; never run."""
+
+from typing import Any, assert_type
+
+import stream_app as faust
+
+
+class Deposit(faust.Record):
+    account: str
+    amount: int
+
+
+app = faust.App("bank", broker="kafka://localhost:9092", store="rocksdb://")
+deposits = app.topic("deposits", key_type=str, value_type=Deposit, partitions=4)
+echo = app.topic("echo", key_type=str)
+totals: faust.Table[str, int] = app.Table("totals", default=int, key_type=str, value_type=int)
+
+assert_type(deposits, faust.Topic[str, Deposit])
+assert_type(echo, faust.Topic[str, Any])
+assert_type(totals["a"], int)
+assert_type(totals.get("a"), int | None)
+assert_type(totals.get("a", 0), int)
+
+app.topic("wrong", partition=3)  # type: ignore[call-overload]
+
+
+@app.agent(deposits)
+async def count(stream: faust.Stream[Deposit]) -> None:
+    async for event in stream.events():
+        assert_type(event, faust.Event[Deposit])
+        assert_type(event.value.amount, int)
+        totals[event.value.account] += event.value.amount
+        metadata = await (await echo.send(key=event.value.account, value=1))
+        assert_type(metadata, faust.RecordMetadata)
+
+
+assert_type(count, faust.Agent)
