@@ -66,6 +66,8 @@ class Lab:
         agents: Sequence[Agent],
         topics: Sequence[Topic[Any, Any]] = (),
         participants: Sequence[Participant] = (),
+        *,
+        on_member: Callable[[str], None] = lambda member: None,
         **settings: Any,
     ) -> Engine:
         """An engine that is not started."""
@@ -77,6 +79,7 @@ class Lab:
             topics=list(known.values()),
             agents=agents,
             participants=participants,
+            on_member=on_member,
         )
 
     async def start(

@@ -12,7 +12,15 @@ from stream_core import failpoints
 from stream_core.agents import Agent
 from stream_core.checkpoint import decode_leads
 from stream_core.cursor import Cursor, active_cursor
-from stream_core.errors import CommitError, DeadlineError, FencedError, ProduceError, StoreError, TransportError, WorkerError
+from stream_core.errors import (
+    CommitError,
+    DeadlineError,
+    FencedError,
+    ProduceError,
+    StoreError,
+    TransportError,
+    WorkerError,
+)
 from stream_core.outbox import Outbox
 from stream_core.participants import Change, Interval, Reading, Shard
 from stream_core.records import TP, Offset, TopicSpec
@@ -298,7 +306,6 @@ async def test_an_event_with_released_sends_holds_the_commit(lab: Lab) -> None:
     assert lab.values(out) == [1, 2, 0]
 
 
-@pytest.mark.xfail(strict=True, reason="a cut that meets a pinned event gives up instead of waiting for it")
 async def test_commits_are_not_starved_by_acknowledgements(lab: Lab) -> None:
     """An agent that awaits an acknowledgement in each event is committed all the same, while it works."""
     topic, out = lab.topic("numbers"), lab.topic("out")

@@ -200,12 +200,6 @@ class Bank:
                 while not finished():
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            import sys
-
-            sys.path.insert(0, "/tmp/et")
-            import dump
-
-            dump.dump(self)  # DEBUG
             raise AssertionError(f"not committed in time: {offsets.fetch(tps)}") from None
 
     def records(self, topic: str) -> list[StoredRecord]:

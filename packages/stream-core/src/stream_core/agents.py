@@ -12,7 +12,7 @@ from stream_core.cursor import Cursor, set_cursor
 from stream_core.errors import ConfigurationError, DecodeError, HandlerError, ProduceError, StoreError, WorkerError
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
-from stream_core.sessions import Subscription
+from stream_core.sessions import PartitionSession, Subscription
 from stream_core.streams import Stream
 from stream_core.topics import Topic
 
@@ -91,9 +91,10 @@ class Actor:
         on_conflict: Callable[[str], None],
     ) -> None:
         self.agent = agent
-        self.cursor = Cursor(
-            f"{agent.name}[{number}]", subscription.name, outbox.emit, concurrent=agent.concurrency > 1
-        )
+        concurrent = agent.concurrency > 1
+        emit = self._park if concurrent else outbox.emit
+        self.cursor = Cursor(f"{agent.name}[{number}]", subscription.name, emit, concurrent=concurrent)
+        subscription.emit = outbox.emit
         self._subscription = subscription
         self._max_restarts = max_restarts
         self._on_conflict = on_conflict
@@ -101,6 +102,12 @@ class Actor:
         self._task: asyncio.Task[None] | None = None
         self._failures: tuple[Any, int] = (None, 0)
         subscription.cursors.append(self.cursor)
+
+    def _park(self, sends: list[Any]) -> None:
+        cursor = self.cursor
+        if cursor.record is not None and isinstance(cursor.session, PartitionSession):
+            feed = cursor.session.feeds[self._subscription.name]
+            feed.park(cursor.record.offset, sends, pinned=cursor.pinned)
 
     def start(self) -> asyncio.Task[None]:
         """Run until stopped; the task ends with WorkerError when the agent cannot go on."""

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 SLICE = 250
 """Changes sent before the event loop gets a turn."""
 
+SETTLE = 0.002
+"""Seconds between two looks whether an event has finished that the cut waits for."""
+
 METADATA_LIMIT = 4000
 """Bytes of metadata text in a commit; brokers allow 4096 (``offset.metadata.max.bytes``)."""
 
@@ -67,7 +70,7 @@ class Checkpoint:
         outbox: whose gate closes while a transaction is committed.
         participants: the tables.
         exactly_once: commit offsets in the transaction of the effects.
-        is_current: whether the assignment that this checkpoint is for still holds.
+        is_current: whether the assignment that this checkpoint is for still holds, and its interval may count.
     """
 
     def __init__(
@@ -99,14 +102,19 @@ class Checkpoint:
         """Go through all steps.
 
         Returns:
-            False when there was nothing to do, or an open event must finish first.
+            False when there was nothing to do.
 
         Raises:
             TransportError: before step 4 was decided: the interval must be aborted.
             WorkerError: the stores failed after the commit: the worker must stop, a restart replays.
         """
-        if not self.cut():
-            return False
+        try:
+            await self._settled()
+            self._still_current()
+            if not self.cut():
+                return False
+        finally:
+            self._outbox.allow_releases()
         await self._send_changes()
         await self._acknowledge()
         await self._commit()
@@ -115,11 +123,20 @@ class Checkpoint:
             await self._next_transaction()
         return True
 
+    async def _settled(self) -> None:
+        """Wait until no event has effects that others see while it, or one before it, is open; such an event must be whole."""
+        while self._pinned():
+            self._outbox.hold_releases()
+            await asyncio.sleep(SETTLE)
+
+    def _pinned(self) -> bool:
+        return any(cursor.pinned for cursor in self._cursors) or any(
+            feed.ahead for session in self._sessions for feed in session.feeds.values()
+        )
+
     def cut(self) -> bool:
         """Step 1: fix what belongs to the interval, in one moment."""
         unfinished = [cursor for cursor in self._cursors if cursor.record is not None]
-        if any(cursor.pinned for cursor in unfinished):
-            return False
         for session in self._sessions:
             position, leads = session.position, session.leads
             self._positions += [(feed, feed.position) for feed in session.feeds.values()]
@@ -196,4 +213,4 @@ class Checkpoint:
 
     def _still_current(self) -> None:
         if not self._is_current():
-            raise FencedError("the partitions were given up while the checkpoint ran")
+            raise FencedError("the interval was dropped while the checkpoint ran")

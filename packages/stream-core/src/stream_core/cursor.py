@@ -100,7 +100,7 @@ class Cursor:
         """Make the effects of the open event final; returns whether its session still takes events."""
         session = self.session
         self.undo.clear()
-        if self.held:
+        if self.held or (self.pinned and self.concurrent):
             held, self.held = self.held, []
             if session is not None and not session.dead:
                 self._emit(held)

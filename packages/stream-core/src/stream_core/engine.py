@@ -255,7 +255,7 @@ class Engine:
             outbox=self.outbox,
             participants=self._participants,
             exactly_once=self._settings.exactly_once,
-            is_current=lambda: ownership.epoch == epoch,
+            is_current=lambda: ownership.epoch == epoch and not self._spoiled,
         )
         try:
             async with asyncio.timeout(deadline):

@@ -53,6 +53,8 @@ class Outbox:
         self._plain: Producer | None = None
         self._topics: set[str] = set()
         self._gate = asyncio.Event()
+        self._releases = asyncio.Event()
+        self._releases.set()
         self._waiting: list[HeldSend] = []
         self._held_bytes = 0
 
@@ -127,14 +129,25 @@ class Outbox:
         while held.delivery is None:
             if held.dropped:
                 raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
+            if not cursor.pinned:
+                await self._releases.wait()
             await self._gate.wait()
             if held in cursor.held:
                 sends, cursor.held = cursor.held, []
-                cursor.pinned = True
-                self.emit(sends)
+                cursor.pinned = cursor.attention = True
+                for send in sends:
+                    self._go(send)
             elif held.delivery is None and held not in self._waiting:
                 held.dropped = True
         return await held.delivery
+
+    def hold_releases(self) -> None:
+        """A cut waits for pinned events: let no other event pin itself."""
+        self._releases.clear()
+
+    def allow_releases(self) -> None:
+        """The cut is made."""
+        self._releases.set()
 
     def close_gate(self) -> None:
         """Keep what is sent from now on for the next interval."""

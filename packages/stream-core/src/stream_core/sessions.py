@@ -127,6 +127,7 @@ class Subscription:
         inbox: what waits for its actors.
         cursors: of its actors.
         on_progress: called when there may be room for more.
+        emit: takes the sends of finished events.
         skipped: events that were skipped after others had seen their effects: when the interval is replayed they are left out.
     """
 
@@ -137,11 +138,16 @@ class Subscription:
         self.inbox = Inbox()
         self.cursors: list[Cursor] = []
         self.on_progress: Callable[[], None] = _nothing
+        self.emit: Callable[[list[Any]], None] = _nowhere
         self.skipped: set[tuple[TP, int]] = set()
 
 
 def _nothing() -> None:
     """Nobody waits for room."""
+
+
+def _nowhere(_sends: list[Any]) -> None:
+    """Nothing is sent."""
 
 
 class Feed:
@@ -152,9 +158,10 @@ class Feed:
         committed: the position of the last checkpoint; the start position at first.
         backlog: records delivered to the inbox and not finished, counted by chunks.
         progress: finished offsets when actors finish out of order, else ``None``.
+        ahead: finished events with effects that others see already, behind one that is not finished: no cut may pass.
     """
 
-    __slots__ = ("backlog", "committed", "done", "progress", "session", "start", "subscription")
+    __slots__ = ("_parked", "ahead", "backlog", "committed", "done", "progress", "session", "start", "subscription")
 
     def __init__(self, session: PartitionSession, subscription: Subscription, start: int) -> None:
         self.session = session
@@ -164,6 +171,8 @@ class Feed:
         self.committed = start
         self.backlog = 0
         self.progress = Progress(start) if subscription.concurrency > 1 else None
+        self.ahead: set[int] = set()
+        self._parked: dict[int, list[Any]] = {}
 
     def deliver(self, chunk: Chunk) -> None:
         """Put a chunk into the inbox, less what this subscription finished before a restart."""
@@ -190,6 +199,7 @@ class Feed:
         self.done = offset + 1
         if self.progress is not None:
             self.progress.finish(offset)
+            self._release(self.progress.position)
 
     def finish(self, chunk: Chunk) -> None:
         """Every event of the chunk is finished."""
@@ -197,7 +207,22 @@ class Feed:
         self.done = chunk.next_offset
         if self.progress is not None:
             self.progress.finish(chunk.records[0].offset)
+            self._release(self.progress.position)
         self.subscription.on_progress()
+
+    def park(self, offset: int, sends: list[Any], *, pinned: bool) -> None:
+        """Keep the sends of an event that finished out of order until everything below it has finished too.
+
+        Else they would be committed before their event is, and sent again after a crash.
+        """
+        self._parked[offset] = sends
+        if pinned:
+            self.ahead.add(offset)
+
+    def _release(self, position: int) -> None:
+        for offset in sorted(offset for offset in self._parked if offset < position):
+            self.subscription.emit(self._parked.pop(offset))
+            self.ahead.discard(offset)
 
     def put_back(self, chunk: Chunk, offset: int) -> None:
         """Let the part of ``chunk`` from ``offset`` on be taken again, before anything else; what lies below is finished."""

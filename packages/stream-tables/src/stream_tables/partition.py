@@ -40,12 +40,13 @@ class TablePartition:
         store: the durable values.
     """
 
-    __slots__ = ("_schema", "changelog", "epoch", "overlay", "store")
+    __slots__ = ("_schema", "changelog", "epoch", "overlay", "partitions", "store")
 
     def __init__(self, table: str, changelog: TP, partitions: int, schema: Schema, store: Store) -> None:
         self._schema = schema
         self.changelog = changelog
         self.store = store
+        self.partitions = partitions
         self.overlay = Overlay(table, partitions)
         self.epoch = 0
 

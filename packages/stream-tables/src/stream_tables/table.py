@@ -9,7 +9,7 @@ from stream_core.cursor import Cursor, active_cursor, current_cursor
 from stream_core.errors import ConfigurationError
 from stream_core.records import TP
 from stream_core.schemas import Schema
-from stream_tables.errors import TableError
+from stream_tables.errors import PartitionsMismatchError, TableError
 from stream_tables.overlay import ABSENT
 from stream_tables.partition import TablePartition
 
@@ -140,14 +140,19 @@ class Table(Generic[K, V]):
 
     def _part(self, cursor: Cursor) -> TablePartition:
         session = cursor.session
-        try:
-            return self._parts[session.partition]  # type: ignore[union-attr]
-        except (KeyError, AttributeError):
+        part = None if session is None else self._parts.get(session.partition)
+        if part is None or session is None:
             where = "" if session is None else f" (event of {session.tp})"
             raise TableError(
                 f"table {self.name}: this worker does not hold the partition of the event{where}; "
                 "declare the table before the app starts, with partitions= of its source topic"
-            ) from None
+            )
+        if part.partitions != session.partitions:
+            raise PartitionsMismatchError(
+                f"table {self.name} has {part.partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
+                "repartition the stream, or declare the table with partitions= of its source"
+            )
+        return part
 
     def _encode(self, key: Any) -> bytes:
         data: bytes | None = self.schema.encode_key(key)

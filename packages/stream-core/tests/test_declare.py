@@ -1,0 +1,117 @@
+"""Topics at start: what is created with how many partitions, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from stream_core.clients import EngineSettings
+from stream_core.declare import PARTITIONS, declare
+from stream_core.errors import TopicMismatchError, UnknownTopicError
+from stream_core.participants import Participant
+from stream_core.records import TopicSpec
+from stream_core.schemas import Schema
+from stream_core.topics import Topic
+
+from .harness import Lab
+
+
+class Changelogs:
+    """The part of a participant that declares topics.
+
+    Args:
+        partitions: of its changelog; ``None`` takes the largest count of the sources.
+    """
+
+    def __init__(self, partitions: int | None = None) -> None:
+        self._partitions = partitions
+
+    def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
+        """One compacted topic."""
+        count = self._partitions or max(sources.values())
+        return [TopicSpec("changelog", count, config={"cleanup.policy": "compact"})]
+
+
+def topics(**partitions: int | None) -> dict[str, Topic[Any, Any]]:
+    """Definitions by name, with or without a partition count."""
+    return {name: Topic(name, schema=Schema(), partitions=count) for name, count in partitions.items()}
+
+
+async def declared(
+    lab: Lab, definitions: dict[str, Topic[Any, Any]], *sources: str, changelogs: Any = None, **settings: Any
+) -> dict[str, int]:
+    """Declare, and return the partition counts that the cluster has then."""
+    participants: list[Participant] = [changelogs] if changelogs else []
+    admin = lab.transport.admin()
+    await admin.start()
+    counts = await declare(admin, definitions, sources, participants, EngineSettings("app", **settings))
+    found = {name: info.partitions for name, info in lab.cluster.topics().items()}
+    assert counts.items() <= found.items()
+    return found
+
+
+async def test_what_exists_is_taken(lab: Lab) -> None:
+    """A topic that exists keeps its partitions, and new outputs get as many as the sources."""
+    lab.cluster.create(TopicSpec("source", 3))
+    found = await declared(lab, topics(source=None, out=None), "source")
+    assert found == {"source": 3, "out": 3}
+
+
+async def test_definitions_and_settings_come_first(lab: Lab) -> None:
+    """``partitions=`` decides, then the setting, then the count of the sources."""
+    definitions = topics(source=None, named=2, out=None)
+    assert await declared(lab, definitions, "source", default_partitions=5) == {"source": 5, "named": 2, "out": 5}
+
+
+async def test_sources_that_do_not_exist(lab: Lab) -> None:
+    """Without any hint a source gets the default, and outputs as many as the largest source."""
+    assert await declared(lab, topics(one=None, two=4, out=None), "one", "two") == {
+        "one": PARTITIONS,
+        "two": 4,
+        "out": PARTITIONS,
+    }
+
+
+async def test_another_count_is_refused(lab: Lab) -> None:
+    """A definition that says another count than the topic has is refused, with both numbers; nothing is created."""
+    lab.cluster.create(TopicSpec("source", 3))
+    with pytest.raises(TopicMismatchError, match="topic source has 3 partitions, and its definition says partitions=4"):
+        await declared(lab, topics(source=4, out=None), "source")
+    assert list(lab.cluster.topics()) == ["source"]
+
+
+async def test_creation_can_be_forbidden(lab: Lab) -> None:
+    """Where topics may not be created, those that are missing are listed."""
+    lab.cluster.create(TopicSpec("source", 3))
+    message = r"topics do not exist: out \(3 partitions\), changelog \(3 partitions\)"
+    with pytest.raises(UnknownTopicError, match=message):
+        await declared(lab, topics(source=None, out=None), "source", changelogs=Changelogs(), allow_declare=False)
+    assert list(lab.cluster.topics()) == ["source"]
+
+
+async def test_creation_is_not_needed(lab: Lab) -> None:
+    """When all topics exist it does not matter whether they may be created."""
+    lab.cluster.create(TopicSpec("source", 3))
+    assert await declared(lab, topics(source=None), "source", allow_declare=False) == {"source": 3}
+
+
+async def test_changelogs_are_compacted(lab: Lab) -> None:
+    """Changelogs are created with their configuration."""
+    assert (await declared(lab, topics(source=2), "source", changelogs=Changelogs()))["changelog"] == 2
+    assert lab.cluster.topic("changelog").config["cleanup.policy"] == "compact"
+
+
+async def test_a_changelog_with_another_count_is_refused(lab: Lab) -> None:
+    """A changelog must have the partitions of its sources: otherwise keys would meet foreign state."""
+    lab.cluster.create(TopicSpec("changelog", 8, config={"cleanup.policy": "compact"}))
+    with pytest.raises(TopicMismatchError, match="changelog changelog has 8 partitions, and its sources have 2"):
+        await declared(lab, topics(source=2), "source", changelogs=Changelogs())
+
+
+async def test_a_changelog_that_forgets_is_refused(lab: Lab) -> None:
+    """A changelog that is not compacted is refused, with the command that mends it."""
+    lab.cluster.create(TopicSpec("changelog", 2))
+    with pytest.raises(TopicMismatchError, match=r"has cleanup\.policy=delete, which would lose state.*--add-config"):
+        await declared(lab, topics(source=2), "source", changelogs=Changelogs())

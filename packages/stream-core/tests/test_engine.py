@@ -1,0 +1,367 @@
+"""The engine: start and stop, several agents and several engines, back-pressure, and trouble with the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from stream_core.agents import Agent
+from stream_core.errors import BrokerUnavailableError, ConfigurationError, DeadlineError, TransportError
+from stream_core.records import TP, Offset
+from stream_core.streams import Stream
+from stream_core.topics import Topic
+
+from .harness import GROUP, Lab
+
+pytestmark = pytest.mark.looptime
+
+both = pytest.mark.parametrize("settings", [{}, {"transactional_id": "worker"}], ids=["at_least_once", "exactly_once"])
+
+
+class Collecting:
+    """An agent that notes what it gets.
+
+    Args:
+        lab: where.
+        topic: what it reads.
+        seconds: how long it takes for each event.
+        name: of the agent.
+    """
+
+    def __init__(self, lab: Lab, topic: Topic[Any, Any], *, seconds: float = 0.0, name: str = "collect") -> None:
+        self.seen: list[Any] = []
+        self.finished: list[Any] = []
+        self.seconds = seconds
+        self.agent: Agent = lab.agent(self._body, topic, name=name)
+
+    async def _body(self, stream: Stream[Any]) -> None:
+        """Note each value, and wait."""
+        async for value in stream:
+            self.seen.append(value)
+            if self.seconds:
+                await asyncio.sleep(self.seconds)
+            self.finished.append(value)
+
+
+@both
+async def test_a_stopped_engine_repeats_nothing(lab: Lab, settings: dict[str, Any]) -> None:
+    """A stop finishes open events and commits: the successor goes on with the next event."""
+    topic = lab.topic("numbers", 2)
+    collecting = Collecting(lab, topic, seconds=0.3)
+    for partition in range(2):
+        lab.put(topic, range(partition * 100, partition * 100 + 20), partition)
+    for _ in range(5):
+        engine = await lab.start([collecting.agent], commit_interval=1000.0, **settings)
+        await asyncio.sleep(2)
+        await lab.stop(engine)
+    await lab.start([collecting.agent], **settings)
+    await lab.caught_up(topic)
+    assert Counter(collecting.seen) == Counter([*range(20), *range(100, 120)])
+
+
+async def test_agents_of_different_speed(lab: Lab) -> None:
+    """After a restart the fast agent repeats nothing that it had finished, and the slow one misses nothing."""
+    topic = lab.topic("numbers")
+    slow, fast = Collecting(lab, topic, seconds=1.0, name="slow"), Collecting(lab, topic, name="fast")
+    lab.put(topic, range(20))
+    engine = await lab.start([slow.agent, fast.agent])
+    await lab.until(lambda: len(slow.finished) == 5, "the slow one is at five")
+    await lab.stop(engine)
+    assert fast.seen == list(range(20))
+
+    slow.seconds = 0.0
+    await lab.start([slow.agent, fast.agent])
+    await lab.caught_up(topic)
+
+    assert slow.seen == list(range(20))
+    assert fast.seen == list(range(20))
+
+
+@both
+async def test_engines_share_the_work(lab: Lab, settings: dict[str, Any]) -> None:
+    """While engines come and go, each event is worked on once, and everything is worked on."""
+    topic, out = lab.topic("numbers", 4), lab.topic("out")
+    engines: list[Any] = []
+
+    async def join(number: int) -> None:
+        out = lab.topic("out")
+
+        async def body(stream: Stream[int]) -> None:
+            async for value in stream:
+                await out.send(value)
+                await asyncio.sleep(0.1)
+
+        own = {key: f"{value}-{number}" for key, value in settings.items()}
+        engines.append(await lab.start([lab.agent(body, topic)], [out], **own))
+
+    for partition in range(4):
+        lab.put(topic, range(partition * 1000, partition * 1000 + 50), partition)
+    await join(1)
+    await asyncio.sleep(1)
+    await join(2)
+    assert sorted(len(engine.ownership.sessions) for engine in engines) == [2, 2]
+    await asyncio.sleep(1)
+    await join(3)
+    await asyncio.sleep(1)
+    await lab.stop(engines.pop(0))
+    await asyncio.sleep(1)
+    await lab.stop(engines.pop(0))
+    await lab.caught_up(topic)
+
+    assert Counter(lab.values(out)) == Counter(p * 1000 + i for p in range(4) for i in range(50))
+
+
+@both
+async def test_a_lost_membership_loses_nothing(lab: Lab, settings: dict[str, Any]) -> None:
+    """An engine that is taken out of the group drops its interval, joins again and goes on from the committed offset."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await out.send(value)
+
+    engine = await lab.start([lab.agent(body, topic)], [out], commit_interval=1000.0, **settings)
+    lab.put(topic, range(5))
+    await lab.until(lambda: len(lab.values(out, committed=False)) == 5, "all is sent")
+    (member,) = lab.cluster.group(GROUP).members
+    lab.cluster.expire(GROUP, member)
+    await lab.until(lambda: lab.cluster.group(GROUP).generation == 2, "it has joined again")
+    await lab.until(lambda: len(lab.values(out, committed=False)) == 10, "the interval is replayed")
+    await engine.checkpoint()
+
+    assert lab.committed(topic) == Offset(5)
+    assert lab.values(out) == list(range(5)) * (1 if settings else 2)
+
+
+async def test_back_pressure(lab: Lab) -> None:
+    """Nothing more is fetched of a partition while its agent's buffer is full; when there is room it goes on."""
+    topic = lab.topic("numbers")
+    collecting = Collecting(lab, topic, seconds=0.01)
+    engine = await lab.start([collecting.agent], buffer_maxsize=50)
+    (session,) = engine.ownership.sessions.values()
+    position, full = 0, 0
+    for start in range(0, 1000, 10):
+        lab.put(topic, range(start, start + 10))
+        await asyncio.sleep(0.02)
+        if session.fetch_position > position:
+            waiting = position - len(collecting.finished)
+            assert waiting < 50, f"{waiting} records wait, and more were fetched"
+        position = session.fetch_position
+        full += session.backlog >= 50
+    assert full
+    await lab.caught_up(topic)
+    assert collecting.seen == list(range(1000))
+
+
+async def test_back_pressure_spares_other_partitions(lab: Lab) -> None:
+    """A partition whose agent hangs does not keep the records of other topics from their agents."""
+    stuck_topic, other_topic = lab.topic("stuck"), lab.topic("other")
+    go = asyncio.Event()
+
+    async def stuck(stream: Stream[int]) -> None:
+        async for _ in stream:
+            await go.wait()
+
+    other = Collecting(lab, other_topic)
+    await lab.start([lab.agent(stuck, stuck_topic), other.agent], buffer_maxsize=10)
+    for start in range(0, 200, 5):
+        lab.put(stuck_topic, range(start, start + 5))
+        lab.put(other_topic, range(start, start + 5))
+        await asyncio.sleep(0.1)
+    assert other.seen == list(range(200))
+    go.set()
+    await lab.caught_up(stuck_topic, other_topic)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+async def test_small_buffers(lab: Lab, size: int) -> None:
+    """Even the smallest buffer lets events through."""
+    topic = lab.topic("numbers", 2)
+    collecting = Collecting(lab, topic)
+    await lab.start([collecting.agent], buffer_maxsize=size)
+    for value in range(20):
+        lab.put(topic, [value], value % 2)
+    await lab.caught_up(topic)
+    assert sorted(collecting.seen) == list(range(20))
+
+
+async def test_fetching_goes_on_when_buffered_records_are_dropped(lab: Lab) -> None:
+    """Partitions that are taken away with a full buffer do not stop the fetching of what comes after."""
+    topic = lab.topic("numbers")
+    collecting, go = Collecting(lab, topic), asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            collecting.seen.append(value)
+            await go.wait()
+
+    await lab.start([lab.agent(body, topic)], buffer_maxsize=10, drain_timeout=1.0)
+    lab.put(topic, range(100))
+    await lab.until(lambda: bool(collecting.seen), "an event is open")
+    (member,) = lab.cluster.group(GROUP).members
+    lab.cluster.expire(GROUP, member)
+    await lab.until(lambda: lab.cluster.group(GROUP).generation == 2, "it has joined again")
+    go.set()
+    await lab.caught_up(topic)
+    assert collecting.seen == [0, *range(100)]
+
+
+async def test_the_broker_is_waited_for(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a broker the start waits, says so once in a while, and goes on when there is one."""
+    topic = lab.topic("numbers")
+    for _ in range(30):
+        lab.cluster.faults.fail_next("connect", BrokerUnavailableError("no broker at localhost:9092"))
+    began = asyncio.get_running_loop().time()
+
+    await lab.start([Collecting(lab, topic).agent])
+
+    assert asyncio.get_running_loop().time() - began >= 15
+    assert caplog.text.count("no broker at localhost:9092; waiting for it") == 2
+
+
+async def test_fail_fast(lab: Lab) -> None:
+    """With ``fail_fast`` a start without a broker fails at once."""
+    lab.cluster.faults.fail_next("connect", BrokerUnavailableError("no broker"))
+    engine = lab.engine([Collecting(lab, lab.topic("numbers")).agent], fail_fast=True)
+    with pytest.raises(BrokerUnavailableError):
+        await engine.start()
+    await engine.stop()
+
+
+@both
+@pytest.mark.parametrize("operation", ["offset_fetch", "list_offsets", "offset_commit"])
+async def test_opening_is_tried_again(lab: Lab, settings: dict[str, Any], operation: str) -> None:
+    """When the broker does not answer while partitions are opened, it is asked again."""
+    topic = lab.topic("numbers")
+    lab.put(topic, range(3))
+    for _ in range(3):
+        lab.cluster.faults.fail_next(operation, DeadlineError("no answer"))
+    collecting = Collecting(lab, topic)
+    await lab.start([collecting.agent], **settings)
+    await lab.caught_up(topic)
+    assert collecting.seen == [0, 1, 2]
+
+
+async def test_a_dead_predecessor_is_taken_out(lab: Lab) -> None:
+    """A worker that knows the member id of its dead predecessor does not wait for its session to end."""
+    topic = lab.topic("numbers")
+    members: list[str] = []
+    engine = lab.engine([Collecting(lab, topic).agent])
+    await engine.start()
+    (dead,) = lab.cluster.group(GROUP).members
+    engine.outbox.close_gate()
+
+    successor = lab.engine([Collecting(lab, topic).agent], predecessor=dead)
+    await successor.start()
+    members += lab.cluster.group(GROUP).members
+    assert dead not in members
+    await successor.stop()
+    await engine.stop()
+
+
+async def test_members_are_told(lab: Lab) -> None:
+    """Whoever keeps the member id hears of it at each assignment."""
+    topic, told = lab.topic("numbers"), list[str]()
+    await lab.start([Collecting(lab, topic).agent], on_member=told.append)
+    assert told == list(lab.cluster.group(GROUP).members)
+
+
+async def test_offsets_out_of_range(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Records that retention took away before they were read are passed over, loudly; the new offset is committed."""
+    topic = lab.topic("numbers")
+    lab.put(topic, range(3))
+    collecting = Collecting(lab, topic)
+    engine = await lab.start([collecting.agent])
+    await lab.caught_up(topic)
+    await lab.stop(engine)
+    lab.put(topic, range(3, 10))
+    lab.cluster.log(TP("numbers", 0)).truncate(7)
+
+    await lab.start([collecting.agent], commit_interval=1000.0)
+    await lab.until(lambda: collecting.seen == [0, 1, 2, 7, 8, 9], "it goes on")
+
+    assert lab.committed(topic) == Offset(7)
+    assert "numbers-0: offset 3 is not in the log any more" in caplog.text
+
+
+async def test_latest_begins_at_the_end(lab: Lab) -> None:
+    """With ``latest`` a group without offsets begins behind what there is, and sticks to where it began."""
+    topic = lab.topic("numbers")
+    lab.put(topic, range(3))
+    collecting = Collecting(lab, topic)
+    engine = await lab.start([collecting.agent], offset_reset="latest")
+    assert lab.committed(topic) == Offset(3)
+    await lab.stop(engine)
+    lab.put(topic, [3])
+    await lab.start([collecting.agent], offset_reset="latest")
+    await lab.caught_up(topic)
+    assert collecting.seen == [3]
+
+
+@both
+async def test_an_engine_without_agents_sends(lab: Lab, settings: dict[str, Any]) -> None:
+    """An app that only sends needs no group; its sends are seen at once."""
+    out = lab.topic("out")
+    engine = await lab.start([], [out], **settings)
+    metadata = await (await out.send(1))
+    assert (metadata.offset, lab.values(out)) == (0, [1])
+    assert lab.cluster.groups() in ([], [GROUP])
+    await lab.stop(engine)
+    with pytest.raises(ConfigurationError, match="cannot send to topic out: the app is not started"):
+        await out.send(2)
+
+
+async def test_a_stop_aborts_the_open_transaction(lab: Lab) -> None:
+    """What an engine could not commit is aborted when it stops: readers need not wait for the transaction's timeout."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await (await out.send(value))
+            await asyncio.get_running_loop().create_future()
+
+    engine = await lab.start([lab.agent(body, topic)], [out], transactional_id="worker", drain_timeout=1.0)
+    lab.put(topic, [1])
+    await lab.until(lambda: lab.values(out, committed=False) == [1], "the event has released its send")
+    await lab.stop(engine)
+
+    log = lab.cluster.log(TP("out", 0))
+    assert (log.stable, lab.values(out), lab.committed(topic)) == (log.end, [], Offset(0))
+
+
+@both
+async def test_events_that_finish_too_late_are_dropped(lab: Lab, settings: dict[str, Any]) -> None:
+    """What an event sent that finished behind the last cut of a generation is not committed with the next generation."""
+    topic, out, go = lab.topic("numbers"), lab.topic("out"), asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await out.send(value)
+            if not go.is_set():
+                await go.wait()
+
+    await lab.start([lab.agent(body, topic)], [out], drain_timeout=10.0, **settings)
+    lab.put(topic, range(3))
+    await asyncio.sleep(1)
+    lab.cluster.faults.pause_acks(TP("out", 0))
+    asyncio.get_running_loop().call_later(6, go.set)  # after half of the drain timeout, with the cut made
+    asyncio.get_running_loop().call_later(8, lab.cluster.faults.resume_acks, TP("out", 0))
+    await lab.start([Collecting(lab, lab.topic("more")).agent], **{k: f"{v}-2" for k, v in settings.items()})
+    await lab.caught_up(topic)
+
+    assert Counter(lab.values(out)).keys() == {0, 1, 2}
+    if settings:
+        assert lab.values(out) == [0, 1, 2]
+
+
+async def test_a_client_that_breaks_ends_the_worker(lab: Lab) -> None:
+    """An error of the consumer that does not pass ends the worker with that error; nothing hangs."""
+    engine = await lab.start([Collecting(lab, lab.topic("numbers")).agent])
+    lab.cluster.faults.fail_next("fetch", TransportError("the client is broken"))
+    lab.put(Topic("numbers", schema=engine._topics["numbers"].schema), [1])
+    error = await lab.failed(engine)
+    assert str(error) == "the client is broken"
+    assert not engine.ready

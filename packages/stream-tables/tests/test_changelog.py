@@ -1,0 +1,72 @@
+"""The header of a changelog record: what it says comes back, and what others wrote is not mistaken for it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_core.participants import Interval, Reading
+from stream_core.records import TP, Headers
+from stream_tables.changelog import HEADER, Origin, decode_origin, encode_origin
+
+readings = st.builds(
+    Reading, st.builds(TP, st.text(min_size=1, max_size=10), st.integers(0, 1000)), st.text(min_size=1, max_size=10)
+)
+intervals = st.dictionaries(readings, st.builds(Interval, st.integers(0, 2**62), st.integers(0, 2**62)), max_size=5)
+CLICKS, ORDERS = Reading(TP("clicks", 0), "count"), Reading(TP("orders", 0), "count")
+
+
+@given(st.integers(0, 2**62), intervals)
+def test_round_trip(epoch: int, contributed: dict[Reading, Interval]) -> None:
+    """Epoch and intervals come back as they were; the bytes do not depend on the order of the intervals."""
+    headers = encode_origin(epoch, contributed)
+    assert decode_origin(headers) == Origin(epoch, contributed)
+    assert encode_origin(epoch, dict(reversed(contributed.items()))) == headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("traceparent", b"00-1-2-01")],
+        [(HEADER, b"")],
+        [(HEADER, b"not json")],
+        [(HEADER, b'{"epoch":1}')],
+        [(HEADER, b'[1,[["topic",0,"agent",5]]]')],
+        [(HEADER, b"[1]")],
+    ],
+)
+def test_foreign_headers(headers: Headers) -> None:
+    """Without a header, or with one that cannot be read, a record has no origin: it always counts."""
+    assert decode_origin(headers) is None
+
+
+def test_other_headers_may_stand_beside_it() -> None:
+    """The header is found among those of others."""
+    headers = [("traceparent", b"x"), *encode_origin(3, {CLICKS: Interval(5, 9)}), ("other", b"")]
+    assert decode_origin(headers) == Origin(3, {CLICKS: Interval(5, 9)})
+
+
+def test_the_wire_format() -> None:
+    """The bytes on the topic are a contract with deployed workers."""
+    ((name, data),) = encode_origin(7, {ORDERS: Interval(1, 2), CLICKS: Interval(5, 9)})
+    assert name == "stream-origin"
+    assert msgspec.json.decode(data) == [7, [["clicks", 0, "count", 5, 9], ["orders", 0, "count", 1, 2]]]
+
+
+@pytest.mark.parametrize(
+    ("committed", "uncommitted"),
+    [
+        ({CLICKS: 5, ORDERS: 2}, True),
+        ({CLICKS: 9, ORDERS: 1}, True),
+        ({CLICKS: 9, ORDERS: 2}, False),
+        ({CLICKS: 4}, False),
+        ({}, False),
+    ],
+)
+def test_intervals_begin_where_commits_end(committed: dict[Reading, int], uncommitted: bool) -> None:
+    """A record is uncommitted exactly when one of its intervals begins at the committed position."""
+    origin = Origin(0, {CLICKS: Interval(5, 9), ORDERS: Interval(1, 2)})
+    assert origin.uncommitted(committed) is uncommitted
