@@ -44,7 +44,8 @@ def main() -> int:
         errors.print(str(error), style="red", markup=False)
         return 1
     console.print(table(results))
-    console.print(f"everything measured is in {save(results, options)}")
+    if not arguments.quick:
+        console.print(f"everything measured is in {save(results, options)}")
     return 0
 
 

@@ -12,6 +12,10 @@ from aiokafka import AIOKafkaConsumer
 from benchmarks.samples.meter import Meter, arguments
 
 
+BATCH = 500
+"""Records of one poll: more at once is a fifth slower, because the garbage collector walks all records that are alive."""
+
+
 class Transfer(msgspec.Struct):
     """A record of the topic."""
 
@@ -34,7 +38,7 @@ async def main() -> None:
     decode = msgspec.json.Decoder(Transfer).decode
     seen = passed = 0
     while not ended.is_set():
-        for records in (await consumer.getmany(timeout_ms=1000)).values():
+        for records in (await consumer.getmany(timeout_ms=1000, max_records=BATCH)).values():
             for record in records:
                 if decode(record.value).amount > 10:
                     passed += 1

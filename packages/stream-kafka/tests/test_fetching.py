@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -64,6 +66,20 @@ def _fetched(
 
 def _values(records: list[Any]) -> list[bytes]:
     return [record.value for record in records]
+
+
+def test_a_fetch_is_freed_without_the_collector() -> None:
+    """The bytes of a fetch go with the last reference to it: nothing of it is in a reference cycle once it is drained."""
+    source = _fetched(_batch(0, [b"a"]))
+    drain(source)
+    watched = weakref.ref(source)
+
+    gc.disable()
+    try:
+        del source
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 def test_all_batches_of_a_fetch_are_one_list() -> None:

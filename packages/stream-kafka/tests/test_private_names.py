@@ -51,7 +51,9 @@ ATTRIBUTES = {
     fetcher.Fetcher: "_records _subscriptions _isolation_level _wait_consume_future",
     fetcher.FetchResult: "_partition_records _assignment",
     fetcher.FetchError: "_error",
-    fetcher.PartitionRecords: "_records _check_crcs _isolation_level _aborted_producers next_fetch_offset",
+    fetcher.PartitionRecords: (
+        "_records _records_iterator _check_crcs _isolation_level _aborted_producers next_fetch_offset"
+    ),
     group_coordinator.GroupCoordinator: (
         "generation member_id group_id coordinator_id _group_instance_id _session_timeout_ms _coordination_task "
         "_heartbeat_task _commit_refresh_task _pending_exception _closing _client"

@@ -24,7 +24,7 @@ from stream_tables.table import Table
 from stream_tables.tables import Tables
 
 GROUP = "bank"
-DEPOSITS, ECHO, CHANGELOG = "deposits", "echo", "bank-totals-changelog"
+DEPOSITS, ECHO, MIRROR, CHANGELOG = "deposits", "echo", "mirror", "bank-totals-changelog"
 EVERYTHING = "everything"
 """An account per partition that each deposit is added to, by both agents: the key on which they meet."""
 
@@ -50,7 +50,7 @@ class AtOnce(ThreadPoolExecutor):
 
 
 class Worker:
-    """One engine with two agents and a table.
+    """One engine with a table, two agents that change it, and one with several actors that only sends.
 
     Args:
         bank: where it works.
@@ -70,6 +70,7 @@ class Worker:
         tables.add(self.table)
         deposits = Topic[Any, Any](DEPOSITS, schema=Schema(key_type=str))
         self._echo = Topic[Any, Any](ECHO, schema=Schema(key_type=str))
+        self._mirror = Topic[Any, Any](MIRROR, schema=Schema(key_type=str))
         self.engine = Engine(
             bank.transport,
             EngineSettings(
@@ -79,10 +80,11 @@ class Worker:
                 buffer_maxsize=64,
                 max_restarts=8,
             ),
-            topics=[deposits, self._echo],
+            topics=[deposits, self._echo, self._mirror],
             agents=[
                 Agent(self._add, name="add", topic=deposits),
                 Agent(self._count, name="count", topic=deposits),
+                Agent(self._reflect, name="reflect", topic=deposits, concurrency=3),
             ],
             participants=[tables],
             on_member=self._joined,
@@ -116,6 +118,17 @@ class Worker:
             if amount % 3 == 0:
                 table[f"{EVERYTHING}-{message.partition}"] += 1
 
+    async def _reflect(self, stream: Any) -> None:
+        """Echo where each deposit was, with several actors that overtake each other."""
+        trouble = self.bank.trouble
+        async for event in stream.events():
+            message = event.message
+            sent = await self._mirror.send(value=[message.partition, message.offset])
+            await trouble("reflect", message.tp, message.offset)
+            if message.offset % 7 == 0:
+                await sent
+                await trouble("reflect, acknowledged", message.tp, message.offset)
+
     def contents(self) -> dict[str, int]:
         """What the table holds here."""
         return dict(self.table.items())
@@ -135,7 +148,7 @@ class Bank:
         self.partitions = partitions
         self.transport = MemoryTransport(uuid4().hex)
         self.cluster = self.transport.cluster
-        for name in (DEPOSITS, ECHO):
+        for name in (DEPOSITS, ECHO, MIRROR):
             self.cluster.create(TopicSpec(name, partitions))
         self.workers: list[Worker] = []
         self.expected: Counter[str] = Counter()
@@ -192,15 +205,14 @@ class Bank:
         def finished() -> bool:
             for worker in self.workers:
                 assert not worker.engine.failure.done(), worker.engine.failure.result()
-            decided = all(log.stable == log.end for topic in (ECHO, CHANGELOG) for log in self._logs(topic))
+            decided = all(log.stable == log.end for topic in (ECHO, MIRROR, CHANGELOG) for log in self._logs(topic))
             return decided and offsets.fetch(tps) == {tp: Offset(self.cluster.log(tp).end) for tp in tps}
 
-        try:
-            async with asyncio.timeout(60):
-                while not finished():
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"not committed in time: {offsets.fetch(tps)}") from None
+        for _ in range(1200):  # a minute
+            if finished():
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not committed in time: {offsets.fetch(tps)}")
 
     def records(self, topic: str) -> list[StoredRecord]:
         """All records of a topic that readers see under this guarantee."""
@@ -213,9 +225,9 @@ class Bank:
     def _logs(self, topic: str) -> list[PartitionLog]:
         return [self.cluster.log(TP(topic, partition)) for partition in range(self.partitions)]
 
-    def echoed(self) -> Counter[tuple[int, int]]:
+    def echoed(self, topic: str = ECHO) -> Counter[tuple[int, int]]:
         """How often each deposit was echoed, by partition and offset."""
-        return Counter((value[0], value[1]) for value in (json.loads(r.value or b"") for r in self.records(ECHO)))
+        return Counter((value[0], value[1]) for value in (json.loads(r.value or b"") for r in self.records(topic)))
 
     def deposited(self) -> Counter[tuple[int, int]]:
         """Each deposit once, by partition and offset."""

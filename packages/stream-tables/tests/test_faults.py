@@ -12,13 +12,11 @@ from stream_core.failpoints import arm
 from stream_core.memory import MemoryStores
 from stream_core.records import TP
 
-from .bank import GROUP, Bank, Worker
+from .bank import GROUP, MIRROR, Bank, Worker
 
 pytestmark = pytest.mark.looptime
 
-import os
-
-SEEDS = range(*map(int, os.environ.get("SEEDS", "0,12").split(",")))
+SEEDS = range(12)
 
 
 class HandlerTrouble:
@@ -155,6 +153,7 @@ async def test_exactly_once_survives(seed: int) -> None:
         await survive(bank, seed)
 
         assert bank.echoed() == bank.deposited()
+        assert bank.echoed(MIRROR) == bank.deposited()
         assert bank.folded() == bank.expected
         held = {key: value for worker in bank.workers for key, value in worker.contents().items()}
         assert held == bank.expected
@@ -168,6 +167,7 @@ async def test_at_least_once_survives(seed: int) -> None:
         await survive(bank, seed)
 
         assert bank.deposited() <= bank.echoed()
+        assert bank.deposited() <= bank.echoed(MIRROR)
         held = {key: value for worker in bank.workers for key, value in worker.contents().items()}
         assert held == bank.expected
         assert await fresh_recovery(bank) == bank.expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -429,8 +429,7 @@ async def test_cancellation_leaves_a_consistent_position(shop: Workshop) -> None
         shop.put({f"key-{number}": turn * 10_000 + number for number in range(CHUNK)})
     tables = await shop.start()
     opening = asyncio.create_task(tables.open(SHARD, {}))
-    while not (position := int(stored(shop, Facts.POSITION) or 0)):
-        await asyncio.sleep(0)
+    await turns_until(lambda: stored(shop, Facts.POSITION) is not None)
     opening.cancel()
     for _ in range(10):
         await asyncio.sleep(0)
@@ -443,6 +442,15 @@ async def test_cancellation_leaves_a_consistent_position(shop: Workshop) -> None
     assert dict(store.items()) == {b'"key-%d"' % number: b"%d" % (turn * 10_000 + number) for number in range(CHUNK)}
     store.close()
     assert await shop.recover() == {f"key-{number}": 19 * 10_000 + number for number in range(CHUNK)}
+
+
+async def turns_until(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until ``condition`` holds: a test that looks between two chunks cannot wait any longer."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the condition does not come true")
 
 
 def stored(shop: Workshop, fact: str) -> bytes | None:
@@ -459,8 +467,7 @@ async def test_a_cancelled_recovery_spares_the_others() -> None:
             shop.put({f"key-{partition}-{n}": turn for n in range(CHUNK)}, partition=partition)
     tables = await shop.start()
     lost, kept = (asyncio.create_task(tables.open(Shard(2, partition), {})) for partition in range(2))
-    while not stored(shop, Facts.POSITION):
-        await asyncio.sleep(0)
+    await turns_until(lambda: stored(shop, Facts.POSITION) is not None)
 
     lost.cancel()
     await asyncio.wait([lost])
@@ -491,8 +498,7 @@ async def test_a_store_that_fails_ends_the_recovery(shop: Workshop) -> None:
     shop.put({"a": 1})
     tables = await shop.start()
     opening = asyncio.create_task(tables.open(SHARD, {}))
-    while shop.stores._data.get(("table", 0)) is None:
-        await asyncio.sleep(0)
+    await turns_until(lambda: ("table", 0) in shop.stores._data)
     shop.stores.close()
     with pytest.raises(StoreError, match="is closed"):
         await opening

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -91,11 +91,9 @@ def nobody_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench() -> Bench:
     """A table from text to numbers, used by an actor."""
-    bench = Bench(default=int)
-    set_cursor(bench.cursor)
-    yield bench
+    return used(Bench(default=int))
 
 
 def used(bench: Bench) -> Bench:
@@ -197,7 +195,7 @@ def test_an_iteration_may_change_the_table(bench: Bench) -> None:
         (bytes, b"\x00"),
         (Decimal, Decimal("1.50")),
         (UUID, UUID(int=5)),
-        (datetime, datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)),
+        (datetime, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         (date, date(2026, 1, 2)),
         (Color, Color.RED),
         (int | None, None),
@@ -369,7 +367,7 @@ def test_a_partition_that_is_not_here(bench: Bench) -> None:
     bench.table.detach(1)
     with (
         bench.event(1) as table,
-        pytest.raises(TableError, match="does not hold the partition of the event .*source-1"),
+        pytest.raises(TableError, match=r"does not hold the partition of the event .*source-1"),
     ):
         table["a"] = 1
 

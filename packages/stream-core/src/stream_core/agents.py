@@ -107,7 +107,7 @@ class Actor:
         cursor = self.cursor
         if cursor.record is not None and isinstance(cursor.session, PartitionSession):
             feed = cursor.session.feeds[self._subscription.name]
-            feed.park(cursor.record.offset, sends, pinned=cursor.pinned)
+            feed.park(cursor.record.offset, sends)
 
     def start(self) -> asyncio.Task[None]:
         """Run until stopped; the task ends with WorkerError when the agent cannot go on."""

@@ -21,7 +21,7 @@ from stream_core.clients import Clients
 from stream_core.cursor import Cursor
 from stream_core.errors import FencedError, TransportError, WorkerError
 from stream_core.failpoints import reach
-from stream_core.outbox import Outbox
+from stream_core.outbox import SETTLE, Outbox
 from stream_core.participants import Interval, Participant, Reading
 from stream_core.records import TP, GroupMetadata, Offset, RecordMetadata
 from stream_core.sessions import Feed, PartitionSession
@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 SLICE = 250
 """Changes sent before the event loop gets a turn."""
-
-SETTLE = 0.002
-"""Seconds between two looks whether an event has finished that the cut waits for."""
 
 METADATA_LIMIT = 4000
 """Bytes of metadata text in a commit; brokers allow 4096 (``offset.metadata.max.bytes``)."""
@@ -124,15 +121,10 @@ class Checkpoint:
         return True
 
     async def _settled(self) -> None:
-        """Wait until no event has effects that others see while it, or one before it, is open; such an event must be whole."""
-        while self._pinned():
+        """Wait until no open event has effects that others see: such an event must be in the interval as a whole."""
+        while any(cursor.pinned for cursor in self._cursors):
             self._outbox.hold_releases()
             await asyncio.sleep(SETTLE)
-
-    def _pinned(self) -> bool:
-        return any(cursor.pinned for cursor in self._cursors) or any(
-            feed.ahead for session in self._sessions for feed in session.feeds.values()
-        )
 
     def cut(self) -> bool:
         """Step 1: fix what belongs to the interval, in one moment."""

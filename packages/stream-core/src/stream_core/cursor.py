@@ -7,12 +7,11 @@ event is the atom: a failure or cancellation drops both (design decision 5).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from stream_core.records import TP, RawRecord
     from stream_core.schemas import Schema
 
@@ -50,6 +49,10 @@ class Session:
         self.open = True
         self.dead = False
 
+    def first(self, cursor: Cursor) -> bool:
+        """Whether all events before the open one of ``cursor`` are finished by its subscription: so it is in order."""
+        return True
+
 
 class Cursor:
     """The position of one actor, and the effects of the event it works on.
@@ -83,7 +86,12 @@ class Cursor:
     )
 
     def __init__(
-        self, name: str, subscription: str, emit: Callable[[list[Any]], None], *, concurrent: bool = False
+        self,
+        name: str,
+        subscription: str,
+        emit: Callable[[list[Any]], None],
+        *,
+        concurrent: bool = False,
     ) -> None:
         self.name = name
         self.subscription = subscription
@@ -100,7 +108,7 @@ class Cursor:
         """Make the effects of the open event final; returns whether its session still takes events."""
         session = self.session
         self.undo.clear()
-        if self.held or (self.pinned and self.concurrent):
+        if self.held:
             held, self.held = self.held, []
             if session is not None and not session.dead:
                 self._emit(held)
@@ -133,9 +141,8 @@ class Cursor:
 _current: ContextVar[Cursor | None] = ContextVar("stream_cursor", default=None)
 
 
-def current_cursor() -> Cursor | None:
-    """The cursor of the actor that runs this code, if an actor does."""
-    return _current.get()
+current_cursor: Callable[[], Cursor | None] = _current.get
+"""The cursor of the actor that runs this code, if an actor does; not a function of ours, because tables ask it per access."""
 
 
 def active_cursor() -> Cursor | None:

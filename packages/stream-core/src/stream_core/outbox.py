@@ -18,23 +18,37 @@ from stream_core.errors import ProduceError
 from stream_core.ports import Producer
 from stream_core.records import Headers, RecordMetadata
 
-__all__ = ["HeldSend", "Outbox"]
+__all__ = ["SETTLE", "HeldSend", "Outbox"]
+
+SETTLE = 0.002
+"""Seconds between two looks at events that have to finish first."""
 
 BACKLOG = 16 * 1024 * 1024
 """Bytes of held sends from which an event waits."""
 
 
 class HeldSend:
-    """A send whose event is not finished; awaiting it releases the sends of that event first."""
+    """A send whose event is not finished; awaiting it releases the sends of that event first.
 
-    __slots__ = ("_outbox", "cursor", "delivery", "dropped", "record")
+    Attributes:
+        cursor: of the actor whose event it is.
+        session: of that event.
+        record: what is sent.
+        delivery: the acknowledgement, once it has left.
+        dropped: it will never leave.
+        parked: its event is finished, and one before it is not.
+    """
+
+    __slots__ = ("_outbox", "cursor", "delivery", "dropped", "parked", "record", "session")
 
     def __init__(self, outbox: Outbox, cursor: Cursor, record: tuple[Any, ...]) -> None:
         self._outbox = outbox
         self.cursor = cursor
         self.record = record
+        self.session = cursor.session
         self.delivery: Awaitable[RecordMetadata] | None = None
         self.dropped = False
+        self.parked = False
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         return self._outbox.deliver(self).__await__()
@@ -53,8 +67,7 @@ class Outbox:
         self._plain: Producer | None = None
         self._topics: set[str] = set()
         self._gate = asyncio.Event()
-        self._releases = asyncio.Event()
-        self._releases.set()
+        self._releasing = True
         self._waiting: list[HeldSend] = []
         self._held_bytes = 0
 
@@ -123,31 +136,35 @@ class Outbox:
     async def deliver(self, held: HeldSend) -> RecordMetadata:
         """Wait for the acknowledgement of a held send; inside its event that lets all sends of the event go now.
 
-        The event is pinned then: the next cut waits for it, because its records are in the open transaction.
+        The event is pinned then: the next cut waits for it, because its records are in the open transaction. When actors
+        overtake each other it waits for the events before it first, so that no cut ever has to wait for those.
         """
         cursor = held.cursor
         while held.delivery is None:
-            if held.dropped:
+            if held.dropped or (held.session is not None and held.session.dead):
                 raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
-            if not cursor.pinned:
-                await self._releases.wait()
-            await self._gate.wait()
-            if held in cursor.held:
+            if held in cursor.held and self._may_release(cursor):
                 sends, cursor.held = cursor.held, []
                 cursor.pinned = cursor.attention = True
                 for send in sends:
                     self._go(send)
-            elif held.delivery is None and held not in self._waiting:
+            elif held in cursor.held or held.parked or held in self._waiting:
+                await asyncio.sleep(SETTLE)
+            else:
                 held.dropped = True
         return await held.delivery
 
+    def _may_release(self, cursor: Cursor) -> bool:
+        first = cursor.session is None or cursor.session.first(cursor)
+        return self._gate.is_set() and first and (self._releasing or cursor.pinned)
+
     def hold_releases(self) -> None:
         """A cut waits for pinned events: let no other event pin itself."""
-        self._releases.clear()
+        self._releasing = False
 
     def allow_releases(self) -> None:
         """The cut is made."""
-        self._releases.set()
+        self._releasing = True
 
     def close_gate(self) -> None:
         """Keep what is sent from now on for the next interval."""

@@ -158,10 +158,9 @@ class Feed:
         committed: the position of the last checkpoint; the start position at first.
         backlog: records delivered to the inbox and not finished, counted by chunks.
         progress: finished offsets when actors finish out of order, else ``None``.
-        ahead: finished events with effects that others see already, behind one that is not finished: no cut may pass.
     """
 
-    __slots__ = ("_parked", "ahead", "backlog", "committed", "done", "progress", "session", "start", "subscription")
+    __slots__ = ("_parked", "backlog", "committed", "done", "progress", "session", "start", "subscription")
 
     def __init__(self, session: PartitionSession, subscription: Subscription, start: int) -> None:
         self.session = session
@@ -171,7 +170,6 @@ class Feed:
         self.committed = start
         self.backlog = 0
         self.progress = Progress(start) if subscription.concurrency > 1 else None
-        self.ahead: set[int] = set()
         self._parked: dict[int, list[Any]] = {}
 
     def deliver(self, chunk: Chunk) -> None:
@@ -210,19 +208,18 @@ class Feed:
             self._release(self.progress.position)
         self.subscription.on_progress()
 
-    def park(self, offset: int, sends: list[Any], *, pinned: bool) -> None:
+    def park(self, offset: int, sends: list[Any]) -> None:
         """Keep the sends of an event that finished out of order until everything below it has finished too.
 
         Else they would be committed before their event is, and sent again after a crash.
         """
         self._parked[offset] = sends
-        if pinned:
-            self.ahead.add(offset)
+        for send in sends:
+            send.parked = True
 
     def _release(self, position: int) -> None:
         for offset in sorted(offset for offset in self._parked if offset < position):
             self.subscription.emit(self._parked.pop(offset))
-            self.ahead.discard(offset)
 
     def put_back(self, chunk: Chunk, offset: int) -> None:
         """Let the part of ``chunk`` from ``offset`` on be taken again, before anything else; what lies below is finished."""
@@ -295,6 +292,11 @@ class PartitionSession(Session):
             chunk = Chunk(self, part, batch.next_offset if last else part[-1].offset + 1)
             for feed in self.feeds.values():
                 feed.deliver(chunk)
+
+    def first(self, cursor: Cursor) -> bool:
+        """Whether all events before the open one of ``cursor`` are finished by its subscription."""
+        progress = self.feeds[cursor.subscription].progress
+        return progress is None or cursor.record is None or progress.position >= cursor.record.offset
 
     def close(self) -> None:
         """Take no more events: chunks of this session are dropped, open events may finish."""

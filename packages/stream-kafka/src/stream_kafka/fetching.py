@@ -179,6 +179,9 @@ def drain(source: PartitionRecords) -> list[Any]:
         if source.next_fetch_offset == start:
             raise
     finally:
+        # A generator that was never started refers back to the source, and the two would keep the megabyte of this fetch until
+        # the next full collection.
+        source._records_iterator = None
         if collecting:
             gc.enable()
     return taken

@@ -77,10 +77,13 @@ class TablePartition:
             raise
         return ABSENT if data is None else self._schema.decode_value(data)
 
+    def sealed(self, value: Any) -> Any:
+        """What the overlay keeps for a value: itself when it cannot change in place, else its bytes."""
+        return value if type(value) in FIXED or isinstance(value, Enum) else Encoded(self._encode(value))
+
     def set(self, cursor: Cursor, key: bytes, value: Any) -> None:
         """Change ``key`` as part of the open event."""
-        fixed = type(value) in FIXED or isinstance(value, Enum)
-        self.overlay.set(cursor, key, value if fixed else Encoded(self._encode(value)))
+        self.overlay.set(cursor, key, self.sealed(value))
 
     def delete(self, cursor: Cursor, key: bytes) -> None:
         """Delete ``key`` as part of the open event."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
 
-from stream_core.cursor import Cursor, active_cursor, current_cursor
+from stream_core.cursor import Cursor, Session, active_cursor, current_cursor
 from stream_core.errors import ConfigurationError
 from stream_core.records import TP
 from stream_core.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError
-from stream_tables.overlay import ABSENT
+from stream_tables.overlay import ABSENT, FIXED
 from stream_tables.partition import TablePartition
 
 __all__ = ["Table"]
@@ -18,6 +18,12 @@ __all__ = ["Table"]
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
+
+PLAIN = FIXED - {type(None)}
+"""Types of which a value in the overlay is what was assigned; ``None`` also means that the overlay says nothing."""
+
+KEYS = 20_000
+"""Text keys whose encoded form is remembered."""
 
 ROUTES = 10_000
 """Keys whose partition is remembered for reads outside events."""
@@ -60,20 +66,25 @@ class Table(Generic[K, V]):
         self.help = help
         self._parts: dict[int, TablePartition] = {}
         self._routes: dict[bytes, int] = {}
-        self._key: Any = self
-        self._data = b""
+        self._encoded: dict[str, bytes] = {}
+        self._session: Session | None = None
+        self._here: TablePartition | None = None
 
     # -- partitions, for the manager of tables
 
     def attach(self, partition: int, part: TablePartition) -> None:
         """This worker has recovered ``partition``."""
         self._parts[partition] = part
-        self._routes.clear()
+        self._forget()
 
     def detach(self, partition: int) -> TablePartition | None:
         """This worker gives ``partition`` up."""
-        self._routes.clear()
+        self._forget()
         return self._parts.pop(partition, None)
+
+    def _forget(self) -> None:
+        self._routes.clear()
+        self._session = self._here = None
 
     @property
     def parts(self) -> Mapping[int, TablePartition]:
@@ -88,11 +99,15 @@ class Table(Generic[K, V]):
 
     def __getitem__(self, key: K) -> V:
         cursor = current_cursor()
-        if cursor is not None and cursor.record is not None:  # the path of an event: nothing but look-ups
-            data = self._data if key is self._key else self._encode(key)
-            value = self._part(cursor).get(cursor, data)
-        else:
+        if cursor is None or cursor.record is None:
             value = self._get(key)
+        else:  # the path of an event: look-ups, and as few calls as can be
+            part = self._here if cursor.session is self._session else self._part(cursor)
+            data = self._encoded.get(key) or self._encode(key)  # type: ignore[call-overload]
+            overlay = part.overlay  # type: ignore[union-attr]
+            value = overlay.active.get(data) if cursor is overlay.writer else None
+            if type(value) not in PLAIN:
+                value = part.get(cursor, data)  # type: ignore[union-attr]
         if value is not ABSENT:
             return value  # type: ignore[no-any-return]
         if self.default is None:
@@ -152,14 +167,17 @@ class Table(Generic[K, V]):
                 f"table {self.name} has {part.partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
                 "repartition the stream, or declare the table with partitions= of its source"
             )
+        self._session, self._here = session, part
         return part
 
     def _encode(self, key: Any) -> bytes:
         data: bytes | None = self.schema.encode_key(key)
         if data is None:
             raise TableError(f"table {self.name}: None is no key")
-        if type(key) is str:  # `table[key] += 1` asks twice for the same object
-            self._key, self._data = key, data
+        if type(key) is str:
+            if len(self._encoded) >= KEYS:
+                self._encoded.clear()
+            self._encoded[key] = data
         return data
 
     def __iter__(self) -> Iterator[K]:
@@ -185,8 +203,13 @@ class Table(Generic[K, V]):
     # -- writing
 
     def __setitem__(self, key: K, value: V) -> None:
-        cursor = self._writer()
-        self._part(cursor).set(cursor, self._data if key is self._key else self._encode(key), value)
+        cursor = current_cursor()
+        if cursor is None or cursor.record is None:
+            cursor = self._writer()
+        part = self._here if cursor.session is self._session else self._part(cursor)
+        if type(value) not in FIXED:
+            value = part.sealed(value)  # type: ignore[union-attr]
+        part.overlay.set(cursor, self._encoded.get(key) or self._encode(key), value)  # type: ignore[union-attr,call-overload]
 
     def __delitem__(self, key: K) -> None:
         cursor = self._writer()
