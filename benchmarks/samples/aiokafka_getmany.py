@@ -11,7 +11,6 @@ from aiokafka import AIOKafkaConsumer
 
 from benchmarks.samples.meter import Meter, arguments
 
-
 BATCH = 500
 """Records of one poll: more at once is a fifth slower, because the garbage collector walks all records that are alive."""
 
