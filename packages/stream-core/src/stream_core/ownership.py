@@ -199,7 +199,7 @@ class Ownership:
             for subscription in self._subscriptions_of(session.tp.topic):
                 committed[Reading(session.tp, subscription.name)] = max(start, leads.get(subscription.name, start))
         for participant in self._participants:
-            await participant.open(shard, committed)
+            await participant.open(shard, committed, self.group.generation if self.group is not None else 0)
         if self.epoch != epoch:
             return
         for session in sessions:

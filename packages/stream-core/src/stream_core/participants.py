@@ -58,8 +58,14 @@ class Participant(Protocol):
     async def stop(self) -> None:
         """Close all stores; never raises."""
 
-    async def open(self, shard: Shard, committed: Mapping[Reading, int]) -> None:
-        """Recover the state of a shard up to the end of its changelogs, given the committed position of every reading."""
+    async def open(self, shard: Shard, committed: Mapping[Reading, int], generation: int = 0) -> None:
+        """Recover the state of a shard up to the end of its changelogs.
+
+        Args:
+            shard: what to recover.
+            committed: the committed position of every reading of its sources.
+            generation: of the consumer group; it rises with every change of owners.
+        """
 
     async def keep(self, shards: Collection[Shard]) -> None:
         """Close the state of all other shards: they belong to others now."""

@@ -111,12 +111,14 @@ class Tables:
         if self._spare is not None:
             self._spare.close()
 
-    async def open(self, shard: Shard, committed: Mapping[Reading, int]) -> None:
+    async def open(self, shard: Shard, committed: Mapping[Reading, int], generation: int = 0) -> None:
         """Recover the partition of every table that this shard has."""
         mine = [table for table in self._tables.values() if self._counts[table.name] == shard.partitions]
-        await together(self._open(table, shard.partition, committed) for table in mine)
+        await together(self._open(table, shard.partition, committed, generation) for table in mine)
 
-    async def _open(self, table: Table[Any, Any], partition: int, committed: Mapping[Reading, int]) -> None:
+    async def _open(
+        self, table: Table[Any, Any], partition: int, committed: Mapping[Reading, int], generation: int
+    ) -> None:
         assert self._recovery is not None
         tp = table.changelog_tp(partition)
         part = self._parts.get(tp)
@@ -129,6 +131,8 @@ class Tables:
         replay = Replay(part, self._position(part, begin, end), end, committed)
         started = time.monotonic()
         await self._recovery.run(replay)
+        # Above all epochs in the log; two owners that slept before they wrote anything still differ by their generations.
+        part.epoch = max(part.epoch, generation)
         if end > replay.start:
             count, seconds = end - replay.start, time.monotonic() - started
             logger.info("recovered %s: %d changelog offsets in %.1f s", tp, count, seconds)
