@@ -77,7 +77,7 @@ class Ledger:
     async def stop(self) -> None:
         """Close nothing."""
 
-    async def open(self, shard: Shard, committed: Mapping[Reading, int]) -> None:
+    async def open(self, shard: Shard, committed: Mapping[Reading, int], generation: int = 0) -> None:
         """Begin where the disk is."""
         self.committed_readings.append(committed)
         self.count = self.stored
