@@ -365,3 +365,17 @@ async def test_a_client_that_breaks_ends_the_worker(lab: Lab) -> None:
     error = await lab.failed(engine)
     assert str(error) == "the client is broken"
     assert not engine.ready
+
+
+async def test_a_topic_sent_to_from_outside_is_sent_to_by_events_too(lab: Lab) -> None:
+    """Under exactly-once sends outside of events go through another producer; what one knows of a topic the other must learn."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await out.send(value)
+
+    await lab.start([lab.agent(body, topic)], [out], transactional_id="worker")
+    await (await out.send(-1))
+    lab.put(topic, [1, 2])
+    await lab.until(lambda: sorted(lab.values(out)) == [-1, 1, 2], "both producers sent")

@@ -140,6 +140,8 @@ class Clients:
             self.plain = self.effects = self._transport.producer(fence=self.lease_over)
             await self.effects.start()
         if self.effects is not None and self.plain is not None:
+            for topic in list(self._outbox.topics):
+                await self.effects.partitions(topic)
             self._outbox.connect(self.effects, self.plain)
 
     def _retire(self, producer: Producer) -> None:

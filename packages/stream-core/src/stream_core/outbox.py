@@ -59,22 +59,27 @@ class Outbox:
 
     Args:
         transactional: hold the sends of events until they finish, and let them through a gate.
+
+    Attributes:
+        topics: what events have sent to.
     """
 
     def __init__(self, *, transactional: bool) -> None:
         self._transactional = transactional
         self._effects: Producer | None = None
         self._plain: Producer | None = None
-        self._topics: set[str] = set()
+        self.topics: set[str] = set()
+        self._plain_topics: set[str] = set()
         self._gate = asyncio.Event()
         self._releasing = True
         self._waiting: list[HeldSend] = []
         self._held_bytes = 0
 
     def connect(self, effects: Producer, plain: Producer) -> None:
-        """Use these producers from now on."""
+        """Use these producers from now on; ``effects`` must know the partitions of :attr:`topics`."""
+        if plain is not self._plain:
+            self._plain_topics.clear()
         self._effects, self._plain = effects, plain
-        self._topics.clear()
 
     @property
     def effects(self) -> Producer:
@@ -101,9 +106,10 @@ class Outbox:
         producer = self.effects if cursor is not None or not self._transactional else self._plain
         if producer is None:
             raise ProduceError("the app is not started: start a worker, or await app.start() first")
-        if topic not in self._topics:
+        known = self.topics if producer is self._effects else self._plain_topics
+        if topic not in known:
             await producer.partitions(topic)
-            self._topics.add(topic)
+            known.add(topic)
         if cursor is not None:
             return await self._hold(cursor, (topic, partition, key, value, timestamp, headers))
         delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)

@@ -1,35 +1,4 @@
 """``import faust`` for existing code: the names of the guides, served by Stream."""
 
-from stream_app import (
-    TP,
-    Agent,
-    App,
-    Event,
-    Message,
-    Record,
-    RecordMetadata,
-    Schema,
-    Settings,
-    Stream,
-    Table,
-    Topic,
-    Worker,
-    current_event,
-)
-
-__all__ = [
-    "TP",
-    "Agent",
-    "App",
-    "Event",
-    "Message",
-    "Record",
-    "RecordMetadata",
-    "Schema",
-    "Settings",
-    "Stream",
-    "Table",
-    "Topic",
-    "Worker",
-    "current_event",
-]
+from stream_app import *  # noqa: F403 - this package is that list of names
+from stream_app import __all__ as __all__
