@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from stream_core.cursor import Cursor, Session, set_cursor
-from stream_core.errors import ConfigurationError, StoreCorruptError
+from stream_core.errors import ConfigurationError, EncodeError, StoreCorruptError
 from stream_core.memory import MemoryStores
 from stream_core.memory.store import MemoryStore
 from stream_core.models import Record
@@ -424,3 +424,11 @@ def test_damage_found_by_a_read(bench: Bench) -> None:
         assert table["a"]
     assert list(part.store.items()) == []
     assert part.store.fact("changelog_position") is None
+
+
+def test_a_value_of_another_type_fails_in_its_event(bench: Bench) -> None:
+    """What could not be read again is refused when it is written, not after a restart."""
+    with bench.event(1) as table:
+        with pytest.raises(EncodeError, match="is no value of this table"):
+            table["a"] = "text"
+        assert "a" not in table

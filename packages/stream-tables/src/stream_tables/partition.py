@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from stream_core.cursor import Cursor
-from stream_core.errors import StoreCorruptError
+from stream_core.errors import EncodeError, StoreCorruptError
 from stream_core.participants import Change, Interval, Reading
 from stream_core.ports import Store
 from stream_core.records import TP
@@ -78,8 +78,19 @@ class TablePartition:
         return ABSENT if data is None else self._schema.decode_value(data)
 
     def sealed(self, value: Any) -> Any:
-        """What the overlay keeps for a value: itself when it cannot change in place, else its bytes."""
-        return value if type(value) in FIXED or isinstance(value, Enum) else Encoded(self._encode(value))
+        """What the overlay keeps for a value: itself when it cannot change in place, else its bytes.
+
+        Raises:
+            EncodeError: it cannot be encoded, or not be read again as the type of the table: in the event, not at a restart.
+        """
+        if self._schema.value_type is None and (type(value) in FIXED or isinstance(value, Enum)):
+            return value
+        data = self._encode(value)
+        try:
+            self._schema.decode_value(data)
+        except Exception as error:
+            raise EncodeError(f"{self.changelog.topic}: {value!r} is no value of this table: {error}") from error
+        return Encoded(data)
 
     def set(self, cursor: Cursor, key: bytes, value: Any) -> None:
         """Change ``key`` as part of the open event."""

@@ -67,6 +67,7 @@ class Table(Generic[K, V]):
         self._parts: dict[int, TablePartition] = {}
         self._routes: dict[bytes, int] = {}
         self._encoded: dict[str, bytes] = {}
+        self._plain = schema.value_type if schema.value_type in FIXED else self
         self._session: Session | None = None
         self._here: TablePartition | None = None
 
@@ -207,7 +208,7 @@ class Table(Generic[K, V]):
         if cursor is None or cursor.record is None:
             cursor = self._writer()
         part = self._here if cursor.session is self._session else self._part(cursor)
-        if type(value) not in FIXED:
+        if type(value) is not self._plain:
             value = part.sealed(value)  # type: ignore[union-attr]
         part.overlay.set(cursor, self._encoded.get(key) or self._encode(key), value)  # type: ignore[union-attr,call-overload]
 
