@@ -61,7 +61,7 @@ fmt:
     uv run ruff format
     uv run ruff check --fix
 
-# Kill workers, cut connections and check that nothing is lost or doubled
+# Kill, stop and restart workers and brokers, and check that nothing is lost or doubled
 [group('measure')]
 [working-directory('integration-tests')]
 chaos *args:
