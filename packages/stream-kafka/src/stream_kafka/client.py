@@ -99,6 +99,19 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         await asyncio.sleep(self._retry_backoff)
         return False
 
+    async def send(self, node_id: int, request: Any, *, group: Any = ConnectionGroup.DEFAULT) -> Any:
+        """Send a request to a broker and return its answer; raises aiokafka's errors."""
+        try:
+            return await super().send(node_id, request, group=group)
+        except kafka.KafkaError:
+            raise
+        except RuntimeError as error:
+            # uvloop says so when the transport was closed in this turn of the loop, where asyncio says nothing, and aiokafka looks
+            # for OSError alone: the task that sends would die of it.
+            if (connection := self._conns.get((node_id, group))) is not None:
+                connection.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise kafka.KafkaConnectionError(f"the connection to node {node_id} was closed: {error}") from error
+
     def _on_connection_closed(self, conn: Any, reason: Any) -> None:
         if reason in (CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT):
             self.connections_lost += 1

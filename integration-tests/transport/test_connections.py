@@ -1,0 +1,40 @@
+"""Connections that end at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiokafka.errors as kafka
+import pytest
+import uvloop
+from aiokafka.client import ConnectionGroup
+from aiokafka.protocol.metadata import MetadataRequest
+
+from stream_kafka.client import Client
+from stream_kafka.settings import KafkaSettings
+
+
+def test_a_transport_closed_under_a_request_is_a_broken_connection(bootstrap: str) -> None:
+    """On uvloop too it is an error that the client's tasks retry, and the next request connects again."""
+
+    async def run() -> None:
+        client = Client(KafkaSettings(servers=(bootstrap,)))
+        await client.connect()
+        try:
+            node = client.any_node()
+            assert await client.ready(node)
+            key = (node, ConnectionGroup.DEFAULT)
+            async with client._get_conn_lock:  # somebody else connects, and this request waits for that connection
+                connection = client._conns.pop(key)
+                request = asyncio.create_task(client.send(node, MetadataRequest([])))
+                await asyncio.sleep(0)
+                client._conns[key] = connection
+                connection._writer.transport.abort()
+            with pytest.raises(kafka.KafkaConnectionError):
+                await request
+            assert (await client.send(node, MetadataRequest([]))).brokers
+            client.check()
+        finally:
+            await client.disconnect()
+
+    uvloop.run(run())
