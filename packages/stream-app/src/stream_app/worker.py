@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -17,6 +18,9 @@ from stream_core.errors import StreamError
 __all__ = ["Service", "Worker"]
 
 logger = logging.getLogger("stream")
+
+YOUNG_OBJECTS = 20_000
+"""New objects after which the garbage collector looks at them."""
 
 FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 
@@ -72,6 +76,7 @@ class Worker:
         """Run until stopped; returns the exit code: 0 after a stop that was asked for, else 1."""
         self._set_up_logging()
         _allow_open_files()
+        _collect_less_often()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(self.run())
 
@@ -150,6 +155,16 @@ def _allow_open_files() -> None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _collect_less_often() -> None:
+    """Let the garbage collector run after ``YOUNG_OBJECTS`` new objects instead of 700.
+
+    A fetch makes that many records at a time, and none of them is garbage: at Python's default the collector walks them over and
+    over, which takes a third of the time of a consumer. What is loaded already lives as long as the process, and is left out.
+    """
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
