@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from chaos.audit import AT_LEAST_ONCE, EXACTLY_ONCE
 from chaos.report import Outcome, table
 from chaos.rows import ROWS
 from chaos.run import Case, cases, run
@@ -75,6 +76,9 @@ def _explain(outcome: Outcome) -> None:
 @click.option("--seed", default=None, type=int, help="Seed of the first round. [default: from the clock]")
 @click.option("--workers", default=None, type=click.IntRange(1, 8), help="Workers instead of each row's own number.")
 @click.option(
+    "--guarantee", default=None, type=click.Choice([EXACTLY_ONCE, AT_LEAST_ONCE]), help="Only under this one."
+)
+@click.option(
     "--logs",
     default=None,
     type=click.Path(path_type=Path),
@@ -87,6 +91,7 @@ def main(
     seconds: float,
     seed: int | None,
     workers: int | None,
+    guarantee: str | None,
     logs: Path | None,
     listed: bool,
 ) -> None:
@@ -96,7 +101,7 @@ def main(
         return
     seed = int(time.time()) % 1_000_000 if seed is None else seed
     logs = (logs or Path(tempfile.mkdtemp(prefix="stream-chaos-"))).resolve()
-    chosen = list(cases(names, seconds=seconds, seed=seed, workers=workers, times=times))
+    chosen = list(cases(names, seconds=seconds, seed=seed, workers=workers, times=times, guarantee=guarantee))
     console.print(f"{len(chosen)} cases, seed {seed}, logs in {logs}")
     with Broker(0, logs / "broker", properties=QUICK_RETURN) as broker:
         outcomes = asyncio.run(_run(chosen, broker, logs))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +35,13 @@ class Case:
 
 
 def cases(
-    names: Sequence[str] = (), *, seconds: float, seed: int, workers: int | None = None, times: int = 1
+    names: Sequence[str] = (),
+    *,
+    seconds: float,
+    seed: int,
+    workers: int | None = None,
+    times: int = 1,
+    guarantee: str | None = None,
 ) -> Iterator[Case]:
     """The cases of a run, whole rounds after each other.
 
@@ -43,13 +51,15 @@ def cases(
         seed: of the first round; each further round has the next one.
         workers: number of workers instead of each row's own (rows of one worker keep theirs).
         times: number of rounds.
+        guarantee: only this one; none means each row's own.
     """
     for number in range(times):
         for row in (row for row in ROWS if not names or row.name in names):
             counts: Iterable[int] = row.workers if workers is None or row.workers == (1,) else (workers,)
             for count in counts:
-                for guarantee in row.guarantees:
-                    yield Case(row, guarantee, count, seconds, seed + number)
+                for chosen in row.guarantees:
+                    if guarantee in (None, chosen):
+                        yield Case(row, chosen, count, seconds, seed + number)
 
 
 async def run(case: Case, broker: Broker, directory: Path, say: Callable[[str], None]) -> Outcome:
@@ -72,9 +82,18 @@ async def run(case: Case, broker: Broker, directory: Path, say: Callable[[str], 
         await case.row.play(setup)
     except Exception as error:  # the harness reports every failure as a verdict, its own too
         setup.tally.problems += _reasons(error)
+    if setup.tally.problems:
+        _keep_topics(broker, place)
     tails = "" if not setup.tally.problems else "\n".join(_tail(log) for log in sorted(place.glob("*.log")))
     seconds = time.monotonic() - began
     return Outcome(case.row.name, case.guarantee, case.workers, case.seed, seconds, setup.tally, place, tails)
+
+
+def _keep_topics(broker: Broker, place: Path) -> None:
+    # The next case deletes the topics, and the markers of transactions tell more than any log.
+    ignored = shutil.ignore_patterns("*-delete", "__cluster_metadata*", "*.index", "*.timeindex", "*.swap")
+    with suppress(OSError):  # the broker goes on working on them
+        shutil.copytree(broker.data_dir / "topics", place / "topics", ignore=ignored)
 
 
 def _reasons(error: BaseException) -> list[str]:

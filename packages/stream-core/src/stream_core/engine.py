@@ -15,7 +15,8 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
-from stream_core.agents import Actor, Agent
+from stream_core.actors import Actor
+from stream_core.agents import Agent
 from stream_core.checkpoint import Checkpoint
 from stream_core.clients import Clients, EngineSettings
 from stream_core.declare import declare

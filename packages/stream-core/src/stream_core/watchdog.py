@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from stream_core.agents import Actor
+from stream_core.actors import Actor
 from stream_core.records import RawRecord
 
 __all__ = ["Watchdog"]
