@@ -23,9 +23,6 @@ from stream_kafka.broker.server import Broker
 
 console = Console(width=None if sys.stdout.isatty() else 150)
 
-QUICK_RETURN = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
-"""Broker properties with which one that was killed is let back in after 2 seconds, not after 9."""
-
 
 def _list() -> None:
     shown = Table("row", "guarantees", "workers", "what must hold")
@@ -103,7 +100,7 @@ def main(
     logs = (logs or Path(tempfile.mkdtemp(prefix="stream-chaos-"))).resolve()
     chosen = list(cases(names, seconds=seconds, seed=seed, workers=workers, times=times, guarantee=guarantee))
     console.print(f"{len(chosen)} cases, seed {seed}, logs in {logs}")
-    with Broker(0, logs / "broker", properties=QUICK_RETURN) as broker:
+    with Broker(0, logs / "broker") as broker:
         outcomes = asyncio.run(_run(chosen, broker, logs))
     console.print(table(outcomes))
     if not all(outcome.passed for outcome in outcomes):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_kafka.broker.properties import render, server_properties
+from stream_kafka.broker.properties import controller_properties, render, server_properties
 
 
 def test_one_node_on_the_loopback_interface() -> None:
@@ -29,6 +29,18 @@ def test_properties_of_the_caller_win() -> None:
     """What the caller gives replaces our values and adds to them."""
     given = {"auto.create.topics.enable": "true", "log.retention.ms": "1000"}
     assert given.items() <= server_properties(9092, 9093, Path("data"), given).items()
+
+
+def test_controller_alone_has_the_data_but_not_the_port_of_clients() -> None:
+    """The node that only marks its dead predecessor listens for nobody else, on the same directory."""
+    server = server_properties(9092, 9093, Path("data"))
+    alone = controller_properties(server)
+    assert alone["listeners"] == "CONTROLLER://127.0.0.1:9093"
+    assert alone["process.roles"] == "controller"
+    assert (alone["log.dirs"], alone["controller.quorum.voters"]) == (
+        server["log.dirs"],
+        server["controller.quorum.voters"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stream_kafka.broker.ports import HOST
 
-__all__ = ["render", "server_properties"]
+__all__ = ["controller_properties", "render", "server_properties"]
 
 # One node holds every replica, and the fewer partitions internal topics have the sooner they are ready.
 _INTERNAL_TOPICS = {
@@ -29,9 +29,9 @@ _DEVELOPMENT = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     # A topic is created by whoever declares it: a typing error should not become a topic.
     "auto.create.topics.enable": "false",
-    # A broker that was killed registers again once the session of its predecessor is over: not after nine seconds.
-    "broker.session.timeout.ms": "2000",
-    "broker.heartbeat.interval.ms": "500",
+    # Nobody can take over from the only node; and a node that is taken for dead because it was paused or slow for some
+    # seconds drops the markers of the transactions that end meanwhile (see fencing.py).
+    "broker.session.timeout.ms": "60000",
     # The default of 128 MiB is a quarter of our heap.
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
 }
@@ -59,6 +59,17 @@ def server_properties(
         **_DEVELOPMENT,
         **(overrides or {}),
     }
+
+
+def controller_properties(server: Mapping[str, str]) -> dict[str, str]:
+    """The properties of a node that is controller only, on the data of the node that ``server`` describes.
+
+    Args:
+        server: what :func:`server_properties` gave.
+    """
+    listener = next(part for part in server["listeners"].split(",") if part.startswith("CONTROLLER:"))
+    alone = {"process.roles": "controller", "listeners": listener, "broker.session.timeout.ms": "100"}
+    return {**server, **alone}
 
 
 def render(properties: Mapping[str, str]) -> str:

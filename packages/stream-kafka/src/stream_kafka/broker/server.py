@@ -15,6 +15,7 @@ from types import TracebackType
 
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
 from stream_kafka.broker.artifacts import KAFKA_VERSION, Say, cache_dir, jars, silent
+from stream_kafka.broker.fencing import fence
 from stream_kafka.broker.java import class_cache, find_java
 from stream_kafka.broker.ports import HOST, free_port, is_free
 from stream_kafka.broker.properties import render, server_properties
@@ -121,6 +122,8 @@ class Broker:
         deadline = time.monotonic() + timeout
         if not (self.data_dir / "topics" / "meta.properties").exists():
             self._format(command, config, timeout)
+        elif not (self.data_dir / "topics" / ".kafka_cleanshutdown").exists():
+            fence(command, self.data_dir, self._properties(), deadline)
         with self.log.open("wb") as log:
             # A session of its own: Ctrl+C in a terminal reaches whoever started the broker, and that decides.
             self._process = subprocess.Popen(
@@ -217,8 +220,11 @@ class Broker:
         elif self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="stream-broker-")
         config = self.data_dir / "server.properties"
-        config.write_text(render(server_properties(self.port, free_port(), self.data_dir / "topics", self.properties)))
+        config.write_text(render(self._properties()))
         return config
+
+    def _properties(self) -> dict[str, str]:
+        return server_properties(self.port, free_port(), self.data_dir / "topics", self.properties)
 
     def _format(self, command: Sequence[str], config: Path, timeout: float) -> None:
         self._say(f"Preparing {self.data_dir}")
