@@ -17,6 +17,13 @@ from stream_core.errors import StreamError
 from stream_kafka.broker import Broker
 from stream_kafka.broker.warmup import warm_up
 
+_QUICK_CLEANING = {
+    "log.cleaner.backoff.ms": "200",
+    "log.initial.task.delay.ms": "200",
+    "log.retention.check.interval.ms": "200",
+}
+"""Kafka looks for logs to compact every 15 s and for records past their retention every 5 minutes."""
+
 _EXTERNAL = os.environ.get("KAFKA_BOOTSTRAP", "")
 
 
@@ -25,7 +32,7 @@ def broker() -> Iterator[Broker]:
     """The broker process, for tests that stop, kill or pause it; they leave it running."""
     if _EXTERNAL:
         pytest.skip(f"needs a broker that it may kill, and KAFKA_BOOTSTRAP={_EXTERNAL} names one that it may not")
-    ours = Broker(port=0)
+    ours = Broker(port=0, properties=_QUICK_CLEANING)
     try:
         warm_up(print)
         ours.start()

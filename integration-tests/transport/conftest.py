@@ -9,6 +9,8 @@ import pytest
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport
 
+from .upkeep import KafkaUpkeep
+
 
 @pytest.fixture
 def settings(bootstrap: str) -> KafkaSettings:
@@ -27,5 +29,5 @@ def settings(bootstrap: str) -> KafkaSettings:
 @pytest.fixture
 async def harness(settings: KafkaSettings) -> AsyncIterator[BrokerHarness]:
     """Makes clients and topics of the broker, and takes them away after the test."""
-    async with BrokerHarness(KafkaTransport(settings)) as made:
+    async with BrokerHarness(KafkaTransport(settings), upkeep=KafkaUpkeep(settings.servers[0])) as made:
         yield made

@@ -8,9 +8,11 @@ import pytest
 
 from stream_core.testing import contracts
 from stream_core.testing.contracts import BrokerHarness
+from stream_kafka.broker import Broker
 
 SUITES = (
     contracts.admin,
+    contracts.topics,
     contracts.producer,
     contracts.reader,
     contracts.consumer,
@@ -27,4 +29,12 @@ CHECKS = [
 @pytest.mark.parametrize("check", CHECKS)
 async def test_contract(check: Callable[[BrokerHarness], Awaitable[None]], harness: BrokerHarness) -> None:
     """Every check of every port holds against a real broker."""
+    await check(harness)
+
+
+@pytest.mark.parametrize("check", contracts.cleaning.CHECKS, ids=lambda check: check.__name__)
+async def test_cleaning(
+    check: Callable[[BrokerHarness], Awaitable[None]], broker: Broker, harness: BrokerHarness
+) -> None:
+    """Compaction and retention leave what every broker leaves; ours cleans in time for a test, others in minutes."""
     await check(harness)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from stream_core.agents import Agent, AgentBody
+from stream_core.channels import Channel
 from stream_core.clients import EngineSettings
 from stream_core.engine import Engine
 from stream_core.memory import MemoryCluster, MemoryTransport
@@ -57,7 +58,7 @@ class Lab:
         tp = TP(topic.name, partition)
         return self.cluster.group(GROUP).offsets.fetch([tp])[tp]
 
-    def agent(self, body: AgentBody, topic: Topic[Any, Any], **options: Any) -> Agent:
+    def agent(self, body: AgentBody, topic: Topic[Any, Any] | Channel[Any, Any], **options: Any) -> Agent:
         """An agent, named as its body unless a name is given."""
         return Agent(body, name=options.pop("name", body.__name__), topic=topic, **options)
 
@@ -72,7 +73,8 @@ class Lab:
     ) -> Engine:
         """An engine that is not started."""
         settings = {"commit_interval": 0.1, **settings}
-        known = {topic.name: topic for topic in (*topics, *(agent.topic for agent in agents))}
+        read = [agent.topic for agent in agents if isinstance(agent.topic, Topic)]
+        known = {topic.name: topic for topic in (*topics, *read)}
         return Engine(
             self.transport,
             EngineSettings(GROUP, **settings),

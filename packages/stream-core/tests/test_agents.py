@@ -157,7 +157,7 @@ async def test_decode_errors_crash(lab: Lab) -> None:
 
     async def body(stream: Stream[int]) -> None:
         async for value in stream:
-            seen.append(value)  # noqa: PERF401 - a plain loop is what an agent is
+            seen.append(value)
 
     engine = await lab.start([lab.agent(body, topic)], max_restarts=1)
     lab.put(topic, [0, 1, b"no number", 3])
@@ -179,7 +179,7 @@ async def test_decode_errors_are_skipped(lab: Lab, caplog: pytest.LogCaptureFixt
 
     async def body(stream: Stream[int]) -> None:
         async for value in stream:
-            seen.append(value)  # noqa: PERF401 - a plain loop is what an agent is
+            seen.append(value)
 
     lab.put(topic, [b"no", 1, b"no number", 3, b"{"])
     await lab.start([lab.agent(body, topic)])

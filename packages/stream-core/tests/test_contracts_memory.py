@@ -14,10 +14,12 @@ from stream_core.testing.contracts import BrokerHarness
 
 SUITES = (
     contracts.admin,
+    contracts.cleaning,
     contracts.consumer,
     contracts.groups,
     contracts.producer,
     contracts.reader,
+    contracts.topics,
     contracts.transactions,
 )
 BROKER_CHECKS = [
@@ -27,11 +29,26 @@ BROKER_CHECKS = [
 ]
 
 
+class MemoryUpkeep:
+    """What an in-process cluster does at once when it is told to."""
+
+    def __init__(self, cluster: MemoryCluster) -> None:
+        self._cluster = cluster
+
+    async def add_partitions(self, topic: str, partitions: int) -> None:
+        """Let a topic have more partitions."""
+        self._cluster.add_partitions(topic, partitions)
+
+    async def clean(self, topic: str) -> None:
+        """Compact, and apply the retention."""
+        self._cluster.clean(topic)
+
+
 @pytest.fixture
 def transport() -> Iterator[MemoryTransport]:
     """A transport with a cluster of its own."""
     name = uuid4().hex
-    yield MemoryTransport(f"memory://{name}")
+    yield MemoryTransport(f"memory://{name}", transaction_timeout=10.0)
     MemoryCluster.discard(name)
 
 
@@ -39,7 +56,7 @@ def transport() -> Iterator[MemoryTransport]:
 @pytest.mark.parametrize("check", BROKER_CHECKS)
 async def test_broker(check: Callable[[BrokerHarness], Awaitable[None]], transport: MemoryTransport) -> None:
     """The clients of the in-process broker keep their ports' promises."""
-    async with BrokerHarness(transport) as harness:
+    async with BrokerHarness(transport, upkeep=MemoryUpkeep(transport.cluster)) as harness:
         await check(harness)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ from stream_core.errors import (
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.memory.wakeup import Wakeup
-from stream_core.ports import Admin, Consumer, Producer, Reader
+from stream_core.ports import Admin, Consumer, Producer, Reader, RebalanceListener
 from stream_core.records import TP, TopicSpec
 from stream_core.testing import ManualClock
 
@@ -53,12 +54,38 @@ def test_one_cluster_per_name(name: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [TopicSpec("a b", 1), TopicSpec("", 1), TopicSpec("..", 1), TopicSpec("x" * 250, 1), TopicSpec("a", 0)]
+    "spec",
+    [
+        TopicSpec("a b", 1),
+        TopicSpec("", 1),
+        TopicSpec("..", 1),
+        TopicSpec("x" * 250, 1),
+        TopicSpec("a", 0),
+        TopicSpec("a", 1, config={"retention": "1"}),
+        TopicSpec("a", 1, config={"cleanup.policy": "compost"}),
+        TopicSpec("a", 1, config={"retention.ms": "1 day"}),
+    ],
 )
 def test_refuses_topics_that_kafka_refuses(cluster: MemoryCluster, spec: TopicSpec) -> None:
-    """A bad name or partition count is an error."""
-    with pytest.raises(TransportError):
+    """A bad name, partition count or configuration is an error that names it."""
+    named = next(iter(spec.config), spec.name)
+    with pytest.raises(TransportError, match=re.escape(named)):
         cluster.create(spec)
+
+    assert list(cluster.topics()) == ["topic"]
+
+
+def test_takes_configuration_without_effect(cluster: MemoryCluster) -> None:
+    """What Kafka knows and this broker has no use for is kept and described."""
+    config = {
+        "segment.ms": "100",
+        "compression.type": "lz4",
+        "min.insync.replicas": "1",
+        "cleanup.policy": "compact, delete",
+    }
+    cluster.create(TopicSpec("configured", 1, config=config))
+
+    assert cluster.topic("configured").config.items() >= config.items()
 
 
 def test_partitions_can_be_added(cluster: MemoryCluster) -> None:
@@ -114,14 +141,50 @@ def test_cleaning_follows_the_policy() -> None:
     assert values("compacted") == [b"new"]
 
 
+def test_cleans_by_itself_after_so_many_records(cluster: MemoryCluster) -> None:
+    """A partition that took ``clean_after`` records is cleaned as its topic says: a program that runs on does not grow."""
+    cluster.clean_after = 10
+    cluster.create(TopicSpec("compacted", 1, config={"cleanup.policy": "compact"}))
+    cluster.create(TopicSpec("bounded", 1, config={"retention.bytes": "100"}))
+    compacted, bounded = (cluster.log(TP(topic, 0)) for topic in ("compacted", "bounded"))
+
+    lengths = []
+    for number in range(95):
+        for topic in ("compacted", "bounded"):
+            cluster.append(TP(topic, 0), [Entry(0, b"%d" % (number % 3), b"value")])
+        lengths.append((len(compacted), len(bounded)))
+
+    assert max(lengths) <= (13, 20)
+    assert {record.value for record in compacted.read(0, 100, committed=True).records} == {b"value"}
+    assert (compacted.start, compacted.end) == (0, 95)
+    assert bounded.start > 50
+
+
+def test_many_keys_are_not_compacted_over_and_over(cluster: MemoryCluster) -> None:
+    """A compacted log must have grown by ``min.cleanable.dirty.ratio`` before it is compacted by itself again."""
+    cluster.clean_after = 10
+    cluster.create(TopicSpec("compacted", 1, config={"cleanup.policy": "compact"}))
+    tp = TP("compacted", 0)
+    cluster.append(tp, [Entry(0, b"%d" % number, b"v") for number in range(100)])
+    log = cluster.log(tp)
+    assert log.dirty == 0
+
+    for _ in range(99):
+        cluster.append(tp, [Entry(0, b"0", b"v")])
+    assert (log.dirty, len(log)) == (99, 199)
+    cluster.append(tp, [Entry(0, b"0", b"v")])
+
+    assert (log.dirty, len(log)) == (0, 100)
+
+
 def test_records_must_fit_their_topic() -> None:
     """What is larger than ``max.message.bytes``, or has no key for compaction, is refused and not appended."""
     cluster = MemoryCluster()
-    cluster.create(TopicSpec("small", 1, config={"max.message.bytes": "10"}))
+    cluster.create(TopicSpec("small", 1, config={"max.message.bytes": "100"}))
     cluster.create(TopicSpec("compacted", 1, config={"cleanup.policy": "compact,delete"}))
 
-    with pytest.raises(ProduceError, match=r"max\.message\.bytes=10"):
-        cluster.append(TP("small", 0), [Entry(0, b"12345", b"123456")])
+    with pytest.raises(ProduceError, match=r"max\.message\.bytes=100"):
+        cluster.append(TP("small", 0), [Entry(0, b"k" * 40, b"v" * 60)])
     with pytest.raises(ProduceError, match="without key"):
         cluster.append(TP("compacted", 0), [Entry(0, None, b"v")])
 
@@ -151,6 +214,59 @@ async def test_any_client_can_fail_to_connect(make: str, name: str) -> None:
         await client.start()
     await client.start()
     await client.stop()
+
+
+def test_a_later_loop_finds_records_and_no_ghosts(name: str) -> None:
+    """When an event loop ended without a word, its members are not waited for and its transactions are aborted."""
+    transport = MemoryTransport(name)
+    transport.cluster.create(TopicSpec("topic", 1))
+
+    async def die() -> None:
+        producer = transport.producer(transactional_id="id")
+        await producer.start()
+        await producer.partitions("topic")
+        await producer.begin()
+        await producer.send(*TP0, None, b"open")
+        consumer = transport.consumer("group", read_committed=True)
+        await consumer.start()
+        await _assigned(consumer)
+        transport.cluster.append(TP0, [Entry(0, None, b"plain")])
+
+    async def live() -> None:
+        async with asyncio.timeout(5):
+            consumer = transport.consumer("group", read_committed=True)
+            await consumer.start()
+            await _assigned(consumer)
+            consumer.seek(TP0, 0)
+            consumer.resume([TP0])
+            (batch,) = await consumer.poll(1)
+            await consumer.stop()
+        assert [record.value for record in batch.records] == [b"plain"]
+
+    asyncio.run(die())
+    asyncio.run(live())
+
+
+async def _assigned(consumer: Consumer) -> None:
+    """Join and wait for the partitions."""
+    assigned = asyncio.Event()
+
+    async def revoked(partitions: frozenset[TP], lost: bool) -> None:
+        pass
+
+    consumer.subscribe(["topic"], RebalanceListener(lambda partitions, group: assigned.set(), revoked))
+    await assigned.wait()
+
+
+async def test_one_loop_at_a_time(name: str) -> None:
+    """A second event loop, in another thread, is refused while the first one runs, and told what to do."""
+    await MemoryTransport(name).admin().start()
+
+    def elsewhere() -> None:
+        asyncio.run(MemoryTransport(name).admin().start())
+
+    with pytest.raises(ConfigurationError, match=r"memory://test-memory-cluster is in use by another event loop"):
+        await asyncio.to_thread(elsewhere)
 
 
 async def test_requests_fail_in_turn(name: str) -> None:

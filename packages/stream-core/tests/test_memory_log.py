@@ -1,51 +1,15 @@
-"""The log of a partition, compared with a model that is too simple to be wrong."""
+"""The log of a partition: what each operation leaves, in examples; test_memory_log_model.py compares all of them with a model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from stream_core.memory.log import Entry, PartitionLog
-
-PRODUCERS = (1, 2, 3)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("plain"), st.integers(1, 3), st.none()),
-        st.tuples(st.just("transactional"), st.integers(1, 3), st.sampled_from(PRODUCERS)),
-        st.tuples(st.sampled_from(["commit", "abort"]), st.just(0), st.sampled_from(PRODUCERS)),
-    ),
-    max_size=25,
-)
+from stream_core.memory.log import Entry, PartitionLog, record_size
 
 
-@dataclass
-class Slot:
-    """What is at one offset: ``state`` is committed, open, aborted or control."""
-
-    state: str
-    producer: int | None = None
-
-
-def build(steps: list[tuple[str, int, int | None]]) -> tuple[PartitionLog, list[Slot]]:
-    """A log and its model after the same steps; deciding a transaction that is not open is left out."""
-    log = PartitionLog()
-    slots: list[Slot] = []
-    for kind, count, producer in steps:
-        if kind in {"plain", "transactional"}:
-            base = log.append([Entry(0, b"k", b"%d" % n) for n in range(count)], producer)
-            assert base == len(slots)
-            slots += [Slot("open" if producer else "committed", producer) for _ in range(count)]
-        elif any(slot.state == "open" and slot.producer == producer for slot in slots):
-            assert producer is not None
-            log.end_transaction(producer, commit=kind == "commit")
-            for slot in slots:
-                if slot.state == "open" and slot.producer == producer:
-                    slot.state = "committed" if kind == "commit" else "aborted"
-            slots.append(Slot("control"))
-    return log, slots
+def values(log: PartitionLog) -> list[tuple[int, bytes | None]]:
+    """Offset and value of all records that the log holds."""
+    return [(record.offset, record.value) for record in log.read(log.start, 100, committed=False).records]
 
 
 def test_offsets_count_control_records() -> None:
@@ -55,57 +19,44 @@ def test_offsets_count_control_records() -> None:
     log.end_transaction(1, commit=True)
 
     assert log.append([Entry(0, None, b"b")]) == 2
-    assert [record.offset for record in log.read(0, 10, committed=True).records] == [0, 2]
+    assert values(log) == [(0, b"a"), (2, b"b")]
 
 
-@given(STEPS, st.integers(1, 5))
-def test_reads_like_the_model(steps: list[tuple[str, int, int | None]], limit: int) -> None:
-    """From every position and in both isolation levels a read gives the records that the model shows, and moves on."""
-    log, slots = build(steps)
-    states = [slot.state for slot in slots]
-    stable = states.index("open") if "open" in states else len(states)
-    assert (log.end, log.stable) == (len(slots), stable)
-
-    for committed, bound, hidden in ((True, stable, {"control", "aborted"}), (False, len(slots), {"control"})):
-        expected = [offset for offset in range(bound) if states[offset] not in hidden]
-        for start in range(len(slots) + 1):
-            position, seen = start, []
-            while (found := log.read(position, limit, committed=committed)).next_offset > position:
-                assert found.end_offset == bound
-                seen += [record.offset for record in found.records]
-                position = found.next_offset
-            assert seen == [offset for offset in expected if offset >= start]
-            assert position == max(start, bound)
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.sampled_from([None, b"1", b"2"]), st.integers(0, 9)),
-        max_size=15,
-    ),
-    st.integers(0, 9),
-    st.integers(0, 9),
-)
-def test_compaction_keeps_the_last_of_each_key(
-    records: list[tuple[bytes, bytes | None, int]], until: int, tombstones_since: int
-) -> None:
-    """Folding a compacted log gives the same table; offsets and end stay, and what is too young is untouched."""
-    records = sorted(records, key=lambda record: record[2])
+def test_compaction_keeps_offsets() -> None:
+    """The last record of each key stays at its offset; a read from a gap begins behind it, and the end is where it was."""
     log = PartitionLog()
-    log.append([Entry(timestamp, key, value) for key, value, timestamp in records])
-    before = log.read(0, 100, committed=True).records
+    log.append([Entry(0, key, value) for key, value in ((b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"b", b"4"))])
+    log.append([Entry(0, b"a", b"5")])
 
-    log.compact(until, tombstones_since)
-    after = log.read(0, 100, committed=True).records
+    log.compact(until=0, now=0, tombstone_retention=0)
 
-    folded = [{record.key: record.value for record in each} for each in (before, after)]
-    table, compacted = ({key: value for key, value in fold.items() if value} for fold in folded)
-    assert compacted == table
-    assert set(after) <= set(before)
-    assert [r for r in after if r.timestamp > until] == [r for r in before if r.timestamp > until]
-    keys = [r.key for r in after if r.timestamp <= until]
-    assert len(keys) == len(set(keys))
-    assert log.end == len(records)
+    assert values(log) == [(3, b"4"), (4, b"5")]
+    assert (log.start, log.end, len(log)) == (0, 5, 2)
+    found = log.read(1, 1, committed=True)
+    assert ([record.offset for record in found.records], found.next_offset) == ([3], 4)
+
+
+def test_compaction_leaves_young_records_alone() -> None:
+    """What is younger than the compaction lag stays, with everything behind it, and does not push out what is older."""
+    log = PartitionLog()
+    log.append([Entry(1, b"a", b"old"), Entry(2, b"a", b"kept"), Entry(9, b"a", b"young"), Entry(1, b"a", b"behind")])
+
+    log.compact(until=5, now=9, tombstone_retention=0)
+
+    assert values(log) == [(1, b"kept"), (2, b"young"), (3, b"behind")]
+
+
+def test_a_tombstone_outlives_the_first_compaction() -> None:
+    """It stays for its retention after the first compaction that met it, so that readers who are behind learn of it."""
+    log = PartitionLog()
+    log.append([Entry(0, b"a", b"1"), Entry(0, b"a", None), Entry(0, b"b", b"2")])
+
+    seen = []
+    for now in (100, 109, 110):
+        log.compact(until=100, now=now, tombstone_retention=10)
+        seen.append(values(log))
+
+    assert seen == [[(1, None), (2, b"2")], [(1, None), (2, b"2")], [(2, b"2")]]
 
 
 def test_compaction_drops_aborted_and_stops_at_open_transactions() -> None:
@@ -117,23 +68,35 @@ def test_compaction_drops_aborted_and_stops_at_open_transactions() -> None:
     log.append([Entry(0, b"k", b"open")], 2)
     log.append([Entry(0, b"k", b"behind")])
 
-    log.compact(9, 0)
+    log.compact(until=9, now=9, tombstone_retention=0)
 
-    assert [record.value for record in log.read(0, 10, committed=False).records] == [b"good", b"open", b"behind"]
+    assert [value for _, value in values(log)] == [b"good", b"open", b"behind"]
 
 
-def test_retention_stops_at_open_transactions() -> None:
+def test_retention_by_time_stops_at_open_transactions() -> None:
     """Old records go and the start moves with them, but not past the last stable offset."""
     log = PartitionLog()
     log.append([Entry(1, None, b"a"), Entry(5, None, b"b")])
-    log.retain(3)
+    log.retain_since(3)
     assert (log.start, log.end) == (1, 2)
 
     log.append([Entry(5, None, b"open")], 1)
-    log.retain(100)
+    log.retain_since(100)
 
     assert (log.start, log.end) == (2, 3)
-    assert [record.value for record in log.read(2, 10, committed=False).records] == [b"open"]
+    assert values(log) == [(2, b"open")]
+
+
+@pytest.mark.parametrize(("records", "start"), [(0, 3), (1, 2), (2, 1), (3, 0), (9, 0)])
+def test_retention_by_size_keeps_what_fits_and_one_more(records: int, start: int) -> None:
+    """As long as the rest is not below the bound, the oldest record goes; in Kafka the same holds of segments."""
+    log = PartitionLog()
+    entries = [Entry(0, None, b"12345") for _ in range(4)]
+    log.append(entries)
+
+    log.retain_bytes(records * record_size(entries[0]) + 1 if records else 1)
+
+    assert log.start == start
 
 
 @pytest.mark.parametrize(("before", "start"), [(0, 0), (2, 2), (9, 3)])
@@ -145,4 +108,32 @@ def test_truncation_moves_the_start(before: int, start: int) -> None:
     log.truncate(before)
 
     assert (log.start, log.end) == (start, 3)
-    assert [record.offset for record in log.read(start, 10, committed=True).records] == list(range(start, 3))
+    assert [offset for offset, _ in values(log)] == list(range(start, 3))
+
+
+def test_a_truncated_transaction_does_not_move_the_stable_offset_back() -> None:
+    """Who truncates into an open transaction finds the last stable offset at the start of the log."""
+    log = PartitionLog()
+    log.append([Entry(0, None, b"open"), Entry(0, None, b"open")], 1)
+    log.truncate(1)
+    assert log.stable == 1
+
+    log.end_transaction(1, commit=False)
+
+    assert (log.start, log.stable, log.end) == (1, 3, 3)
+
+
+def test_sizes_count_everything() -> None:
+    """Key, value and headers make a record larger; headers of other clients may have no value."""
+    sizes = [
+        record_size(Entry(0, *fields))
+        for fields in (
+            (None, None),
+            (b"k", None),
+            (b"k", b"v"),
+            (b"k", b"v", [("ü", None)]),
+            (b"k", b"v", [("ü", b"h")]),
+        )
+    ]
+
+    assert sizes == sorted(set(sizes))

@@ -11,10 +11,11 @@ import pytest
 
 from stream_core.cursor import Cursor
 from stream_core.errors import DecodeError
+from stream_core.iteration import TURN, rewind
 from stream_core.records import TP, Batch, RawRecord, StoredRecord
 from stream_core.schemas import Schema
 from stream_core.sessions import Decoded, PartitionSession, Subscription
-from stream_core.streams import TURN, Stream
+from stream_core.streams import Stream
 
 pytestmark = pytest.mark.looptime
 
@@ -77,7 +78,7 @@ async def test_closing_the_iteration_finishes_nothing() -> None:
     assert await anext(events) == 2
 
     await events.aclose()  # type: ignore[attr-defined]
-    source.stream.rewind()
+    rewind(source.stream.iteration.cursor)
 
     assert source.session.position == 1
     assert await anext(aiter(source.stream)) == 2
@@ -89,7 +90,7 @@ async def test_skipping_an_event() -> None:
     source.deliver(b"1", b"2", b"3")
     events = aiter(source.stream)
     await anext(events)
-    source.stream.rewind(skip=True)
+    rewind(source.stream.iteration.cursor, skip=True)
     assert source.session.position == 1
     assert await anext(aiter(source.stream)) == 2
 
@@ -144,7 +145,7 @@ async def test_a_key_that_cannot_be_decoded() -> None:
 
     assert (caught.value.tp, caught.value.offset) == (SOURCE, 1)
     assert source.session.position == 1
-    source.stream.rewind(skip=True)
+    rewind(source.stream.iteration.cursor, skip=True)
     assert await anext(source.stream.items()) == (3, 3)
 
 
@@ -175,7 +176,7 @@ async def test_a_failure_while_the_session_closes_loses_no_progress() -> None:
     source.session.close()
 
     source.cursor.rollback()
-    source.stream.rewind()
+    rewind(source.stream.iteration.cursor)
 
     assert source.session.position == 2
 

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 from stream_core.agents import Agent
 from stream_core.cursor import Cursor, set_cursor
 from stream_core.errors import DecodeError, HandlerError, ProduceError, StoreError, WorkerError
+from stream_core.iteration import rewind
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
 from stream_core.sessions import PartitionSession, Subscription
-from stream_core.streams import Stream
+from stream_core.streams import Host, Stream
 
 __all__ = ["Actor"]
 
@@ -32,6 +33,7 @@ class Actor:
         outbox: where the sends of its events go.
         max_restarts: how often the same event may fail before the worker gives up.
         on_conflict: called when a failed event had effects that others saw: the interval must be replayed.
+        host: what streams need of the engine.
     """
 
     def __init__(
@@ -43,12 +45,15 @@ class Actor:
         *,
         max_restarts: int,
         on_conflict: Callable[[str], None],
+        host: Host | None = None,
     ) -> None:
         self.agent = agent
-        concurrent = agent.concurrency > 1
-        emit = self._park if concurrent else outbox.emit
-        self.cursor = Cursor(f"{agent.name}[{number}]", subscription.name, emit, concurrent=concurrent)
+        self.cursor = Cursor(
+            f"{agent.name}[{number}]", subscription.name, self._emit, concurrent=subscription.out_of_order
+        )
         subscription.emit = outbox.emit
+        self._outbox = outbox
+        self._host = host
         self._subscription = subscription
         self._max_restarts = max_restarts
         self._on_conflict = on_conflict
@@ -57,11 +62,15 @@ class Actor:
         self._failures: tuple[Any, int] = (None, 0)
         subscription.cursors.append(self.cursor)
 
-    def _park(self, sends: list[Any]) -> None:
+    def _emit(self, sends: list[Any]) -> None:
+        """Send what a finished event held; where events finish in any order, once all before it are finished too."""
         cursor = self.cursor
-        if cursor.record is not None and isinstance(cursor.session, PartitionSession):
-            feed = cursor.session.feeds[self._subscription.name]
-            feed.park(cursor.record.offset, sends)
+        session, record = cursor.session, cursor.record
+        feed = session.feeds[cursor.subscription] if isinstance(session, PartitionSession) else None
+        if feed is None or record is None or feed.progress is None:
+            self._outbox.emit(sends)
+        else:
+            feed.park(record.offset, sends)
 
     def start(self) -> asyncio.Task[None]:
         """Run until stopped; the task ends with WorkerError when the agent cannot go on."""
@@ -83,7 +92,7 @@ class Actor:
         set_cursor(self.cursor)
         while True:
             self._interrupted = False
-            stream: Stream[Any] = Stream(self._subscription, self.cursor)
+            stream: Stream[Any] = Stream(self._subscription, self.cursor, self._host)
             try:
                 result = self.agent.body(stream)
                 if isinstance(result, AsyncIterator):
@@ -94,27 +103,27 @@ class Actor:
             except asyncio.CancelledError as error:
                 task = asyncio.current_task()
                 if task is None or not task.cancelling():  # nobody cancelled the actor, but what it waited for
-                    await self._failed(stream, error)
+                    await self._failed(error)
                     continue
                 self.cursor.rollback()
-                stream.rewind()
+                rewind(self.cursor)
                 if not self._interrupted:
                     raise
                 task.uncancel()
             except Exception as error:
-                await self._failed(stream, error)
+                await self._failed(error)
             else:
-                self._returned(stream)
+                self._returned()
 
-    def _returned(self, stream: Stream[Any]) -> NoReturn:
+    def _returned(self) -> NoReturn:
         self.cursor.rollback()
-        stream.rewind()
+        rewind(self.cursor)
         raise WorkerError(
             f"agent {self.cursor.name} returned although its stream never ends: "
             "loop with `async for`, and do not break out of the loop"
         )
 
-    async def _failed(self, stream: Stream[Any], error: BaseException) -> None:
+    async def _failed(self, error: BaseException) -> None:
         cursor = self.cursor
         record, session = cursor.record, cursor.session
         seen = cursor.rollback()
@@ -126,7 +135,7 @@ class Actor:
             f"{session.tp} offset {record.offset}" if session is not None and record is not None else "outside an event"
         )
         skip = policy is FailurePolicy.SKIP and record is not None
-        stream.rewind(skip=skip)
+        rewind(cursor, skip=skip)
         if skip and seen and session is not None and record is not None:
             self._subscription.skipped.add((session.tp, record.offset))  # it comes again with the interval
         if skip:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from stream_core.channels import Channel
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
 from stream_core.streams import Stream
@@ -23,7 +24,7 @@ class Agent:
     Args:
         body: what runs over the stream.
         name: ``module.function``; unique in the app.
-        topic: what it reads.
+        topic: what it reads, a topic or a channel.
         concurrency: how many actors share the stream on each worker; more than one finish events out of order.
         on_failure: what happens when the body raises, ``"crash"`` or ``"skip"``.
 
@@ -36,7 +37,7 @@ class Agent:
         body: AgentBody,
         *,
         name: str,
-        topic: Topic[Any, Any],
+        topic: Topic[Any, Any] | Channel[Any, Any],
         concurrency: int = 1,
         on_failure: str | FailurePolicy = FailurePolicy.CRASH,
     ) -> None:

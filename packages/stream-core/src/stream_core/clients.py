@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
-from stream_core.errors import BrokerUnavailableError, TransportError
+from stream_core.errors import BrokerUnavailableError, DeadlineError, TransportError
 from stream_core.outbox import Outbox
 from stream_core.ports import Admin, Consumer, Producer, Transport
 
 __all__ = ["Clients", "EngineSettings"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FENCE = 0.2
 """Part of the session timeout before its end from which nothing is sent any more."""
@@ -84,36 +88,46 @@ class Clients:
         self.plain: Producer | None = None
         self.effects: Producer | None = None
 
-    async def connect(self) -> None:
-        """Connect to the broker; waits for it, and says so every ten seconds, unless ``fail_fast`` is set.
+    async def patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step of the start as often as it takes for the broker to answer, unless ``fail_fast`` is set.
+
+        Why it waits is said every ten seconds.
+
+        Args:
+            step: what to do; it can be done again after it failed.
 
         Raises:
             BrokerUnavailableError: no broker answers and ``fail_fast`` is set.
+            DeadlineError: likewise, it answered too late.
         """
         said = -1000.0
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await self.admin.start()
-            except BrokerUnavailableError as error:
+                return await step()
+            except (BrokerUnavailableError, DeadlineError) as error:
                 if self._settings.fail_fast:
                     raise
                 if loop.time() - said >= 10:
                     said = loop.time()
                     logger.warning("%s; waiting for it", error)
                 await asyncio.sleep(0.5)
-            else:
-                return
 
     async def start(self) -> None:
-        """Start producers and consumer, after :meth:`connect`."""
+        """Connect, and start producers and consumer; waits for the broker unless ``fail_fast`` is set."""
+        await self.patiently(self.admin.start)
+        await self.patiently(self._produce)
+        await self.patiently(self.consumer.start)
+
+    async def _produce(self) -> None:
+        for old in {self.plain, self.effects} - {None}:
+            self._retire(cast("Producer", old))  # of an attempt before this one
         self.plain = self._transport.producer(fence=None if self._settings.exactly_once else self.lease_over)
         await self.plain.start()
         self.effects = self.plain
         if self._settings.exactly_once:
             await self._transact()
         self._outbox.connect(self.effects, self.plain)
-        await self.consumer.start()
 
     async def _transact(self) -> None:
         self.effects = self._transport.producer(transactional_id=self._settings.transactional_id, fence=self.lease_over)

@@ -34,7 +34,7 @@ class Session:
         partitions: how many partitions the topic has.
 
     Attributes:
-        partition: the partition number.
+        partition: the partition number, -1 in memory only.
         open: whether it still takes events; false from revocation on, when open events may finish.
         dead: the partition is given up, or its interval dropped: effects of its events come to nothing.
     """
@@ -66,18 +66,24 @@ class Cursor:
     Attributes:
         session: the partition session of the event.
         record: the record being worked on, ``None`` when no event is open.
+        others: the events before it in a buffer of ``take``, which are one event together with it.
+        acknowledgement: finishes the open event, where that is done by hand.
         undo: ``(overlay, key, previous)`` for each change of the open event, oldest first.
         held: sends that leave when the event finishes (exactly-once only).
         pinned: the open event has effects that others can see already, so no cut may pass before it finishes.
+        iterations: those that have taken something for this actor and not given it back.
         attention: the stream must call :meth:`finish` before it goes on; kept as one flag because it is tested per event.
     """
 
     __slots__ = (
         "_emit",
+        "acknowledgement",
         "attention",
         "concurrent",
         "held",
+        "iterations",
         "name",
+        "others",
         "pinned",
         "record",
         "session",
@@ -98,10 +104,13 @@ class Cursor:
         self.concurrent = concurrent
         self.session: Session | None = None
         self.record: RawRecord | None = None
+        self.others: list[tuple[Session, RawRecord]] = []
+        self.acknowledgement: Any = None
         self.undo: list[tuple[Restorable, bytes, Any]] = []
         self.held: list[Any] = []
         self.pinned = False
         self.attention = False
+        self.iterations: list[Any] = []
         self._emit = emit
 
     def finish(self) -> bool:
@@ -151,6 +160,6 @@ def active_cursor() -> Cursor | None:
     return cursor if cursor is not None and cursor.record is not None else None
 
 
-def set_cursor(cursor: Cursor) -> None:
+def set_cursor(cursor: Cursor | None) -> None:
     """Make ``cursor`` the one of this task; the engine calls it once per actor."""
     _current.set(cursor)

@@ -27,10 +27,20 @@ async def declare(
     sources: Collection[str],
     participants: Sequence[Participant],
     settings: EngineSettings,
+    *,
+    derived: Collection[str] = (),
 ) -> dict[str, int]:
     """Make sure that all topics exist and fit.
 
     Partitions of a topic that is created: its ``partitions=``, else the setting ``topic_partitions``, else as many as the sources.
+
+    Args:
+        admin: of the cluster.
+        topics: all topics by name.
+        sources: those that are read.
+        participants: the tables, which name their changelogs.
+        settings: of the engine.
+        derived: the sources that the app itself fills; they follow the others.
 
     Returns:
         the partition count of each topic.
@@ -48,10 +58,11 @@ async def declare(
             )
     counts = {name: info.partitions for name, info in existing.items()}
     missing = [name for name in topics if name not in existing]
-    specs = [_spec(topics[name], settings, PARTITIONS) for name in missing if name in sources]
+    leading = set(sources) - set(derived)
+    specs = [_spec(topics[name], settings, PARTITIONS) for name in missing if name in leading]
     counts |= {spec.name: spec.partitions for spec in specs}
-    common = max((counts[name] for name in sources), default=PARTITIONS)
-    specs += [_spec(topics[name], settings, common) for name in missing if name not in sources]
+    common = max((counts[name] for name in leading), default=PARTITIONS)
+    specs += [_spec(topics[name], settings, common) for name in missing if name not in leading]
     counts |= {spec.name: spec.partitions for spec in specs}
     changelogs = [spec for participant in participants for spec in participant.specs({s: counts[s] for s in sources})]
     found = await admin.describe([spec.name for spec in changelogs])

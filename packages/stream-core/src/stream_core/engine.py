@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from stream_core.actors import Actor
@@ -34,8 +35,9 @@ from stream_core.ownership import Hooks, Ownership
 from stream_core.participants import Participant
 from stream_core.ports import RebalanceListener, Transport
 from stream_core.records import TP
-from stream_core.sessions import PartitionSession, Subscription
+from stream_core.sessions import PartitionSession
 from stream_core.topics import Topic
+from stream_core.topology import Topology
 from stream_core.watchdog import Watchdog
 
 __all__ = ["Engine"]
@@ -43,6 +45,9 @@ __all__ = ["Engine"]
 logger = logging.getLogger(__name__)
 
 POLL = 1.0
+FIRST_ASK = 5.0
+"""Seconds within which the body of an agent asks for its first event, before the group is joined without it."""
+
 PATIENCE = 5
 """Aborts in a row, for reasons that waiting does not mend, after which the worker gives up."""
 
@@ -74,14 +79,22 @@ class Engine:
         self._participants = participants
         self.outbox = Outbox(transactional=settings.exactly_once)
         self.clients = Clients(transport, settings, self.outbox)
-        self._subscriptions: list[Subscription] = []
-        self._actors: list[Actor] = []
+        self.topology = Topology(
+            *(self._topics, self.outbox),
+            max_restarts=settings.max_restarts,
+            on_progress=self._progressed,
+            on_conflict=self._conflict,
+            on_actor=self._act,
+            on_change=self._changed,
+        )
+        self._joined = self._fetching = False
+        self._joining: asyncio.Task[None] | None = None
         for agent in agents:
-            self._add(agent)
+            self.topology.add(agent)
         self.ownership = Ownership(
             *(settings, self.clients, self.outbox),
             topics=self._topics,
-            subscriptions=self._subscriptions,
+            subscriptions=self.topology.subscriptions,
             participants=participants,
             hooks=Hooks(on_member, self._opened, self.fail),
         )
@@ -95,19 +108,6 @@ class Engine:
         self._ready = asyncio.Event()
         self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def _add(self, agent: Agent) -> None:
-        subscription = Subscription(agent.name, [agent.topic.name], agent.concurrency)
-        subscription.on_progress = self._progressed
-        self._subscriptions.append(subscription)
-        for number in range(agent.concurrency):
-            self._actors.append(
-                Actor(
-                    *(agent, subscription, number, self.outbox),
-                    max_restarts=self._settings.max_restarts,
-                    on_conflict=self._conflict,
-                )
-            )
-
     # -- life
 
     async def start(self) -> None:
@@ -119,25 +119,18 @@ class Engine:
             WorkerError: an agent or a store failed for good.
         """
         clients, settings = self.clients, self._settings
-        await clients.connect()
-        sources = {name for subscription in self._subscriptions for name in subscription.topics}
-        self.ownership.counts = await declare(clients.admin, self._topics, sources, self._participants, settings)
         await clients.start()
+        await self._declare(())
         for participant in self._participants:
-            await participant.start()
+            await clients.patiently(participant.start)
         if settings.predecessor:
-            await clients.admin.remove_member(settings.group, settings.predecessor)
+            await clients.patiently(partial(clients.admin.remove_member, settings.group, settings.predecessor))
         for topic in self._topics.values():
             topic.bind(self.outbox)
-        for actor in self._actors:
-            self._watch(actor.start())
-        if sources:
-            clients.consumer.subscribe(sources, RebalanceListener(self.ownership.assigned, self._revoked))
-            self._spawn(self._fetch(), "fetch")
-        else:
-            self._ready.set()
-            if settings.exactly_once:
-                self.outbox.open_gate()
+        for actor in list(self.topology.actors):
+            self._act(actor)
+        await self._asked()
+        await self._join()
         self._spawn(self._commit_loop(), "checkpoints")
         self._spawn(self._supervise(), "supervisor")
         ready: asyncio.Future[Any] = asyncio.create_task(self._ready.wait())
@@ -145,6 +138,59 @@ class Engine:
         ready.cancel()
         if self.failure.done():
             raise self.failure.result()
+
+    def _act(self, actor: Actor) -> None:
+        self._watch(actor.start())
+
+    async def _asked(self) -> None:
+        """Wait until every body asks for its first event: pipes between topics appear only when bodies run."""
+        while silent := {s.inbox: s.name for s in self.topology.subscriptions if not s.inbox.asked.is_set()}:
+            waits = [asyncio.create_task(inbox.asked.wait()) for inbox in silent]
+            done, _ = await asyncio.wait([*waits, self.failure], timeout=FIRST_ASK, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if self.failure.done():
+                raise self.failure.result()
+            if not done:
+                logger.warning(
+                    "%s did not ask for an event within %.0f s; going on without waiting. Topics of through() and group_by() that "
+                    "appear later cost a rebalance",
+                    *(", ".join(sorted(silent.values())), FIRST_ASK),
+                )
+                return
+
+    async def _join(self) -> None:
+        """Declare what is read, and join the group for it; again when that has changed, which costs a rebalance."""
+        sources = self.topology.sources
+        self.ownership.counts = await self._declare(self._participants)
+        if sources:
+            self.clients.consumer.subscribe(sources, RebalanceListener(self.ownership.assigned, self._revoked))
+        if sources and not self._fetching:
+            self._fetching = True
+            self._spawn(self._fetch(), "fetch")
+        elif not self._fetching:
+            self._ready.set()
+            if self._settings.exactly_once:
+                self.outbox.open_gate()
+        self._joined = True
+
+    async def _declare(self, participants: Sequence[Participant]) -> dict[str, int]:
+        topology, settings, admin = self.topology, self._settings, self.clients.admin
+        return await self.clients.patiently(
+            lambda: declare(*(admin, self._topics, topology.sources, participants, settings), derived=topology.between)
+        )
+
+    def _changed(self) -> None:
+        """Somebody reads something else now."""
+        if not self._joined or self.ownership.stopping:
+            return
+        known = {subscription.name for subscription in self.topology.subscriptions}
+        for session in self.ownership.sessions.values():
+            session.forget(session.feeds.keys() - known)
+        fed = all(subscription.fed or not subscription.topics for subscription in self.topology.subscriptions)
+        if not fed and (self._joining is None or self._joining.done()):
+            self._joining = asyncio.create_task(self._join(), name="join for another topic")
+            self._watch(self._joining)
 
     async def stop(self) -> None:
         """Finish open events, commit, leave the group and close; bounded by the deadlines of the settings."""
@@ -163,7 +209,7 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether this worker has its partitions and works on them; without agents, whether it is started."""
-        working = self.ownership.ready if self._subscriptions else self._ready.is_set()
+        working = self.ownership.ready if self._fetching else self._ready.is_set()
         return working and not self.failure.done()
 
     def fail(self, error: BaseException) -> None:
@@ -205,7 +251,8 @@ class Engine:
         Records are never left in the client's buffers while others wait: it would stop fetching for them too.
         """
         low, high = max(self._settings.buffer_maxsize // 2, 1), self._settings.buffer_maxsize
-        while not any(subscription.inbox.records < low for subscription in self._subscriptions):
+        subscriptions = [subscription for subscription in self.topology.subscriptions if subscription.topics]
+        while subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions):
             self._progress.clear()
             await self._progress.wait()
         for session in self.ownership.running:
@@ -251,7 +298,7 @@ class Engine:
             await self._abort(self._spoiled, Failpoint(self._spoiled))
             return False
         checkpoint = Checkpoint(
-            *(ownership.running, group, [actor.cursor for actor in self._actors]),
+            *(ownership.running, group, self.topology.cursors),
             clients=self.clients,
             outbox=self.outbox,
             participants=self._participants,
@@ -294,7 +341,7 @@ class Engine:
         self.outbox.drop()
         self.ownership.stale_producer = True
         self._spoiled = ""
-        for actor in self._actors:
+        for actor in self.topology.actors:
             if actor.cursor in cursors:
                 actor.interrupt()
 
@@ -350,7 +397,7 @@ class Engine:
     # -- health
 
     async def _supervise(self) -> None:
-        watchdog, loop = Watchdog(self._actors, self._settings.processing_timeout), asyncio.get_running_loop()
+        watchdog, loop = Watchdog(self.topology.actors, self._settings.processing_timeout), asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1.0)
             self.clients.check()

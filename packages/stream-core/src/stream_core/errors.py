@@ -10,6 +10,7 @@
     ├── EventError                  one event failed: carries topic, partition, offset
     │   ├── DecodeError             key or value could not be decoded
     │   └── HandlerError            the body of an agent raised
+    ├── Skip                        a processor dropped the event
     ├── EncodeError                 a key or value could not be encoded
     ├── TransportError              the broker or the client
     │   ├── BrokerUnavailableError  no broker could be reached
@@ -45,6 +46,7 @@ __all__ = [
     "MissingPackageError",
     "OffsetOutOfRangeError",
     "ProduceError",
+    "Skip",
     "StoreCorruptError",
     "StoreError",
     "StoreLockedError",
@@ -98,6 +100,10 @@ class DecodeError(EventError):
 
 class HandlerError(EventError):
     """The body of an agent raised while it worked on an event; the cause is chained."""
+
+
+class Skip(StreamError):  # noqa: N818 - the name that processors raise, as in the guides
+    """Raised by a processor of a stream: the event is finished, and the body does not get it."""
 
 
 class EncodeError(StreamError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream_core.cursor import Cursor, Session
@@ -20,22 +20,30 @@ if TYPE_CHECKING:
     from stream_core.records import TP, Batch, RawRecord
     from stream_core.schemas import Schema
 
-__all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Subscription"]
+__all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Subscription", "Undecodable"]
 
 CHUNK = 1000
 """Records that are decoded in one go; a few hundred microseconds."""
 
 
+class Undecodable(NamedTuple):
+    """A record whose key or value could not be decoded; it comes before the good one number ``at`` of its chunk."""
+
+    at: int
+    record: RawRecord
+    error: DecodeError
+
+
 class Decoded(NamedTuple):
-    """Decoded values of a chunk; ``error`` stands for the record behind the last of them, which could not be decoded."""
+    """The records of a chunk that could be decoded, their values, and those between them that could not."""
 
     records: Sequence[RawRecord]
-    values: list[Any]
-    error: DecodeError | None = None
+    values: Sequence[Any]
+    failures: Sequence[Undecodable] = ()
 
 
 Decoder = Callable[["TP", Sequence["RawRecord"]], Decoded]
-"""Decodes records of one partition by the topic's schema and decode policy."""
+"""Decodes records of one partition by the schema of their topic."""
 
 
 class Chunk:
@@ -74,40 +82,45 @@ class Chunk:
 
 
 class Inbox:
-    """The chunks that wait for one subscriber, over all its partitions, in the order they arrived.
+    """The chunks that wait for one reader, over all its partitions, in the order they arrived.
+
+    Streams that are combined share one inbox.
 
     Attributes:
         records: how many records wait, those of closed sessions included until they are dropped.
+        asked: set once somebody has waited for a record.
     """
 
-    __slots__ = ("_chunks", "_waiter", "records")
+    __slots__ = ("_chunks", "_waiter", "asked", "records")
 
     def __init__(self) -> None:
         self.records = 0
-        self._chunks: deque[Chunk] = deque()
+        self.asked = asyncio.Event()
+        self._chunks: deque[tuple[Feed, Chunk]] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, chunk: Chunk, *, front: bool = False) -> None:
-        """Add a chunk; ``front`` puts back what was taken and not finished."""
+    def put(self, feed: Feed, chunk: Chunk, *, front: bool = False) -> None:
+        """Add a chunk for the subscription of ``feed``; ``front`` puts back what was taken and not finished."""
         if front:
-            self._chunks.appendleft(chunk)
+            self._chunks.appendleft((feed, chunk))
         else:
-            self._chunks.append(chunk)
+            self._chunks.append((feed, chunk))
         self.records += len(chunk.records)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def take(self) -> Chunk | None:
+    def take(self) -> tuple[Feed, Chunk] | None:
         """The oldest chunk of an open session, or ``None``."""
         while self._chunks:
-            chunk = self._chunks.popleft()
+            feed, chunk = self._chunks.popleft()
             self.records -= len(chunk.records)
             if chunk.session.open:
-                return chunk
+                return feed, chunk
         return None
 
     async def wait(self) -> None:
         """Wait until :meth:`take` may have something; several actors may wait."""
+        self.asked.set()
         if self._chunks:
             return
         if self._waiter is None or self._waiter.done():
@@ -116,18 +129,21 @@ class Inbox:
 
 
 class Subscription:
-    """One reader of topics: an agent with its actors.
+    """One reader of topics: an agent with its actors, or another stream.
 
     Args:
         name: unique in the app and stable over restarts, because it names the reader's lead in committed metadata.
-        topics: what it reads.
+        topics: what it reads; nothing when it reads a channel.
         concurrency: how many actors share it; more than one finish events out of order.
 
     Attributes:
         inbox: what waits for its actors.
         cursors: of its actors.
+        fed: a partition was assigned to it.
+        manual: events are finished by :meth:`~stream_core.events.Event.ack`, in any order.
         on_progress: called when there may be room for more.
         emit: takes the sends of finished events.
+        undecodable: called with the partition and a record that cannot be decoded, as an open event; returns to go on behind it, or raises.
         skipped: events that were skipped after others had seen their effects: when the interval is replayed they are left out.
     """
 
@@ -137,9 +153,17 @@ class Subscription:
         self.concurrency = concurrency
         self.inbox = Inbox()
         self.cursors: list[Cursor] = []
+        self.manual = False
+        self.fed = False
         self.on_progress: Callable[[], None] = _nothing
         self.emit: Callable[[list[Any]], None] = _nowhere
+        self.undecodable: Callable[[TP, RawRecord, DecodeError], Awaitable[None]] = _refuse
         self.skipped: set[tuple[TP, int]] = set()
+
+    @property
+    def out_of_order(self) -> bool:
+        """Whether its events finish in any order."""
+        return self.manual or self.concurrency > 1
 
 
 def _nothing() -> None:
@@ -148,6 +172,11 @@ def _nothing() -> None:
 
 def _nowhere(_sends: list[Any]) -> None:
     """Nothing is sent."""
+
+
+async def _refuse(_tp: TP, _record: RawRecord, error: DecodeError) -> None:
+    """What cannot be decoded is an error of the body."""
+    raise error
 
 
 class Feed:
@@ -163,13 +192,14 @@ class Feed:
     __slots__ = ("_parked", "backlog", "committed", "done", "progress", "session", "start", "subscription")
 
     def __init__(self, session: PartitionSession, subscription: Subscription, start: int) -> None:
+        subscription.fed = True
         self.session = session
         self.subscription = subscription
         self.start = start
         self.done = start
         self.committed = start
         self.backlog = 0
-        self.progress = Progress(start) if subscription.concurrency > 1 else None
+        self.progress = Progress(start) if subscription.out_of_order else None
         self._parked: dict[int, list[Any]] = {}
 
     def deliver(self, chunk: Chunk) -> None:
@@ -185,11 +215,11 @@ class Feed:
             self.done = max(self.done, rest.records[0].offset)  # control records before it moved the position already
         self.backlog += len(rest.records)
         if self.progress is None:
-            self.subscription.inbox.put(rest)
+            self.subscription.inbox.put(self, rest)
             return
         for record in rest.records:  # actors share events one by one: none waits behind a slow one
             self.progress.deliver(record.offset)
-            self.subscription.inbox.put(Chunk(self.session, (record,), record.offset + 1))
+            self.subscription.inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
         self.progress.advance(chunk.next_offset)
 
     def reach(self, offset: int) -> None:
@@ -214,10 +244,15 @@ class Feed:
         Else they would be committed before their event is, and sent again after a crash.
         """
         self._parked[offset] = sends
+        if offset < self.position:
+            self.subscription.emit(sends)
+            return
         for send in sends:
             send.parked = True
 
     def _release(self, position: int) -> None:
+        if self.session.dead:
+            return
         for offset in sorted(offset for offset in self._parked if offset < position):
             self.subscription.emit(self._parked.pop(offset))
 
@@ -229,7 +264,7 @@ class Feed:
             return
         self.backlog -= len(chunk.records) - len(rest.records)
         self.done = offset
-        self.subscription.inbox.put(rest, front=True)
+        self.subscription.inbox.put(self, rest, front=True)
 
     @property
     def position(self) -> int:
@@ -239,7 +274,7 @@ class Feed:
         if self.progress is not None:
             return self.progress.position
         for cursor in self.subscription.cursors:
-            if cursor.record is not None and cursor.session is self.session:
+            if cursor.record is not None and cursor.session is self.session and not cursor.others:
                 return cursor.record.offset
         return self.done
 
@@ -261,7 +296,7 @@ class PartitionSession(Session):
         lag: records behind the fetch position, -1 when unknown.
     """
 
-    __slots__ = ("committed", "decode", "feeds", "fetch_position", "lag", "running")
+    __slots__ = ("_left", "committed", "decode", "feeds", "fetch_position", "lag", "running")
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
         super().__init__(tp, schema, partitions)
@@ -271,10 +306,11 @@ class PartitionSession(Session):
         self.fetch_position = -1
         self.committed = -1
         self.lag = -1
+        self._left = -1
 
     def run(self, position: int, subscriptions: Sequence[Subscription], leads: dict[str, int]) -> None:
         """Begin delivery at the committed ``position``; ``leads`` are the positions of subscriptions that are ahead of it."""
-        self.fetch_position = self.committed = position
+        self.fetch_position = self.committed = self._left = position
         for subscription in subscriptions:
             start = max(position, leads.get(subscription.name, position))
             self.feeds[subscription.name] = Feed(self, subscription, start)
@@ -293,10 +329,20 @@ class PartitionSession(Session):
             for feed in self.feeds.values():
                 feed.deliver(chunk)
 
+    def forget(self, readers: Collection[str]) -> None:
+        """These read no more. When they were the last ones the position stays where they left it."""
+        if readers:
+            self._left = self.position
+            for name in readers:
+                del self.feeds[name]
+
     def first(self, cursor: Cursor) -> bool:
         """Whether all events before the open one of ``cursor`` are finished by its subscription."""
         progress = self.feeds[cursor.subscription].progress
-        return progress is None or cursor.record is None or progress.position >= cursor.record.offset
+        if progress is None or cursor.record is None:
+            return True
+        first = cursor.others[0][1] if cursor.others else cursor.record
+        return progress.position >= first.offset
 
     def close(self) -> None:
         """Take no more events: chunks of this session are dropped, open events may finish."""
@@ -311,8 +357,8 @@ class PartitionSession(Session):
 
     @property
     def position(self) -> int:
-        """The offset to commit: the lowest position of all subscriptions."""
-        return min((feed.position for feed in self.feeds.values()), default=self.fetch_position)
+        """The offset to commit: the lowest position of all subscriptions. Without any it stays where it is: nobody has read."""
+        return min((feed.position for feed in self.feeds.values()), default=self._left)
 
     @property
     def leads(self) -> dict[str, int]:

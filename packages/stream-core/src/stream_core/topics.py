@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -12,14 +11,12 @@ from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Headers, RawRecord, RecordMetadata
 from stream_core.schemas import Failure, Schema
-from stream_core.sessions import Decoded
+from stream_core.sessions import Decoded, Undecodable
 
 __all__ = ["Topic"]
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-logger = logging.getLogger(__name__)
 
 HeadersArg = Mapping[str, bytes] | Headers
 
@@ -36,12 +33,13 @@ class Topic(Generic[K, V]):
         compacting: keep only the latest record of each key.
         config: more topic configuration, in Kafka's names.
         on_decode_error: what a record does that cannot be decoded, ``"crash"`` or ``"skip"``.
+        acks: whether streams finish its events by themselves; else each is finished by its ``ack()``.
 
     Raises:
         ConfigurationError: the name is not a topic name, or the policy is unknown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the arguments of the guides
         self,
         name: str,
         *,
@@ -52,6 +50,7 @@ class Topic(Generic[K, V]):
         compacting: bool = False,
         config: Mapping[str, str] | None = None,
         on_decode_error: str | FailurePolicy = FailurePolicy.CRASH,
+        acks: bool = True,
     ) -> None:
         allowed = name.replace(".", "").replace("_", "").replace("-", "")
         if (
@@ -71,6 +70,7 @@ class Topic(Generic[K, V]):
         self.schema = schema
         self.partitions = partitions
         self.replicas = replicas
+        self.acks = acks
         self.on_decode_error = FailurePolicy.of(on_decode_error, f"topic {name}")
         self.config = dict(config or {})
         if compacting:
@@ -116,30 +116,28 @@ class Topic(Generic[K, V]):
             )
         schema = self.schema
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
-        millis = None if timestamp is None else int(timestamp * 1000)
+        millis = None if timestamp is None else round(timestamp * 1000)
         return await self._outbox.send(
             self.name, partition, schema.encode_key(key), schema.encode_value(value), millis, pairs
         )
 
     def decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
-        """Decode the values of some records by the schema and the decode policy."""
+        """Decode the values of some records by the schema."""
         values, failed = self.schema.decode_values(records)
         if not failed:
             return Decoded(records, values)
-        if self.on_decode_error is FailurePolicy.SKIP:
-            return self._skip(tp, records, values)
-        at = next(index for index, value in enumerate(values) if type(value) is Failure)
-        cause = values[at].error
-        error = DecodeError(f"cannot decode the value: {cause}", tp, records[at].offset)
-        error.__cause__ = cause
-        return Decoded(records[:at], values[:at], error)
-
-    def _skip(self, tp: TP, records: Sequence[RawRecord], values: list[Any]) -> Decoded:
-        good = [(record, value) for record, value in zip(records, values, strict=True) if type(value) is not Failure]
+        good: list[RawRecord] = []
+        decoded: list[Any] = []
+        failures: list[Undecodable] = []
         for record, value in zip(records, values, strict=True):
             if type(value) is Failure:
-                logger.error("skipped %s offset %d: cannot decode the value: %s", tp, record.offset, value.error)
-        return Decoded([record for record, _ in good], [value for _, value in good])
+                error = DecodeError(f"cannot decode the value: {value.error}", tp, record.offset)
+                error.__cause__ = value.error
+                failures.append(Undecodable(len(decoded), record, error))
+            else:
+                good.append(record)
+                decoded.append(value)
+        return Decoded(good, decoded, failures)
 
     def __str__(self) -> str:
         return self.name

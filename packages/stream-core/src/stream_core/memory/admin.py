@@ -21,9 +21,8 @@ class MemoryAdmin:
         self._cluster = cluster
 
     async def start(self) -> None:
-        """Connect. Raises BrokerUnavailableError when the cluster was told to fail."""
-        async with self._cluster.request("connect"):
-            pass
+        """Connect; see :meth:`MemoryCluster.connect`."""
+        await self._cluster.connect()
 
     async def stop(self) -> None:
         """Close."""

@@ -11,12 +11,14 @@ from stream_core.errors import FencedError, TransportError
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.fetcher import Fetcher
 from stream_core.memory.groups import Assignment
+from stream_core.memory.settings import MemorySettings
 from stream_core.ports import RebalanceListener
 from stream_core.records import TP, GroupMetadata, Offset
 
 __all__ = ["MemoryConsumer"]
 
 _NO_POSITION = -1
+_SETTINGS = MemorySettings()
 
 
 class MemoryConsumer(Fetcher):
@@ -25,12 +27,16 @@ class MemoryConsumer(Fetcher):
     Args:
         cluster: where the group is.
         group: group id.
+        settings: timeouts.
         read_committed: hide open and aborted transactions.
     """
 
-    def __init__(self, cluster: MemoryCluster, group: str, *, read_committed: bool) -> None:
+    def __init__(
+        self, cluster: MemoryCluster, group: str, settings: MemorySettings = _SETTINGS, *, read_committed: bool
+    ) -> None:
         super().__init__(cluster, read_committed=read_committed)
         self._group = cluster.group(group)
+        self._settings = settings
         self._topics: frozenset[str] = frozenset()
         self._listener: RebalanceListener | None = None
         self._assignment: Assignment | None = None
@@ -38,17 +44,22 @@ class MemoryConsumer(Fetcher):
         self._last = Member(frozenset())
         self._rejoin = asyncio.Event()
         self._coordination: asyncio.Task[None] | None = None
+        self._next_heartbeat: asyncio.TimerHandle | None = None
+        self._answered = 0.0  # loop time of the last heartbeat or join that was answered
 
     async def start(self) -> None:
-        """Connect. Raises BrokerUnavailableError when the cluster was told to fail."""
+        """Connect; see :meth:`MemoryCluster.connect`."""
         await super().start()
+        self._beat()
         self._coordination = asyncio.create_task(self._coordinate(), name=f"coordination of group {self._group.name}")
 
     async def stop(self) -> None:
         """Leave the group and close; ``revoked`` is not called."""
+        if self._next_heartbeat is not None:
+            self._next_heartbeat.cancel()
         if self._coordination is not None:
             self._coordination.cancel()
-            await asyncio.wait((self._coordination,), timeout=self._cluster.request_timeout)
+            await asyncio.wait((self._coordination,), timeout=self._settings.request_timeout)
             if self._coordination.done() and not self._coordination.cancelled():
                 self._coordination.exception()  # it was for check(); nobody asks any more
         await super().stop()
@@ -58,11 +69,9 @@ class MemoryConsumer(Fetcher):
                 self._group.leave(self._member, told=False)
 
     def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
-        """Join the group for these topics, or change the subscription (which costs a rebalance)."""
-        changed = self._listener is None or frozenset(topics) != self._topics
+        """Join the group for these topics, or change the subscription; each call costs a rebalance."""
         self._topics, self._listener = frozenset(topics), listener
-        if changed:
-            self._rejoin.set()
+        self._rejoin.set()
 
     def pause(self, tps: Collection[TP]) -> None:
         """Deliver nothing of these partitions until resumed."""
@@ -78,7 +87,7 @@ class MemoryConsumer(Fetcher):
         async with self._cluster.request("offset_fetch"):
             offsets = self._group.offsets
             what = f"stable committed offsets of group {self._group.name}"
-            await self._cluster.wakeup.until(lambda: offsets.stable(tps), self._cluster.request_timeout, what)
+            await self._cluster.wakeup.until(lambda: offsets.stable(tps), self._settings.request_timeout, what)
             return offsets.fetch(tps)
 
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
@@ -93,10 +102,12 @@ class MemoryConsumer(Fetcher):
             self._group.offsets.commit(offsets)
 
     def lease(self) -> float:
-        """The whole session timeout (heartbeats of a member are always answered), or 0 when the broker took it out."""
-        if self._assignment is None or self._group.knows(self._member):
-            return self._cluster.session_timeout
-        return 0.0
+        """The session timeout less the time since the last heartbeat that was answered; 0 when the broker took it out."""
+        if self._assignment is None:
+            return self._settings.session_timeout
+        if not self._group.knows(self._member):
+            return 0.0
+        return self._settings.session_timeout - (asyncio.get_running_loop().time() - self._answered)
 
     def check(self) -> None:
         """Raise TransportError when this client is not running, or when the listener has raised."""
@@ -134,13 +145,31 @@ class MemoryConsumer(Fetcher):
         async with cluster.request("join_group"):
             self._rejoin.clear()  # whatever was asked until now is done by this
             claim = Member(self._topics, self._last.owned, self._last.generation)
-            assignment = await self._group.join(self._member, claim, self._rejoin.set, cluster.rebalance_timeout)
+            assignment = await self._group.join(self._member, claim, self._asked_to_rejoin, self._settings)
         if assignment is None or self._listener is None:
             self._rejoin.set()
             return
+        self._answered = asyncio.get_running_loop().time()
         self._assignment, self._member = assignment, assignment.metadata.member
         self._positions = dict.fromkeys(assignment.partitions, _NO_POSITION)
         self._paused = set(assignment.partitions)
         self._fetching = True
         self._listener.assigned(assignment.partitions, assignment.metadata)
         cluster.wakeup.notify()
+
+    def _asked_to_rejoin(self) -> None:
+        """Hear from the group that it rebalances, or that this member was taken out."""
+        if self._member not in self._cluster.faults.muted:
+            self._rejoin.set()
+
+    def _beat(self) -> None:
+        """Tell the group that this member lives, and so again and again; one that was taken out has to join."""
+        loop, faults = asyncio.get_running_loop(), self._cluster.faults
+        self._next_heartbeat = loop.call_later(self._settings.heartbeat_interval, self._beat)
+        if self._assignment is None or self._member in faults.muted:  # it is joining, or cannot be heard
+            return
+        with contextlib.suppress(TransportError), faults.at("heartbeat"):
+            if self._group.heartbeat(self._member):
+                self._answered = loop.time()
+            else:
+                self._rejoin.set()

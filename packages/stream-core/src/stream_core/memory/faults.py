@@ -18,6 +18,7 @@ OPERATIONS = frozenset(
         "delete_topics",
         "end_txn",
         "fetch",
+        "heartbeat",
         "init_producer_id",
         "join_group",
         "leave_group",
@@ -38,9 +39,16 @@ class _Fault(NamedTuple):
 
 
 class Faults:
-    """The failures that a cluster has been told to show."""
+    """The failures that a cluster has been told to show.
+
+    Attributes:
+        muted: member ids whose heartbeats get lost, in both directions: such a member is taken out of its group when its
+            session is over, and hears of that by the first commit that is refused. That is what a process looks like
+            that was stopped and continued, or cut off.
+    """
 
     def __init__(self) -> None:
+        self.muted: set[str] = set()
         self._next: dict[str, list[_Fault]] = {}
         self._held: dict[TP, list[Callable[[], None]]] = {}
 

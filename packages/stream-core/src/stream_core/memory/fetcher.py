@@ -33,9 +33,9 @@ class Fetcher:
         self._refuse = False
 
     async def start(self) -> None:
-        """Connect. Raises BrokerUnavailableError when the cluster was told to fail."""
-        async with self._cluster.request("connect"):
-            self._running = True
+        """Connect; see :meth:`MemoryCluster.connect`."""
+        await self._cluster.connect()
+        self._running = True
 
     async def stop(self) -> None:
         """Close; a poll that waits raises TransportError."""

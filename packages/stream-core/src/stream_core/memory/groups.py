@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from stream_core.assignment import Member, assign
 from stream_core.errors import FencedError
 from stream_core.memory.offsets import GroupOffsets
+from stream_core.memory.settings import MemorySettings
 from stream_core.memory.wakeup import Wakeup
 from stream_core.records import TP, GroupMetadata
 
@@ -31,14 +33,21 @@ class _Joined:
     Attributes:
         claim: what it said of itself when it joined.
         rejoin: tells the client to give up its partitions and join again.
+        session_timeout: seconds without a heartbeat after which it is taken out.
         assignment: what it has in the current generation; ``None`` before its first one.
-        joining: it waits for the others.
+        session: ends its membership; ``None`` while it waits in a join for the others.
     """
 
     claim: Member
     rejoin: Callable[[], None]
+    session_timeout: float
     assignment: Assignment | None = None
-    joining: bool = True
+    session: asyncio.TimerHandle | None = None
+
+    @property
+    def joining(self) -> bool:
+        """Whether it waits for the others."""
+        return self.session is None
 
 
 class Group:
@@ -71,28 +80,33 @@ class Group:
             for name, joined in self._members.items()
         }
 
-    async def join(self, member: str, claim: Member, rejoin: Callable[[], None], timeout: float) -> Assignment | None:
+    async def join(
+        self, member: str, claim: Member, rejoin: Callable[[], None], settings: MemorySettings
+    ) -> Assignment | None:
         """Join, or join again, and wait until all members have.
 
         Args:
             member: the id from the last assignment, or an empty text.
             claim: topics, and what the member had.
             rejoin: called when the member has to join again.
-            timeout: seconds that the others get to join (the rebalance timeout); then they are taken out of the group.
+            settings: its session timeout, and the rebalance timeout: others that have not joined by then are taken out.
 
         Returns:
             the assignment, or ``None`` when this member was taken out meanwhile: it has to join as a new one.
         """
         if member not in self._members:
             member = f"{self.name}-{next(self._ids)}"
-        joined = self._members[member] = _Joined(claim, rejoin)
+        self._end_session(member)
+        joined = self._members[member] = _Joined(claim, rejoin, settings.session_timeout)
         self._rebalance()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
+        deadline = loop.time() + settings.rebalance_timeout
         try:
             while joined.joining and self._members.get(member) is joined:
                 if not await self._wakeup.wait(deadline - loop.time()):
-                    self._members = {name: other for name, other in self._members.items() if other.joining}
+                    for name in [name for name, other in self._members.items() if not other.joining]:
+                        self._end_session(name)
+                        del self._members[name]
                     self._complete()
         except asyncio.CancelledError:
             self.leave(member, told=False)
@@ -101,12 +115,29 @@ class Group:
 
     def leave(self, member: str, *, told: bool = True) -> None:
         """Take a member out; ids that are not known are ignored. Unless ``told``, it goes on believing that it is one."""
+        self._end_session(member)
         joined = self._members.pop(member, None)
         if joined is None:
             return
         if told:
             joined.rejoin()
         self._rebalance()
+
+    def heartbeat(self, member: str) -> bool:
+        """Let the session of a member begin anew; false when it is over: the member has been taken out."""
+        joined = self._members.get(member)
+        if joined is None:
+            return False
+        if joined.session is not None:
+            if joined.session.when() <= asyncio.get_running_loop().time():  # the loop was blocked for that long
+                self.leave(member, told=False)
+                return False
+            self._begin_session(member, joined)
+        return True
+
+    def disband(self) -> None:
+        """Forget all members: the event loop they lived in is gone."""
+        self._members.clear()
 
     def knows(self, member: str) -> bool:
         """Whether ``member`` is one of the group."""
@@ -141,6 +172,18 @@ class Group:
         self.generation += 1
         shares = assign({name: joined.claim for name, joined in self._members.items()}, self._partitions())
         for name, joined in self._members.items():
-            joined.joining = False
+            self._begin_session(name, joined)
             joined.assignment = Assignment(GroupMetadata(self.name, self.generation, name), shares[name])
         self._wakeup.notify()
+
+    def _begin_session(self, name: str, joined: _Joined) -> None:
+        """Take a member out when no heartbeat of it comes in time; it learns of that by its next one."""
+        self._end_session(name)
+        loop = asyncio.get_running_loop()
+        joined.session = loop.call_later(joined.session_timeout, partial(self.leave, name, told=False))
+
+    def _end_session(self, name: str) -> None:
+        """Stop the clock of a member."""
+        joined = self._members.get(name)
+        if joined is not None and joined.session is not None:
+            joined.session.cancel()

@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 from stream_core.records import Headers, StoredRecord
 
-__all__ = ["Entry", "Fetched", "PartitionLog"]
+__all__ = ["BATCH_OVERHEAD", "Entry", "Fetched", "PartitionLog", "record_size"]
+
+BATCH_OVERHEAD = 61
+"""The bytes of a batch beside its records, in Kafka's message format 2."""
+
+_RECORD_OVERHEAD = 7  # lengths, attributes, offset and timestamp of a record: one byte each when all of them are small
+_HEADER_OVERHEAD = 2
 
 _offset = attrgetter("offset")
 
@@ -31,31 +37,46 @@ class Fetched(NamedTuple):
     end_offset: int
 
 
+def record_size(record: Entry | StoredRecord) -> int:
+    """The bytes that a record takes in Kafka's log, at least; without compression."""
+    size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
+    if record.headers:
+        size += sum(_HEADER_OVERHEAD + len(name.encode()) + len(content or b"") for name, content in record.headers)
+    return size
+
+
 class PartitionLog:
-    """Records in offset order, open transactions, and what was aborted.
+    """Records in offset order, open transactions, and what was aborted. ``len()`` is the number of records it holds.
 
     Attributes:
         start: the earliest offset that can be read.
         end: the offset that the next record gets (the end of the log, open transactions included).
+        dirty: records appended since the log was last cleaned.
     """
 
     def __init__(self) -> None:
         self.start = 0
         self.end = 0
+        self.dirty = 0
         self._records: list[StoredRecord] = []
         self._open: dict[int, list[int]] = {}  # offsets by producer id, the longest open transaction first
         self._aborted: list[int] = []
+        self._horizons: dict[int, int] = {}  # tombstones that a compaction has met: dropped by one after this time
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     @property
     def stable(self) -> int:
         """The last stable offset: where the first open transaction begins, else the end."""
-        return next(iter(self._open.values()))[0] if self._open else self.end
+        return max(self.start, next(iter(self._open.values()))[0]) if self._open else self.end
 
     def append(self, entries: Sequence[Entry], producer_id: int | None = None) -> int:
         """Append records in one go; with a producer id they belong to its open transaction. Returns the first offset."""
         base = self.end
         self._records += [StoredRecord(offset, *entry) for offset, entry in enumerate(entries, base)]
         self.end += len(entries)
+        self.dirty += len(entries)
         if producer_id is not None:
             self._open.setdefault(producer_id, []).extend(range(base, self.end))
         return base
@@ -91,18 +112,32 @@ class PartitionLog:
         del self._records[: bisect_left(self._records, self.start, key=_offset)]
         del self._aborted[: bisect_left(self._aborted, self.start)]
 
-    def retain(self, since: int) -> None:
-        """Drop the head of the log that is older than ``since`` (milliseconds since the epoch), at most all that is stable."""
-        kept = (record.offset for record in self._records if record.timestamp >= since)
+    def retain_since(self, timestamp: int) -> None:
+        """Drop the head of the log that is older (milliseconds since the epoch), at most all that is stable."""
+        kept = (record.offset for record in self._records if record.timestamp >= timestamp)
         self.truncate(min(next(kept, self.end), self.stable))
 
-    def compact(self, until: int, tombstones_since: int) -> None:
+    def retain_bytes(self, size: int) -> None:
+        """Drop records from the head while at least ``size`` bytes stay, at most all that is stable."""
+        rest = sum(map(record_size, self._records))
+        for record in self._records:
+            rest -= record_size(record)
+            if rest < size:
+                self.truncate(min(record.offset, self.stable))
+                return
+        self.truncate(self.stable)
+
+    def compact(self, until: int, now: int, tombstone_retention: int) -> None:
         """Keep the last record of each key, and drop what was aborted; offsets stay as they are.
 
+        Times are in milliseconds since the epoch.
+
         Args:
-            until: records younger than this (milliseconds since the epoch), and all behind the first of them, are
-                left alone, as is everything past the last stable offset.
-            tombstones_since: tombstones older than this are dropped as well. (Kafka counts from the first cleaning.)
+            until: records younger than this, and all behind the first of them, are left alone, as is everything past
+                the last stable offset.
+            now: the time of this compaction.
+            tombstone_retention: milliseconds that a tombstone stays after the first compaction that met it, so that
+                readers who are behind learn of the deletion; a later compaction drops it (KIP-534).
         """
         young = next((record.offset for record in self._records if record.timestamp > until), self.end)
         bound = min(young, self.stable)
@@ -110,9 +145,13 @@ class PartitionLog:
         aborted = set(self._aborted)
         head = [record for record in self._records[:behind] if record.offset not in aborted]
         last = {record.key: record.offset for record in head}
-        self._records[:behind] = [
-            record
-            for record in head
-            if last[record.key] == record.offset and (record.value is not None or record.timestamp >= tombstones_since)
-        ]
+        latest = [record for record in head if last[record.key] == record.offset]
+        horizons = {
+            record.offset: self._horizons.get(record.offset, now + tombstone_retention)
+            for record in latest
+            if record.value is None
+        }
+        overdue = {offset for offset in horizons if offset in self._horizons and horizons[offset] <= now}
+        self._records[:behind] = [record for record in latest if record.offset not in overdue]
+        self._horizons = {offset: time for offset, time in horizons.items() if offset not in overdue}
         del self._aborted[: bisect_left(self._aborted, bound)]

@@ -9,7 +9,7 @@ from stream_core.records import TP, Offset
 
 __all__ = ["GroupOffsets"]
 
-_METADATA_BYTES = 4096  # the default of Kafka's offset.metadata.max.bytes
+_METADATA_MAX = 4096  # the default of Kafka's offset.metadata.max.bytes, which counts UTF-16 units
 
 
 class GroupOffsets:
@@ -20,13 +20,17 @@ class GroupOffsets:
         self._pending: dict[int, dict[TP, Offset]] = {}
 
     def commit(self, offsets: Mapping[TP, Offset]) -> None:
-        """Commit offsets at once. Raises CommitError when a metadata text is too long."""
-        _check(offsets)
-        self._committed.update(offsets)
+        """Commit offsets at once. Raises CommitError when a metadata text is too long; other partitions are committed."""
+        accepted, refusal = _checked(offsets)
+        self._committed.update(accepted)
+        if refusal is not None:
+            raise refusal
 
     def add_pending(self, producer_id: int, offsets: Mapping[TP, Offset]) -> None:
         """Note offsets that become committed with a transaction. Raises CommitError when a metadata text is too long."""
-        _check(offsets)
+        _, refusal = _checked(offsets)
+        if refusal is not None:  # the transaction cannot be committed any more: nothing of it need be kept
+            raise refusal
         self._pending.setdefault(producer_id, {}).update(offsets)
 
     def end_transaction(self, producer_id: int, *, commit: bool) -> None:
@@ -50,10 +54,13 @@ class GroupOffsets:
                 del offsets[tp]
 
 
-def _check(offsets: Mapping[TP, Offset]) -> None:
-    """Raise CommitError when the broker would not take the metadata of one of these offsets."""
-    for tp, offset in offsets.items():
-        size = len(offset.metadata.encode())
-        if size > _METADATA_BYTES:
-            message = f"the commit metadata of topic {tp.topic}, partition {tp.partition} has {size} bytes"
-            raise CommitError(f"{message}; brokers take {_METADATA_BYTES}")
+def _checked(offsets: Mapping[TP, Offset]) -> tuple[Mapping[TP, Offset], CommitError | None]:
+    """The offsets that the broker takes, and the error for the others."""
+    sizes = {tp: len(offset.metadata.encode("utf-16-le")) // 2 for tp, offset in offsets.items()}
+    refused = [tp for tp, size in sizes.items() if size > _METADATA_MAX]
+    if not refused:
+        return offsets, None
+    tp = refused[0]
+    what = f"the commit metadata of topic {tp.topic}, partition {tp.partition} has {sizes[tp]} characters"
+    accepted = {tp: offset for tp, offset in offsets.items() if tp not in refused}
+    return accepted, CommitError(f"{what}; brokers take {_METADATA_MAX}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -26,12 +27,23 @@ class Identity(NamedTuple):
 
 @dataclass(slots=True)
 class _State:
-    """The broker's side of one transactional id; ``committed`` is the last decision, ``None`` while it is open."""
+    """The broker's side of one transactional id.
+
+    Attributes:
+        identity: of the producer that may use it.
+        timeout: seconds that its transactions may stay open.
+        logs: where the open transaction has records.
+        groups: where it has offsets.
+        committed: the last decision, ``None`` before the first one and while a transaction is open.
+        expiry: ends the open transaction, when there is one.
+    """
 
     identity: Identity
+    timeout: float
     logs: set[PartitionLog] = field(default_factory=set)
     groups: set[Group] = field(default_factory=set)
     committed: bool | None = None
+    expiry: asyncio.TimerHandle | None = None
 
 
 class Transactions:
@@ -46,21 +58,26 @@ class Transactions:
         self._states: dict[str, _State] = {}
         self._producer_ids = count(1)
 
-    def begin_epoch(self, transactional_id: str) -> Identity:
-        """Give out the next epoch of an id (InitProducerId): the open transaction of the one before is aborted."""
+    def begin_epoch(self, transactional_id: str, timeout: float) -> Identity:
+        """Give out the next epoch of an id (InitProducerId): the open transaction of the one before is aborted.
+
+        Args:
+            transactional_id: the id.
+            timeout: seconds that transactions of this epoch may stay open; then they expire.
+        """
         state = self._states.get(transactional_id)
         if state is None:
             identity = Identity(transactional_id, next(self._producer_ids), 0)
-            self._states[transactional_id] = _State(identity)
+            self._states[transactional_id] = _State(identity, timeout)
             return identity
-        self._decide(state, commit=False)
-        state.identity = state.identity._replace(epoch=state.identity.epoch + 1)
+        state.timeout = timeout
+        self.expire(transactional_id)
         return state.identity
 
     def append(self, identity: Identity, log: PartitionLog, entries: Sequence[Entry]) -> int:
         """Append records to the open transaction; returns the first offset. Raises FencedError."""
         state = self._state(identity)
-        state.committed = None
+        self._open(state)
         state.logs.add(log)
         return log.append(entries, identity.producer_id)
 
@@ -71,7 +88,7 @@ class Transactions:
         state = self._state(identity)
         group.check(metadata)
         group.offsets.add_pending(identity.producer_id, offsets)
-        state.committed = None
+        self._open(state)
         state.groups.add(group)
 
     def end(self, identity: Identity, *, commit: bool) -> None:
@@ -88,8 +105,16 @@ class Transactions:
         self._decide(state, commit=commit)
 
     def expire(self, transactional_id: str) -> None:
-        """Abort the open transaction as if its timeout had passed: its producer finds itself fenced."""
-        self.begin_epoch(transactional_id)
+        """Abort the open transaction, as when its timeout has passed: its producer finds itself fenced."""
+        state = self._states[transactional_id]
+        self._decide(state, commit=False)
+        state.identity = state.identity._replace(epoch=state.identity.epoch + 1)
+
+    def expire_all(self) -> None:
+        """Abort every open transaction: the event loop of the producers is gone."""
+        for transactional_id, state in self._states.items():
+            if state.expiry is not None:
+                self.expire(transactional_id)
 
     def _state(self, identity: Identity) -> _State:
         """The state of a producer that is not fenced."""
@@ -101,11 +126,20 @@ class Transactions:
             )
         return state
 
+    def _open(self, state: _State) -> None:
+        """Note that a transaction is open, from its first record or offset on."""
+        state.committed = None
+        if state.expiry is None:
+            transactional_id = state.identity.transactional_id
+            state.expiry = asyncio.get_running_loop().call_later(state.timeout, self.expire, transactional_id)
+
     def _decide(self, state: _State, *, commit: bool) -> None:
         """Write the control records and the offsets, all in one turn of the loop."""
         for log in state.logs:
             log.end_transaction(state.identity.producer_id, commit=commit)
         for group in state.groups:
             group.offsets.end_transaction(state.identity.producer_id, commit=commit)
-        state.logs, state.groups, state.committed = set(), set(), commit
+        if state.expiry is not None:
+            state.expiry.cancel()
+        state.logs, state.groups, state.committed, state.expiry = set(), set(), commit, None
         self._wakeup.notify()

@@ -9,6 +9,7 @@ from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.consumer import MemoryConsumer
 from stream_core.memory.producer import MemoryProducer
 from stream_core.memory.reader import MemoryReader
+from stream_core.memory.settings import MemorySettings
 
 __all__ = ["MemoryTransport"]
 
@@ -18,17 +19,20 @@ class MemoryTransport:
 
     Args:
         url_or_name: ``memory://``, ``memory://name`` or a bare name; all that give one name share one cluster.
+        timeouts: fields of :class:`MemorySettings`, in seconds.
 
     Attributes:
         cluster: that cluster, for tests.
+        settings: the timeouts of the clients.
     """
 
-    def __init__(self, url_or_name: str = "memory://") -> None:
+    def __init__(self, url_or_name: str = "memory://", **timeouts: float) -> None:
         self.cluster = MemoryCluster.named(url_or_name.removeprefix("memory://").rstrip("/"))
+        self.settings = MemorySettings(**timeouts)
 
     def consumer(self, group: str, *, read_committed: bool) -> MemoryConsumer:
         """A member of ``group``."""
-        return MemoryConsumer(self.cluster, group, read_committed=read_committed)
+        return MemoryConsumer(self.cluster, group, self.settings, read_committed=read_committed)
 
     def reader(self, *, read_committed: bool) -> MemoryReader:
         """A reader without a group."""
@@ -38,7 +42,7 @@ class MemoryTransport:
         self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None
     ) -> MemoryProducer:
         """A producer, transactional with a transactional id."""
-        return MemoryProducer(self.cluster, transactional_id=transactional_id, fence=fence)
+        return MemoryProducer(self.cluster, self.settings, transactional_id=transactional_id, fence=fence)
 
     def admin(self) -> MemoryAdmin:
         """An admin client."""

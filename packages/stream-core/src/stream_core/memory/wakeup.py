@@ -27,6 +27,10 @@ class Wakeup:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def forget(self) -> None:
+        """Forget who waits: the event loop they lived in is gone."""
+        self._waiters.clear()
+
     async def wait(self, timeout: float) -> bool:
         """Wait for the next change, up to ``timeout`` seconds of loop time; false when there was none."""
         waiter = asyncio.get_running_loop().create_future()

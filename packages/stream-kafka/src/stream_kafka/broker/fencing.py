@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stream_kafka.broker.properties import controller_properties, render
@@ -22,7 +22,7 @@ __all__ = ["fence"]
 _FENCED = b"Fencing broker "
 _READY = b"Kafka Server started"
 _POLL = 0.02
-_GRACE = 2.0
+_GRACE = 5.0
 """Seconds after the start until the controller must have noted it; it has nothing to note if the broker had not been let in."""
 
 
@@ -46,7 +46,10 @@ def fence(command: Sequence[str], data_dir: Path, server: Mapping[str, str], dea
             start_new_session=True,
         )
     try:
-        _await_fenced(process, log, deadline)
+        metadata = data_dir / "topics" / "__cluster_metadata-0"
+        if _await(lambda: _FENCED in log.read_bytes(), process, log, deadline):
+            before = _size(metadata)  # what is said is not written yet, but before whatever is written from now on
+            _await(lambda: _size(metadata) > before, process, log, deadline)
     finally:
         process.terminate()
         try:
@@ -56,12 +59,18 @@ def fence(command: Sequence[str], data_dir: Path, server: Mapping[str, str], dea
             process.wait()
 
 
-def _await_fenced(process: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
+def _await(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, deadline: float) -> bool:
+    """Whether ``condition`` held before the deadline, and in time after the controller was ready."""
     ready = False
     while time.monotonic() < deadline and process.poll() is None:
-        written = log.read_bytes()
-        if _FENCED in written:
-            return
-        if _READY in written and not ready:
+        if condition():
+            return True
+        if not ready and _READY in log.read_bytes():
             ready, deadline = True, min(deadline, time.monotonic() + _GRACE)
         time.sleep(_POLL)
+    return False
+
+
+def _size(directory: Path) -> int:
+    """The bytes of a log."""
+    return sum(segment.stat().st_size for segment in directory.glob("*.log"))

@@ -1,7 +1,7 @@
 """What every implementation of a port must do, as checks that anyone can run; no test framework is needed.
 
 Each module has a tuple ``CHECKS`` of async functions. Those of a broker take a :class:`BrokerHarness`, those of a store
-its :class:`~stream_core.ports.Stores`. With pytest::
+its :class:`~stream_core.ports.Stores`. ``topics`` and ``cleaning`` need an :class:`Upkeep` as well. With pytest::
 
     @pytest.mark.parametrize("check", contracts.reader.CHECKS, ids=lambda check: check.__name__)
     async def test_reader(check):
@@ -13,7 +13,29 @@ its :class:`~stream_core.ports.Stores`. With pytest::
         await check(MyStores(tmp_path))
 """
 
-from stream_core.testing.contracts import admin, consumer, groups, producer, reader, store, transactions
-from stream_core.testing.contracts.harness import BrokerHarness
+from stream_core.testing.contracts import (
+    admin,
+    cleaning,
+    consumer,
+    groups,
+    producer,
+    reader,
+    store,
+    topics,
+    transactions,
+)
+from stream_core.testing.contracts.harness import BrokerHarness, Upkeep
 
-__all__ = ["BrokerHarness", "admin", "consumer", "groups", "producer", "reader", "store", "transactions"]
+__all__ = [
+    "BrokerHarness",
+    "Upkeep",
+    "admin",
+    "cleaning",
+    "consumer",
+    "groups",
+    "producer",
+    "reader",
+    "store",
+    "topics",
+    "transactions",
+]

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
-from stream_core.errors import FencedError, OffsetOutOfRangeError
+from stream_core.errors import CommitError, FencedError, OffsetOutOfRangeError
 from stream_core.records import TP, Offset
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import Received, Revoked, raises
@@ -167,6 +167,20 @@ async def commits_offsets_with_metadata(harness: BrokerHarness) -> None:
     }
 
 
+async def refuses_metadata_that_is_too_long(harness: BrokerHarness) -> None:
+    """A commit with more than 4096 characters of text fails and names the topic; its offset is not committed."""
+    topic = await harness.topic(partitions=2)
+    long, other = TP(topic, 0), TP(topic, 1)
+    member = await harness.alone(harness.name("group"), topic)
+    commit = partial(member.consumer.commit, {long: Offset(1, "x" * 4097), other: Offset(1)}, member.group)
+
+    async with asyncio.timeout(harness.deadline * 2):
+        error = await raises(CommitError, commit, "commit of 4097 characters of text")
+
+    assert topic in str(error), f"the error does not name the topic {topic}: {error}"
+    assert await member.consumer.committed([long, other]) == {long: None, other: Offset(1)}
+
+
 async def commits_outlive_the_member(harness: BrokerHarness) -> None:
     """A later member of the group finds what an earlier one committed; another group does not."""
     topic, group = await harness.topic(), harness.name("group")
@@ -301,6 +315,7 @@ CHECKS = (
     poll_waits_for_the_first_record,
     out_of_range_is_said_while_others_deliver,
     commits_offsets_with_metadata,
+    refuses_metadata_that_is_too_long,
     commits_outlive_the_member,
     commits_are_fenced,
     offsets_of_partitions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stream_core.errors import FencedError
-from stream_core.records import TP, Offset
+from stream_core.records import TP, Offset, TopicSpec
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import Assigned, GroupMember, Revoked, raises
 
@@ -166,6 +166,36 @@ async def a_removed_member_is_not_waited_for(harness: BrokerHarness) -> None:
     over.set()
 
 
+async def a_member_without_partitions_is_told_so(harness: BrokerHarness) -> None:
+    """With more members than partitions one is left over: it is assigned nothing, in the generation of the others."""
+    topic, group = await harness.topic(partitions=2), harness.name("group")
+    members = [await harness.member(group, topic) for _ in range(3)]
+
+    def settled() -> bool:
+        generations = {member.group.generation for member in members if member.assignment}
+        return len(generations) == 1 and sorted(len(member.partitions) for member in members) == [0, 1, 1]
+
+    await harness.drive(members, settled, "two members share two partitions and one is idle")
+
+    (idle,) = [member for member in members if not member.partitions]
+    assert idle.events[-1] == Assigned(frozenset(), idle.group)
+
+
+async def a_topic_that_appears_is_assigned(harness: BrokerHarness) -> None:
+    """Subscribing to a topic that does not exist creates nothing; once somebody creates it, its partitions are assigned."""
+    admin, topic, later = await harness.admin(), await harness.topic(), harness.name("later")
+    member = await harness.alone(harness.name("group"), topic, later)
+    assert member.partitions == {TP(topic, 0)}
+    assert await admin.describe([later]) == {}, "subscribing created the topic"
+
+    await admin.create([TopicSpec(later, 2)])
+    everything = {TP(topic, 0), TP(later, 0), TP(later, 1)}
+    await harness.drive([member], lambda: member.partitions == everything, "the new topic is assigned")
+
+    assert Revoked(frozenset({TP(topic, 0)}), lost=False) in member.events
+    await admin.delete([later])
+
+
 CHECKS = (
     members_share_the_partitions,
     a_leaver_hands_over,
@@ -174,5 +204,7 @@ CHECKS = (
     an_older_generation_cannot_commit,
     a_removed_member_comes_back_as_another,
     a_removed_member_is_not_waited_for,
+    a_member_without_partitions_is_told_so,
+    a_topic_that_appears_is_assigned,
 )
 """The checks of this suite."""

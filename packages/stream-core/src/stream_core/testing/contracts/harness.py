@@ -13,13 +13,23 @@ from stream_core.ports import Admin, Consumer, Producer, Reader, Transport
 from stream_core.records import TP, TopicSpec
 from stream_core.testing.contracts.observe import GroupMember, Received, Revoked
 
-__all__ = ["BrokerHarness", "send"]
+__all__ = ["BrokerHarness", "Upkeep", "send"]
 
 
 class _Client(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+
+class Upkeep(Protocol):
+    """What no port does: the work of those who run a cluster, and of the broker when it cleans up."""
+
+    async def add_partitions(self, topic: str, partitions: int) -> None:
+        """Let a topic have ``partitions`` partitions, more than it has."""
+
+    async def clean(self, topic: str) -> None:
+        """Compact a topic and apply its retention; where a broker cannot be told to, give it a moment to do so."""
 
 
 C = TypeVar("C", bound=_Client)
@@ -33,15 +43,23 @@ class BrokerHarness:
         deadline: seconds within which anything that must happen has happened.
         quiet: seconds of silence that count as "nothing comes".
         max_request_size: bytes of the largest record that the producers take.
+        upkeep: for the checks that need it; they fail without.
     """
 
     def __init__(
-        self, transport: Transport, *, deadline: float = 20.0, quiet: float = 0.5, max_request_size: int = 1 << 20
+        self,
+        transport: Transport,
+        *,
+        deadline: float = 20.0,
+        quiet: float = 0.5,
+        max_request_size: int = 1 << 20,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self.transport = transport
         self.deadline = deadline
         self.quiet = quiet
         self.max_request_size = max_request_size
+        self._upkeep = upkeep
         self._stack = AsyncExitStack()
         self._admin: Admin | None = None
         self._topics: list[str] = []
@@ -56,6 +74,12 @@ class BrokerHarness:
         async with self._stack:
             if self._admin is not None and self._topics:
                 await self._admin.delete(self._topics)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What the check needs beside the ports."""
+        assert self._upkeep is not None, "this check needs BrokerHarness(transport, upkeep=...)"
+        return self._upkeep
 
     def name(self, what: str) -> str:
         """A name that is not in use."""

@@ -252,6 +252,23 @@ async def a_refused_record_cannot_be_committed(harness: BrokerHarness) -> None:
     assert received.values(tp) == [b"fresh"]
 
 
+async def an_open_transaction_times_out(harness: BrokerHarness) -> None:
+    """One that stays open past the transaction timeout is aborted, readers go on, and its producer is fenced."""
+    tp = TP(await harness.topic(), 0)
+    reader = await harness.reader({tp: 0}, read_committed=True)
+    sleeper = await _transactional(harness, tp.topic)
+    await sleeper.begin()
+    await send(sleeper, tp, "of the sleeper")
+    await send(await harness.producer(tp.topic), tp, "behind")
+
+    received = await harness.receive(reader, lambda got: got.count() >= 1)
+    async with asyncio.timeout(harness.deadline * 2):
+        await raises(FencedError, lambda: sleeper.commit({}, None), "commit after the timeout")
+    await harness.stop(sleeper)
+
+    assert received.values(tp) == [b"behind"]
+
+
 async def empty_transactions_end(harness: BrokerHarness) -> None:
     """A transaction in which nothing was sent commits and aborts."""
     producer = await _transactional(harness)
@@ -276,6 +293,7 @@ CHECKS = (
     offsets_become_committed_with_the_transaction,
     offsets_and_records_are_one,
     a_refused_record_cannot_be_committed,
+    an_open_transaction_times_out,
     empty_transactions_end,
 )
-"""The checks of this suite."""
+"""The checks of this suite; the transaction timeout of the transport must be shorter than the harness's deadline."""

@@ -1,0 +1,167 @@
+"""Several events as one: the loop behind ``take``.
+
+A buffer is one event that consists of several: its effects, its failure and its acknowledgement are those of all of them
+together. While it fills, nothing of it is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from stream_core.cursor import Session
+from stream_core.errors import ConfigurationError
+from stream_core.events import Acknowledgement
+from stream_core.iteration import SKIPPED, Form, Iteration, event
+from stream_core.records import RawRecord
+from stream_core.sessions import Chunk, Feed
+
+__all__ = ["Buffers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event in a buffer.
+
+    Attributes:
+        feed: progress of its subscription.
+        chunk: where it comes from.
+        record: the record.
+        item: what the body gets, or ``SKIPPED``.
+        held: the sends of its processors.
+        last: whether its chunk ends with it.
+        acknowledgement: finishes it, where that is done by hand.
+    """
+
+    feed: Feed
+    chunk: Chunk
+    record: RawRecord
+    item: Any
+    held: list[Any]
+    last: bool
+    acknowledgement: Acknowledgement | None
+
+
+@dataclass(slots=True)
+class Buffer:
+    """Events that are handed over together.
+
+    Attributes:
+        due: the time of the event loop at which it is handed over although it is not full; infinite when it may wait.
+        entries: the events, in the order they came.
+        size: how many of them the body gets.
+    """
+
+    due: float
+    entries: list[Entry] = field(default_factory=list)
+    size: int = 0
+
+
+class Buffers:
+    """Fills buffers from an iteration and hands them over.
+
+    Args:
+        iteration: where events come from.
+        size: how many events a full buffer has.
+        within: seconds after its first event when a buffer is handed over although it is not full; ``None`` waits until it is.
+        by_partition: never mix partitions. Where events finish in any order they never are.
+    """
+
+    def __init__(self, iteration: Iteration, size: int, within: float | None, *, by_partition: bool) -> None:
+        self._iteration = iteration
+        self._size = size
+        self._within = float("inf") if within is None else within
+        self._by_partition = by_partition or iteration.subscription.out_of_order
+        self._buffers: dict[Session | None, Buffer] = {}
+        iteration.buffered = True
+
+    async def read(self, form: Form) -> AsyncGenerator[list[Any], None]:
+        """Yield buffers of values, events, or pairs of key and value."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            for key in [key for key, buffer in self._buffers.items() if buffer.due <= clock()]:
+                entries = self._open(key)
+                if entries is not None:
+                    yield [entry.item for entry in entries if entry.item is not SKIPPED]
+                    self._finish(entries)
+            taken = await self._next_chunk()
+            if taken is None:
+                continue
+            feed, chunk = taken
+            key = chunk.session if self._by_partition else None
+            sequence = list(self._iteration.sequence(chunk))
+            for number, (record, value) in enumerate(sequence, 1):
+                if not chunk.session.open:
+                    break
+                buffer = self._buffers.setdefault(key, Buffer(clock() + self._within))
+                buffer.entries.append(await self._entry(feed, chunk, record, value, form, last=number == len(sequence)))
+                buffer.size += buffer.entries[-1].item is not SKIPPED
+                if buffer.size >= self._size and (entries := self._open(key)) is not None:
+                    yield [entry.item for entry in entries if entry.item is not SKIPPED]
+                    self._finish(entries)
+            await self._iteration.give_turn()
+
+    async def _next_chunk(self) -> tuple[Feed, Chunk] | None:
+        """The next chunk, or ``None`` when a buffer is due before there is one."""
+        due = min((buffer.due for buffer in self._buffers.values()), default=float("inf"))
+        if due == float("inf"):
+            return await self._iteration.next_chunk()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                return await self._iteration.next_chunk()
+        return None
+
+    async def _entry(self, feed: Feed, chunk: Chunk, record: RawRecord, value: Any, form: Form, *, last: bool) -> Entry:
+        """Prepare one event. What its processors send waits for the buffer, and nothing is open afterwards."""
+        iteration, cursor = self._iteration, self._iteration.cursor
+        item = await iteration.prepare(feed, record, value, form)
+        if cursor.undo:
+            raise ConfigurationError(
+                f"subscription {feed.subscription.name}: a processor changed a table in front of take(); change it in the body"
+            )
+        held, cursor.held = cursor.held, []
+        cursor.attention = cursor.pinned
+        cursor.record = None
+        acknowledgement = Acknowledgement(feed, chunk) if feed.subscription.manual else None
+        if item is SKIPPED and acknowledgement is not None:
+            acknowledgement.give()
+        if item is not SKIPPED and form == "events":
+            item = event(chunk, record, item, acknowledgement)
+        return Entry(feed, chunk, record, item, held, last, acknowledgement)
+
+    def _open(self, key: Session | None) -> list[Entry] | None:
+        """Make a buffer the open event; ``None`` when the body gets nothing of it."""
+        cursor = self._iteration.cursor
+        entries = [entry for entry in self._buffers.pop(key).entries if entry.chunk.session.open]
+        if not entries:
+            self._iteration.forget_closed()
+            return None
+        shown = [entry for entry in entries if entry.item is not SKIPPED]
+        *others, last = shown or entries
+        cursor.others = [(entry.feed.session, entry.record) for entry in others]
+        cursor.session, cursor.record = last.feed.session, last.record
+        cursor.subscription = last.feed.subscription.name
+        cursor.held = [send for entry in entries for send in entry.held]
+        cursor.attention = True
+        if shown:
+            return entries
+        self._finish(entries)
+        return None
+
+    def _finish(self, entries: list[Entry]) -> None:
+        """The body has asked for the next buffer: this one is finished."""
+        cursor = self._iteration.cursor
+        cursor.finish()
+        cursor.record, cursor.others = None, []
+        for entry in entries:
+            if entry.acknowledgement is not None:
+                self._iteration.taken.remove((entry.feed, entry.chunk))
+                entry.acknowledgement.close()
+            else:
+                entry.feed.reach(entry.record.offset)
+                if entry.last:
+                    self._iteration.leave(entry.feed, entry.chunk)
+        self._iteration.forget_closed()

@@ -1,0 +1,186 @@
+"""Channels: topics that exist in the memory of one process, for agents that work for other agents and for tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from time import time
+from typing import Any, Generic, TypeVar
+
+from stream_core.errors import ConfigurationError
+from stream_core.events import Event
+from stream_core.records import TP, Batch, Headers, RawRecord, RecordMetadata, StoredRecord
+from stream_core.schemas import Schema
+from stream_core.sessions import Decoded, Feed, PartitionSession, Subscription
+from stream_core.streams import LooseStream, Stream
+
+__all__ = ["Channel"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+IN_MEMORY = -1
+"""The partition number of what is in no partition: tables have none for it."""
+
+
+class _AsTheyAre(Schema):
+    """Keys and values are handed over as they are."""
+
+    @property
+    def decode_key(self) -> Any:
+        """The key itself."""
+        return _same
+
+    @property
+    def decode_value(self) -> Any:
+        """The value itself."""
+        return _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _hand_over(_tp: TP, records: Sequence[RawRecord]) -> Decoded:
+    return Decoded(records, [record.value for record in records])
+
+
+class Channel(Generic[K, V]):
+    """An in-memory channel: every agent and every iteration over it gets every event that is sent from then on.
+
+    Keys and values are passed as they are, not encoded. Nothing of it survives the process, nothing of it is committed: what an agent
+    does for an event of a channel is never undone by a checkpoint that fails.
+
+    Args:
+        name: for messages.
+        maxsize: events that may wait for the slowest reader before ``send`` waits.
+        key_type: type of the keys, for readers of the code and type checkers.
+        value_type: type of the values, likewise.
+
+    Raises:
+        ConfigurationError: ``maxsize`` is not at least 1.
+    """
+
+    def __init__(
+        self,
+        name: str = "channel",
+        *,
+        maxsize: int = 4096,
+        key_type: type[K] | None = None,
+        value_type: type[V] | None = None,
+    ) -> None:
+        if maxsize < 1:
+            raise ConfigurationError(f"channel {name}: maxsize={maxsize} holds nothing; use at least 1")
+        self.name = name
+        self.maxsize = maxsize
+        self.key_type = key_type
+        self.value_type = value_type
+        self._session = PartitionSession(TP(name, IN_MEMORY), _AsTheyAre(), 0, _hand_over)
+        self._session.run(0, (), {})
+        self._room = asyncio.Event()
+        self._pulled: Stream[V] | None = None
+        self._readers = 0
+
+    # -- writing
+
+    async def send(
+        self,
+        value: V | Any = None,
+        *,
+        key: K | Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Mapping[str, bytes] | Headers | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        """Hand an event to all readers; waits while the slowest has ``maxsize`` events waiting.
+
+        Args:
+            value: the value, passed as it is.
+            key: the key, passed as it is.
+            partition: ignored; there are none.
+            timestamp: seconds since the epoch; ``None`` for now.
+            headers: names and bytes, as a mapping or a list of pairs.
+
+        Returns:
+            what can be awaited for the metadata; it is there already.
+        """
+        del partition
+        session = self._session
+        while session.backlog >= self.maxsize:
+            self._room.clear()
+            await self._room.wait()
+        pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
+        offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
+        record: Any = StoredRecord(offset, millis, key, value, pairs)  # type: ignore[arg-type]  # not bytes: never encoded
+        session.deliver(Batch(session.tp, [record], offset + 1))
+        done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        done.set_result(RecordMetadata(self.name, IN_MEMORY, offset, millis))
+        return done
+
+    async def put(self, value: V) -> None:
+        """Hand a value to all readers; as :meth:`send`."""
+        await self.send(value)
+
+    # -- reading
+
+    def __aiter__(self) -> AsyncIterator[Event[V]]:
+        return self.stream().events()
+
+    async def get(self, *, timeout: float | None = None) -> Event[V]:
+        """The next event that was sent since the first call of ``get``.
+
+        Args:
+            timeout: seconds to wait; ``None`` waits for ever.
+
+        Raises:
+            TimeoutError: nothing came in time.
+        """
+        stream = self._pull()
+        async with asyncio.timeout(timeout):
+            feed, chunk = await stream.iteration.next_chunk()
+        stream.iteration.leave(feed, chunk)
+        (record,) = chunk.records
+        return Event(self._session.schema, self._session.tp, record, record.value)  # type: ignore[arg-type]
+
+    def empty(self) -> bool:
+        """Whether nothing waits for ``get``."""
+        return self._pull().subscription.inbox.records == 0
+
+    def stream(self) -> Stream[V]:
+        """A stream of what is sent from now on, outside of agents."""
+        self._readers += 1
+        subscription = Subscription(f"{self.name}:{self._readers}", ())
+        self.subscribe(subscription)
+        return LooseStream(subscription, close=self.unsubscribe)
+
+    def _pull(self) -> Stream[V]:
+        if self._pulled is None:
+            self._pulled = self.stream()
+        return self._pulled
+
+    # -- for those who run agents
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Hand every event to this subscription from now on."""
+        session = self._session
+        subscription.on_progress = self._progressed
+        session.feeds[subscription.name] = Feed(session, subscription, session.fetch_position)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Hand nothing to this subscription any more."""
+        self._session.feeds.pop(subscription.name, None)
+        self._progressed()
+
+    @property
+    def subscriber_count(self) -> int:
+        """How many readers there are."""
+        return len(self._session.feeds)
+
+    def _progressed(self) -> None:
+        self._room.set()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name}>"

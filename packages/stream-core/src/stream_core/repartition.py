@@ -1,0 +1,67 @@
+"""New keys for events: what ``group_by`` computes, and how the topic between is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import MemberDescriptorType
+from typing import Any, get_type_hints
+
+from stream_core.errors import ConfigurationError
+from stream_core.schemas import Schema
+
+__all__ = ["Key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How the new key of an event is made.
+
+    Attributes:
+        name: for the name of the topic between; a field's comes behind the name of its record class.
+        compute: makes the key of a value; may return an awaitable.
+        type: type of the keys; ``None`` when it is not known.
+        partitions: of the topic between; ``None`` for the default.
+    """
+
+    name: str
+    compute: Callable[[Any], Any]
+    type: Any = None
+    partitions: int | None = None
+    field: bool = False
+
+    @classmethod
+    def of(cls, key: Any, name: str | None, partitions: int | None) -> Key:
+        """What the arguments of ``group_by`` say.
+
+        Args:
+            key: a field of a record class, or a function of the value.
+            name: required for a function.
+            partitions: of the topic between.
+
+        Raises:
+            ConfigurationError: ``key`` is neither, or a function without a name.
+        """
+        if isinstance(key, MemberDescriptorType):
+            owner, field = key.__objclass__, key.__name__
+            return cls(name or field, key.__get__, get_type_hints(owner).get(field), partitions, field=name is None)
+        if not callable(key):
+            raise ConfigurationError(f"group_by({key!r}): give it a field, such as Transfer.account, or a function")
+        if name is None:
+            raise ConfigurationError("group_by() with a function needs name=, for the name of its topic")
+        return cls(name, key, None, partitions)
+
+    def schema(self, source: Schema) -> Schema:
+        """The schema of the topic between: that of the source, with the type of the new keys."""
+        return replace(source, key_type=self.type, key_serializer=None)
+
+    def topic(self, agent: str, source: str, value_type: Any) -> str:
+        """The name of the topic between: ``{agent}-{source}-{Record.field or name}-repartition``.
+
+        Args:
+            agent: name of the agent.
+            source: topic that it reads.
+            value_type: of that topic; an inherited field's descriptor names the base class.
+        """
+        name = f"{getattr(value_type, '__name__', value_type)}.{self.name}" if self.field else self.name
+        return f"{agent}-{source}-{name}-repartition"

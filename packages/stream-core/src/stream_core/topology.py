@@ -1,0 +1,223 @@
+"""Who reads what: the subscriptions and actors of one engine, also those that appear when agents' bodies run.
+
+``through`` and ``group_by`` are pipes: an actor of their own reads the stream in front and sends to the topic between, and the
+stream behind is a subscription to that topic.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from inspect import isawaitable
+from typing import Any
+
+from stream_core.actors import Actor
+from stream_core.agents import Agent, AgentBody
+from stream_core.channels import Channel
+from stream_core.cursor import Cursor
+from stream_core.errors import ConfigurationError, DecodeError
+from stream_core.iteration import Processor
+from stream_core.outbox import Outbox
+from stream_core.policies import FailurePolicy
+from stream_core.records import TP, RawRecord
+from stream_core.repartition import Key
+from stream_core.sessions import Subscription
+from stream_core.streams import LooseStream, Stream
+from stream_core.topics import Topic
+
+__all__ = ["Topology"]
+
+logger = logging.getLogger(__name__)
+
+Source = Topic[Any, Any] | Channel[Any, Any]
+
+
+class Topology:
+    """The subscriptions and actors of one engine; the :class:`~stream_core.streams.Host` of their streams.
+
+    Args:
+        topics: the topics by name; those of pipes are added.
+        outbox: where sends go.
+        max_restarts: how often one event may fail before the worker gives up.
+        on_progress: called when there may be room for more records.
+        on_conflict: called when an interval must be replayed.
+        on_actor: called to start the actor of a pipe.
+        on_change: called after a subscription was added or removed.
+
+    Attributes:
+        subscriptions: all of them, in the order they came.
+        actors: of all agents and pipes.
+    """
+
+    def __init__(
+        self,
+        topics: MutableMapping[str, Topic[Any, Any]],
+        outbox: Outbox,
+        *,
+        max_restarts: int,
+        on_progress: Callable[[], None],
+        on_conflict: Callable[[str], None],
+        on_actor: Callable[[Actor], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._topics = topics
+        self._outbox = outbox
+        self._max_restarts = max_restarts
+        self._on_progress = on_progress
+        self._on_conflict = on_conflict
+        self._on_actor = on_actor
+        self._on_change = on_change
+        self._owners: dict[Subscription, Agent] = {}
+        self._pipes: dict[str, Subscription] = {}
+        self._channels: dict[Subscription, Channel[Any, Any]] = {}
+        self.subscriptions: list[Subscription] = []
+        self.actors: list[Actor] = []
+
+    @property
+    def cursors(self) -> list[Cursor]:
+        """The cursors of everybody who reads."""
+        return list({cursor: None for subscription in self.subscriptions for cursor in subscription.cursors})
+
+    @property
+    def sources(self) -> set[str]:
+        """The topics that somebody reads."""
+        return {topic for subscription in self.subscriptions for topic in subscription.topics}
+
+    @property
+    def between(self) -> set[str]:
+        """Those of them that the pipes fill."""
+        return {topic for subscription in self._pipes.values() for topic in subscription.topics}
+
+    def add(self, agent: Agent) -> None:
+        """Subscribe an agent, and make its actors; they are not started."""
+        subscription = self._subscribe(agent.name, agent.topic, agent.concurrency)
+        self._owners[subscription] = agent
+        for number in range(agent.concurrency):
+            self._act(agent, subscription, number)
+
+    def stream(self, channel: Source, name: str | None = None) -> Stream[Any]:
+        """A stream over a topic or channel, outside of agents; it ends when its iteration is closed.
+
+        Args:
+            channel: what to read.
+            name: what names its progress in committed offsets; give one when several streams read one topic.
+
+        Raises:
+            ConfigurationError: there is a stream or agent of that name.
+        """
+        subscription = self._subscribe(name or f"stream-{channel.name}", channel)
+        return LooseStream(subscription, self, close=self._unsubscribe, emit=self._outbox.emit)
+
+    def pipe(self, stream: Stream[Any], target: Any, *, key: Key | None = None) -> Stream[Any]:
+        """Send every event of ``stream`` to the topic ``target``, and give the stream that reads it; see :class:`Host`.
+
+        A body that runs again gets the pipe that is there.
+        """
+        source, cursor = stream.subscription, stream.iteration.cursor
+        topic = self._target(source, target, key)
+        name = f"{source.name}/{topic.name}"
+        behind = self._pipes.get(name)
+        if behind is None:
+            behind = self._pipes[name] = self._subscribe(name, topic)
+            behind.emit = source.emit
+            self._start_pipe(f"{source.name}>{topic.name}", stream, topic, key)
+            self._owners[behind] = self._owners[source]
+        if cursor not in behind.cursors:
+            behind.cursors.append(cursor)
+        return Stream(behind, cursor, self)
+
+    # -- parts
+
+    def _subscribe(self, name: str, channel: Source, concurrency: int = 1) -> Subscription:
+        if any(subscription.name == name for subscription in self.subscriptions):
+            raise ConfigurationError(f"there is a reader named {name} already: give one of the two another name=")
+        if isinstance(channel, Channel):
+            subscription = Subscription(name, (), concurrency)
+            channel.subscribe(subscription)
+            self._channels[subscription] = channel
+        else:
+            self._topics.setdefault(channel.name, channel)
+            channel.bind(self._outbox)
+            subscription = Subscription(name, (channel.name,), concurrency)
+            subscription.manual = not channel.acks
+            subscription.on_progress = self._on_progress
+            subscription.undecodable = self._refused
+        self.subscriptions.append(subscription)
+        self._on_change()
+        return subscription
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        if subscription in self.subscriptions:
+            self.subscriptions.remove(subscription)
+            if (channel := self._channels.pop(subscription, None)) is not None:
+                channel.unsubscribe(subscription)
+            self._on_change()
+
+    async def _refused(self, tp: TP, record: RawRecord, error: DecodeError) -> None:
+        if self._topics[tp.topic].on_decode_error is FailurePolicy.SKIP:
+            logger.error("skipped %s offset %d, which cannot be decoded", tp, record.offset, exc_info=error)
+            return
+        raise error
+
+    def _act(self, agent: Agent, subscription: Subscription, number: int) -> Actor:
+        actor = Actor(
+            *(agent, subscription, number, self._outbox),
+            max_restarts=self._max_restarts,
+            on_conflict=self._on_conflict,
+            host=self,
+        )
+        self.actors.append(actor)
+        return actor
+
+    def _start_pipe(self, name: str, stream: Stream[Any], topic: Source, key: Key | None) -> None:
+        source, processors = stream.subscription, stream.iteration.processors
+        owner = self._owners.get(source)
+        policy = FailurePolicy.CRASH if owner is None else owner.on_failure
+        whole = key is None and not any(processors.values()) and self._same_bytes(source, topic)
+        body = _pump(topic, processors, key, whole=whole)
+        actor = self._act(Agent(body, name=name, topic=self._topics[source.topics[0]], on_failure=policy), source, 0)
+        for other in processors:
+            if actor.cursor not in other.cursors:
+                other.cursors.append(actor.cursor)
+        self._on_actor(actor)
+
+    def _target(self, source: Subscription, target: Any, key: Key | None) -> Source:
+        if isinstance(target, (Topic, Channel)):
+            return target
+        if not source.topics:
+            raise ConfigurationError(
+                f"agent {source.name} reads a channel: give through() and group_by() a topic object"
+            )
+        schema = self._topics[source.topics[0]].schema
+        name: str = target or ("" if key is None else key.topic(source.name, source.topics[0], schema.value_type))
+        if name in self._topics:
+            return self._topics[name]
+        partitions = None if key is None else key.partitions
+        made = Topic[Any, Any](name, schema=schema if key is None else key.schema(schema), partitions=partitions)
+        made.bind(self._outbox)
+        return made
+
+    def _same_bytes(self, source: Subscription, topic: Source) -> bool:
+        schemas = {self._topics[name].schema for name in source.topics}
+        return isinstance(topic, Topic) and schemas == {topic.schema}
+
+
+def _pump(
+    topic: Source, processors: Mapping[Subscription, Sequence[Processor]], key: Key | None, *, whole: bool
+) -> AgentBody:
+    """The body of a pipe; ``whole`` sends the same bytes on."""
+
+    async def pump(stream: Stream[Any]) -> None:
+        stream.iteration.processors = {subscription: list(steps) for subscription, steps in processors.items()}
+        async for event in stream.events():
+            message = event.message
+            if whole:
+                await event.forward(topic, timestamp=message.timestamp)
+                continue
+            new = event.key if key is None else key.compute(event.value)
+            if isawaitable(new):
+                new = await new
+            headers = list(message.headers)
+            await topic.send(event.value, key=new, timestamp=message.timestamp, headers=headers)
+
+    return pump
