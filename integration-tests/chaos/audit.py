@@ -84,7 +84,8 @@ class Audit:
         self.tally.duplicates += report.duplicates
         self.tally.add(f"{output.echo}: missing", report.missing)
         self.tally.add(f"{output.echo}: foreign", report.foreign)
-        self.tally.add(f"{output.echo}: out of order", report.disordered)
+        if output.ordered:
+            self.tally.add(f"{output.echo}: out of order", report.disordered)
         if not self.repeats:
             self.tally.add(f"{output.echo}: repeated", list(report.repeated))
 
@@ -93,17 +94,18 @@ class Audit:
 
         Under at-least-once it may hold records of an interval that a crashed worker never committed: recovery leaves them out.
         """
-        if self.guarantee == EXACTLY_ONCE:
+        if output.table and self.guarantee == EXACTLY_ONCE:
             topic = f"{APP}-{output.table}-changelog"
             self._totals(topic, fold(await self.kafka.read(topic, seconds=self.patience)))
 
     def differs(self, output: Output, data: Path) -> bool:
         """Whether the stores in a data directory differ from the ledger; nothing is tallied."""
-        return bool(compare_totals(self.ledger.totals(), read_tables(data, output.table)))
+        return bool(output.table) and bool(compare_totals(self.ledger.totals(), read_tables(data, output.table)))
 
     def stores(self, output: Output, data: Path) -> None:
         """Compare the stores in a data directory."""
-        self._totals(f"{output.table} in {data.name}", read_tables(data, output.table))
+        if output.table:
+            self._totals(f"{output.table} in {data.name}", read_tables(data, output.table))
 
     def _totals(self, name: str, copy: dict[int, dict[bytes, bytes]]) -> None:
         wrong = compare_totals(self.ledger.totals(), copy)

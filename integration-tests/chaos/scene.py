@@ -124,16 +124,22 @@ class Scene:
         await self.caught_up()
 
     async def caught_up(self) -> None:
-        """Wait until the committed offsets have reached the end of the input."""
+        """Wait until the committed offsets have reached the end of the input, and of the topics between."""
+        for topic in (INPUT, *self.program.between):
+            await self._caught_up(topic)
+
+    async def _caught_up(self, topic: str) -> None:
         lags: dict[int, int] = {}
 
         async def done() -> bool:
-            ends, committed = await self.kafka.ends(INPUT), await self.kafka.committed(APP, INPUT)
+            ends, committed = await self.kafka.ends(topic), await self.kafka.committed(APP, topic)
             lags.clear()
             lags.update({number: end - committed.get(number, 0) for number, end in ends.items()})
             return bool(lags) and not any(lags.values())
 
-        await until(done, seconds=self.setup.patience, what=lambda: f"lag is 0, it is {lags}", check=self.fleet.check)
+        await until(
+            done, seconds=self.setup.patience, what=lambda: f"lag of {topic} is 0, it is {lags}", check=self.fleet.check
+        )
 
     async def progress(self, count: int = 1) -> None:
         """Wait until ``count`` further deposits are committed."""

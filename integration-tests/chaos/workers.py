@@ -30,10 +30,17 @@ GRACE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One agent's output: the topic that echoes each deposit and the table that sums the amounts."""
+    """One agent's output: the topic that echoes each deposit and the table that sums the amounts.
+
+    Attributes:
+        echo: name of the topic.
+        table: name of the table; empty when the agent has none.
+        ordered: whether the echoes of an account are in the order of its deposits.
+    """
 
     echo: str = "echo"
     table: str = "totals"
+    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +50,13 @@ class Program:
     Attributes:
         path: its file.
         outputs: what it writes.
+        between: further topics that it reads, which are its own.
         refuses: whether it skips negative amounts.
     """
 
     path: Path
     outputs: tuple[Output, ...] = (Output(),)
+    between: tuple[str, ...] = ()
     refuses: bool = False
 
     def command(self, number: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.rows import brokers, checkpoints, disks, failures, lifecycle, mixed
+from chaos.rows import bodies, brokers, checkpoints, disks, failures, groups, lifecycle, mixed
 from chaos.rows.registry import Row
 
 __all__ = ["ROWS", "Row"]
@@ -14,5 +14,7 @@ ROWS: tuple[Row, ...] = (
     *disks.ROWS,
     *failures.ROWS,
     *lifecycle.ROWS,
+    *groups.ROWS,
+    *bodies.ROWS,
 )
 """All rows, in the order in which they run."""

@@ -372,6 +372,26 @@ def test_a_partition_that_is_not_here(bench: Bench) -> None:
         table["a"] = 1
 
 
+def test_a_list_of_several_partitions(bench: Bench) -> None:
+    """In a list of ``take`` that mixes partitions nothing says which state is meant; one of a single partition works."""
+    with bench.event(1) as table:
+        bench.cursor.others = [(Session(TP("source", 0), Schema(), 2), StoredRecord(0, 0, None, b""))]
+        for access in (lambda: table["x"], lambda: table.__setitem__("x", 1), lambda: table.get("x")):
+            with pytest.raises(TableError, match="by_partition=True"):
+                access()
+        assert bench.cursor.session is not None
+        bench.cursor.others = [(bench.cursor.session, StoredRecord(0, 0, None, b""))]
+        table["x"] = 1
+        assert table["x"] == 1
+        bench.cursor.others = []
+
+
+def test_an_event_in_memory(bench: Bench) -> None:
+    """An event of a channel belongs to no partition: there is no state for it."""
+    with bench.event(-1, topic="local") as table, pytest.raises(TableError, match="local.*in memory only"):
+        table["x"] = 1
+
+
 def test_another_partition_count(bench: Bench) -> None:
     """Events of a topic with another partition count cannot change the table."""
     with (

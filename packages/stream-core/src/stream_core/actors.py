@@ -14,6 +14,7 @@ from stream_core.iteration import rewind
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
 from stream_core.sessions import PartitionSession, Subscription
+from stream_core.stacks import waiting_in
 from stream_core.streams import Host, Stream
 
 __all__ = ["Actor"]
@@ -58,6 +59,7 @@ class Actor:
         self._max_restarts = max_restarts
         self._on_conflict = on_conflict
         self._interrupted = False
+        self._body: object = None
         self._task: asyncio.Task[None] | None = None
         self._failures: tuple[Any, int] = (None, 0)
         subscription.cursors.append(self.cursor)
@@ -85,8 +87,7 @@ class Actor:
 
     def where(self) -> str:
         """The line at which the body waits."""
-        frames = self._task.get_stack() if self._task is not None else []
-        return " > ".join(f"{f.f_code.co_filename}:{f.f_lineno} {f.f_code.co_name}" for f in frames) or "nowhere"
+        return waiting_in(self._body)
 
     async def _run(self) -> None:
         set_cursor(self.cursor)
@@ -94,7 +95,7 @@ class Actor:
             self._interrupted = False
             stream: Stream[Any] = Stream(self._subscription, self.cursor, self._host)
             try:
-                result = self.agent.body(stream)
+                self._body = result = self.agent.body(stream)
                 if isinstance(result, AsyncIterator):
                     async for _ in result:
                         pass

@@ -103,6 +103,8 @@ class Outbox:
         producer's bound allows.
         """
         cursor = active_cursor() if self._transactional else None
+        if cursor is not None and cursor.session is not None and cursor.session.partition < 0:
+            cursor = None  # what happens in memory belongs to no interval
         producer = self.effects if cursor is not None or not self._transactional else self._plain
         if producer is None:
             raise ProduceError("the app is not started: start a worker, or await app.start() first")

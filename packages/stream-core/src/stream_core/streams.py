@@ -11,7 +11,7 @@ from inspect import isawaitable
 from typing import Any, Generic, Protocol, TypeVar
 
 from stream_core.buffers import Buffers
-from stream_core.cursor import Cursor, current_cursor, set_cursor
+from stream_core.cursor import Cursor, active_cursor, current_cursor, set_cursor
 from stream_core.errors import ConfigurationError, Skip
 from stream_core.events import Channel, Event, event_of
 from stream_core.iteration import Form, Iteration, Processor, rewind
@@ -100,8 +100,9 @@ class Stream(Generic[T]):
 
     @property
     def current_event(self) -> Event[T] | None:
-        """The event that is open, or ``None``."""
-        return event_of(self._iteration.cursor)
+        """The event that is open, or ``None``. In a processor it is the event that the processor is called for."""
+        cursor = active_cursor()
+        return event_of(cursor if cursor in self.subscription.cursors else self._iteration.cursor)
 
     # -- operators
 

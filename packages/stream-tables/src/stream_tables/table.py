@@ -103,7 +103,7 @@ class Table(Generic[K, V]):
         if cursor is None or cursor.record is None:
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
-            part = self._here if cursor.session is self._session else self._part(cursor)
+            part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
             data = self._encoded.get(key) or self._encode(key)  # type: ignore[call-overload]
             overlay = part.overlay  # type: ignore[union-attr]
             value = overlay.active.get(data) if cursor is overlay.writer else None
@@ -157,6 +157,16 @@ class Table(Generic[K, V]):
     def _part(self, cursor: Cursor) -> TablePartition:
         session = cursor.session
         part = None if session is None else self._parts.get(session.partition)
+        if any(other is not session for other, _ in cursor.others):
+            raise TableError(
+                f"table {self.name}: the list of {cursor.name} has events of several partitions, and a table has a state for each; "
+                "use take(..., by_partition=True)"
+            )
+        if session is not None and session.partition < 0:
+            raise TableError(
+                f"table {self.name}: the event comes from {session.tp.topic}, which exists in memory only and has no partitions: "
+                "use tables in agents that read topics"
+            )
         if part is None or session is None:
             where = "" if session is None else f" (event of {session.tp})"
             raise TableError(
@@ -207,7 +217,7 @@ class Table(Generic[K, V]):
         cursor = current_cursor()
         if cursor is None or cursor.record is None:
             cursor = self._writer()
-        part = self._here if cursor.session is self._session else self._part(cursor)
+        part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
         if type(value) is not self._plain:
             value = part.sealed(value)  # type: ignore[union-attr]
         part.overlay.set(cursor, self._encoded.get(key) or self._encode(key), value)  # type: ignore[union-attr,call-overload]
