@@ -10,7 +10,7 @@ from benchmarks.rows import UNIQUE
 from stream_core.records import TopicSpec
 from stream_kafka import KafkaTransport
 
-__all__ = ["PARTITIONS", "append", "drop", "fill"]
+__all__ = ["PARTITIONS", "append", "drop", "fill", "make"]
 
 PARTITIONS = 4
 KEYS = 10_000
@@ -43,6 +43,16 @@ async def fill(url: str, topic: str, kind: str, records: int) -> None:
         await producer.flush()
     finally:
         await producer.stop()
+        await admin.stop()
+
+
+async def make(url: str, topic: str) -> None:
+    """Make an empty topic."""
+    admin = KafkaTransport(url).admin()
+    await admin.start()
+    try:
+        await admin.create([TopicSpec(topic, PARTITIONS)])
+    finally:
         await admin.stop()
 
 

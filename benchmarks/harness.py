@@ -1,4 +1,7 @@
-"""Runs the samples: the broker on one core, each sample in a fresh process on another, the two of a pair in turn."""
+"""Runs the samples: the broker on one core, each sample in a fresh process on another, the two of a pair in turn.
+
+The probe of latency shares the core of the broker: it sends and reads a thousand events a second.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import feed
-from benchmarks.rows import Row, Sample
+from benchmarks.launch import Launcher, SampleError
+from benchmarks.rows import Kind, Row, Sample
 from stream_kafka.broker import Broker
 
 __all__ = ["Bench", "Options", "Result", "SampleError", "run"]
@@ -25,10 +29,6 @@ __all__ = ["Bench", "Options", "Result", "SampleError", "run"]
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 300.0
 """Seconds after which a sample has failed."""
-
-
-class SampleError(Exception):
-    """A sample ended without a result, or with a wrong one."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ class Options:
         rounds: rounds that count.
         warm_up: whether a round that does not count goes before them.
         seconds: longest time that one sample is measured.
+        rate: events a second of a latency sample.
     """
 
     records: int = 3_000_000
     keys: int = 1_000_000
     rounds: int = 5
     warm_up: bool = True
-    seconds: float = 30.0
+    seconds: float = 10.0
+    rate: float = 1000.0
 
 
 @dataclass
@@ -66,15 +68,17 @@ class Result:
 
     @property
     def values(self) -> list[float]:
-        """Ratios of speeds on the clock, pair by pair; of a recovery its seconds."""
-        if self.row.recovery:
+        """Ratios of speeds on the clock, pair by pair; of a recovery its seconds, of a latency its median in milliseconds."""
+        if self.row.kind is Kind.RECOVERY:
             return [ours["first_event_after"] for ours in self.ours]
+        if self.row.kind is Kind.LATENCY:
+            return [ours["p50"] for ours in self.ours]
         return [o["events_per_second"] / b["events_per_second"] for o, b in zip(self.ours, self.base, strict=True)]
 
     @property
     def cpu_values(self) -> list[float]:
         """Ratios of speeds by processor time, pair by pair; they are quieter than those on the clock."""
-        pairs = zip(self.ours, self.base, strict=False)
+        pairs = zip(self.ours, self.base, strict=False) if self.row.kind is Kind.SPEED else ()
         return [b["cpu_per_million"] / o["cpu_per_million"] for o, b in pairs]
 
 
@@ -142,16 +146,19 @@ class Bench:
         self._options = options
         self._directory = directory
         self._say = say
+        self._launcher = Launcher(directory, say)
         self._run = uuid.uuid4().hex[:8]
         self._groups: list[str] = []
         self._topics: list[str] = []
         self._appended = 0
 
     def prepare(self, rows: Sequence[Row]) -> None:
-        """Fill the topics, and build the table that is recovered."""
-        for kind in sorted({row.topic for row in rows}):
-            self._fill(kind, any(row.recovery for row in rows if row.topic == kind))
-        if recoveries := [row for row in rows if row.recovery]:
+        """Make what the peers need, fill the topics, and build the table that is recovered."""
+        self._launcher.prepare(rows)
+        recoveries = [row for row in rows if row.kind is Kind.RECOVERY]
+        for kind in sorted({row.topic for row in rows if row.kind is not Kind.LATENCY}):
+            self._fill(kind, any(row.topic == kind for row in recoveries))
+        if recoveries:
             self._say("building the table")
             self._launch(recoveries[0], recoveries[0].ours, self._options.keys, self._table, self._directory / "intact")
 
@@ -187,14 +194,47 @@ class Bench:
         return f"benchmark-{self._run}-{kind}"
 
     def _pair(self, row: Row) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        if row.recovery:
+        if row.kind is Kind.RECOVERY:
             return None, self._recover(row)
-        reports = []
+        reports: list[dict[str, Any] | None] = []
         for sample in (row.base, row.ours):
-            assert sample is not None
+            if sample is None:
+                reports.append(None)
+                continue
             group = f"benchmark-{self._run}-{len(self._groups)}"
-            reports.append(self._launch(row, sample, self._options.records, group, self._directory / group))
-        return reports[0], reports[1]
+            if row.kind is Kind.LATENCY:
+                reports.append(self._answer(sample, group))
+            else:
+                reports.append(self._launch(row, sample, self._options.records, group, self._directory / group))
+        base, ours = reports
+        assert ours is not None
+        return base, ours
+
+    def _answer(self, sample: Sample, group: str) -> dict[str, Any]:
+        """Measure the time from in to out, with topics of its own."""
+        self._groups.append(group)
+        names = {"topic": f"{group}-in", "out": f"{group}-out"}
+        for name in names.values():
+            self._make(name)
+        shared = {"broker": self._url, **names}
+        arguments = {"records": 2**60, "seconds": TIMEOUT, "id": group, "datadir": self._directory / group}
+        with _on_core(-1):
+            program = self._start(sample, {**shared, **arguments, "guarantee": sample.guarantee})
+        try:
+            probe = Sample("probe")
+            with _on_core(0):
+                measuring = self._start(probe, {**shared, "rate": self._options.rate, "seconds": self._options.seconds})
+            return _report(probe, measuring)
+        finally:
+            program.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                program.wait(10)
+            program.kill()
+            program.communicate()
+
+    def _make(self, topic: str) -> None:
+        self._topics.append(topic)
+        asyncio.run(feed.make(self._url, topic))
 
     def _recover(self, row: Row) -> dict[str, Any]:
         asyncio.run(feed.append(self._url, self._topic(row.topic), self._appended))
@@ -208,38 +248,53 @@ class Bench:
     def _launch(self, row: Row, sample: Sample, records: int, group: str, datadir: Path) -> dict[str, Any]:
         if group not in self._groups:
             self._groups.append(group)
+        out = f"{group}-out" if sample.sends else ""
+        if out:
+            self._make(out)
         arguments = {
             "broker": self._url,
             "topic": self._topic(row.topic),
+            "out": out,
             "records": records,
-            "seconds": TIMEOUT if row.recovery else self._options.seconds,
+            "seconds": TIMEOUT if row.kind is Kind.RECOVERY else self._options.seconds,
             "id": group,
             "datadir": datadir,
             "guarantee": sample.guarantee,
         }
-        command = [sys.executable, "-m", f"benchmarks.samples.{sample.program}"]
-        command += [f"--{name}={value}" for name, value in arguments.items()]
         with _on_core(-1):
-            process = subprocess.Popen(
-                [*command, f"--started={time.monotonic()}"],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        try:
-            out, complaints = process.communicate(timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, complaints = process.communicate()
-        if process.returncode or not out:
-            raise SampleError(f"{sample.program} ended with {process.returncode}:\n{complaints[-4000:]}")
-        report: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return report
+            return _report(sample, self._start(sample, arguments))
+
+    def _start(self, sample: Sample, arguments: Mapping[str, object]) -> subprocess.Popen[str]:
+        if sample.program != "probe":
+            arguments = {**arguments, "started": time.monotonic()}
+        return subprocess.Popen(
+            self._launcher.command(sample, arguments),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def _report(sample: Sample, process: subprocess.Popen[str]) -> dict[str, Any]:
+    try:
+        out, complaints = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, complaints = process.communicate()
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    if process.returncode or not lines:
+        raise SampleError(f"{sample.program} ended with {process.returncode}:\n{complaints[-4000:]}")
+    report: dict[str, Any] = json.loads(lines[-1])
+    return report
 
 
 def _brief(row: Row, base: dict[str, Any] | None, ours: dict[str, Any]) -> str:
-    if base is None:
+    if row.kind is Kind.RECOVERY:
         return f"{ours['first_event_after']:.2f} s"
+    if row.kind is Kind.LATENCY:
+        beside = "" if base is None else f", {base['p50']:.2f} ms"
+        return f"{ours['p50']:.2f} ms{beside}"
+    assert base is not None
     ratio = ours["events_per_second"] / base["events_per_second"]
     return f"{base['events_per_second']:,.0f}/s, {ours['events_per_second']:,.0f}/s: {ratio:.2f}"

@@ -16,6 +16,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.harness import Options, Result
+from benchmarks.rows import Kind
 from stream_kafka.broker import KAFKA_VERSION
 
 __all__ = ["save", "table"]
@@ -25,25 +26,35 @@ PACKAGES = ("stream-app", "aiokafka", "msgspec", "rocksdict", "uvloop")
 
 
 def table(results: Sequence[Result]) -> Table:
-    """One line a row: ratios (or seconds) of the rounds, ratios by processor time, and the medians of both programs."""
-    made = Table(title="ratios of events per second, pair by pair; recoveries in seconds", title_justify="left")
+    """One line a row: ratios (seconds, milliseconds) of the rounds, ratios by processor time, and the medians of both programs."""
+    title = "ratios of events per second, pair by pair; recoveries in seconds; latencies in milliseconds"
+    made = Table(title=title, title_justify="left")
     for name in ("row", "min / median / max", "by CPU time", "goal", "", "base", "ours", "CPU s per M"):
         made.add_column(name, justify="left" if name == "row" else "right")
     for result in results:
         row, middle = result.row, median(result.values)
+        speed = row.kind is Kind.SPEED
         made.add_row(
             f"{row.name}\n[dim]{row.title}",
             _spread(result.values),
-            "" if row.recovery else _spread(result.cpu_values),
-            f"{'≤' if row.recovery else '≥'} {row.goal:g} ({row.aim:g})",
+            _spread(result.cpu_values) if speed else "",
+            f"{'≥' if speed else '≤'} {row.goal:g} ({row.aim:g})",
             "[green]met" if row.met(middle) else "[red]missed",
-            "" if row.recovery else f"{_median(result.base, 'events_per_second'):,.0f}/s",
-            "" if row.recovery else f"{_median(result.ours, 'events_per_second'):,.0f}/s",
-            ""
-            if row.recovery
-            else f"{_median(result.base, 'cpu_per_million'):.2f} / {_median(result.ours, 'cpu_per_million'):.2f}",
+            _brief(row.kind, result.base),
+            _brief(row.kind, result.ours),
+            f"{_median(result.base, 'cpu_per_million'):.2f} / {_median(result.ours, 'cpu_per_million'):.2f}"
+            if speed
+            else "",
         )
     return made
+
+
+def _brief(kind: Kind, reports: Sequence[dict[str, Any]]) -> str:
+    if not reports or kind is Kind.RECOVERY:
+        return ""
+    if kind is Kind.LATENCY:
+        return f"p50 {_median(reports, 'p50'):.1f}, p99 {_median(reports, 'p99'):.1f} ms"
+    return f"{_median(reports, 'events_per_second'):,.0f}/s"
 
 
 def _median(reports: Sequence[dict[str, Any]], name: str) -> float:

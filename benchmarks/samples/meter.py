@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import sys
 import time
 from math import inf
 
@@ -22,6 +23,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--broker", required=True, help="URL of the broker")
     parser.add_argument("--topic", required=True, help="topic to read")
+    parser.add_argument("--out", default="", help="topic to send to what passes; none when left out")
     parser.add_argument("--records", type=int, required=True, help="events to process")
     parser.add_argument("--seconds", type=float, required=True, help="end earlier after so many seconds")
     parser.add_argument("--id", required=True, help="name of the consumer group")
@@ -71,7 +73,14 @@ class Meter:
             "cpu_per_million": cpu / events * 1e6 if events else 0.0,
             "first_event_after": self._start - self._launched,
             "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "loop": type(asyncio.get_running_loop()).__module__,
+            "loop": _loop(),
             **facts,
         }
-        print(json.dumps(result), flush=True)
+        print(json.dumps(result), file=sys.__stdout__, flush=True)
+
+
+def _loop() -> str:
+    try:
+        return type(asyncio.get_running_loop()).__module__
+    except RuntimeError:  # a program without a loop
+        return ""

@@ -1,0 +1,98 @@
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Properties;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.kafka.common.serialization.Deserializer;
+import org.apache.kafka.common.serialization.Serde;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.common.serialization.Serializer;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.StreamsBuilder;
+import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.KStream;
+import org.apache.kafka.streams.kstream.Produced;
+
+/** The same work in Kafka Streams, with its defaults; prints the line of JSON that every sample prints. */
+public final class Peer {
+    /** A record of the topic. */
+    public static final class Transfer {
+        public String account;
+        public double amount;
+        public double ts;
+    }
+
+    private static final int STEP = 20_000;
+    private static long seen, first, mark = 1, start, cpu, passed;
+    private static long records;
+    private static double seconds;
+
+    private static long cpuTime() {
+        return ((com.sun.management.OperatingSystemMXBean) java.lang.management.ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
+    }
+
+    private static void tick() {
+        long now = System.nanoTime();
+        if (first == 0) {
+            first = seen;
+            start = now;
+            cpu = cpuTime();
+        }
+        if (seen >= records || now - start >= seconds * 1e9) {
+            long events = seen - first;
+            double elapsed = (now - start) / 1e9;
+            System.out.printf("{\"events\": %d, \"events_per_second\": %.1f, \"cpu_per_million\": %.4f}%n",
+                events, events / elapsed, (cpuTime() - cpu) / 1e3 / events);
+            System.out.flush();
+            Runtime.getRuntime().halt(0);
+        }
+        mark = Math.min(seen + STEP, records);
+    }
+
+    public static void main(String[] given) {
+        Map<String, String> options = new HashMap<>();
+        for (String argument : given) {
+            int at = argument.indexOf('=');
+            options.put(argument.substring(2, at), argument.substring(at + 1));
+        }
+        records = Long.parseLong(options.get("records"));
+        seconds = Double.parseDouble(options.get("seconds"));
+        Properties settings = new Properties();
+        settings.put(StreamsConfig.APPLICATION_ID_CONFIG, options.get("id"));
+        settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, options.get("broker").replaceFirst(".*://", ""));
+        settings.put(StreamsConfig.STATE_DIR_CONFIG, options.get("datadir"));
+        settings.put("auto.offset.reset", "earliest");
+        ObjectMapper mapper = new ObjectMapper();
+        Serializer<Transfer> serializer = (topic, transfer) -> {
+            try {
+                return mapper.writeValueAsBytes(transfer);
+            } catch (Exception error) {
+                throw new IllegalStateException(error);
+            }
+        };
+        Deserializer<Transfer> deserializer = (topic, bytes) -> {
+            try {
+                return mapper.readValue(bytes, Transfer.class);
+            } catch (Exception error) {
+                throw new IllegalStateException(error);
+            }
+        };
+        Serde<Transfer> serde = Serdes.serdeFrom(serializer, deserializer);
+        StreamsBuilder builder = new StreamsBuilder();
+        KStream<String, Transfer> large = builder.stream(options.get("topic"), Consumed.with(Serdes.String(), serde))
+            .peek((key, transfer) -> {
+                seen++;
+                if (seen >= mark) tick();
+            })
+            .filter((key, transfer) -> transfer.amount > 10);
+        if (options.get("out").isEmpty()) {
+            large.foreach((key, transfer) -> passed++);
+        } else {
+            large.to(options.get("out"), Produced.with(Serdes.String(), serde));
+        }
+        KafkaStreams streams = new KafkaStreams(builder.build(), settings);
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(5))));
+        streams.start();
+    }
+}

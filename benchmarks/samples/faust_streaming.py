@@ -1,0 +1,47 @@
+"""The same work in faust-streaming, with its defaults; runs in an environment that has it instead of ours."""
+
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import sys
+
+import faust
+from benchmarks.samples.meter import Meter, arguments
+
+options = arguments()
+meter = Meter(options)
+app = faust.App(
+    options.id, broker=options.broker, datadir=options.datadir, web_enabled=False, worker_redirect_stdouts=False
+)
+
+
+class Transfer(faust.Record, serializer="json"):
+    """A record of the topic."""
+
+    account: str
+    amount: float
+    ts: float
+
+
+transfers = app.topic(options.topic, key_type=str, value_type=Transfer)
+large = app.topic(options.out, key_type=str, value_type=Transfer)
+
+
+@app.agent(transfers)
+async def work(stream):
+    """Count what passes, or send it on."""
+    seen = passed = 0
+    async for transfer in stream:
+        if transfer.amount > 10:
+            passed += 1
+            if options.out:
+                await large.send(key=transfer.account, value=transfer)
+        seen += 1
+        if seen >= meter.mark:
+            meter.tick(seen)
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = ["worker", "--loglevel=ERROR", "--without-web"]
+    app.main()
