@@ -61,6 +61,12 @@ fmt:
     uv run ruff format
     uv run ruff check --fix
 
+# The documentation, as HTML in docs/_build/html; a warning is an error
+[group('check')]
+[no-exit-message]
+docs:
+    uv run sphinx-build --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
+
 # Kill, stop and restart workers and brokers, and check that nothing is lost or doubled
 [group('measure')]
 [working-directory('integration-tests')]
@@ -86,4 +92,4 @@ wheels:
 # Remove what the recipes made
 [group('release')]
 clean:
-    rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+    rm -rf dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

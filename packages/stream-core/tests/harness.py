@@ -15,7 +15,7 @@ from stream_core.engine import Engine
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.participants import Participant
-from stream_core.records import TP, Offset, TopicSpec
+from stream_core.records import TP, Offset, StoredRecord, TopicSpec
 from stream_core.schemas import Schema
 from stream_core.topics import Topic
 
@@ -53,6 +53,10 @@ class Lab:
         log = self.cluster.log(TP(topic.name, partition))
         return [json.loads(record.value or b"null") for record in log.read(0, 1_000_000, committed=committed).records]
 
+    def records(self, topic: str, partition: int = 0) -> Sequence[StoredRecord]:
+        """What a partition holds."""
+        return self.cluster.log(TP(topic, partition)).read(0, 1_000_000, committed=True).records
+
     def committed(self, topic: Topic[Any, Any], partition: int = 0) -> Offset | None:
         """The committed offset of the group."""
         tp = TP(topic.name, partition)
@@ -68,6 +72,7 @@ class Lab:
         topics: Sequence[Topic[Any, Any]] = (),
         participants: Sequence[Participant] = (),
         *,
+        client_only: bool = False,
         on_member: Callable[[str], None] = lambda member: None,
         **settings: Any,
     ) -> Engine:
@@ -81,6 +86,7 @@ class Lab:
             topics=list(known.values()),
             agents=agents,
             participants=participants,
+            client_only=client_only,
             on_member=on_member,
         )
 

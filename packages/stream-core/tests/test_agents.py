@@ -394,6 +394,7 @@ def test_definitions_are_checked(lab: Lab) -> None:
     with pytest.raises(ConfigurationError, match="concurrency=0 is not at least 1"):
         Agent(good, name="good", topic=topic, concurrency=0)
     with pytest.raises(
-        ConfigurationError, match="agent good: 'explode' is no failure policy; there are 'crash', 'skip'"
+        ConfigurationError,
+        match="agent good: 'explode' is no failure policy; there are 'crash', 'skip', 'dead_letter', 'retry'",
     ):
         Agent(good, name="good", topic=topic, on_failure="explode")

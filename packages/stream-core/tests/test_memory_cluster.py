@@ -68,7 +68,7 @@ def test_one_cluster_per_name(name: str, form: str) -> None:
 )
 def test_refuses_topics_that_kafka_refuses(cluster: MemoryCluster, spec: TopicSpec) -> None:
     """A bad name, partition count or configuration is an error that names it."""
-    named = next(iter(spec.config), spec.name)
+    named = next(iter(spec.config), spec.name or "topic name ''")
     with pytest.raises(TransportError, match=re.escape(named)):
         cluster.create(spec)
 

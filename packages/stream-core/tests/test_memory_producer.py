@@ -8,7 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from stream_core.errors import CommitError, DeadlineError, FencedError, ProduceError, TransportError, UnknownTopicError
+from stream_core.errors import (
+    CommitError,
+    DeadlineError,
+    EncodeError,
+    FencedError,
+    ProduceError,
+    TransportError,
+    UnknownTopicError,
+)
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.producer import MAX_BACKLOG, MemoryProducer
 from stream_core.records import TP, GroupMetadata, Offset, TopicSpec
@@ -138,7 +146,7 @@ async def test_partitions_must_be_known(harness: BrokerHarness) -> None:
         producer.send(*TP0, None, b"a")
     await producer.partitions("topic")
 
-    with pytest.raises(ProduceError, match="has 2 partitions"):
+    with pytest.raises(EncodeError, match="has 2 partitions"):
         producer.send("topic", 2, None, b"a")
 
     assert (await producer.send(*TP1, None, b"a")).offset == 0

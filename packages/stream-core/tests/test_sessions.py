@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from stream_core.cursor import Cursor
+from stream_core.errors import HandlerError
+from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Batch, RawRecord, StoredRecord
 from stream_core.schemas import Schema
-from stream_core.sessions import CHUNK, Chunk, Decoded, Feed, PartitionSession, Subscription
+from stream_core.sessions import CHUNK, Chunk, Decoded, Feed, PartitionSession, Subscription, Verdict
 
 SOURCE = TP("source", 0)
 
@@ -169,17 +171,21 @@ def test_put_back_of_nothing_finishes(subscription: Subscription) -> None:
     assert (session.position, session.backlog, subscription.inbox.take()) == (7, 0, None)
 
 
-def test_skipped_events_do_not_come_again(subscription: Subscription) -> None:
-    """Events that were skipped in an interval that is replayed are left out, also when they are all that there is."""
-    subscription.skipped.update({(SOURCE, 1), (SOURCE, 5), (TP("source", 1), 2)})
-    session = session_of(subscription)
-    session.deliver(batch(0, 1, 2))
-    session.deliver(batch(5))
-
-    chunk = taken(subscription)
-    assert offsets(chunk) == [0, 2]
-    session.feeds["agent"].finish(chunk)
-    assert (subscription.inbox.take(), session.position) == (None, 6)
+def test_verdicts_last_until_they_are_committed(subscription: Subscription) -> None:
+    """What was decided on an event is known for its chunk, also in a session that replays it, and forgotten behind the commit."""
+    error = HandlerError("it failed", SOURCE, 1)
+    subscription.verdicts[SOURCE] = {1: Verdict(error, FailurePolicy.SKIP)}
+    for _ in range(2):
+        session = session_of(subscription)
+        feed = session.feeds["agent"]
+        session.deliver(batch(0, 1))
+        session.deliver(batch(2))
+        assert feed.verdicts(taken(subscription)) == {1: (error, FailurePolicy.SKIP)}
+        assert feed.verdicts(taken(subscription)) == {}
+    feed.committed = 2
+    session.deliver(batch(3))
+    assert feed.verdicts(taken(subscription)) == {}
+    assert not subscription.verdicts
 
 
 def test_backlog_counts_until_finished() -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from stream_core.cursor import Cursor
 from stream_core.errors import DecodeError
-from stream_core.iteration import TURN, rewind
+from stream_core.iteration import TURN, restore, rewind, withdraw
+from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Batch, RawRecord, StoredRecord
 from stream_core.schemas import Schema
-from stream_core.sessions import Decoded, PartitionSession, Subscription
+from stream_core.sessions import Decoded, PartitionSession, Rejected, Subscription
 from stream_core.streams import Stream
 
 pytestmark = pytest.mark.looptime
@@ -38,6 +39,17 @@ class Source:
         self.session = PartitionSession(SOURCE, self._schema, 1, self._decode)
         self.session.run(0, [self.subscription], {})
         self.stream = Stream[Any](self.subscription, self.cursor)
+        self.rejected: list[int] = []
+
+    def pass_over(self, error: Exception) -> None:
+        """The open event failed for good: reject it when it comes again."""
+
+        async def reject(tp: TP, one: Rejected) -> None:
+            assert (tp, one.policy) == (SOURCE, FailurePolicy.SKIP)
+            self.rejected.append(one.record.offset)
+
+        self.subscription.reject = reject
+        restore(withdraw(self.cursor, error, FailurePolicy.SKIP))
 
     def _decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
         return Decoded(records, self._schema.decode_values(records)[0])
@@ -84,15 +96,16 @@ async def test_closing_the_iteration_finishes_nothing() -> None:
     assert await anext(aiter(source.stream)) == 2
 
 
-async def test_skipping_an_event() -> None:
-    """An event may count as finished although its body failed: what is behind it comes next."""
+async def test_passing_an_event_over() -> None:
+    """An event that failed for good is rejected when it comes again, inside the loop: what is behind it comes next."""
     source = Source()
     source.deliver(b"1", b"2", b"3")
     events = aiter(source.stream)
     await anext(events)
-    rewind(source.stream.iteration.cursor, skip=True)
-    assert source.session.position == 1
+    source.pass_over(ValueError("1"))
+    assert source.session.position == 0
     assert await anext(aiter(source.stream)) == 2
+    assert (source.rejected, source.session.position) == ([0], 1)
 
 
 async def test_effects_are_final_when_the_event_is_finished() -> None:
@@ -145,8 +158,9 @@ async def test_a_key_that_cannot_be_decoded() -> None:
 
     assert (caught.value.tp, caught.value.offset) == (SOURCE, 1)
     assert source.session.position == 1
-    rewind(source.stream.iteration.cursor, skip=True)
+    source.pass_over(caught.value)
     assert await anext(source.stream.items()) == (3, 3)
+    assert source.rejected == [1]
 
 
 async def test_values_of_a_closed_session_stop() -> None:

@@ -6,6 +6,7 @@ import aiokafka.errors as kafka
 import pytest
 
 from stream_core.errors import (
+    BatchRefusedError,
     BrokerUnavailableError,
     DeadlineError,
     FencedError,
@@ -38,7 +39,7 @@ def test_every_client_error_is_translated(error: type[BaseException]) -> None:
     [
         (3, UnknownTopicError),
         (7, DeadlineError),
-        (10, ProduceError),
+        (10, BatchRefusedError),
         (22, FencedError),
         (25, FencedError),
         (27, FencedError),
@@ -46,6 +47,7 @@ def test_every_client_error_is_translated(error: type[BaseException]) -> None:
         (47, FencedError),
         (78, TransportError),
         (82, FencedError),
+        (87, BatchRefusedError),
         (88, TransportError),
         (90, FencedError),
         (120, TransportError),

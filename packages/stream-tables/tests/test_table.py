@@ -388,7 +388,7 @@ def test_a_list_of_several_partitions(bench: Bench) -> None:
 
 def test_an_event_in_memory(bench: Bench) -> None:
     """An event of a channel belongs to no partition: there is no state for it."""
-    with bench.event(-1, topic="local") as table, pytest.raises(TableError, match="local.*in memory only"):
+    with bench.event(-1, topic="local") as table, pytest.raises(TableError, match=r"local.*in memory only"):
         table["x"] = 1
 
 

@@ -7,6 +7,7 @@ from stream_core.agents import Agent
 from stream_core.errors import StreamError
 from stream_core.events import Event, Message, current_event
 from stream_core.models import Record
+from stream_core.policies import FailurePolicy
 from stream_core.records import TP, RecordMetadata
 from stream_core.schemas import Schema
 from stream_core.streams import Stream
@@ -18,6 +19,7 @@ __all__ = [
     "Agent",
     "App",
     "Event",
+    "FailurePolicy",
     "Message",
     "Record",
     "RecordMetadata",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from stream_app.settings import Settings
 from stream_app.wiring import Wiring
 from stream_app.worker import Worker
-from stream_core.agents import Agent, AgentBody
+from stream_core.agents import Agent, AgentBody, OnError
 from stream_core.annotations import qualified_name
 from stream_core.codecs import CodecArg
 from stream_core.engine import Engine
 from stream_core.errors import ConfigurationError
+from stream_core.policies import FailurePolicy
 from stream_core.schemas import Schema
+from stream_core.sinks import Sink
 from stream_core.topics import Topic
 from stream_tables import table as tables
 
@@ -34,7 +36,9 @@ class TopicOptions(TypedDict, total=False):
         retention: how long the broker keeps records, in seconds or as a timedelta.
         compacting: keep only the latest record of each key.
         config: more topic configuration, in Kafka's names.
-        on_decode_error: what a record does that cannot be decoded, ``"crash"`` or ``"skip"``.
+        on_decode_error: the failure policy for records whose key or value cannot be decoded: ``"crash"``, ``"retry"``, ``"skip"``,
+            ``"dead_letter"``, or a :class:`FailurePolicy`.
+        on_produce_error: the same for events that sent a record here which does not fit; that of their agent when left out.
     """
 
     partitions: int | None
@@ -42,7 +46,8 @@ class TopicOptions(TypedDict, total=False):
     retention: float | timedelta | None
     compacting: bool
     config: Mapping[str, str] | None
-    on_decode_error: str
+    on_decode_error: str | FailurePolicy
+    on_produce_error: str | FailurePolicy | None
 
 
 class App:
@@ -160,7 +165,10 @@ class App:
         *,
         name: str | None = None,
         concurrency: int = 1,
-        on_failure: str = "crash",
+        on_failure: str | FailurePolicy = "crash",
+        on_error: OnError | None = None,
+        sink: Iterable[Sink] = (),
+        supervisor_strategy: Any = "one_for_one",
     ) -> Callable[[AgentBody], Agent]:
         """Define a stream processor.
 
@@ -168,7 +176,12 @@ class App:
             channel: the topic to read, or its name; without it a topic of the agent's own, ``{app id}-{agent name}``.
             name: name of the agent; ``module.function`` when left out.
             concurrency: actors on each worker; with more than one, events finish out of order and tables cannot be changed.
-            on_failure: what happens to an event whose processing raises: ``"crash"`` (again, then exit) or ``"skip"``.
+            on_failure: the failure policy for events during which the body, a processor or a sink raises: ``"crash"`` (again, then exit),
+                ``"retry"``, ``"skip"``, ``"dead_letter"``, or a :class:`FailurePolicy`.
+            on_error: called with the agent and the exception after each failure; sync or async.
+            sink: where the values go that the body yields: agents, topics, functions of the value.
+            supervisor_strategy: which actors run their body again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"`` to
+                end the worker; or mode's classes of these names.
 
         Raises:
             ConfigurationError: there is an agent of that name.
@@ -179,7 +192,16 @@ class App:
             if known in self._agents:
                 raise ConfigurationError(f"there are two agents named {known}; give one of them name=")
             source = channel if isinstance(channel, Topic) else self.topic(channel or f"{self.id}-{known}")
-            agent = Agent(body, name=known, topic=source, concurrency=concurrency, on_failure=on_failure)
+            agent = Agent(
+                body,
+                name=known,
+                topic=source,
+                concurrency=concurrency,
+                on_failure=on_failure,
+                on_error=on_error,
+                sink=sink,
+                supervisor_strategy=supervisor_strategy,
+            )
             self._agents[known] = agent
             return agent
 

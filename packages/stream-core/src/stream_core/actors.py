@@ -4,24 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
+from inspect import isawaitable
 from typing import Any, NoReturn
 
 from stream_core.agents import Agent
-from stream_core.cursor import Cursor, set_cursor
-from stream_core.errors import DecodeError, HandlerError, ProduceError, StoreError, WorkerError
-from stream_core.iteration import rewind
+from stream_core.cursor import Cursor, Session, set_cursor
+from stream_core.errors import (
+    BatchRefusedError,
+    BrokerUnavailableError,
+    DeadlineError,
+    DecodeError,
+    FencedError,
+    ProduceError,
+    StoreError,
+    WorkerError,
+)
+from stream_core.iteration import open_records, restore, rewind, withdraw
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
+from stream_core.records import RawRecord
+from stream_core.replies import Answers, refuse
 from stream_core.sessions import PartitionSession, Subscription
+from stream_core.sinks import deliver
 from stream_core.stacks import waiting_in
 from stream_core.streams import Host, Stream
+from stream_core.supervisors import Supervisor
 
-__all__ = ["Actor"]
+__all__ = ["Actor", "Opened"]
 
 logger = logging.getLogger(__name__)
 
-LONGEST_DELAY = 5.0
+Opened = Sequence[tuple[Session, RawRecord]]
+"""The records of an open event: one, or all of a list of ``take``; none when the body failed outside of an event."""
+
+TROUBLE = (ProduceError, FencedError, BrokerUnavailableError, DeadlineError)
+"""What the broker or the client is to blame for, not the event during which it is noticed."""
+
+PAUSE = 1.0
+"""Seconds after such trouble."""
+
+TELL = 30.0
+"""Seconds that ``on_error`` may take."""
 
 
 class Actor:
@@ -32,8 +57,10 @@ class Actor:
         subscription: where its events come from, shared with the agent's other actors.
         number: which of them this is.
         outbox: where the sends of its events go.
-        max_restarts: how often the same event may fail before the worker gives up.
-        on_conflict: called when a failed event had effects that others saw: the interval must be replayed.
+        supervisor: of the agent's actors.
+        policy: the failure policy for an error of the agent during an event.
+        on_conflict: called with a reason when the interval must be replayed, and with an error that nobody has counted: because a failed
+            event had effects that others saw, or because the producer is broken.
         host: what streams need of the engine.
     """
 
@@ -44,8 +71,9 @@ class Actor:
         number: int,
         outbox: Outbox,
         *,
-        max_restarts: int,
-        on_conflict: Callable[[str], None],
+        supervisor: Supervisor,
+        policy: Callable[[Agent, BaseException, Opened], FailurePolicy],
+        on_conflict: Callable[[str, BaseException | None], None],
         host: Host | None = None,
     ) -> None:
         self.agent = agent
@@ -54,15 +82,19 @@ class Actor:
         )
         subscription.emit = outbox.emit
         self._outbox = outbox
+        self._answers = Answers(outbox)
         self._host = host
         self._subscription = subscription
-        self._max_restarts = max_restarts
+        self._supervisor = supervisor
+        self._policy = policy
         self._on_conflict = on_conflict
         self._interrupted = False
+        self._failing = False
+        self._wake = asyncio.Event()
         self._body: object = None
         self._task: asyncio.Task[None] | None = None
-        self._failures: tuple[Any, int] = (None, 0)
         subscription.cursors.append(self.cursor)
+        supervisor.add(self.interrupt)
 
     def _emit(self, sends: list[Any]) -> None:
         """Send what a finished event held; where events finish in any order, once all before it are finished too."""
@@ -80,10 +112,13 @@ class Actor:
         return self._task
 
     def interrupt(self) -> None:
-        """Cancel the open event, whose effects are dropped, and start the body again."""
-        if self._task is not None and not self._task.done():
-            self._interrupted = True
-            self._task.cancel()
+        """Cancel the open event, whose effects are dropped, and start the body again; does nothing when that happens anyway."""
+        if self._task is not None and self._body is not None and not (self._failing or self._interrupted):
+            self._interrupted = self._task.cancel()
+
+    def wake(self) -> None:
+        """Do not wait any longer to try an event again: its partition may be gone."""
+        self._wake.set()
 
     def where(self) -> str:
         """The line at which the body waits."""
@@ -91,30 +126,36 @@ class Actor:
 
     async def _run(self) -> None:
         set_cursor(self.cursor)
+        task = asyncio.current_task()
+        assert task is not None
         while True:
             self._interrupted = False
-            stream: Stream[Any] = Stream(self._subscription, self.cursor, self._host)
             try:
-                self._body = result = self.agent.body(stream)
-                if isinstance(result, AsyncIterator):
-                    async for _ in result:
-                        pass
-                else:
-                    await result
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None or not task.cancelling():  # nobody cancelled the actor, but what it waited for
+                await self._run_body(Stream(self._subscription, self.cursor, self._host))
+            except (asyncio.CancelledError, Exception) as error:
+                if not task.cancelling():  # an error, or what it waited for was cancelled, and not the actor
                     await self._failed(error)
                     continue
-                self.cursor.rollback()
+                if self.cursor.rollback():
+                    self._on_conflict(
+                        f"agent {self.cursor.name} was interrupted, and others had seen its changes", None
+                    )
                 rewind(self.cursor)
-                if not self._interrupted:
+                if not self._interrupted or task.uncancel():  # cancelled by somebody else, or by him too
                     raise
-                task.uncancel()
-            except Exception as error:
-                await self._failed(error)
             else:
                 self._returned()
+
+    async def _run_body(self, stream: Stream[Any]) -> None:
+        self._body = result = self.agent.body(stream)
+        if not isinstance(result, AsyncIterator):
+            await result
+            return
+        async with aclosing(result) as values:
+            async for value in values:
+                if self.agent.sinks:
+                    await deliver(self.agent.sinks, value)
+                await self._answers.give(self.cursor, value)
 
     def _returned(self) -> NoReturn:
         self.cursor.rollback()
@@ -124,41 +165,83 @@ class Actor:
             "loop with `async for`, and do not break out of the loop"
         )
 
+    # -- failures
+
     async def _failed(self, error: BaseException) -> None:
-        cursor = self.cursor
-        record, session = cursor.record, cursor.session
-        seen = cursor.rollback()
-        if seen or isinstance(error, ProduceError):
-            why = "others had seen its changes" if seen else "the producer is broken"
-            self._on_conflict(f"agent {cursor.name} failed, and {why}")
-        policy = FailurePolicy.CRASH if isinstance(error, DecodeError) else self.agent.on_failure
-        where = (
-            f"{session.tp} offset {record.offset}" if session is not None and record is not None else "outside an event"
-        )
-        skip = policy is FailurePolicy.SKIP and record is not None
-        rewind(cursor, skip=skip)
-        if skip and seen and session is not None and record is not None:
-            self._subscription.skipped.add((session.tp, record.offset))  # it comes again with the interval
-        if skip:
-            logger.error("agent %s failed and skipped %s", cursor.name, where, exc_info=error)
+        self._failing = True
+        events = open_records(self.cursor)
+        trouble = isinstance(error, TROUBLE)
+        if self.cursor.rollback():
+            self._on_conflict(f"agent {self.cursor.name} failed, and others had seen its changes", None)
+        elif isinstance(error, ProduceError) or BatchRefusedError.behind(error):
+            self._on_conflict(f"agent {self.cursor.name} failed: {error}", error if trouble else None)
+        if trouble:
+            await self._again(error, events, PAUSE, "")
+        else:
+            await self._judge(error, events)
+        self._failing = False
+
+    async def _judge(self, error: BaseException, events: Opened) -> None:
+        policy, supervisor = self._policy(self.agent, error, events), self._supervisor
+        event = (events[0][0].tp, events[0][1].offset) if events else None
+        times = supervisor.failed(event)
+        limit = supervisor.max_restarts if policy.attempts is None or not events else policy.attempts
+        supervisor.restart_others(self.interrupt)
+        if isinstance(error, StoreError) or (times > limit and (policy.action == "crash" or not events)):
+            withdraw(self.cursor)
+            await self._tell(error)
+            raise self._give_up(error, times, events) from error
+        if times <= limit:
+            what = f" (failure {times}, then {policy.action} after {limit + 1:g})"
+            await self._again(error, events, policy.wait(times), what)
             return
-        failed, times = self._failures
-        times = times + 1 if failed == where else 1
-        self._failures = (where, times)
-        if times > self._max_restarts or isinstance(error, StoreError):
-            raise self._give_up(error, times) from error
-        delay = min(0.05 * 2**times, LONGEST_DELAY)
+        supervisor.decided(event)
+        what = "is skipped" if policy.action == "skip" else "goes to the dead letters"
+        logger.error("agent %s failed at %s, which %s", self.cursor.name, _place(events), what, exc_info=error)
+        restore(withdraw(self.cursor, error, policy.final))
+        for session, record in events:
+            await refuse(self._outbox, session.tp, record, error)
+        await self._tell(error)
+
+    async def _again(self, error: BaseException, events: Opened, delay: float, what: str) -> None:
+        """Let the same event come first again, after a while. Other actors go on meanwhile, and do not get it."""
         logger.error(
-            "agent %s failed at %s; the same event comes first again in %.1f s (failure %d, the worker gives up after %d)",
-            *(cursor.name, where, delay, times, self._max_restarts + 1),
+            "agent %s failed at %s; the same event comes first again in %.1f s%s",
+            *(self.cursor.name, _place(events), delay, what),
             exc_info=error,
         )
-        await asyncio.sleep(delay)
+        self._wake.clear()
+        withdrawn = withdraw(self.cursor)
+        await self._tell(error)
+        if all(session.open for session, _ in events):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
+        restore(withdrawn)
 
-    def _give_up(self, error: BaseException, times: int) -> WorkerError:
-        where, _ = self._failures
-        cause = error if isinstance(error, (DecodeError, HandlerError)) else f"{type(error).__name__}: {error}"
+    async def _tell(self, error: BaseException) -> None:
+        """Call ``on_error``, outside of any event; what it raises is logged."""
+        if self.agent.on_error is None:
+            return
+        try:
+            async with asyncio.timeout(TELL):
+                if isawaitable(answer := self.agent.on_error(self.agent, error)):
+                    await answer
+        except Exception:
+            logger.exception("on_error of agent %s failed", self.agent.name)
+
+    def _give_up(self, error: BaseException, times: int, events: Opened) -> WorkerError:
+        cause = error if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
+        option = "on_decode_error" if isinstance(error, DecodeError) else "on_failure"
         return WorkerError(
-            f"agent {self.cursor.name} failed {times} times at {where}: {cause}; "
-            'mend the event or the agent, or declare on_failure="skip"'
+            f"agent {self.cursor.name} failed {times} times at {_place(events)}: {cause}; "
+            f'mend the event or the agent, or declare {option}="skip" or "dead_letter"'
         )
+
+
+def _place(events: Opened) -> str:
+    if not events:
+        return "no event"
+    (first, record), (last, until) = events[0], events[-1]
+    place = f"{first.tp} offset {record.offset}"
+    return place if len(events) == 1 else f"{place} to {last.tp} offset {until.offset}"

@@ -92,7 +92,7 @@ class Buffers:
                 continue
             feed, chunk = taken
             key = chunk.session if self._by_partition else None
-            sequence = list(self._iteration.sequence(chunk))
+            sequence = list(self._iteration.sequence(feed, chunk))
             for number, (record, value) in enumerate(sequence, 1):
                 if not chunk.session.open:
                     break
@@ -102,6 +102,8 @@ class Buffers:
                 if buffer.size >= self._size and (entries := self._open(key)) is not None:
                     yield [entry.item for entry in entries if entry.item is not SKIPPED]
                     self._finish(entries)
+            if (rest := self._buffers.get(key)) is not None and not rest.size:
+                self._open(key)  # nothing that the body gets: it need not wait for more
             await self._iteration.give_turn()
 
     async def _next_chunk(self) -> tuple[Feed, Chunk] | None:

@@ -91,6 +91,7 @@ class Channel(Generic[K, V]):
         partition: int | None = None,
         timestamp: float | None = None,
         headers: Mapping[str, bytes] | Headers | None = None,
+        aside: bool = True,
     ) -> Awaitable[RecordMetadata]:
         """Hand an event to all readers; waits while the slowest has ``maxsize`` events waiting.
 
@@ -100,11 +101,12 @@ class Channel(Generic[K, V]):
             partition: ignored; there are none.
             timestamp: seconds since the epoch; ``None`` for now.
             headers: names and bytes, as a mapping or a list of pairs.
+            aside: ignored; it is never taken back.
 
         Returns:
             what can be awaited for the metadata; it is there already.
         """
-        del partition
+        del partition, aside
         session = self._session
         while session.backlog >= self.maxsize:
             self._room.clear()

@@ -64,6 +64,9 @@ def _jsonable(obj: Any) -> Any:
     return msgspec.to_builtins(obj) if hook is None else hook(obj)
 
 
+json_loads = orjson.loads
+"""JSON to plain values."""
+
 json_dumps = partial(orjson.dumps, default=_jsonable, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
 """JSON bytes of any object. A partial of the C function, because tables call it for each key."""
 

@@ -12,16 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 from stream_core.actors import Actor
 from stream_core.agents import Agent
+from stream_core.background import Background
 from stream_core.checkpoint import Checkpoint
 from stream_core.clients import Clients, EngineSettings
-from stream_core.declare import declare
 from stream_core.errors import (
+    BatchRefusedError,
     BrokerUnavailableError,
     DeadlineError,
     FencedError,
@@ -30,11 +31,13 @@ from stream_core.errors import (
     WorkerError,
 )
 from stream_core.failpoints import Failpoint
+from stream_core.joining import Joining
 from stream_core.outbox import Outbox
 from stream_core.ownership import Hooks, Ownership
 from stream_core.participants import Participant
 from stream_core.ports import RebalanceListener, Transport
 from stream_core.records import TP
+from stream_core.replies import Replies
 from stream_core.sessions import PartitionSession
 from stream_core.topics import Topic
 from stream_core.topology import Topology
@@ -45,9 +48,6 @@ __all__ = ["Engine"]
 logger = logging.getLogger(__name__)
 
 POLL = 1.0
-FIRST_ASK = 5.0
-"""Seconds within which the body of an agent asks for its first event, before the group is joined without it."""
-
 PATIENCE = 5
 """Aborts in a row, for reasons that waiting does not mend, after which the worker gives up."""
 
@@ -61,6 +61,7 @@ class Engine:
         topics: all topics of the app, sources and outputs.
         agents: all agents.
         participants: the tables.
+        client_only: agents are not run: they can be sent to and asked.
         on_member: told the member id in the group at each assignment, to be kept for a successor after a crash.
     """
 
@@ -72,6 +73,7 @@ class Engine:
         topics: Collection[Topic[Any, Any]],
         agents: Sequence[Agent],
         participants: Sequence[Participant] = (),
+        client_only: bool = False,
         on_member: Callable[[str], None] = lambda member: None,
     ) -> None:
         self._settings = settings
@@ -79,18 +81,17 @@ class Engine:
         self._participants = participants
         self.outbox = Outbox(transactional=settings.exactly_once)
         self.clients = Clients(transport, settings, self.outbox)
+        self.replies = Replies(transport, self.clients.admin, settings.replication)
         self.topology = Topology(
-            *(self._topics, self.outbox),
+            *(settings.group, self._topics, self.outbox),
             max_restarts=settings.max_restarts,
             on_progress=self._progressed,
             on_conflict=self._conflict,
             on_actor=self._act,
             on_change=self._changed,
         )
-        self._joined = self._fetching = False
-        self._joining: asyncio.Task[None] | None = None
-        for agent in agents:
-            self.topology.add(agent)
+        self._fetching = False
+        self._rejoin: asyncio.Task[None] | None = None
         self.ownership = Ownership(
             *(settings, self.clients, self.outbox),
             topics=self._topics,
@@ -98,15 +99,23 @@ class Engine:
             participants=participants,
             hooks=Hooks(on_member, self._opened, self.fail),
         )
+        self._joining = Joining(
+            *(settings, self.clients, self.topology, self.ownership),
+            topics=self._topics,
+            participants=participants,
+            subscribe=self._subscribe,
+        )
+        self._agents = agents
+        for agent in () if client_only else agents:
+            self.topology.add(agent)
         self._lock = asyncio.Lock()
         self._progress = asyncio.Event()
         self._commit_now = asyncio.Event()
         self._held: set[PartitionSession] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         self._aborts = 0
-        self._spoiled = ""
+        self._spoiled: tuple[str, BaseException] | None = None
         self._ready = asyncio.Event()
-        self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     # -- life
 
@@ -120,91 +129,61 @@ class Engine:
         """
         clients, settings = self.clients, self._settings
         await clients.start()
-        await self._declare(())
+        await self._joining.declare()
         for participant in self._participants:
             await clients.patiently(participant.start)
         if settings.predecessor:
             await clients.patiently(partial(clients.admin.remove_member, settings.group, settings.predecessor))
         for topic in self._topics.values():
             topic.bind(self.outbox)
+        for agent in self._agents:
+            agent.bind(self.replies)
         for actor in list(self.topology.actors):
             self._act(actor)
-        await self._asked()
-        await self._join()
-        self._spawn(self._commit_loop(), "checkpoints")
-        self._spawn(self._supervise(), "supervisor")
-        ready: asyncio.Future[Any] = asyncio.create_task(self._ready.wait())
-        await asyncio.wait([ready, self.failure], return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        if self.failure.done():
-            raise self.failure.result()
+        await self._joining.asked(self.failure)
+        await self._joining.join()
+        self._background.spawn(self._commit_loop(), "checkpoints")
+        self._background.spawn(self._supervise(), "supervisor")
+        await self._background.until(self._ready)
 
     def _act(self, actor: Actor) -> None:
-        self._watch(actor.start())
+        self._background.watch(actor.start())
 
-    async def _asked(self) -> None:
-        """Wait until every body asks for its first event: pipes between topics appear only when bodies run."""
-        while silent := {s.inbox: s.name for s in self.topology.subscriptions if not s.inbox.asked.is_set()}:
-            waits = [asyncio.create_task(inbox.asked.wait()) for inbox in silent]
-            done, _ = await asyncio.wait([*waits, self.failure], timeout=FIRST_ASK, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-            if self.failure.done():
-                raise self.failure.result()
-            if not done:
-                logger.warning(
-                    "%s did not ask for an event within %.0f s; going on without waiting. Topics of through() and group_by() that "
-                    "appear later cost a rebalance",
-                    *(", ".join(sorted(silent.values())), FIRST_ASK),
-                )
-                return
-
-    async def _join(self) -> None:
-        """Declare what is read, and join the group for it; again when that has changed, which costs a rebalance."""
-        sources = self.topology.sources
-        self.ownership.counts = await self._declare(self._participants)
+    def _subscribe(self, sources: set[str]) -> None:
+        """Join the group for these topics."""
         if sources:
             self.clients.consumer.subscribe(sources, RebalanceListener(self.ownership.assigned, self._revoked))
         if sources and not self._fetching:
             self._fetching = True
-            self._spawn(self._fetch(), "fetch")
+            self._background.spawn(self._fetch(), "fetch")
         elif not self._fetching:
             self._ready.set()
             if self._settings.exactly_once:
                 self.outbox.open_gate()
-        self._joined = True
-
-    async def _declare(self, participants: Sequence[Participant]) -> dict[str, int]:
-        topology, settings, admin = self.topology, self._settings, self.clients.admin
-        return await self.clients.patiently(
-            lambda: declare(*(admin, self._topics, topology.sources, participants, settings), derived=topology.between)
-        )
 
     def _changed(self) -> None:
         """Somebody reads something else now."""
-        if not self._joined or self.ownership.stopping:
-            return
-        known = {subscription.name for subscription in self.topology.subscriptions}
-        for session in self.ownership.sessions.values():
-            session.forget(session.feeds.keys() - known)
-        fed = all(subscription.fed or not subscription.topics for subscription in self.topology.subscriptions)
-        if not fed and (self._joining is None or self._joining.done()):
-            self._joining = asyncio.create_task(self._join(), name="join for another topic")
-            self._watch(self._joining)
+        if self._joining.outdated() and (self._rejoin is None or self._rejoin.done()):
+            self._rejoin = self._background.spawn(self._joining.join(), "join for another topic")
 
     async def stop(self) -> None:
         """Finish open events, commit, leave the group and close; bounded by the deadlines of the settings."""
         self.ownership.stopping = True
         await self._give_up("stop", lost=False)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.drain_timeout)
+        await self._background.stop(self._settings.drain_timeout)
         for topic in self._topics.values():
             topic.bind(None)
+        for agent in self._agents:
+            agent.bind(None)
+        await self.replies.stop()
         await self.clients.stop()
         for participant in self._participants:
             await participant.stop()
+
+    @property
+    def failure(self) -> asyncio.Future[Any]:
+        """Has the error as its result once the worker cannot go on."""
+        return self._background.failure
 
     @property
     def ready(self) -> bool:
@@ -214,20 +193,7 @@ class Engine:
 
     def fail(self, error: BaseException) -> None:
         """The worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
-        if not self.failure.done():
-            self.failure.set_result(error)
-
-    def _spawn(self, body: Coroutine[Any, Any, None], name: str) -> None:
-        self._watch(asyncio.create_task(body, name=name))
-
-    def _watch(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.fail(error)
+        self._background.fail(error)
 
     # -- records in
 
@@ -295,7 +261,7 @@ class Engine:
         if group is None:
             return False
         if self._spoiled:
-            await self._abort(self._spoiled, Failpoint(self._spoiled))
+            await self._abort(*self._spoiled)
             return False
         checkpoint = Checkpoint(
             *(ownership.running, group, self.topology.cursors),
@@ -317,6 +283,7 @@ class Engine:
             return False
         if done:
             self._aborts = 0
+            self.outbox.relax({tp: session.committed for tp, session in ownership.sessions.items()})
         return done
 
     async def _abort(self, reason: str, error: BaseException) -> None:
@@ -328,6 +295,8 @@ class Engine:
             return
         delay = min(0.05 * 2**self._aborts, 5.0)
         logger.error("%s; the interval is dropped and replayed in %.1f s", reason, delay, exc_info=not waiting_helps)
+        if BatchRefusedError.behind(error):
+            self.outbox.take_care({tp: session.fetch_position for tp, session in self.ownership.sessions.items()})
         tps, group = list(self.ownership.sessions), self.ownership.group
         self._drop()
         if group is not None:
@@ -340,14 +309,14 @@ class Engine:
             participant.aborted()
         self.outbox.drop()
         self.ownership.stale_producer = True
-        self._spoiled = ""
+        self._spoiled = None
         for actor in self.topology.actors:
             if actor.cursor in cursors:
                 actor.interrupt()
 
-    def _conflict(self, reason: str) -> None:
+    def _conflict(self, reason: str, error: BaseException | None) -> None:
         """The next checkpoint must not count the interval but drop it, and is due now."""
-        self._spoiled = reason
+        self._spoiled = self._spoiled or (reason, error or Failpoint(reason))
         self._commit_now.set()
 
     # -- rebalances
@@ -362,6 +331,8 @@ class Engine:
         """Finish open events, commit and give up all partitions; what is not finished in time comes to nothing."""
         ownership = self.ownership
         ownership.close()
+        for actor in self.topology.actors:
+            actor.wake()
         if not ownership.sessions:
             ownership.release()
             return

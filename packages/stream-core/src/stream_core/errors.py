@@ -9,13 +9,16 @@
     │   └── TopicMismatchError      partitions or cleanup policy do not fit the definition
     ├── EventError                  one event failed: carries topic, partition, offset
     │   ├── DecodeError             key or value could not be decoded
-    │   └── HandlerError            the body of an agent raised
+    │   ├── HandlerError            the body of an agent raised
+    │   └── DeadLetterError         a failed event could not be sent to its topic of dead letters
     ├── Skip                        a processor dropped the event
-    ├── EncodeError                 a key or value could not be encoded
+    ├── EncodeError                 a key or value could not be encoded, or the record is too large
+    │   └── RecordRefusedError      the broker refused exactly this record
     ├── TransportError              the broker or the client
     │   ├── BrokerUnavailableError  no broker could be reached
     │   ├── DeadlineError           an answer did not come in time
     │   ├── ProduceError            a record was not acknowledged
+    │   │   └── BatchRefusedError   the broker refused a batch for what is in it
     │   ├── CommitError             offsets were not committed
     │   ├── FencedError             a newer member or producer took over: drop everything, rejoin
     │   ├── OffsetOutOfRangeError   the log does not hold that offset (any more)
@@ -34,9 +37,11 @@ if TYPE_CHECKING:
     from stream_core.records import TP
 
 __all__ = [
+    "BatchRefusedError",
     "BrokerUnavailableError",
     "CommitError",
     "ConfigurationError",
+    "DeadLetterError",
     "DeadlineError",
     "DecodeError",
     "EncodeError",
@@ -44,8 +49,11 @@ __all__ = [
     "FencedError",
     "HandlerError",
     "MissingPackageError",
+    "NoReplyError",
     "OffsetOutOfRangeError",
     "ProduceError",
+    "RecordRefusedError",
+    "RequestFailedError",
     "Skip",
     "StoreCorruptError",
     "StoreError",
@@ -99,7 +107,20 @@ class DecodeError(EventError):
 
 
 class HandlerError(EventError):
-    """The body of an agent raised while it worked on an event; the cause is chained."""
+    """The body of an agent, a processor or a sink raised while it worked on an event; the cause is chained."""
+
+    @classmethod
+    def of(cls, error: BaseException | None, tp: TP, offset: int) -> EventError:
+        """The error of an event whose body raised ``error``: that itself when it names the event already."""
+        if isinstance(error, EventError) and (error.tp, error.offset) == (tp, offset):
+            return error
+        made = cls(f"{type(error).__name__}: {error}", tp, offset)
+        made.__cause__ = error
+        return made
+
+
+class DeadLetterError(EventError):
+    """A failed event could not be sent to its topic of dead letters: it is kept, as if its policy were ``crash``."""
 
 
 class Skip(StreamError):  # noqa: N818 - the name that processors raise, as in the guides
@@ -107,7 +128,20 @@ class Skip(StreamError):  # noqa: N818 - the name that processors raise, as in t
 
 
 class EncodeError(StreamError):
-    """A key or value could not be encoded for its topic or table."""
+    """A key or value could not be encoded for its topic or table, or the record is not one that the topic takes.
+
+    Args:
+        message: what went wrong, in one sentence.
+        topic: the topic it was for; empty for tables.
+    """
+
+    def __init__(self, message: str, topic: str = "") -> None:
+        super().__init__(message)
+        self.topic = topic
+
+
+class RecordRefusedError(EncodeError):
+    """The broker refused exactly this record; the interval it belongs to is replayed without it."""
 
 
 class TransportError(StreamError):
@@ -124,6 +158,17 @@ class DeadlineError(TransportError):
 
 class ProduceError(TransportError):
     """A record was not acknowledged; the interval it belongs to is aborted and replayed."""
+
+
+class BatchRefusedError(ProduceError):
+    """The broker refused a batch for one of its records: too large, without a key for compaction, from the future."""
+
+    @classmethod
+    def behind(cls, error: BaseException | None) -> bool:
+        """Whether ``error`` is one, or caused by one."""
+        while error is not None and not isinstance(error, cls):
+            error = error.__cause__
+        return error is not None
 
 
 class CommitError(TransportError):
@@ -162,6 +207,14 @@ class StoreLockedError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The files of a store are damaged; the store is wiped and replayed from its changelog."""
+
+
+class NoReplyError(StreamError, TimeoutError):
+    """An agent was asked and has not answered in time."""
+
+
+class RequestFailedError(StreamError):
+    """A question will not be answered: its event failed and was given up, or the app stopped."""
 
 
 class WorkerError(StreamError):

@@ -16,13 +16,25 @@ from time import monotonic
 from typing import Any, Literal
 
 from stream_core.cursor import Cursor, Session
-from stream_core.errors import DecodeError, Skip
+from stream_core.errors import DecodeError, HandlerError, Skip
 from stream_core.events import Acknowledgement, Event, ManualEvent
+from stream_core.policies import FailurePolicy
 from stream_core.records import TP, RawRecord
 from stream_core.schemas import Schema
-from stream_core.sessions import Chunk, Decoded, Feed, Subscription, Undecodable
+from stream_core.sessions import Chunk, Decoded, Feed, Rejected, Subscription, Verdict
 
-__all__ = ["SKIPPED", "TURN", "Form", "Iteration", "Processor", "event", "open_records", "rewind"]
+__all__ = [
+    "SKIPPED",
+    "TURN",
+    "Form",
+    "Iteration",
+    "Processor",
+    "event",
+    "open_records",
+    "restore",
+    "rewind",
+    "withdraw",
+]
 
 QUANTUM = 32
 """Events between two looks at the clock."""
@@ -76,11 +88,11 @@ class Iteration:
         cursor = self.cursor
         while True:
             feed, chunk = await self.next_chunk()
-            session, (records, values, failures) = chunk.session, self.decoded(chunk, form)
+            session, (records, values, rejected) = chunk.session, self.decoded(feed, chunk, form)
             items = map(partial(Event, session.schema, session.tp), records, values) if form == "events" else values
             pairs, at = zip(records, items, strict=False), 0
-            for failure in (*failures, None):
-                end = len(values) if failure is None else failure.at
+            for one in (*rejected, None):
+                end = len(values) if one is None else one.at
                 while at < end and session.open:
                     step = min(QUANTUM, end - at)
                     at += step
@@ -93,10 +105,10 @@ class Iteration:
                     cursor.record = None
                     if monotonic() >= self._turn:
                         await self.give_turn()
-                if failure is not None and session.open:
-                    await self.undecodable(feed, failure)
+                if one is not None and session.open:
+                    await self.reject(feed, one)
                     cursor.finish()
-                    feed.reach(failure.record.offset)
+                    feed.reach(one.record.offset)
                     cursor.record = None
             self.leave(feed, chunk)
 
@@ -106,7 +118,7 @@ class Iteration:
         while True:
             feed, chunk = await self.next_chunk()
             manual = feed.subscription.manual
-            for record, value in self.sequence(chunk):
+            for record, value in self.sequence(feed, chunk):
                 if not chunk.session.open:
                     break
                 item = await self.prepare(feed, record, value, form)
@@ -162,29 +174,30 @@ class Iteration:
         """Nothing of closed sessions comes any more."""
         self.taken = [taken for taken in self.taken if taken[1].session.open]
 
-    def decoded(self, chunk: Chunk, form: Form) -> Decoded:
-        """The decoded values of a chunk, or pairs of key and value."""
-        if form != "items":
-            return chunk.decoded()
-        return _with_keys(chunk.session.schema, chunk.session.tp, chunk.decoded())
+    def decoded(self, feed: Feed, chunk: Chunk, form: Form) -> Decoded:
+        """The decoded values of a chunk, or pairs of key and value, and what the body does not get."""
+        decoded = chunk.decoded()
+        if verdicts := feed.verdicts(chunk):
+            decoded = _judged(decoded, verdicts)
+        return _with_keys(chunk.session.schema, chunk.session.tp, decoded) if form == "items" else decoded
 
-    def sequence(self, chunk: Chunk) -> Iterable[tuple[RawRecord, Any]]:
-        """All records of a chunk in order, with their values or the DecodeError that stands for it."""
-        records, values, failures = chunk.decoded()
+    def sequence(self, feed: Feed, chunk: Chunk) -> Iterable[tuple[RawRecord, Any]]:
+        """All records of a chunk in order, with their values or the :class:`Rejected` that stands for it."""
+        records, values, rejected = self.decoded(feed, chunk, "values")
         good = zip(records, values, strict=False)
         at = 0
-        for failure in failures:
-            yield from islice(good, failure.at - at)
-            at = failure.at
-            yield failure.record, failure
+        for one in rejected:
+            yield from islice(good, one.at - at)
+            at = one.at
+            yield one.record, one
         yield from good
 
     async def prepare(self, feed: Feed, record: RawRecord, value: Any, form: Form) -> Any:
         """Open an event and make of it what the body gets (the value where the form is events), or ``SKIPPED``."""
         session = feed.session
         self.cursor.record = record
-        if type(value) is Undecodable:
-            await self.undecodable(feed, value)
+        if type(value) is Rejected:
+            await self.reject(feed, value)
             return SKIPPED
         try:
             key = _key(session.schema, session.tp, record) if form == "items" else None
@@ -197,30 +210,32 @@ class Iteration:
         except DecodeError as error:
             if form != "items" or error.offset != record.offset or error.tp != session.tp:
                 raise
-            await self.undecodable(feed, Undecodable(0, record, error))
+            await self.reject(feed, Rejected(0, record, error))
             return SKIPPED
         return (key, value) if form == "items" else value
 
-    async def undecodable(self, feed: Feed, failure: Undecodable) -> None:
-        """Let the policy decide on a record that cannot be decoded; raises when that is an error of the body."""
-        self.cursor.record = failure.record
-        await feed.subscription.undecodable(feed.session.tp, failure.record, failure.error)
+    async def reject(self, feed: Feed, one: Rejected) -> None:
+        """Let the policy decide on a record that the body does not get; raises when that is an error of the body."""
+        self.cursor.record = one.record
+        await feed.subscription.reject(feed.session.tp, one)
 
-    def give_back(self, events: Mapping[Session, Sequence[int]], *, skip: bool) -> None:
-        """Let what is not finished be taken again, before anything else.
+    def give_back(self, events: Mapping[Session, Sequence[int]]) -> list[tuple[Feed, Chunk]]:
+        """Let what is not finished be taken again, before anything else; returns the part for which the caller does so.
 
         Args:
             events: the offsets of the open event by session.
-            skip: count the open event as finished.
         """
         taken, self.taken = self.taken, []
-        targets = [
-            (feed, chunk, _target(feed, chunk, events, buffered=self.buffered, skip=skip)) for feed, chunk in taken
-        ]
+        targets = [(feed, chunk, _target(feed, chunk, events, buffered=self.buffered)) for feed, chunk in taken]
+        shared: list[tuple[Feed, Chunk]] = []
         for feed, chunk, offset in reversed(targets):
+            if feed.progress is not None:
+                shared.append((feed, chunk))
+                continue
             if chunk.session.open:
                 feed.put_back(chunk, offset)
             feed.done = offset  # what lies below it may still be committed
+        return shared
 
 
 def open_records(cursor: Cursor) -> list[tuple[Session, RawRecord]]:
@@ -230,20 +245,42 @@ def open_records(cursor: Cursor) -> list[tuple[Session, RawRecord]]:
     return [*cursor.others, (cursor.session, cursor.record)]
 
 
-def rewind(cursor: Cursor, *, skip: bool = False) -> None:
+def withdraw(
+    cursor: Cursor, error: BaseException | None = None, policy: FailurePolicy | None = None
+) -> list[tuple[Feed, Chunk]]:
     """After a body ended early: give what it did not finish back, so that it comes first when it runs again.
 
     Args:
         cursor: of the actor whose body it was.
-        skip: count the open event as finished, although it failed.
+        error: why it failed.
+        policy: what happens to the open event when it comes again; ``None`` lets the body have it again.
+
+    Returns:
+        what other actors would take at once, and is not given back yet; see :func:`restore`.
     """
     events: dict[Session, list[int]] = {}
     for session, record in open_records(cursor):
         events.setdefault(session, []).append(record.offset)
     cursor.record, cursor.others, cursor.acknowledgement = None, [], None
     iterations, cursor.iterations = cursor.iterations, []
-    for iteration in iterations:
-        iteration.give_back(events, skip=skip)
+    if policy is not None:
+        for feed in {feed: None for iteration in iterations for feed, _ in iteration.taken}:
+            verdicts = feed.subscription.verdicts.setdefault(feed.session.tp, {})
+            for offset in events.get(feed.session, ()):
+                verdicts[offset] = Verdict(HandlerError.of(error, feed.session.tp, offset), policy)
+    return [taken for iteration in iterations for taken in iteration.give_back(events)]
+
+
+def restore(withdrawn: Iterable[tuple[Feed, Chunk]]) -> None:
+    """Give back what was withdrawn from a cursor."""
+    for feed, chunk in withdrawn:
+        if chunk.session.open:
+            feed.put_back(chunk, chunk.records[0].offset)
+
+
+def rewind(cursor: Cursor) -> None:
+    """After a body ended early: give all that it did not finish back at once."""
+    restore(withdraw(cursor))
 
 
 def event(chunk: Chunk, record: RawRecord, value: Any, acknowledgement: Acknowledgement | None) -> Event[Any]:
@@ -254,14 +291,11 @@ def event(chunk: Chunk, record: RawRecord, value: Any, acknowledgement: Acknowle
     return ManualEvent(schema, tp, record, value, acknowledgement)
 
 
-def _target(feed: Feed, chunk: Chunk, events: Mapping[Session, Sequence[int]], *, buffered: bool, skip: bool) -> int:
+def _target(feed: Feed, chunk: Chunk, events: Mapping[Session, Sequence[int]], *, buffered: bool) -> int:
     """The offset from which a chunk is given back."""
-    mine = events.get(feed.session, ())
     if feed.progress is not None:  # chunks of one record
-        offset = chunk.records[0].offset
-        return offset + 1 if skip and offset in mine else offset
-    if mine and skip:
-        return max(mine) + 1
+        return chunk.records[0].offset
+    mine = events.get(feed.session, ())
     return feed.done if buffered or not mine else mine[0]
 
 
@@ -273,22 +307,42 @@ def _key(schema: Schema, tp: TP, record: RawRecord) -> Any:
 
 
 def _with_keys(schema: Schema, tp: TP, decoded: Decoded) -> Decoded:
-    """Pairs of key and value; keys that cannot be decoded join the failures."""
-    records: list[RawRecord] = []
-    pairs: list[Any] = []
-    failures: list[Undecodable] = []
-    others = iter(decoded.failures)
-    other = next(others, None)
-    for index, (record, value) in enumerate(zip(decoded.records, decoded.values, strict=True)):
-        while other is not None and other.at <= index:
-            failures.append(other._replace(at=len(pairs)))
-            other = next(others, None)
+    """Pairs of key and value; records whose keys cannot be decoded are rejected."""
+
+    def pair(record: RawRecord, value: Any) -> Any:
         try:
-            pairs.append((_key(schema, tp, record), value))
-            records.append(record)
+            return _key(schema, tp, record), value
         except DecodeError as error:
-            failures.append(Undecodable(len(pairs), record, error))
-    while other is not None:
-        failures.append(other._replace(at=len(pairs)))
-        other = next(others, None)
-    return Decoded(records, pairs, failures)
+            return Rejected(0, record, error)
+
+    return _sift(decoded, pair)
+
+
+def _judged(decoded: Decoded, verdicts: Mapping[int, Verdict]) -> Decoded:
+    """The same, with the events on which something was decided rejected."""
+
+    def judge(record: RawRecord, value: Any) -> Any:
+        verdict = verdicts.get(record.offset)
+        return value if verdict is None else Rejected(0, record, *verdict)
+
+    rejected = [judge(one.record, one)._replace(at=one.at) for one in decoded.rejected]
+    return _sift(decoded._replace(rejected=rejected), judge)
+
+
+def _sift(decoded: Decoded, make: Callable[[RawRecord, Any], Any]) -> Decoded:
+    """What ``make`` gives for each value; the :class:`Rejected` among it join those that there are, in order."""
+    records: list[RawRecord] = []
+    items: list[Any] = []
+    rejected: list[Rejected] = []
+    others = list(reversed(decoded.rejected))
+    for index, (record, value) in enumerate(zip(decoded.records, decoded.values, strict=True)):
+        while others and others[-1].at <= index:
+            rejected.append(others.pop()._replace(at=len(items)))
+        item = make(record, value)
+        if type(item) is Rejected:
+            rejected.append(item._replace(at=len(items)))
+        else:
+            records.append(record)
+            items.append(item)
+    rejected += [other._replace(at=len(items)) for other in reversed(others)]
+    return Decoded(records, items, rejected)

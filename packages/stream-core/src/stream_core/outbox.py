@@ -5,18 +5,21 @@ happens outside events and goes at once, plain and idempotent. Under at-least-on
 
 Under exactly-once the sends of an event are held until it finishes, so that a failed event leaves nothing behind, and while a
 transaction is being committed the sends of the next interval wait behind a gate.
+
+The broker refuses whole batches. Which event sent the record that it does not want is found when the interval is replayed: meanwhile
+every send is acknowledged by itself before the next one leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Mapping
 from typing import Any
 
 from stream_core.cursor import Cursor, active_cursor
-from stream_core.errors import ProduceError
+from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError
 from stream_core.ports import Producer
-from stream_core.records import Headers, RecordMetadata
+from stream_core.records import TP, Headers, RecordMetadata
 
 __all__ = ["SETTLE", "HeldSend", "Outbox"]
 
@@ -25,6 +28,9 @@ SETTLE = 0.002
 
 BACKLOG = 16 * 1024 * 1024
 """Bytes of held sends from which an event waits."""
+
+OVERHEAD = 100
+"""Bytes of a record beside key, value and headers, with those of its batch, at most."""
 
 
 class HeldSend:
@@ -61,15 +67,17 @@ class Outbox:
         transactional: hold the sends of events until they finish, and let them through a gate.
 
     Attributes:
-        topics: what events have sent to.
+        topics: what events have sent to, with the number of partitions.
     """
 
     def __init__(self, *, transactional: bool) -> None:
         self._transactional = transactional
         self._effects: Producer | None = None
         self._plain: Producer | None = None
-        self.topics: set[str] = set()
-        self._plain_topics: set[str] = set()
+        self.topics: dict[str, int] = {}
+        self._plain_topics: dict[str, int] = {}
+        self._careful: dict[TP, int] = {}
+        self._alone = asyncio.Lock()
         self._gate = asyncio.Event()
         self._releasing = True
         self._waiting: list[HeldSend] = []
@@ -96,13 +104,17 @@ class Outbox:
         value: bytes | None,
         timestamp: int | None,
         headers: Headers,
+        *,
+        aside: bool = False,
     ) -> Awaitable[RecordMetadata]:
         """Send one encoded record; returns once it is in its partition's builder, or held by its event.
+
+        With ``aside`` it is no effect of the open event: it goes at once, and is not taken back when the event fails.
 
         Waits only for the metadata of a topic that was not used before, and while more bytes are on the way than the
         producer's bound allows.
         """
-        cursor = active_cursor() if self._transactional else None
+        cursor = active_cursor() if self._transactional and not aside else None
         if cursor is not None and cursor.session is not None and cursor.session.partition < 0:
             cursor = None  # what happens in memory belongs to no interval
         producer = self.effects if cursor is not None or not self._transactional else self._plain
@@ -110,15 +122,23 @@ class Outbox:
             raise ProduceError("the app is not started: start a worker, or await app.start() first")
         known = self.topics if producer is self._effects else self._plain_topics
         if topic not in known:
-            await producer.partitions(topic)
-            known.add(topic)
+            count = await producer.partitions(topic)
+            if producer not in (self._effects, self._plain):  # replaced meanwhile: ask its successor
+                return await self.send(topic, partition, key, value, timestamp, headers, aside=aside)
+            known[topic] = count
         if cursor is not None:
             return await self._hold(cursor, (topic, partition, key, value, timestamp, headers))
+        if self._careful:
+            async with self._alone:
+                delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+                await _by_itself(topic, delivery)
+            return delivery
         delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
         await producer.room()
         return delivery
 
     async def _hold(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
+        self._check(*record)
         held = HeldSend(self, cursor, record)
         cursor.held.append(held)
         cursor.attention = True
@@ -126,7 +146,28 @@ class Outbox:
             await self._gate.wait()
         elif self._gate.is_set():
             await self.effects.room()
+        if self._careful:
+            await self.deliver(held)
         return held
+
+    def _check(
+        self,
+        topic: str,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        _timestamp: int | None,
+        headers: Headers,
+    ) -> None:
+        """Raise EncodeError for what the producer would not take: later, when the event is finished, that were too late."""
+        size = OVERHEAD + len(key or b"") + len(value or b"")
+        if headers:
+            size += sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
+        if size > self.effects.max_record_size:
+            limit = self.effects.max_record_size
+            raise EncodeError(f"a record of {size} bytes for topic {topic} is larger than {limit}", topic)
+        if partition is not None and not 0 <= partition < self.topics[topic]:
+            raise EncodeError(f"topic {topic} has {self.topics[topic]} partitions, and no partition {partition}", topic)
 
     def emit(self, held: list[HeldSend]) -> None:
         """Send what a finished event held, or keep it for the next interval while the gate is closed."""
@@ -151,7 +192,7 @@ class Outbox:
         while held.delivery is None:
             if held.dropped or (held.session is not None and held.session.dead):
                 raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
-            if held in cursor.held and self._may_release(cursor):
+            if held in cursor.held and self._may_release(cursor) and not self._alone.locked():
                 sends, cursor.held = cursor.held, []
                 cursor.pinned = cursor.attention = True
                 for send in sends:
@@ -160,11 +201,23 @@ class Outbox:
                 await asyncio.sleep(SETTLE)
             else:
                 held.dropped = True
-        return await held.delivery
+        if not self._careful:
+            return await held.delivery
+        async with self._alone:  # free, if this send has just left: nothing was awaited since
+            return await _by_itself(held.record[0], held.delivery)
 
     def _may_release(self, cursor: Cursor) -> bool:
         first = cursor.session is None or cursor.session.first(cursor)
         return self._gate.is_set() and first and (self._releasing or cursor.pinned)
+
+    def take_care(self, until: Mapping[TP, int]) -> None:
+        """A record was refused: send one at a time until these positions are committed, so that the one is found."""
+        self._careful = {**until, **{tp: max(end, until.get(tp, end)) for tp, end in self._careful.items()}}
+
+    def relax(self, committed: Mapping[TP, int]) -> None:
+        """These positions are committed: what lies below them needs no care. Partitions that are not in it are not ours any more."""
+        if self._careful:
+            self._careful = {tp: end for tp, end in self._careful.items() if committed.get(tp, end) < end}
 
     def hold_releases(self) -> None:
         """A cut waits for pinned events: let no other event pin itself."""
@@ -193,3 +246,10 @@ class Outbox:
         for held in self._waiting:
             held.dropped = True
         self._waiting.clear()
+
+
+async def _by_itself(topic: str, delivery: Awaitable[RecordMetadata]) -> RecordMetadata:
+    try:
+        return await delivery
+    except BatchRefusedError as error:
+        raise RecordRefusedError(f"topic {topic}: the broker refused the record: {error}", topic) from error

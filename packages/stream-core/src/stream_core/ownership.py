@@ -100,6 +100,8 @@ class Ownership:
         self._clients.member = True
         self._hooks.member(group.member)
         self.sessions = {tp: self._session(tp) for tp in sorted(tps)}
+        for subscription in self._subscriptions:
+            subscription.verdicts.clear()  # these were for the interval that was dropped, if one was
         logger.info("generation %d: %d partitions assigned", group.generation, len(tps))
         self._open_soon(0.0)
 

@@ -72,7 +72,7 @@ class FailurePolicy:
             ConfigurationError: a number is out of range, or ``then`` tries again itself.
         """
         last = cls.of(then, "FailurePolicy.retry(then=)")
-        if last.attempts and last is not cls.CRASH:
+        if last.attempts:
             raise ConfigurationError("FailurePolicy.retry(then=) must end it: use 'crash', 'skip' or 'dead_letter'")
         if (attempts is not None and attempts < 1) or delay < 0 or factor < 1 or longest < delay:
             raise ConfigurationError(

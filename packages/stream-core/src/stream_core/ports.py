@@ -118,6 +118,10 @@ class Producer(Protocol):
     ``commit`` or ``abort``. After any failure the producer is of no more use: ``abort`` it, ``stop`` it, make a new one.
     """
 
+    @property
+    def max_record_size(self) -> int:
+        """Bytes of the largest record that :meth:`send` takes."""
+
     async def start(self) -> None:
         """Connect and get a producer id; with a transactional id this ends the open transaction of a predecessor and fences it."""
 

@@ -9,37 +9,53 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream_core.cursor import Cursor, Session
 from stream_core.progress import Progress
 
 if TYPE_CHECKING:
-    from stream_core.errors import DecodeError
+    from stream_core.errors import EventError
+    from stream_core.policies import FailurePolicy
     from stream_core.records import TP, Batch, RawRecord
     from stream_core.schemas import Schema
 
-__all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Subscription", "Undecodable"]
+__all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Rejected", "Subscription", "Verdict"]
 
 CHUNK = 1000
 """Records that are decoded in one go; a few hundred microseconds."""
 
 
-class Undecodable(NamedTuple):
-    """A record whose key or value could not be decoded; it comes before the good one number ``at`` of its chunk."""
+class Verdict(NamedTuple):
+    """What was decided on an event that has failed for good: why, and what happens to it."""
+
+    error: EventError
+    policy: FailurePolicy
+
+
+class Rejected(NamedTuple):
+    """A record that the body does not get: it could not be decoded, or its event has failed for good.
+
+    Attributes:
+        at: it comes before the good one of this number in its chunk.
+        record: the record.
+        error: why.
+        policy: what happens to it; ``None`` when its topic says.
+    """
 
     at: int
     record: RawRecord
-    error: DecodeError
+    error: EventError
+    policy: FailurePolicy | None = None
 
 
 class Decoded(NamedTuple):
-    """The records of a chunk that could be decoded, their values, and those between them that could not."""
+    """The records of a chunk that the body gets, their values, and those between them that it does not."""
 
     records: Sequence[RawRecord]
     values: Sequence[Any]
-    failures: Sequence[Undecodable] = ()
+    rejected: Sequence[Rejected] = ()
 
 
 Decoder = Callable[["TP", Sequence["RawRecord"]], Decoded]
@@ -73,12 +89,6 @@ class Chunk:
         """The part of this chunk from ``offset`` on, or ``None`` when nothing is left."""
         at = bisect_left(self.records, offset, key=lambda record: record.offset)
         return Chunk(self.session, self.records[at:], self.next_offset) if at < len(self.records) else None
-
-    def without(self, events: Collection[tuple[TP, int]]) -> Chunk | None:
-        """This chunk less some events, or ``None`` when nothing is left."""
-        tp = self.session.tp
-        records = [record for record in self.records if (tp, record.offset) not in events]
-        return Chunk(self.session, records, self.next_offset) if records else None
 
 
 class Inbox:
@@ -143,8 +153,9 @@ class Subscription:
         manual: events are finished by :meth:`~stream_core.events.Event.ack`, in any order.
         on_progress: called when there may be room for more.
         emit: takes the sends of finished events.
-        undecodable: called with the partition and a record that cannot be decoded, as an open event; returns to go on behind it, or raises.
-        skipped: events that were skipped after others had seen their effects: when the interval is replayed they are left out.
+        reject: called with the partition and a record that the body does not get, as an open event; returns to go on behind it, or raises.
+        verdicts: on events that have failed for good, by partition and offset: they are rejected when they come again, and once more when
+            their interval is replayed.
     """
 
     def __init__(self, name: str, topics: Sequence[str], concurrency: int = 1) -> None:
@@ -157,8 +168,8 @@ class Subscription:
         self.fed = False
         self.on_progress: Callable[[], None] = _nothing
         self.emit: Callable[[list[Any]], None] = _nowhere
-        self.undecodable: Callable[[TP, RawRecord, DecodeError], Awaitable[None]] = _refuse
-        self.skipped: set[tuple[TP, int]] = set()
+        self.reject: Callable[[TP, Rejected], Awaitable[None]] = _raise
+        self.verdicts: dict[TP, dict[int, Verdict]] = {}
 
     @property
     def out_of_order(self) -> bool:
@@ -174,9 +185,9 @@ def _nowhere(_sends: list[Any]) -> None:
     """Nothing is sent."""
 
 
-async def _refuse(_tp: TP, _record: RawRecord, error: DecodeError) -> None:
-    """What cannot be decoded is an error of the body."""
-    raise error
+async def _raise(_tp: TP, rejected: Rejected) -> None:
+    """What the body cannot get is an error of the body."""
+    raise rejected.error
 
 
 class Feed:
@@ -207,8 +218,6 @@ class Feed:
         if chunk.next_offset <= self.start:
             return
         rest = chunk if chunk.records[0].offset >= self.start else chunk.rest(self.start)
-        if rest is not None and self.subscription.skipped:
-            rest = rest.without(self.subscription.skipped)
         if rest is None:
             return
         if not self.backlog:
@@ -221,6 +230,16 @@ class Feed:
             self.progress.deliver(record.offset)
             self.subscription.inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
         self.progress.advance(chunk.next_offset)
+
+    def verdicts(self, chunk: Chunk) -> Mapping[int, Verdict]:
+        """What was decided on events of a chunk by their offsets, and maybe on others."""
+        tp = self.session.tp
+        known = self.subscription.verdicts.get(tp)
+        if not known:
+            return {}
+        if (last := max(known)) < self.committed:
+            del self.subscription.verdicts[tp]
+        return known if chunk.records[0].offset <= last else {}
 
     def reach(self, offset: int) -> None:
         """The event at ``offset`` is finished, and in order all before it; its chunk may not be."""

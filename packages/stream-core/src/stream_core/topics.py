@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from stream_core.errors import ConfigurationError, DecodeError
+from stream_core.errors import ConfigurationError, DecodeError, EncodeError
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Headers, RawRecord, RecordMetadata
 from stream_core.schemas import Failure, Schema
-from stream_core.sessions import Decoded, Undecodable
+from stream_core.sessions import Decoded, Rejected
 
 __all__ = ["Topic"]
 
@@ -32,7 +32,9 @@ class Topic(Generic[K, V]):
         retention: how long records are kept, in seconds or as a timedelta; ``None`` leaves the broker's default.
         compacting: keep only the latest record of each key.
         config: more topic configuration, in Kafka's names.
-        on_decode_error: what a record does that cannot be decoded, ``"crash"`` or ``"skip"``.
+        on_decode_error: the failure policy for records of it whose key or value cannot be decoded.
+        on_produce_error: the failure policy for events that sent it a record which does not fit: not encodable, too large, refused by the
+            broker; ``None`` for that of their agent.
         acks: whether streams finish its events by themselves; else each is finished by its ``ack()``.
 
     Raises:
@@ -50,6 +52,7 @@ class Topic(Generic[K, V]):
         compacting: bool = False,
         config: Mapping[str, str] | None = None,
         on_decode_error: str | FailurePolicy = FailurePolicy.CRASH,
+        on_produce_error: str | FailurePolicy | None = None,
         acks: bool = True,
     ) -> None:
         allowed = name.replace(".", "").replace("_", "").replace("-", "")
@@ -71,7 +74,9 @@ class Topic(Generic[K, V]):
         self.partitions = partitions
         self.replicas = replicas
         self.acks = acks
-        self.on_decode_error = FailurePolicy.of(on_decode_error, f"topic {name}")
+        where = f"topic {name}"
+        self.on_decode_error = FailurePolicy.of(on_decode_error, where)
+        self.on_produce_error = None if on_produce_error is None else FailurePolicy.of(on_produce_error, where)
         self.config = dict(config or {})
         if compacting:
             self.config.setdefault("cleanup.policy", "compact")
@@ -92,6 +97,7 @@ class Topic(Generic[K, V]):
         partition: int | None = None,
         timestamp: float | None = None,
         headers: HeadersArg | None = None,
+        aside: bool = False,
     ) -> Awaitable[RecordMetadata]:
         """Send a record.
 
@@ -101,13 +107,14 @@ class Topic(Generic[K, V]):
             partition: the partition to send to.
             timestamp: seconds since the epoch; ``None`` for now.
             headers: names and bytes, as a mapping or a list of pairs.
+            aside: not as an effect of the event that is open: it goes at once, and stays when the event fails.
 
         Returns:
             what can be awaited for the RecordMetadata. Awaiting is not needed for safety: no checkpoint passes an event whose
             sends are not acknowledged.
 
         Raises:
-            EncodeError: key or value do not fit the schema, or the record is too large.
+            EncodeError: key or value do not fit the schema, the record is too large, or there is no such partition.
             ProduceError: the app is not started, or the producer is broken.
         """
         if self._outbox is None:
@@ -117,9 +124,11 @@ class Topic(Generic[K, V]):
         schema = self.schema
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
         millis = None if timestamp is None else round(timestamp * 1000)
-        return await self._outbox.send(
-            self.name, partition, schema.encode_key(key), schema.encode_value(value), millis, pairs
-        )
+        try:
+            data = schema.encode_key(key), schema.encode_value(value)
+        except EncodeError as error:
+            raise EncodeError(f"topic {self.name}: {error}", self.name) from error
+        return await self._outbox.send(self.name, partition, *data, millis, pairs, aside=aside)
 
     def decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
         """Decode the values of some records by the schema."""
@@ -128,16 +137,16 @@ class Topic(Generic[K, V]):
             return Decoded(records, values)
         good: list[RawRecord] = []
         decoded: list[Any] = []
-        failures: list[Undecodable] = []
+        rejected: list[Rejected] = []
         for record, value in zip(records, values, strict=True):
             if type(value) is Failure:
                 error = DecodeError(f"cannot decode the value: {value.error}", tp, record.offset)
                 error.__cause__ = value.error
-                failures.append(Undecodable(len(decoded), record, error))
+                rejected.append(Rejected(len(decoded), record, error))
             else:
                 good.append(record)
                 decoded.append(value)
-        return Decoded(good, decoded, failures)
+        return Decoded(good, decoded, rejected)
 
     def __str__(self) -> str:
         return self.name

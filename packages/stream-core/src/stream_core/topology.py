@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
-from stream_core.actors import Actor
+from stream_core.actors import Actor, Opened
 from stream_core.agents import Agent, AgentBody
 from stream_core.channels import Channel
 from stream_core.cursor import Cursor
-from stream_core.errors import ConfigurationError, DecodeError
+from stream_core.dead_letters import send_dead_letter
+from stream_core.errors import ConfigurationError, DeadLetterError, DecodeError, EncodeError
 from stream_core.iteration import Processor
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
-from stream_core.records import TP, RawRecord
+from stream_core.records import TP
 from stream_core.repartition import Key
-from stream_core.sessions import Subscription
+from stream_core.replies import refuse
+from stream_core.schemas import Schema
+from stream_core.sessions import Rejected, Subscription
 from stream_core.streams import LooseStream, Stream
+from stream_core.supervisors import Supervisor
 from stream_core.topics import Topic
 
 __all__ = ["Topology"]
@@ -36,11 +41,12 @@ class Topology:
     """The subscriptions and actors of one engine; the :class:`~stream_core.streams.Host` of their streams.
 
     Args:
-        topics: the topics by name; those of pipes are added.
+        app: id of the app; it names the topic of dead letters.
+        topics: the topics by name; those of pipes and dead letters are added.
         outbox: where sends go.
         max_restarts: how often one event may fail before the worker gives up.
         on_progress: called when there may be room for more records.
-        on_conflict: called when an interval must be replayed.
+        on_conflict: called when an interval must be replayed, with the error unless a failure policy has counted it.
         on_actor: called to start the actor of a pipe.
         on_change: called after a subscription was added or removed.
 
@@ -51,15 +57,17 @@ class Topology:
 
     def __init__(
         self,
+        app: str,
         topics: MutableMapping[str, Topic[Any, Any]],
         outbox: Outbox,
         *,
         max_restarts: int,
         on_progress: Callable[[], None],
-        on_conflict: Callable[[str], None],
+        on_conflict: Callable[[str, BaseException | None], None],
         on_actor: Callable[[Actor], None],
         on_change: Callable[[], None],
     ) -> None:
+        self._app = app
         self._topics = topics
         self._outbox = outbox
         self._max_restarts = max_restarts
@@ -91,9 +99,14 @@ class Topology:
     def add(self, agent: Agent) -> None:
         """Subscribe an agent, and make its actors; they are not started."""
         subscription = self._subscribe(agent.name, agent.topic, agent.concurrency)
+        self._provide(agent.on_failure, subscription)
+        for topic in list(self._topics.values()) if subscription.topics else ():
+            if topic.on_produce_error is not None:
+                self._provide(topic.on_produce_error, subscription)
         self._owners[subscription] = agent
+        supervisor = Supervisor(agent.strategy, self._max_restarts)
         for number in range(agent.concurrency):
-            self._act(agent, subscription, number)
+            self._act(agent, subscription, number, supervisor)
 
     def stream(self, channel: Source, name: str | None = None) -> Stream[Any]:
         """A stream over a topic or channel, outside of agents; it ends when its iteration is closed.
@@ -141,7 +154,8 @@ class Topology:
             subscription = Subscription(name, (channel.name,), concurrency)
             subscription.manual = not channel.acks
             subscription.on_progress = self._on_progress
-            subscription.undecodable = self._refused
+            self._provide(channel.on_decode_error, subscription)
+        subscription.reject = partial(self._rejected, subscription)
         self.subscriptions.append(subscription)
         self._on_change()
         return subscription
@@ -153,16 +167,59 @@ class Topology:
                 channel.unsubscribe(subscription)
             self._on_change()
 
-    async def _refused(self, tp: TP, record: RawRecord, error: DecodeError) -> None:
-        if self._topics[tp.topic].on_decode_error is FailurePolicy.SKIP:
-            logger.error("skipped %s offset %d, which cannot be decoded", tp, record.offset, exc_info=error)
+    def _provide(self, policy: FailurePolicy, reader: Subscription) -> None:
+        """Let the topic of dead letters of a policy be declared."""
+        if policy.action != "dead_letter":
             return
-        raise error
+        if not reader.topics:
+            raise ConfigurationError(
+                f"agent {reader.name} reads a channel, whose events are no records: it cannot have the policy 'dead_letter'"
+            )
+        name = self._dead_letters(policy)
+        if name in reader.topics:
+            raise ConfigurationError(
+                f"{reader.name} reads {name} and would send its own dead letters there: name another"
+            )
+        if name not in self._topics:
+            self._topics[name] = topic = Topic[Any, Any](name, schema=Schema(bytes, bytes))
+            topic.bind(self._outbox)
 
-    def _act(self, agent: Agent, subscription: Subscription, number: int) -> Actor:
+    def _dead_letters(self, policy: FailurePolicy) -> str:
+        return policy.topic or f"{self._app}-dead-letter"
+
+    async def _rejected(self, reader: Subscription, tp: TP, one: Rejected) -> None:
+        """Do with a record that the body does not get what its policy says, as an open event."""
+        policy = one.policy or self._topics[tp.topic].on_decode_error
+        if policy.action == "crash" or policy.attempts:
+            raise one.error
+        if policy.action == "dead_letter":
+            topic = self._dead_letters(policy)
+            await send_dead_letter(self._outbox, topic, reader=reader.name, tp=tp, record=one.record, error=one.error)
+        await refuse(self._outbox, tp, one.record, one.error)
+        if one.policy is None:
+            what = "skipped" if policy.action == "skip" else "sent to the dead letters:"
+            logger.error("%s %s offset %d, which cannot be decoded", what, tp, one.record.offset, exc_info=one.error)
+
+    def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
+        """The failure policy for an error of an agent during an event."""
+        if isinstance(error, DeadLetterError):
+            return FailurePolicy.CRASH
+        if isinstance(error, DecodeError):
+            places = {(session.tp, record.offset) for session, record in events}
+            topic = self._topics.get(error.tp.topic)
+            if topic is not None and (error.tp, error.offset) in places:
+                return topic.on_decode_error
+        if isinstance(error, EncodeError) and events and events[0][0].partition >= 0:
+            target = self._topics.get(error.topic)
+            if target is not None and target.on_produce_error is not None:
+                return target.on_produce_error
+        return agent.on_failure
+
+    def _act(self, agent: Agent, subscription: Subscription, number: int, supervisor: Supervisor) -> Actor:
         actor = Actor(
             *(agent, subscription, number, self._outbox),
-            max_restarts=self._max_restarts,
+            supervisor=supervisor,
+            policy=self._policy,
             on_conflict=self._on_conflict,
             host=self,
         )
@@ -175,7 +232,8 @@ class Topology:
         policy = FailurePolicy.CRASH if owner is None else owner.on_failure
         whole = key is None and not any(processors.values()) and self._same_bytes(source, topic)
         body = _pump(topic, processors, key, whole=whole)
-        actor = self._act(Agent(body, name=name, topic=self._topics[source.topics[0]], on_failure=policy), source, 0)
+        agent = Agent(body, name=name, topic=self._topics[source.topics[0]], on_failure=policy)
+        actor = self._act(agent, source, 0, Supervisor(agent.strategy, self._max_restarts))
         for other in processors:
             if actor.cursor not in other.cursors:
                 other.cursors.append(actor.cursor)

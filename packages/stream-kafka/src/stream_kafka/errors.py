@@ -5,6 +5,7 @@ from __future__ import annotations
 import aiokafka.errors as kafka
 
 from stream_core.errors import (
+    BatchRefusedError,
     BrokerUnavailableError,
     CommitError,
     ConfigurationError,
@@ -18,6 +19,7 @@ from stream_core.errors import (
 
 __all__ = [
     "FencedInstanceId",
+    "InvalidRecord",
     "OffsetNotAvailable",
     "ProducerFencedCode",
     "TransactionAbortable",
@@ -43,6 +45,13 @@ class FencedInstanceId(kafka.BrokerResponseError):  # type: ignore[misc]
     message = "FENCED_INSTANCE_ID"
 
 
+class InvalidRecord(kafka.BrokerResponseError):  # type: ignore[misc]
+    """A record is not one that its topic takes, such as one without a key for compaction (KIP-467)."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+
+
 class UnstableOffsetCommit(kafka.BrokerResponseError):  # type: ignore[misc]
     """A transaction that commits this offset is not decided (KIP-447)."""
 
@@ -66,7 +75,14 @@ class TransactionAbortable(kafka.BrokerResponseError):  # type: ignore[misc]
 
 
 # The client knows the codes 0 to 72 and 79; to it every other one is an UnknownError, never retried.
-for _error in (OffsetNotAvailable, FencedInstanceId, UnstableOffsetCommit, ProducerFencedCode, TransactionAbortable):
+for _error in (
+    OffsetNotAvailable,
+    FencedInstanceId,
+    InvalidRecord,
+    UnstableOffsetCommit,
+    ProducerFencedCode,
+    TransactionAbortable,
+):
     kafka.kafka_errors[_error.errno] = _error
 
 # The nearest class in the method resolution order of an error decides.
@@ -92,9 +108,10 @@ _TABLE: dict[type[BaseException], type[StreamError]] = {
     kafka.InvalidCommitOffsetSizeError: CommitError,
     kafka.UnknownTopicOrPartitionError: UnknownTopicError,
     kafka.InvalidTransactionTimeout: ConfigurationError,
-    kafka.MessageSizeTooLargeError: ProduceError,
-    kafka.RecordListTooLargeError: ProduceError,
-    kafka.InvalidTimestampError: ProduceError,
+    kafka.MessageSizeTooLargeError: BatchRefusedError,
+    kafka.RecordListTooLargeError: BatchRefusedError,
+    kafka.InvalidTimestampError: BatchRefusedError,
+    InvalidRecord: BatchRefusedError,
     kafka.OutOfOrderSequenceNumber: ProduceError,
     kafka.UnknownProducerId: ProduceError,
     kafka.InvalidProducerIdMapping: ProduceError,
@@ -120,7 +137,10 @@ def translate(error: BaseException, doing: str) -> StreamError:
 
 
 def produce_error(error: BaseException, doing: str) -> StreamError:
-    """As :func:`translate`, for records that were not acknowledged: FencedError when somebody took over, else ProduceError."""
+    """As :func:`translate`, for records that were not acknowledged: FencedError when somebody took over, else ProduceError.
+
+    BatchRefusedError, one of them, when a record is to blame.
+    """
     ours = translate(error, doing)
     if isinstance(ours, ProduceError | FencedError):
         return ours

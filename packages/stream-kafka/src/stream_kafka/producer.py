@@ -90,6 +90,11 @@ class KafkaProducer:
     def _make_sender(self, client: Client) -> FencedSender:
         return FencedSender(client, self._transactions, self._accumulator, self._fence)
 
+    @property
+    def max_record_size(self) -> int:
+        """Bytes of the largest record that :meth:`send` takes."""
+        return self._settings.max_request_size
+
     async def stop(self) -> None:
         """Close, at once and within a deadline; what is not acknowledged may be lost. Never raises."""
         client, self._client = self._client, None
@@ -140,8 +145,9 @@ class KafkaProducer:
         """Append one record to its partition's builder; never waits. See :meth:`stream_core.ports.Producer.send`.
 
         Raises:
-            EncodeError: the record is larger than ``max_request_size``; nothing was changed.
-            ProduceError: the producer is broken, no transaction is open, or the topic has no such partition (that is known).
+            EncodeError: the record is larger than ``max_request_size``, or the topic has no such partition (that is known); nothing
+                was changed.
+            ProduceError: the producer is broken, or no transaction is open.
         """
         try:
             lanes = self._taking[topic]
@@ -168,7 +174,8 @@ class KafkaProducer:
         if size > limit:
             raise EncodeError(
                 f"topic {lane.tp.topic}, partition {partition}: a record of {size} bytes is larger than max_request_size={limit}; "
-                "raise that setting and max.message.bytes of the topic, or send less in one record"
+                "raise that setting and max.message.bytes of the topic, or send less in one record",
+                lane.tp.topic,
             )
         return lane.open()
 
@@ -180,7 +187,9 @@ class KafkaProducer:
         if self._taking is not self._lanes:
             raise ProduceError(f"topic {topic}: no transaction is open; await begin() first")
         if topic in self._lanes:
-            raise ProduceError(f"topic {topic} has {len(self._lanes[topic])} partitions and no partition {partition}")
+            raise EncodeError(
+                f"topic {topic} has {len(self._lanes[topic])} partitions, and no partition {partition}", topic
+            )
         raise ProduceError(f"topic {topic}: its partitions are not known; await partitions({topic!r}) first")
 
     @property
@@ -267,9 +276,11 @@ class KafkaProducer:
         if self._failure is None:
             self._failure = failure
         self._taking = {}
+        broken = ProduceError(f"the producer is broken: {self._failure}")
+        broken.__cause__ = self._failure
         for lanes in self._lanes.values():
             for lane in lanes.values():
-                self._backlog -= lane.drop(self._failure)
+                self._backlog -= lane.drop(broken)
 
     def _client_failed(self, error: BaseException) -> None:
         who = f"transactional id {self._transactional_id}" if self._transactional_id else "the idempotent producer"

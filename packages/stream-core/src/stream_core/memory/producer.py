@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from stream_core.errors import CommitError, EncodeError, FencedError, ProduceError, TransportError, UnknownTopicError
+from stream_core.errors import (
+    BatchRefusedError,
+    CommitError,
+    EncodeError,
+    FencedError,
+    ProduceError,
+    TransportError,
+    UnknownTopicError,
+)
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.log import BATCH_OVERHEAD, Entry, record_size
 from stream_core.memory.sending import Acknowledgement, Sender
@@ -53,6 +61,11 @@ class MemoryProducer:
         self._counts: dict[str, int] = {}
         self._turns: Counter[str] = Counter()
 
+    @property
+    def max_record_size(self) -> int:
+        """Bytes of the largest record that :meth:`send` takes."""
+        return MAX_REQUEST_SIZE
+
     async def start(self) -> None:
         """Connect; with a transactional id abort the open transaction of a predecessor and fence it."""
         await self._cluster.connect()
@@ -92,7 +105,7 @@ class MemoryProducer:
         size = BATCH_OVERHEAD + record_size(entry)
         if size > MAX_REQUEST_SIZE:
             raise EncodeError(
-                f"a record of {size} bytes for topic {topic} is larger than a request of {MAX_REQUEST_SIZE}"
+                f"a record of {size} bytes for topic {topic} is larger than a request of {MAX_REQUEST_SIZE}", topic
             )
         return self._sender.put(tp, entry, size)
 
@@ -115,7 +128,8 @@ class MemoryProducer:
         """
         await self._sender.acknowledged()
         if (failure := self._sender.failure) is not None:
-            raise ProduceError(f"a record was not acknowledged: {failure}") from failure
+            kind = BatchRefusedError if isinstance(failure, BatchRefusedError) else ProduceError
+            raise kind(f"a record was not acknowledged: {failure}") from failure
 
     async def begin(self) -> None:
         """Begin a transaction."""
@@ -195,7 +209,7 @@ class MemoryProducer:
                 partition = self._turns[topic] % count
                 self._turns[topic] += 1
         elif not 0 <= partition < count:
-            raise ProduceError(f"topic {topic} has {count} partitions, there is no partition {partition}")
+            raise EncodeError(f"topic {topic} has {count} partitions, and no partition {partition}", topic)
         return TP(topic, partition)
 
     async def _end(self, identity: Identity, *, commit: bool) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from stream_core.errors import FencedError, ProduceError, TransportError
+from stream_core.errors import BatchRefusedError, FencedError, ProduceError, TransportError
 from stream_core.memory.cluster import Appended, MemoryCluster
 from stream_core.memory.log import Entry
 from stream_core.memory.transactions import Identity
@@ -49,7 +49,8 @@ class Acknowledgement:
         batch = self._batch
         await self._sender.acknowledged([batch])
         if batch.error is not None:
-            raise ProduceError(f"a record was not acknowledged by {batch.tp}: {batch.error}") from batch.error
+            kind = BatchRefusedError if isinstance(batch.error, BatchRefusedError) else ProduceError
+            raise kind(f"a record was not acknowledged by {batch.tp}: {batch.error}") from batch.error
         offset, timestamp = batch.appended
         sent = batch.entries[self._index].timestamp
         return RecordMetadata(*batch.tp, offset + self._index, sent if timestamp < 0 else timestamp)
@@ -124,7 +125,7 @@ class Sender:
         for batch in batches.values():
             try:
                 if self.failure is not None:
-                    raise self.failure
+                    raise ProduceError(f"the producer is broken: {self.failure}") from self.failure
                 self.ask_fence()
                 with self._cluster.faults.at("produce"):
                     batch.appended = self._cluster.append(batch.tp, batch.entries, self.identity)

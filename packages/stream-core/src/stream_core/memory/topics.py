@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stream_core.errors import ProduceError, TransportError
+from stream_core.errors import BatchRefusedError, TransportError
 from stream_core.memory.log import BATCH_OVERHEAD, Entry, PartitionLog, record_size
 from stream_core.records import TP, TopicInfo, TopicSpec
 
@@ -82,23 +82,23 @@ class Topic:
             (``message.timestamp.type``).
 
         Raises:
-            ProduceError: a record is too large, has no key although the topic is compacted, or comes from the future.
+            BatchRefusedError: a record is too large, has no key although the topic is compacted, or comes from the future.
         """
         config = self.info.config
         limit, compacted = int(config["max.message.bytes"]), "compact" in config["cleanup.policy"]
         for entry in entries:
             if (size := BATCH_OVERHEAD + record_size(entry)) > limit:
-                raise ProduceError(
+                raise BatchRefusedError(
                     f"a record of {size} bytes is larger than max.message.bytes={limit} of topic {tp.topic}"
                 )
             if compacted and entry.key is None:
-                raise ProduceError(f"a record without key was sent to topic {tp.topic}, which is compacted by key")
+                raise BatchRefusedError(f"a record without key was sent to topic {tp.topic}, which is compacted by key")
         if config["message.timestamp.type"] == "LogAppendTime":
             return [entry._replace(timestamp=now) for entry in entries], now
         latest = now + int(config["message.timestamp.after.max.ms"])
         for entry in entries:
             if entry.timestamp > latest:
-                raise ProduceError(
+                raise BatchRefusedError(
                     f"a record with timestamp {entry.timestamp} is further in the future than "
                     f"message.timestamp.after.max.ms={config['message.timestamp.after.max.ms']} of topic {tp.topic} allows"
                 )

@@ -1,0 +1,46 @@
+"""Configuration of Sphinx for these pages: Markdown by MyST, the theme furo, the reference by autodoc."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as version_of
+from typing import Any
+
+from sphinx.application import Sphinx
+
+project = "Stream"
+author = "the Stream authors"
+project_copyright = f"{author}, Apache-2.0"
+version = release = version_of("stream-app")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"Stream {version}"
+html_copy_source = False
+
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True}
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def tidy(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
+    """Mend docstrings before napoleon reads them.
+
+    It takes the text before a colon for a type, in the first line of a property and of Returns; an empty comment in front of that line
+    keeps it a sentence. And a named tuple says nothing of its fields.
+    """
+    if what in ("attribute", "property"):
+        lines[:] = [] if lines[:1] and lines[0].startswith("Alias for field") else ["..", "", *lines]
+    for at in [number for number, line in enumerate(lines, 1) if line == "Returns:"]:
+        lines[at:at] = ["    ..", ""]
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the events."""
+    app.connect("autodoc-process-docstring", tidy, priority=400)

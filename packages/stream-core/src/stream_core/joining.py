@@ -1,0 +1,105 @@
+"""When the consumer group is joined, and for which topics.
+
+The bodies of agents decide on that too: ``through`` and ``group_by`` make them readers of topics that no definition names. So bodies
+run first, and the group is joined when each of them waits for its first event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from stream_core.clients import Clients, EngineSettings
+from stream_core.declare import declare
+from stream_core.ownership import Ownership
+from stream_core.participants import Participant
+from stream_core.topics import Topic
+from stream_core.topology import Topology
+
+__all__ = ["Joining"]
+
+logger = logging.getLogger(__name__)
+
+FIRST_ASK = 5.0
+"""Seconds within which the body of an agent asks for its first event, before the group is joined without it."""
+
+
+class Joining:
+    """Declares topics and joins the group for those that are read.
+
+    Args:
+        settings: of the engine.
+        clients: of the engine.
+        topology: who reads what.
+        ownership: gets the partition counts.
+        topics: all topics by name.
+        participants: the tables.
+        subscribe: joins the group for these topics, or leaves some of them.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        clients: Clients,
+        topology: Topology,
+        ownership: Ownership,
+        *,
+        topics: Mapping[str, Topic[Any, Any]],
+        participants: Sequence[Participant],
+        subscribe: Callable[[set[str]], None],
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._topology = topology
+        self._ownership = ownership
+        self._topics = topics
+        self._participants = participants
+        self._subscribe = subscribe
+        self._joined = False
+
+    async def declare(self) -> None:
+        """Make sure that the topics exist which are known before any body has run."""
+        await self._declare(())
+
+    async def asked(self, failure: asyncio.Future[Any]) -> None:
+        """Wait until every body asks for its first event; raises the ``failure`` of the engine when there is one before."""
+        subscriptions = self._topology.subscriptions
+        while silent := {s.inbox: s.name for s in subscriptions if not s.inbox.asked.is_set()}:
+            waits = [asyncio.create_task(inbox.asked.wait()) for inbox in silent]
+            done, _ = await asyncio.wait([*waits, failure], timeout=FIRST_ASK, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if failure.done():
+                raise failure.result()
+            if not done:
+                logger.warning(
+                    "%s did not ask for an event within %.0f s; going on without waiting. Topics of through() and group_by() that "
+                    "appear later cost a rebalance",
+                    *(", ".join(sorted(silent.values())), FIRST_ASK),
+                )
+                return
+
+    async def join(self) -> None:
+        """Declare what is read, changelogs included, and join the group for it; again when that has changed."""
+        self._ownership.counts = await self._declare(self._participants)
+        self._subscribe(self._topology.sources)
+        self._joined = True
+
+    def outdated(self) -> bool:
+        """Somebody reads something else now: whether the group must be joined again, which costs a rebalance."""
+        if not self._joined or self._ownership.stopping:
+            return False
+        known = {subscription.name for subscription in self._topology.subscriptions}
+        for session in self._ownership.sessions.values():
+            session.forget(session.feeds.keys() - known)
+        return not all(subscription.fed or not subscription.topics for subscription in self._topology.subscriptions)
+
+    async def _declare(self, participants: Sequence[Participant]) -> dict[str, int]:
+        topology, admin = self._topology, self._clients.admin
+        return await self._clients.patiently(
+            lambda: declare(
+                *(admin, self._topics, topology.sources, participants, self._settings), derived=topology.between
+            )
+        )

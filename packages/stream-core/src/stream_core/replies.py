@@ -1,0 +1,266 @@
+"""Questions and answers between agents, in Faust's wire format.
+
+A question is a record with two headers: the topic that its answer goes to, and an id that the answer repeats. An answer is a JSON
+object with key, value and that id. Questions and answers go at once and are no effects of the event in which they are sent: an event that
+asks and waits must not wait for its own commit. So they are at least once, and the first answer counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from stream_core.codecs import json_dumps, json_loads
+from stream_core.cursor import Cursor, Session
+from stream_core.errors import (
+    ConfigurationError,
+    OffsetOutOfRangeError,
+    RequestFailedError,
+    StreamError,
+    TransportError,
+)
+from stream_core.iteration import open_records
+from stream_core.models import Record
+from stream_core.outbox import Outbox
+from stream_core.ports import Admin, Reader, Transport
+from stream_core.records import TP, Headers, RawRecord, TopicSpec
+from stream_core.wire import registry
+
+__all__ = ["CORRELATION_ID", "REPLY_TO", "Answers", "Replies", "ReplyPromise", "question_headers", "refuse"]
+
+logger = logging.getLogger(__name__)
+
+REPLY_TO = "Faust-Ag-ReplyTo"
+CORRELATION_ID = "Faust-Ag-CorrelationId"
+"""The headers of a question."""
+
+ERROR = "stream-error"
+"""The header of an answer that says why there is no value."""
+
+_PLAIN, _TYPED = "@ReqRepResponse", "faust.agents.models.ModelReqRepResponse"
+_CONFIG = {"cleanup.policy": "delete", "retention.ms": "86400000"}
+_POLL = 1.0
+_AGAIN = 0.5
+
+
+class ReplyPromise:
+    """An answer that is on its way: await it.
+
+    Attributes:
+        reply_to: topic of the answer.
+        correlation_id: id of the question.
+    """
+
+    def __init__(self, reply_to: str, correlation_id: str) -> None:
+        self.reply_to = reply_to
+        self.correlation_id = correlation_id
+        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answer.add_done_callback(_seen)
+
+    def done(self) -> bool:
+        """Whether the answer, or an error, is there."""
+        return self._answer.done()
+
+    def fulfill(self, value: Any) -> None:
+        """The answer is there; later ones are ignored."""
+        if not self._answer.done():
+            self._answer.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no answer."""
+        if not self._answer.done():
+            self._answer.set_exception(error)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return asyncio.shield(self._answer).__await__()
+
+
+def _seen(answer: asyncio.Future[Any]) -> None:
+    """Whoever does not await a promise need not hear of its error."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+class Replies:
+    """The answers to the questions of one engine: a topic of its own, read without a group, from the first question on.
+
+    Args:
+        transport: makes the client that reads the topic.
+        admin: makes the topic, and deletes it at the end.
+        replication: replication factor of the topic.
+    """
+
+    def __init__(self, transport: Transport, admin: Admin, replication: int = 1) -> None:
+        self.topic = f"f-reply-{uuid4()}"
+        self._admin = admin
+        self._transport = transport
+        self._replication = replication
+        self._lock = asyncio.Lock()
+        self._promises: dict[str, ReplyPromise] = {}
+        self._positions: dict[TP, int] = {}
+        self._reader: Reader | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def promise(self, reply_to: str | None = None, correlation_id: str | None = None) -> ReplyPromise:
+        """Expect an answer; it is received from now on.
+
+        Args:
+            reply_to: topic of the answer, which must exist; our own when left out.
+            correlation_id: id of the question; a new one when left out.
+
+        Raises:
+            TransportError: the topic cannot be made or read.
+            ConfigurationError: the app is stopped.
+        """
+        topic = reply_to or self.topic
+        async with self._lock:
+            if self._closed:
+                raise ConfigurationError("the app is stopped: ask while it runs")
+            if not any(tp.topic == topic for tp in self._positions):
+                await self._listen(topic)
+        promise = ReplyPromise(topic, correlation_id or str(uuid4()))
+        self._promises[promise.correlation_id] = promise
+        promise._answer.add_done_callback(lambda _: self._promises.pop(promise.correlation_id, None))
+        return promise
+
+    def abandon(self, promise: ReplyPromise) -> None:
+        """Nobody waits for it any more."""
+        self._promises.pop(promise.correlation_id, None)
+
+    async def stop(self) -> None:
+        """Fail what is still waited for, and close; within the deadlines of the clients."""
+        self._closed = True
+        for promise in list(self._promises.values()):
+            promise.fail(RequestFailedError("the app stopped before there was an answer"))
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        if self._reader is not None:
+            await self._reader.stop()
+            with suppress(TransportError):  # else it goes with its retention
+                await self._admin.delete([self.topic])
+
+    async def _listen(self, topic: str) -> None:
+        if topic == self.topic:
+            await self._admin.create([TopicSpec(topic, 1, self._replication, _CONFIG)])
+        count = (await self._admin.describe([topic]))[topic].partitions
+        if self._reader is None:
+            reader = self._transport.reader(read_committed=False)
+            await reader.start()
+            self._reader = reader
+        ends = await self._reader.end_offsets([TP(topic, number) for number in range(count)])
+        self._positions |= ends
+        await self._reader.assign(self._positions)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(self._reader), name="replies")
+
+    async def _read(self, reader: Reader) -> None:
+        while True:
+            try:
+                batches = await reader.poll(_POLL)
+            except OffsetOutOfRangeError as error:
+                reader.seek(error.tp, (await reader.end_offsets([error.tp]))[error.tp])
+                continue
+            except TransportError as error:
+                logger.warning("replies cannot be read yet: %s", error)
+                await asyncio.sleep(_AGAIN)
+                continue
+            for batch in batches:
+                self._positions[batch.tp] = batch.next_offset
+                for record in batch.records:
+                    self._received(record)
+
+    def _received(self, record: RawRecord) -> None:
+        try:
+            answer = json_loads(record.value or b"null")
+            promise = self._promises.get(answer["correlation_id"])
+        except (ValueError, TypeError, KeyError) as error:
+            logger.warning("an answer at offset %d cannot be read: %s", record.offset, error)
+            return
+        if promise is None:
+            return  # answered before, or nobody waits any more
+        headers = dict(record.headers)
+        if ERROR in headers:
+            promise.fail(RequestFailedError(headers[ERROR].decode(errors="replace")))
+        else:
+            promise.fulfill(_typed(answer.get("value")))
+
+
+def _typed(value: Any) -> Any:
+    """A value of an answer: a record where the value names its class, also inside of a list."""
+    if isinstance(value, list):
+        return [_typed(one) for one in value]
+    metadata = value.get("__faust") if isinstance(value, dict) else None
+    known = registry.get(metadata.get("ns", "")) if isinstance(metadata, dict) else None
+    return value if known is None else known.from_data(value)
+
+
+# -- answering
+
+
+class Answers:
+    """Answers the questions that one actor works on: each value that its body yields goes to whoever asked.
+
+    Of a list of ``take`` the first value answers the first event, and so on.
+
+    Args:
+        outbox: where answers go.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._list: Any = None
+        self._next = 0
+
+    async def give(self, cursor: Cursor, value: Any) -> None:
+        """Answer with a value that the body has yielded."""
+        events = open_records(cursor)
+        if len(events) > 1:
+            if self._list is not cursor.record:
+                self._list, self._next = cursor.record, 0
+            events, self._next = events[self._next : self._next + 1], self._next + 1
+        for session, record in events:
+            if record.headers:
+                await _answer(self._outbox, record, _key(session, record), value)
+
+
+async def refuse(outbox: Outbox, tp: TP, record: RawRecord, error: BaseException) -> None:
+    """Tell whoever asked with this record that it will not be handled; never raises for the broker's sake."""
+    if record.headers:
+        why = f"{tp} offset {record.offset} is given up: {type(error).__name__}: {error}"
+        try:
+            await _answer(outbox, record, None, None, [(ERROR, why.encode(errors="replace"))])
+        except StreamError as trouble:
+            logger.warning("cannot tell who asked that the event failed: %s", trouble)
+
+
+def _key(session: Session, record: RawRecord) -> Any:
+    try:
+        return session.schema.decode_key(record.key)
+    except Exception:  # the body has not asked for it, so no policy has decided on it
+        return record.key
+
+
+async def _answer(outbox: Outbox, record: RawRecord, key: Any, value: Any, headers: Headers = ()) -> None:
+    asked = dict(record.headers)
+    reply_to, correlation_id = asked.get(REPLY_TO), asked.get(CORRELATION_ID)
+    if not reply_to or correlation_id is None:
+        return
+    answer = {
+        "key": key.decode(errors="replace") if isinstance(key, bytes) else key,
+        "value": value.decode(errors="replace") if isinstance(value, bytes) else value,
+        "correlation_id": correlation_id.decode(),
+        "__faust": {"ns": _TYPED if isinstance(value, Record) else _PLAIN},
+    }
+    await outbox.send(reply_to.decode(), None, None, json_dumps(answer), None, headers, aside=True)
+
+
+def question_headers(headers: Mapping[str, bytes] | Headers | None, reply_to: str, correlation_id: str) -> Headers:
+    """The headers of a question: those given, and where its answer goes."""
+    given = [] if headers is None else list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    return [*given, (REPLY_TO, reply_to.encode()), (CORRELATION_ID, correlation_id.encode())]

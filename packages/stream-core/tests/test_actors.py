@@ -1,0 +1,284 @@
+"""Actors: who runs again after a failure, who is told, and what is nobody's fault."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import mode
+import pytest
+
+from stream_core.agents import Agent
+from stream_core.errors import ConfigurationError, DeadlineError, ProduceError, WorkerError
+from stream_core.events import current_event
+from stream_core.policies import FailurePolicy
+from stream_core.records import Offset
+from stream_core.streams import Stream
+from stream_core.supervisors import Strategy, Supervisor
+
+from .harness import Lab
+
+pytestmark = pytest.mark.looptime
+
+
+class Failing:
+    """A body that fails at each value once, or always at some.
+
+    Args:
+        always: the values at which it always fails.
+    """
+
+    def __init__(self, *always: int) -> None:
+        self.seen: list[int] = []
+        self.started = 0
+        self._always = always
+
+    async def body(self, stream: Stream[int]) -> None:
+        """Note each value, then fail."""
+        self.started += 1
+        async for value in stream:
+            self.seen.append(value)
+            if value in self._always or self.seen.count(value) == 1:
+                raise ValueError(value)
+
+
+class OwnSupervisor(mode.OneForAllSupervisor):
+    """A supervisor of a program's own."""
+
+
+# -- on_error
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_on_error(lab: Lab, is_async: bool) -> None:
+    """It is called with the agent and the exception after each failure, when no event is open."""
+    topic = lab.topic("numbers")
+    told: list[Any] = []
+
+    def note(agent: Agent, error: BaseException) -> None:
+        told.append((agent.name, repr(error), current_event()))
+
+    async def note_later(agent: Agent, error: BaseException) -> None:
+        await asyncio.sleep(1)
+        note(agent, error)
+
+    failing = Failing(2)
+    policy = FailurePolicy.retry(2, then="skip")
+    agent = lab.agent(failing.body, topic, on_failure=policy, on_error=note_later if is_async else note)
+    lab.put(topic, [1, 2])
+    await lab.start([agent])
+    await lab.caught_up(topic)
+    assert told == [("body", f"ValueError({value})", None) for value in (1, 2, 2, 2)]
+
+
+async def test_on_error_before_the_worker_ends(lab: Lab) -> None:
+    """The failure that ends the worker is told too."""
+    topic = lab.topic("numbers")
+    told: list[Any] = []
+    agent = lab.agent(Failing(1).body, topic, on_error=lambda agent, error: told.append(error))
+    engine = await lab.start([agent], max_restarts=1)
+    lab.put(topic, [1])
+    await lab.failed(engine)
+    await lab.stop(engine)
+    assert len(told) == 2
+
+
+async def test_on_error_that_sends(lab: Lab) -> None:
+    """What it sends leaves at once, also under exactly-once, where the failed event leaves nothing."""
+    topic, errors = lab.topic("numbers"), lab.topic("errors")
+
+    async def tell(_agent: Agent, error: BaseException) -> None:
+        await errors.send(str(error))
+
+    lab.put(topic, [1])
+    await lab.start(
+        [lab.agent(Failing(1).body, topic, on_failure="skip", on_error=tell)], [errors], transactional_id="worker"
+    )
+    await lab.caught_up(topic)
+    assert lab.values(errors) == ["1"]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_on_error_that_fails_itself(lab: Lab, hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A callback that raises, or takes for ever, is logged and changes nothing."""
+    topic = lab.topic("numbers")
+
+    async def tell(_agent: Agent, _error: BaseException) -> None:
+        if hangs:
+            await asyncio.get_running_loop().create_future()
+        raise KeyError("no")
+
+    lab.put(topic, [1, 2])
+    await lab.start([lab.agent(Failing(1).body, topic, on_failure="skip", on_error=tell)])
+    await lab.until(lambda: lab.committed(topic) == Offset(2), "all", timeout=200)
+    assert "on_error of agent body failed" in caplog.text
+
+
+# -- supervisors
+
+
+@pytest.mark.parametrize(
+    ("strategy", "starts"),
+    [("one_for_one", 4), ("one_for_all", 6), (OwnSupervisor, 6), (mode.OneForOneSupervisor, 4)],
+)
+async def test_who_starts_again(lab: Lab, strategy: Any, starts: int) -> None:
+    """After a failure of one actor only it runs its body again, or all actors of the agent do; their events are worked on."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+    started, finished = list[int](), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        started.append(len(started))
+        async for value in stream:
+            await asyncio.sleep(10 * value)
+            if value == 1 and len(started) == 3:
+                raise ValueError(value)
+            await out.send(value)
+            finished.append(value)
+
+    lab.put(topic, [1, 2, 3])
+    agent = lab.agent(body, topic, concurrency=3, supervisor_strategy=strategy)
+    await lab.start([agent], [out], transactional_id="worker")
+    await lab.until(lambda: lab.committed(topic) == Offset(3), "all", timeout=300)
+    assert len(started) == starts
+    assert sorted(lab.values(out)) == sorted(finished) == [1, 2, 3]
+
+
+async def test_all_start_again_though_one_waits(lab: Lab) -> None:
+    """An actor that waits to try an event again is not disturbed by the failures of another."""
+    topic = lab.topic("numbers")
+    failing = Failing()
+    lab.put(topic, range(6))
+    agent = lab.agent(failing.body, topic, concurrency=3, supervisor_strategy="one_for_all")
+    await lab.start([agent])
+    await lab.caught_up(topic)
+    assert set(failing.seen) == set(range(6))
+    assert all(failing.seen.count(value) >= 2 for value in range(6))
+
+
+@pytest.mark.parametrize("strategy", ["crash", mode.CrashingSupervisor, "mode.CrashingSupervisor"])
+async def test_crash_ends_the_worker(lab: Lab, strategy: Any) -> None:
+    """The first failure of an agent ends the worker; its event is not committed."""
+    topic = lab.topic("numbers")
+    failing = Failing()
+    engine = await lab.start([lab.agent(failing.body, topic, supervisor_strategy=strategy)])
+    lab.put(topic, [1, 2])
+    error = await lab.failed(engine)
+    await lab.stop(engine)
+    assert isinstance(error, WorkerError)
+    assert "agent body[0] failed 1 times at numbers-0 offset 0" in str(error)
+    assert failing.seen == [1]
+    assert lab.committed(topic) == Offset(0)
+
+
+def test_strategies_are_recognised() -> None:
+    """By name, by path, and by the name of a class or of one above it."""
+    for value in ("one_for_all", "mode.OneForAllSupervisor", "mode:OneForAllSupervisor", OwnSupervisor):
+        assert Strategy.of(value, "") is Strategy.ONE_FOR_ALL
+    assert Strategy.of(Strategy.CRASH, "") is Strategy.CRASH
+    for value in ("ForfeitOneForOneSupervisor", mode.ForfeitOneForOneSupervisor, int, 7):
+        with pytest.raises(ConfigurationError, match=r"agent a: .* is no supervisor strategy; there are 'one_for_one'"):
+            Strategy.of(value, "agent a")
+
+
+def test_a_strategy_must_fit_the_policy(lab: Lab) -> None:
+    """To end the worker and to go on are two things."""
+    with pytest.raises(ConfigurationError, match="agent body: supervisor_strategy='crash' ends the worker"):
+        lab.agent(Failing().body, lab.topic("numbers"), supervisor_strategy="crash", on_failure="skip")
+
+
+def test_failures_are_counted_in_bounds() -> None:
+    """Of very many events that fail now and then the oldest is forgotten."""
+    supervisor = Supervisor(Strategy.ONE_FOR_ONE, 5)
+    assert [supervisor.failed("first"), supervisor.failed("first")] == [1, 2]
+    for event in range(1000):
+        supervisor.failed(event)
+    assert supervisor.failed("first") == 1
+    supervisor.decided("first")
+    assert supervisor.failed("first") == 1
+
+
+# -- what is nobody's fault, or somebody else's
+
+
+async def test_trouble_with_the_broker_is_not_the_event_s_fault(lab: Lab) -> None:
+    """However often the broker fails during an event, it is not skipped for that."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+    attempts: list[int] = []
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            attempts.append(value)
+            if len(attempts) <= 10:
+                raise DeadlineError("the broker did not answer")
+            await (await out.send(value))
+
+    lab.put(topic, [1])
+    lab.cluster.faults.fail_next("produce", ProduceError("provoked"))
+    await lab.start([lab.agent(body, topic, on_failure="skip")], [out])
+    await lab.caught_up(topic)
+    assert lab.values(out) == [1]
+    assert len(attempts) == 12
+
+
+async def test_failures_outside_of_events(lab: Lab) -> None:
+    """A body that fails before its first event is started again, and in the end the worker gives up, whatever the policy."""
+    topic = lab.topic("numbers")
+    started: list[int] = []
+
+    async def body(stream: Stream[int]) -> None:
+        started.append(1)
+        raise ValueError("no configuration")
+
+    engine = lab.engine([lab.agent(body, topic, on_failure="skip")], max_restarts=3)
+    lab.engines.append(engine)
+    with pytest.raises(WorkerError, match="failed 4 times at no event: ValueError: no configuration"):
+        await engine.start()
+    await lab.stop(engine)
+    assert len(started) == 4
+
+
+async def test_a_body_that_fails_when_it_is_stopped(lab: Lab) -> None:
+    """An error in the clean-up of a cancelled body does not keep the worker from stopping, and its event is not committed."""
+    topic = lab.topic("numbers")
+    entered = asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for _ in stream:
+            try:
+                entered.set()
+                await asyncio.get_running_loop().create_future()
+            finally:
+                raise ValueError("in the clean-up")
+
+    lab.put(topic, [1])
+    engine = await lab.start([lab.agent(body, topic)], drain_timeout=1.0)
+    await entered.wait()
+    await lab.stop(engine)
+    assert lab.committed(topic) == Offset(0)
+
+
+async def test_a_generator_is_closed(lab: Lab) -> None:
+    """When a sink fails the body is closed before it runs again: its clean-up is done, and what it sends there does not count."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+    log: list[Any] = []
+
+    async def body(stream: Stream[int]) -> Any:
+        log.append("start")
+        try:
+            async for value in stream:
+                yield value
+        finally:
+            log.append("end")
+            await out.send("from the clean-up")
+
+    def sink(value: int) -> None:
+        log.append(value)
+        if log.count(1) == 1:
+            raise ValueError(value)
+
+    lab.put(topic, [1])
+    engine = await lab.start([lab.agent(body, topic, sink=[sink])], [out], transactional_id="worker")
+    await lab.caught_up(topic)
+    assert log == ["start", 1, "end", "start", 1]
+    assert lab.values(out) == []
+    assert not engine.failure.done()
