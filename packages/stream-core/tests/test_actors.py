@@ -220,6 +220,29 @@ async def test_trouble_with_the_broker_is_not_the_event_s_fault(lab: Lab) -> Non
     assert len(attempts) == 12
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+async def test_an_event_that_hangs(lab: Lab, pinned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """It is named with its place and the line where it waits; early when nothing can be committed meanwhile."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            sent = await out.send(value)
+            if pinned:
+                await sent
+            await asyncio.get_running_loop().create_future()
+
+    lab.put(topic, [1])
+    settings = {"processing_timeout": 100.0, "deadline": 20.0, "drain_timeout": 1.0}
+    await lab.start([lab.agent(body, topic)], [out], transactional_id="worker", **settings)
+    await asyncio.sleep(10 if pinned else 99)
+    assert ("nothing can be committed meanwhile" in caplog.text) == pinned
+    await asyncio.sleep(0 if pinned else 10)
+    assert "agent body[0] works on numbers-0 offset 0 for" in caplog.text
+    assert "test_actors.py" in caplog.text
+    assert ("stream_processing_timeout" in caplog.text) == (not pinned)
+
+
 async def test_failures_outside_of_events(lab: Lab) -> None:
     """A body that fails before its first event is started again, and in the end the worker gives up, whatever the policy."""
     topic = lab.topic("numbers")

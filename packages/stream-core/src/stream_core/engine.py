@@ -18,6 +18,7 @@ from typing import Any
 
 from stream_core.actors import Actor
 from stream_core.agents import Agent
+from stream_core.announcing import Announcing
 from stream_core.background import Background
 from stream_core.checkpoint import Checkpoint
 from stream_core.clients import Clients, EngineSettings
@@ -32,6 +33,7 @@ from stream_core.errors import (
 )
 from stream_core.failpoints import Failpoint
 from stream_core.joining import Joining
+from stream_core.leadership import Leadership
 from stream_core.outbox import Outbox
 from stream_core.ownership import Hooks, Ownership
 from stream_core.participants import Participant
@@ -91,7 +93,6 @@ class Engine:
             on_change=self._changed,
         )
         self._fetching = False
-        self._rejoin: asyncio.Task[None] | None = None
         self.ownership = Ownership(
             *(settings, self.clients, self.outbox),
             topics=self._topics,
@@ -99,6 +100,7 @@ class Engine:
             participants=participants,
             hooks=Hooks(on_member, self._opened, self.fail),
         )
+        self.leadership = Leadership(self.topology, self.ownership)
         self._joining = Joining(
             *(settings, self.clients, self.topology, self.ownership),
             topics=self._topics,
@@ -109,13 +111,12 @@ class Engine:
         for agent in () if client_only else agents:
             self.topology.add(agent)
         self._lock = asyncio.Lock()
-        self._progress = asyncio.Event()
-        self._commit_now = asyncio.Event()
+        self._progress, self._commit_now, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._held: set[PartitionSession] = set()
-        self._background = Background()
+        self.background = Background()
+        self.announcing = Announcing(self.background, settings.drain_timeout)
         self._aborts = 0
         self._spoiled: tuple[str, BaseException] | None = None
-        self._ready = asyncio.Event()
 
     # -- life
 
@@ -142,20 +143,21 @@ class Engine:
             self._act(actor)
         await self._joining.asked(self.failure)
         await self._joining.join()
-        self._background.spawn(self._commit_loop(), "checkpoints")
-        self._background.spawn(self._supervise(), "supervisor")
-        await self._background.until(self._ready)
+        self.background.spawn(self._commit_loop(), "checkpoints")
+        self.background.spawn(self._supervise(), "supervisor")
+        await self.background.until(self._ready)
 
     def _act(self, actor: Actor) -> None:
-        self._background.watch(actor.start())
+        self.background.watch(actor.start())
 
     def _subscribe(self, sources: set[str]) -> None:
         """Join the group for these topics."""
         if sources:
-            self.clients.consumer.subscribe(sources, RebalanceListener(self.ownership.assigned, self._revoked))
+            listener = RebalanceListener(self.ownership.assigned, self._revoked)
+            self.clients.consumer.subscribe(sources, self.announcing.around(listener))
         if sources and not self._fetching:
             self._fetching = True
-            self._background.spawn(self._fetch(), "fetch")
+            self.background.spawn(self._fetch(), "fetch")
         elif not self._fetching:
             self._ready.set()
             if self._settings.exactly_once:
@@ -163,14 +165,20 @@ class Engine:
 
     def _changed(self) -> None:
         """Somebody reads something else now."""
-        if self._joining.outdated() and (self._rejoin is None or self._rejoin.done()):
-            self._rejoin = self._background.spawn(self._joining.join(), "join for another topic")
+        if self._joining.outdated():
+            self.background.spawn(self._joining.join(), "join for another topic")
+
+    def add(self, topic: Topic[Any, Any]) -> None:
+        """Let a topic be sent to that was described after the start."""
+        if topic.name not in self._topics:
+            self._topics[topic.name] = topic
+            topic.bind(self.outbox)
 
     async def stop(self) -> None:
         """Finish open events, commit, leave the group and close; bounded by the deadlines of the settings."""
         self.ownership.stopping = True
         await self._give_up("stop", lost=False)
-        await self._background.stop(self._settings.drain_timeout)
+        await self.background.stop(self._settings.drain_timeout)
         for topic in self._topics.values():
             topic.bind(None)
         for agent in self._agents:
@@ -183,7 +191,7 @@ class Engine:
     @property
     def failure(self) -> asyncio.Future[Any]:
         """Has the error as its result once the worker cannot go on."""
-        return self._background.failure
+        return self.background.failure
 
     @property
     def ready(self) -> bool:
@@ -193,7 +201,7 @@ class Engine:
 
     def fail(self, error: BaseException) -> None:
         """The worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
-        self._background.fail(error)
+        self.background.fail(error)
 
     # -- records in
 
@@ -217,7 +225,7 @@ class Engine:
         Records are never left in the client's buffers while others wait: it would stop fetching for them too.
         """
         low, high = max(self._settings.buffer_maxsize // 2, 1), self._settings.buffer_maxsize
-        subscriptions = [subscription for subscription in self.topology.subscriptions if subscription.topics]
+        subscriptions = [reader for reader in self.topology.subscriptions if reader.topics and reader.cursors]
         while subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions):
             self._progress.clear()
             await self._progress.wait()
@@ -368,7 +376,8 @@ class Engine:
     # -- health
 
     async def _supervise(self) -> None:
-        watchdog, loop = Watchdog(self.topology.actors, self._settings.processing_timeout), asyncio.get_running_loop()
+        settings, loop = self._settings, asyncio.get_running_loop()
+        watchdog = Watchdog(self.topology.actors, settings.processing_timeout, settings.deadline / 4)
         while True:
             await asyncio.sleep(1.0)
             self.clients.check()

@@ -57,7 +57,7 @@ class Joining:
         self._topics = topics
         self._participants = participants
         self._subscribe = subscribe
-        self._joined = False
+        self._joined = self._busy = False
 
     async def declare(self) -> None:
         """Make sure that the topics exist which are known before any body has run."""
@@ -85,21 +85,25 @@ class Joining:
         """Declare what is read, changelogs included, and join the group for it; again when that has changed."""
         self._ownership.counts = await self._declare(self._participants)
         self._subscribe(self._topology.sources)
-        self._joined = True
+        self._joined, self._busy = True, False
 
     def outdated(self) -> bool:
-        """Somebody reads something else now: whether the group must be joined again, which costs a rebalance."""
+        """Somebody reads something else now: whether to :meth:`join` again, which costs a rebalance."""
         if not self._joined or self._ownership.stopping:
             return False
         known = {subscription.name for subscription in self._topology.subscriptions}
         for session in self._ownership.sessions.values():
             session.forget(session.feeds.keys() - known)
-        return not all(subscription.fed or not subscription.topics for subscription in self._topology.subscriptions)
+        fed = all(subscription.fed or not subscription.topics for subscription in self._topology.subscriptions)
+        if fed or self._busy:
+            return False
+        self._busy = True
+        return True
 
     async def _declare(self, participants: Sequence[Participant]) -> dict[str, int]:
         topology, admin = self._topology, self._clients.admin
         return await self._clients.patiently(
             lambda: declare(
-                *(admin, self._topics, topology.sources, participants, self._settings), derived=topology.between
+                *(admin, self._topics, topology.inputs, participants, self._settings), derived=topology.between
             )
         )

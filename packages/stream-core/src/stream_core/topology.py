@@ -96,6 +96,16 @@ class Topology:
         """Those of them that the pipes fill."""
         return {topic for subscription in self._pipes.values() for topic in subscription.topics}
 
+    @property
+    def inputs(self) -> set[str]:
+        """The sources that have events for somebody: all but the topic of the leader."""
+        return {topic for subscription in self.subscriptions if subscription.cursors for topic in subscription.topics}
+
+    def lead(self, topic: Topic[Any, Any]) -> None:
+        """Read a topic for its assignment only: whoever has its partition is the leader."""
+        subscription = self._subscribe(topic.name, topic)
+        subscription.inbox.asked.set()
+
     def add(self, agent: Agent) -> None:
         """Subscribe an agent, and make its actors; they are not started."""
         subscription = self._subscribe(agent.name, agent.topic, agent.concurrency)

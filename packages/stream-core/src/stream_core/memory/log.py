@@ -153,5 +153,6 @@ class PartitionLog:
         }
         overdue = {offset for offset in horizons if offset in self._horizons and horizons[offset] <= now}
         self._records[:behind] = [record for record in latest if record.offset not in overdue]
-        self._horizons = {offset: time for offset, time in horizons.items() if offset not in overdue}
+        behind_bound = {offset: time for offset, time in self._horizons.items() if offset >= bound}
+        self._horizons = behind_bound | {offset: time for offset, time in horizons.items() if offset not in overdue}
         del self._aborted[: bisect_left(self._aborted, bound)]

@@ -1,0 +1,173 @@
+"""Work beside the agents: tasks that start with the app, timers, and what a calendar says; on one worker only if wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+from cronsim import CronSim, CronSimError
+
+from stream_core.errors import ConfigurationError
+
+__all__ = ["Chore", "crontab", "seconds_of", "task", "timer"]
+
+logger = logging.getLogger(__name__)
+
+LOOK = 0.5
+"""Seconds between two looks at who the leader is."""
+
+Body = Callable[[], Awaitable[Any]]
+Ticks = AsyncIterator[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """A body, and when it runs.
+
+    Attributes:
+        name: for messages.
+        body: what runs.
+        ticks: makes the moments at which it runs; ``None`` runs it once, when the app is operational.
+        on_leader: run it on the leader only: a task is cancelled when its worker is leader no longer, and runs again when
+            it is once more; ticks of timers are left out.
+    """
+
+    name: str
+    body: Body
+    ticks: Callable[[], Ticks] | None = None
+    on_leader: bool = False
+
+    async def run(self, is_leader: Callable[[], bool]) -> None:
+        """Run until cancelled, or as long as a task takes; raises what the body raises.
+
+        Args:
+            is_leader: whether this worker is the leader now.
+        """
+        if self.ticks is not None:
+            async for _ in self.ticks():
+                if not self.on_leader or is_leader():
+                    await self.body()
+        elif self.on_leader:
+            while True:
+                await _until(is_leader)
+                await self._lead(is_leader)
+        else:
+            await self.body()
+
+    async def _lead(self, is_leader: Callable[[], bool]) -> None:
+        """Run the body while this worker is the leader."""
+        running = asyncio.ensure_future(self.body())
+        deposed = asyncio.ensure_future(_until(lambda: not is_leader()))
+        try:
+            await asyncio.wait([running, deposed], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+            else:
+                logger.info("%s is cancelled: another worker is the leader now", self.name)
+            await deposed
+        finally:
+            for part in (running, deposed):
+                part.cancel()
+            await asyncio.wait([running])
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - leadership changes with assignments, and some moments later is early enough
+        await asyncio.sleep(LOOK)
+
+
+def task(body: Any, *, on_leader: bool = False) -> Chore:
+    """A chore that runs once the app is operational. Raises ConfigurationError unless ``body`` is an async function."""
+    return Chore(*_checked(body, "task"), on_leader=on_leader)
+
+
+def timer(body: Any, interval: float | timedelta, *, on_leader: bool = False) -> Chore:
+    """A chore that runs at a steady interval, first one interval after the start.
+
+    Args:
+        body: an async function.
+        interval: seconds, or a timedelta.
+        on_leader: on the leader only.
+
+    Raises:
+        ConfigurationError: the interval is not positive, or ``body`` is no async function.
+    """
+    every = seconds_of(interval)
+    name, checked = _checked(body, "timer")
+    if every <= 0:
+        raise ConfigurationError(f"{name}: an interval of {every:g} s is not more than 0")
+    return Chore(name, checked, lambda: _steadily(name, every), on_leader)
+
+
+def crontab(
+    body: Any,
+    spec: str,
+    *,
+    zone: tzinfo | None = None,
+    on_leader: bool = False,
+    now: Callable[[tzinfo | None], datetime] = datetime.now,
+) -> Chore:
+    """A chore that runs when the clock on the wall matches a cron expression.
+
+    Args:
+        body: an async function.
+        spec: minute, hour, day of month, month, day of week, such as ``"30 18 * * mon-fri"``.
+        zone: the time zone of the expression; UTC when left out.
+        on_leader: on the leader only.
+        now: the time in a zone.
+
+    Raises:
+        ConfigurationError: the expression cannot be read, or ``body`` is no async function.
+    """
+    name, checked = _checked(body, "crontab")
+    here = zone or UTC
+    try:
+        CronSim(spec, now(here))
+    except CronSimError as error:
+        raise ConfigurationError(
+            f"{name}: {spec!r} is no cron expression ({error}); write minute, hour, day of month, month and day of week, "
+            'such as "30 18 * * mon-fri"'
+        ) from error
+    return Chore(name, checked, lambda: _on_calendar(spec, here, now), on_leader)
+
+
+def seconds_of(interval: float | timedelta) -> float:
+    """An interval in seconds."""
+    return interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
+
+
+async def _steadily(name: str, every: float) -> Ticks:
+    loop = asyncio.get_running_loop()
+    due = loop.time() + every
+    while True:
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        yield
+        due += every
+        if (late := loop.time() - due) >= every:
+            missed = int(late // every)
+            logger.warning(
+                "timer %s is %.1f s late and leaves %d ticks out: it takes longer than %g s", name, late, missed, every
+            )
+            due += missed * every
+
+
+async def _on_calendar(spec: str, zone: tzinfo, now: Callable[[tzinfo | None], datetime]) -> Ticks:
+    last = now(zone)
+    while True:
+        due = next(CronSim(spec, last))
+        while (left := (due - now(zone)).total_seconds()) > 0:  # noqa: ASYNC110 - a clock on the wall may be set meanwhile
+            await asyncio.sleep(min(left, 60.0))
+        yield
+        last = max(due, now(zone) - timedelta(minutes=1))
+
+
+def _checked(body: Any, kind: str) -> tuple[str, Body]:
+    name = getattr(body, "__qualname__", None) or repr(body)
+    if not inspect.iscoroutinefunction(body):
+        raise ConfigurationError(f"{kind} {name}: write it as `async def`")
+    return name, body
