@@ -1,9 +1,9 @@
 """Stream: agents over Kafka topics, durable tables, exactly-once. ``import stream_app as faust`` reads like the guides."""
 
+from stream_app.agents import Agent
 from stream_app.app import App
 from stream_app.settings import Settings
 from stream_app.worker import Worker
-from stream_core.agents import Agent
 from stream_core.errors import StreamError
 from stream_core.events import Event, Message, current_event
 from stream_core.models import Record

@@ -1,57 +1,32 @@
-"""The App: what a program defines, in the words of the guides. It only appends definitions; :mod:`stream_app.wiring` builds."""
+"""The App: what a program defines, its settings, and its life. :mod:`stream_app.wiring` builds what runs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Awaitable, Mapping
+from typing import Any
 
+from stream_app.configuration import read_object
+from stream_app.definitions import Definitions
+from stream_app.discovery import discover
 from stream_app.settings import Settings
+from stream_app.signals import Signal
 from stream_app.wiring import Wiring
 from stream_app.worker import Worker
-from stream_core.agents import Agent, AgentBody, OnError
-from stream_core.annotations import qualified_name
-from stream_core.codecs import CodecArg
+from stream_core.channels import Channel
 from stream_core.engine import Engine
 from stream_core.errors import ConfigurationError
-from stream_core.policies import FailurePolicy
-from stream_core.schemas import Schema
-from stream_core.sinks import Sink
+from stream_core.records import TP, Headers, RecordMetadata
+from stream_core.streams import Stream
 from stream_core.topics import Topic
-from stream_tables import table as tables
 
-__all__ = ["App", "TopicOptions"]
-
-K = TypeVar("K")
-V = TypeVar("V")
+__all__ = ["App"]
 
 
-class TopicOptions(TypedDict, total=False):
-    """What a topic description may say beside its types.
-
-    Attributes:
-        partitions: partitions to create it with when it does not exist.
-        replicas: replication factor to create it with.
-        retention: how long the broker keeps records, in seconds or as a timedelta.
-        compacting: keep only the latest record of each key.
-        config: more topic configuration, in Kafka's names.
-        on_decode_error: the failure policy for records whose key or value cannot be decoded: ``"crash"``, ``"retry"``, ``"skip"``,
-            ``"dead_letter"``, or a :class:`FailurePolicy`.
-        on_produce_error: the same for events that sent a record here which does not fit; that of their agent when left out.
-    """
-
-    partitions: int | None
-    replicas: int | None
-    retention: float | timedelta | None
-    compacting: bool
-    config: Mapping[str, str] | None
-    on_decode_error: str | FailurePolicy
-    on_produce_error: str | FailurePolicy | None
-
-
-class App:
+class App(Definitions):
     """An application: agents over topics, with tables.
+
+    Several apps may run in one process. Definitions and sends are safe from any thread.
 
     Args:
         id: name of the app: the consumer group, and the prefix of its changelogs.
@@ -66,197 +41,53 @@ class App:
         app = App("bank", broker="kafka://localhost:9092", store="rocksdb://")
     """
 
+    on_before_configured = Signal()
+    """Sent before the settings are final: ``handler(app, **kwargs)``."""
+
+    on_configured = Signal()
+    """Sent with the settings as ``conf``, which may still be assigned: ``handler(app, conf, **kwargs)``."""
+
+    on_after_configured = Signal()
+    """Sent when the settings are final: ``handler(app, **kwargs)``."""
+
+    on_worker_init = Signal()
+    """Sent by the worker program before it starts the app: ``handler(app, **kwargs)``."""
+
+    on_partitions_assigned = Signal()
+    """Sent after each rebalance: ``handler(app, assigned)``, sync or async."""
+
+    on_partitions_revoked = Signal()
+    """Sent before partitions are given up: ``handler(app, revoked)``, sync or async."""
+
     def __init__(self, id: str, **options: Any) -> None:  # noqa: A002 - the name is the guides'
-        self.conf = Settings(id, **options)
-        self._topics: dict[str, Topic[Any, Any]] = {}
-        self._agents: dict[str, Agent] = {}
-        self._tables: dict[str, tables.Table[Any, Any]] = {}
+        super().__init__(Settings(id, **options))
         self._wiring: Wiring | None = None
+        self._final = False
 
-    @property
-    def id(self) -> str:
-        """The consumer group: the name, and ``-v2`` from version 2 on."""
-        return self.conf.id
+    # -- configuration
 
-    # -- definitions
-
-    @overload
-    def topic(
-        self,
-        name: str,
-        *,
-        key_type: type[K],
-        value_type: type[V],
-        key_serializer: CodecArg = None,
-        value_serializer: CodecArg = None,
-        **options: Unpack[TopicOptions],
-    ) -> Topic[K, V]: ...
-    @overload
-    def topic(
-        self,
-        name: str,
-        *,
-        value_type: type[V],
-        key_serializer: CodecArg = None,
-        value_serializer: CodecArg = None,
-        **options: Unpack[TopicOptions],
-    ) -> Topic[Any, V]: ...
-    @overload
-    def topic(
-        self,
-        name: str,
-        *,
-        key_type: type[K],
-        key_serializer: CodecArg = None,
-        value_serializer: CodecArg = None,
-        **options: Unpack[TopicOptions],
-    ) -> Topic[K, Any]: ...
-    @overload
-    def topic(
-        self,
-        name: str,
-        *,
-        key_serializer: CodecArg = None,
-        value_serializer: CodecArg = None,
-        **options: Unpack[TopicOptions],
-    ) -> Topic[Any, Any]: ...
-    def topic(
-        self,
-        name: str,
-        *,
-        key_type: Any = None,
-        value_type: Any = None,
-        key_serializer: CodecArg = None,
-        value_serializer: CodecArg = None,
-        **options: Unpack[TopicOptions],
-    ) -> Topic[Any, Any]:
-        """Describe a topic. Describing it again gives the same topic.
+    def config_from_object(self, source: Any, *, silent: bool = False) -> None:
+        """Take settings from a module, class, object or mapping; environment variables win over them.
 
         Args:
-            name: name of the topic.
-            key_type: type of the keys; bytes when left out.
-            value_type: type of the values; JSON if it parses, else bytes, when left out.
-            key_serializer: codec of the keys, by name.
-            value_serializer: codec of the values, by name.
-            options: see :class:`TopicOptions`.
-        """
-        schema = Schema(
-            key_type,
-            value_type,
-            key_serializer,
-            value_serializer,
-            key_default=self.conf.key_serializer,
-            value_default=self.conf.value_serializer,
-        )
-        known = self._topics.get(name)
-        if known is not None:
-            if known.schema != schema:
-                raise ConfigurationError(
-                    f"topic {name} is described twice, with different types; describe it once, and share it"
-                )
-            return known
-        topic: Topic[Any, Any] = Topic(name, schema=schema, **options)
-        self._topics[name] = topic
-        return topic
-
-    def agent(
-        self,
-        channel: Topic[Any, Any] | str | None = None,
-        *,
-        name: str | None = None,
-        concurrency: int = 1,
-        on_failure: str | FailurePolicy = "crash",
-        on_error: OnError | None = None,
-        sink: Iterable[Sink] = (),
-        supervisor_strategy: Any = "one_for_one",
-    ) -> Callable[[AgentBody], Agent]:
-        """Define a stream processor.
-
-        Args:
-            channel: the topic to read, or its name; without it a topic of the agent's own, ``{app id}-{agent name}``.
-            name: name of the agent; ``module.function`` when left out.
-            concurrency: actors on each worker; with more than one, events finish out of order and tables cannot be changed.
-            on_failure: the failure policy for events during which the body, a processor or a sink raises: ``"crash"`` (again, then exit),
-                ``"retry"``, ``"skip"``, ``"dead_letter"``, or a :class:`FailurePolicy`.
-            on_error: called with the agent and the exception after each failure; sync or async.
-            sink: where the values go that the body yields: agents, topics, functions of the value.
-            supervisor_strategy: which actors run their body again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"`` to
-                end the worker; or mode's classes of these names.
+            source: ``"module"``, ``"module:Class"``, an object whose attributes have the names of settings, or a mapping. Of an object,
+                attributes of other names are left alone; of a mapping, unknown names are errors.
+            silent: do nothing when there is no such module.
 
         Raises:
-            ConfigurationError: there is an agent of that name.
+            ConfigurationError: it cannot be loaded, or the app has started.
+            UnknownSettingError: a mapping names a setting that does not exist.
         """
+        self.conf.load(read_object(source, silent=silent))
 
-        def define(body: AgentBody) -> Agent:
-            known = name or qualified_name(body.__module__, body.__qualname__)
-            if known in self._agents:
-                raise ConfigurationError(f"there are two agents named {known}; give one of them name=")
-            source = channel if isinstance(channel, Topic) else self.topic(channel or f"{self.id}-{known}")
-            agent = Agent(
-                body,
-                name=known,
-                topic=source,
-                concurrency=concurrency,
-                on_failure=on_failure,
-                on_error=on_error,
-                sink=sink,
-                supervisor_strategy=supervisor_strategy,
-            )
-            self._agents[known] = agent
-            return agent
-
-        return define
-
-    def Table(  # noqa: N802 - names and arguments are the guides'
-        self,
-        name: str,
-        *,
-        default: Callable[[], V] | None = None,
-        key_type: type[K] | Any = None,
-        value_type: type[V] | Any = None,
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        partitions: int | None = None,
-        help: str = "",  # noqa: A002 - the name is the guides'
-    ) -> tables.Table[K, V]:
-        """Define a table.
-
-        Args:
-            name: unique in the app; the changelog is ``{app id}-{name}-changelog``.
-            default: makes the value of a missing key, such as ``int``.
-            key_type: type of the keys.
-            value_type: type of the values.
-            key_serializer: codec of the keys, by name; JSON when left out.
-            value_serializer: codec of the values, by name; JSON when left out.
-            partitions: partitions of the table; those of its source topics when left out.
-            help: one sentence on what it holds.
-        """
-        if name in self._tables:
-            raise ConfigurationError(f"there are two tables named {name!r}: they would share a changelog; rename one")
-        schema = Schema.for_table(
-            key_type=key_type, value_type=value_type, key_serializer=key_serializer, value_serializer=value_serializer
-        )
-        changelog = f"{self.id}-{name}-changelog"
-        table: tables.Table[K, V] = tables.Table(
-            name, schema=schema, changelog=changelog, default=default, partitions=partitions, help=help
-        )
-        self._tables[name] = table
-        return table
-
-    @property
-    def topics(self) -> Mapping[str, Topic[Any, Any]]:
-        """The topics by name."""
-        return self._topics
-
-    @property
-    def agents(self) -> Mapping[str, Agent]:
-        """The agents by name."""
-        return self._agents
-
-    @property
-    def tables(self) -> Mapping[str, tables.Table[Any, Any]]:
-        """The tables by name."""
-        return self._tables
+    def finalize(self) -> None:
+        """Make the settings final and import what ``autodiscover`` names; the worker and :meth:`start` do it."""
+        if not self._final:
+            self._final = True
+            self.on_before_configured.send()
+            self.on_configured.send(conf=self.conf)
+            self.on_after_configured.send()
+            discover(self.conf.origin, self.conf.autodiscover)
 
     # -- life
 
@@ -266,16 +97,28 @@ class App:
         Args:
             fail_fast: give up when no broker answers, instead of waiting for one.
         """
-        if self._wiring is not None:
-            raise ConfigurationError(f"app {self.id} runs already")
-        self._wiring = wiring = Wiring(
-            self.conf, self._topics.values(), list(self._agents.values()), self._tables.values(), fail_fast=fail_fast
-        )
+        await self._start(fail_fast=fail_fast)
+
+    async def start_client(self, *, fail_fast: bool = False) -> None:
+        """Start without agents, tables and tasks, for a program that sends to agents of others and asks them."""
+        await self._start(fail_fast=fail_fast, client_only=True)
+
+    async def _start(self, *, fail_fast: bool, client_only: bool = False) -> None:
+        self.finalize()
+        with self._defining:
+            if self._wiring is not None:
+                raise ConfigurationError(f"app {self.id} runs already")
+            self._wiring = wiring = Wiring(self, fail_fast=fail_fast, client_only=client_only)
+        wiring.on_partitions = self._announce
         try:
             await wiring.start()
         except BaseException:
             await self.stop()
             raise
+
+    async def _announce(self, what: str, tps: frozenset[TP]) -> None:
+        signal = self.on_partitions_assigned if what == "assigned" else self.on_partitions_revoked
+        await signal.send_async(set(tps))
 
     async def stop(self) -> None:
         """Finish open events, commit, and leave; within the deadlines of the settings."""
@@ -294,6 +137,46 @@ class App:
             raise ConfigurationError(f"app {self.id} is not started: run a worker, or await app.start() first")
         return self._wiring.engine
 
+    def is_leader(self) -> bool:
+        """Whether this worker is the leader now.
+
+        Raises:
+            ConfigurationError: the app is not started, or nothing is defined ``on_leader``, so that there is none.
+        """
+        return self.engine.leadership.is_leader()
+
+    # -- sending and reading
+
+    async def send(
+        self,
+        channel: Topic[Any, Any] | Channel[Any, Any] | str,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Mapping[str, bytes] | Headers | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        """Send to a topic, a channel, or a topic by its name; see :meth:`Topic.send <stream_core.topics.Topic.send>`."""
+        target = self.topics.get(channel) or self.topic(channel) if isinstance(channel, str) else channel
+        return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
+
+    def stream(self, channel: Topic[Any, Any] | Channel[Any, Any] | str, *, name: str | None = None) -> Stream[Any]:
+        """Read a topic or channel outside of agents: in a task, or beside the stream of an agent.
+
+        Progress in a topic is committed. Reading one that no agent reads costs a rebalance when it begins.
+
+        Args:
+            channel: what to read; a topic may be given by its name.
+            name: names its progress in committed offsets; give one when several streams read one topic.
+
+        Raises:
+            ConfigurationError: the app is not started, or there is a stream of that name.
+        """
+        source = self.topics.get(channel) or self.topic(channel) if isinstance(channel, str) else channel
+        return self.engine.topology.stream(source, name)
+
+    # -- programs
+
     def worker(self, **options: Any) -> Worker:
         """A worker for this app; the options are those of :class:`Worker`."""
         return Worker(self, **options)
@@ -304,5 +187,15 @@ class App:
 
         run(self, sys.argv[1:])
 
+    def _require_stopped(self, what: str) -> None:
+        if self._wiring is not None:
+            raise ConfigurationError(
+                f"{what} is defined while app {self.id} runs, and would have no effect: define it before"
+            )
+
+    def _defined(self, topic: Topic[Any, Any]) -> None:
+        if self._wiring is not None and self._wiring.engine is not None:
+            self._wiring.engine.add(topic)
+
     def __repr__(self) -> str:
-        return f"<App {self.id}: {len(self._agents)} agents, {len(self._tables)} tables>"
+        return f"<App {self.id}: {len(self.agents)} agents, {len(self.tables)} tables>"

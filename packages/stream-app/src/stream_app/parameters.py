@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Generic, Self, TypeVar, overload
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +28,7 @@ __all__ = [
     "seconds",
     "url",
     "urls",
+    "zone",
 ]
 
 T = TypeVar("T")
@@ -126,6 +128,18 @@ def seconds(value: object) -> object:
 def path(value: object) -> Path:
     """A path; ``~`` is the home directory."""
     return Path(str(value)).expanduser()
+
+
+def zone(value: object) -> object:
+    """A time zone, or the name of one."""
+    if isinstance(value, str):
+        try:
+            return ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"there is no time zone {value!r}: write Europe/Berlin, UTC and the like") from error
+    if not isinstance(value, tzinfo):
+        raise ValueError("it is no time zone")
+    return value
 
 
 def codec(value: object) -> object:

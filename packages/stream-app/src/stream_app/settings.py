@@ -9,16 +9,31 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from stream_app.faust_settings import RENAMED, WITHOUT_EFFECT
-from stream_app.parameters import Bytes, Count, Parameter, Port, Seconds, codec, flag, masked, path, seconds, url, urls
+from stream_app.parameters import (
+    Bytes,
+    Count,
+    Parameter,
+    Port,
+    Seconds,
+    codec,
+    flag,
+    masked,
+    path,
+    seconds,
+    url,
+    urls,
+    zone,
+)
 from stream_core.codecs import Codec
 from stream_core.errors import ConfigurationError, UnknownSettingError
 
-__all__ = ["SettingRow", "Settings"]
+__all__ = ["SettingRow", "Settings", "known_settings"]
 
 
 class SettingRow(NamedTuple):
@@ -70,6 +85,14 @@ class Settings:
         parse=path,
         read=lambda conf, value: conf.appdir / value,
     )
+    origin = Parameter[str | None](
+        str | None, None, "Package of the project, in which autodiscover=True looks.", env="APP_ORIGIN"
+    )
+    autodiscover = Parameter[Any](
+        Any, False, "Modules to import at start: true for all in origin, a list of names, or a function that gives it."
+    )
+    timezone = Parameter[tzinfo](Any, UTC, "Time zone of crontab(), such as Europe/Berlin.", parse=zone)
+
     store = Parameter(
         str, "memory://", "URL of the store of tables: rocksdb:// or memory://.", env="APP_STORE", parse=url
     )
@@ -140,6 +163,12 @@ class Settings:
     )
     topic_replication_factor = Parameter(Count, 1, "Replication factor of the topics that the app creates.")
     topic_allow_declare = Parameter(bool, True, "Whether the app may create topics.", parse=flag)
+    topic_disable_leader = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether no leader is elected; when unset there is one if a task or timer is on_leader.",
+        parse=flag,
+    )
 
     web_enabled = Parameter(bool, True, "Whether the worker starts its web server.", env="APP_WEB_ENABLED", parse=flag)
     web_port = Parameter(Port, 6066, "Port of the web server.", fallback_env=("FAUST_WEB_PORT", "F_WEB_PORT"))
@@ -151,6 +180,8 @@ class Settings:
     """The values that differ from the defaults, or were given."""
     frozen: bool
     """Whether the app has started, so that nothing can be assigned any more."""
+    from_environment: set[str]
+    """The settings that environment variables have set."""
 
     def __init__(self, id_: str, /, *, environ: Mapping[str, str] | None = None, **options: Any) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", id_):
@@ -158,7 +189,7 @@ class Settings:
                 f"an app cannot be named {id_!r}: use letters, digits, '.', '_' and '-', as in topic names"
             )
         environ = os.environ if environ is None else environ
-        vars(self).update(name=id_, values={}, frozen=False)
+        vars(self).update(name=id_, values={}, frozen=False, from_environment=set())
         for name, value in options.items():
             setattr(self, name, value)
         prefix = environ.get("APP_ENV_PREFIX") or self.env_prefix
@@ -167,6 +198,7 @@ class Settings:
             variable = parameter.env if name == "env_prefix" or not prefix else f"{prefix.rstrip('_')}_{parameter.env}"
             if source := variable if environ.get(variable) else found:
                 self.values[name] = parameter.convert(environ[source], source)
+                self.from_environment.add(name)
 
     @property
     def id(self) -> str:
@@ -217,6 +249,13 @@ class Settings:
             self.values.pop(parameter.name, None)
         else:
             self.values[parameter.name] = parameter.convert(value, parameter.name)
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Assign settings by name, but those that the environment has set. Raises UnknownSettingError, ConfigurationError."""
+        for name, value in values.items():
+            _parameter(name)
+            if name not in self.from_environment:
+                setattr(self, name, value)
 
     def freeze(self) -> None:
         """Check the settings against each other and end assignment; the app calls it when it starts. Raises ConfigurationError."""
@@ -276,6 +315,11 @@ _TRANSPORT = {
 _PARAMETERS: dict[str, Parameter[Any]] = {
     name: parameter for name, parameter in vars(Settings).items() if isinstance(parameter, Parameter)
 }
+
+
+def known_settings() -> Collection[str]:
+    """The names of all settings."""
+    return _PARAMETERS.keys()
 
 
 def _parameter(name: str) -> Parameter[Any]:

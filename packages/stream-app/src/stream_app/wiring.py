@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stream_app.drivers import load_driver
 from stream_app.settings import Settings
 from stream_app.web import make_web_server
 from stream_core.agents import Agent
+from stream_core.chores import Chore
 from stream_core.clients import EngineSettings
 from stream_core.engine import Engine
+from stream_core.errors import ConfigurationError
 from stream_core.memory import MemoryStores, MemoryTransport
 from stream_core.ports import Stores, Transport
+from stream_core.records import TP
+from stream_core.schemas import Schema
 from stream_core.topics import Topic
 from stream_tables.instances import Instance
 from stream_tables.table import Table
@@ -22,44 +26,64 @@ from stream_tables.tables import Tables
 if TYPE_CHECKING:
     from stream_web import WebServer
 
-__all__ = ["Wiring"]
+__all__ = ["Defined", "Wiring"]
+
+
+class Defined(Protocol):
+    """What is defined: an app, or a part of one."""
+
+    @property
+    def conf(self) -> Settings:
+        """The settings."""
+
+    @property
+    def topics(self) -> Mapping[str, Topic[Any, Any]]:
+        """The topics by name."""
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """The agents by name."""
+
+    @property
+    def tables(self) -> Mapping[str, Table[Any, Any]]:
+        """The tables by name."""
+
+    @property
+    def chores(self) -> tuple[Chore, ...]:
+        """The tasks and timers."""
 
 
 class Wiring:
     """One running app.
 
     Args:
-        conf: settings, read once.
-        topics: all topics.
-        agents: all agents.
-        tables: all tables.
+        app: its definitions and settings, read once.
         fail_fast: give up when no broker answers at start.
+        client_only: run no agents, tables and tasks: only send, and ask.
+
+    Attributes:
+        engine: what runs, from the start on.
+        on_partitions: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, at each rebalance.
     """
 
-    def __init__(
-        self,
-        conf: Settings,
-        topics: Iterable[Topic[Any, Any]],
-        agents: Sequence[Agent],
-        tables: Collection[Table[Any, Any]],
-        *,
-        fail_fast: bool,
-    ) -> None:
-        self._conf = conf
-        self._topics = list(topics)
-        self._agents = agents
-        self._tables = tables
+    def __init__(self, app: Defined, *, fail_fast: bool, client_only: bool = False) -> None:
+        self._app = app
+        self._conf = app.conf
+        self._tables = () if client_only else tuple(app.tables.values())
+        self._chores = () if client_only else app.chores
         self._fail_fast = fail_fast
+        self._client_only = client_only
         self._instance: Instance | None = None
         self._web: WebServer | None = None
         self.engine: Engine | None = None
+        self.on_partitions: Callable[[str, frozenset[TP]], Awaitable[None]] | None = None
 
     async def start(self) -> None:
         """Take an instance of the data directory, build the engine, and start it; the web server first, to tell how that goes."""
         conf = self._conf
         conf.freeze()
         transport = self._transport()
-        durable = conf.broker_scheme != "memory" or conf.store_scheme != "memory"
+        durable = not self._client_only and (conf.broker_scheme != "memory" or conf.store_scheme != "memory")
         self._instance = instance = Instance.acquire(conf.appdir) if durable else None
         tables = Tables(
             self._stores(conf.tabledir),
@@ -71,20 +95,34 @@ class Wiring:
         for table in self._tables:
             table.schema.check()
             tables.add(table)
-        for topic in self._topics:
+        for topic in self._app.topics.values():
             topic.schema.check()
-        self.engine = Engine(
+        self.engine = engine = Engine(
             transport,
             self._settings(),
-            topics=self._topics,
-            agents=self._agents,
+            topics=self._app.topics.values(),
+            agents=list(self._app.agents.values()),
             participants=[tables] if self._tables else [],
+            client_only=self._client_only,
             on_member=self._remember,
         )
-        self._web = make_web_server(conf, self.engine)
+        if self.on_partitions is not None:
+            engine.announcing.handler = self.on_partitions
+        if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
+            engine.leadership.elect(self._leader_topic())
+        self._web = None if self._client_only else make_web_server(conf, engine)
         if self._web is not None:
             await self._web.start()
-        await self.engine.start()
+        await engine.start()
+        for chore in self._chores:
+            engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name)
+
+    def _leader_topic(self) -> Topic[Any, Any]:
+        if self._conf.topic_disable_leader:
+            raise ConfigurationError(
+                "topic_disable_leader is set, and a task or timer is defined on_leader: remove one of them"
+            )
+        return Topic(f"{self._conf.id}-__assignor-__leader", schema=Schema(bytes, bytes), partitions=1)
 
     async def stop(self) -> None:
         """Stop the engine and give the instance back; the web server last."""
@@ -118,7 +156,7 @@ class Wiring:
         name = instance.id if instance is not None else "memory"
         return EngineSettings(
             group=conf.id,
-            transactional_id=f"{conf.id}-{name}" if conf.exactly_once else None,
+            transactional_id=f"{conf.id}-{name}" if conf.exactly_once and not self._client_only else None,
             commit_interval=conf.broker_commit_interval,
             buffer_maxsize=conf.stream_buffer_maxsize,
             session_timeout=conf.broker_session_timeout,

@@ -173,6 +173,16 @@ class Channel(Generic[K, V]):
         self._session.feeds.pop(subscription.name, None)
         self._progressed()
 
+    def position(self, reader: str) -> int:
+        """The offset below which a reader has finished everything."""
+        feed = self._session.feeds.get(reader)
+        return -1 if feed is None else feed.position
+
+    @property
+    def schema(self) -> Schema:
+        """Keys and values are handed over as they are."""
+        return self._session.schema
+
     @property
     def subscriber_count(self) -> int:
         """How many readers there are."""

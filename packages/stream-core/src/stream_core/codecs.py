@@ -1,23 +1,29 @@
 """Codecs: how an object becomes the bytes of a key or value, and back.
 
 A codec is named where it is declared (``value_serializer="json"``), never by a header or payload. Names combine from left
-to right: ``"json|binary"`` writes JSON and then base64. Built in are ``json``, ``raw``, ``text`` and ``binary``; more
-come from :func:`register`.
+to right: ``"json|binary"`` writes JSON and then base64. Built in are ``json``, ``raw``, ``text``, ``binary``, and ``yaml`` when
+PyYAML is installed; more come from :func:`register`, and from packages with entry points of the group ``stream.codecs``.
 """
 
 from __future__ import annotations
 
 import difflib
+import pickle
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import msgspec
 import orjson
 
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, MissingPackageError
 
-__all__ = ["Codec", "CodecArg", "codec_names", "get_codec", "json_dumps", "register"]
+__all__ = ["GROUP", "Codec", "CodecArg", "Pickle", "codec_names", "get_codec", "json_dumps", "register"]
+
+GROUP = "stream.codecs"
+"""Entry points of this group name codecs of other packages: a :class:`Codec`, or what makes one when it is called."""
 
 
 class Codec:
@@ -118,12 +124,47 @@ class _Binary(_Raw):
         return b64decode(data, validate=True)
 
 
+class _Yaml(Codec):
+    """YAML in its safe form: plain values only, no tags that name classes."""
+
+    def __init__(self) -> None:
+        try:
+            import yaml  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise MissingPackageError("the codec 'yaml' needs PyYAML: pip install stream-core[yaml]") from error
+        self._yaml = yaml
+
+    def _dumps(self, obj: Any) -> bytes:
+        plain = orjson.loads(json_dumps(obj))  # records, dates and the like as JSON has them
+        text: str = self._yaml.safe_dump(plain, allow_unicode=True, sort_keys=False)
+        return text.encode()
+
+    def _loads(self, data: bytes) -> Any:
+        try:
+            return self._yaml.safe_load(data)
+        except self._yaml.YAMLError as error:
+            raise ValueError(f"it is no YAML: {error}") from error
+
+
+class Pickle(Codec):
+    """Pickle, in base64 as Faust writes it. Reading it runs code that the message names, so it has no name of its own.
+
+    Only for topics that nobody else can write to, and only on purpose::
+
+        register("pickle", Pickle())
+    """
+
+    def _dumps(self, obj: Any) -> bytes:
+        return b64encode(pickle.dumps(obj))
+
+    def _loads(self, data: bytes) -> Any:
+        return pickle.loads(b64decode(data, validate=True))
+
+
 _codecs: dict[str, Codec] = {"json": _Json(), "raw": _Raw(), "text": _Text(), "binary": _Binary()}
 
-_NOT_BUILT_IN = {
-    "pickle": "reading pickle runs code that the message names",
-    "yaml": "YAML needs a package that is not installed with this one",
-}
+_extras: dict[str, Callable[[], Codec]] = {"yaml": _Yaml}
+"""Built in, and made when they are first named."""
 
 
 def register(name: str, codec: Codec) -> None:
@@ -135,7 +176,7 @@ def register(name: str, codec: Codec) -> None:
 
 def codec_names() -> list[str]:
     """The names that are known, sorted."""
-    return sorted(_codecs)
+    return sorted({*_codecs, *_extras, *entry_points(group=GROUP).names})
 
 
 def get_codec(codec: Codec | str) -> Codec:
@@ -153,13 +194,35 @@ def get_codec(codec: Codec | str) -> Codec:
 
 
 def _named(name: str) -> Codec:
-    if found := _codecs.get(name):
-        return found
-    if reason := _NOT_BUILT_IN.get(name):
+    if name not in _codecs:
+        if point := next(iter(entry_points(group=GROUP, name=name)), None):
+            _codecs[name] = _load(point)
+        elif name in _extras:
+            _codecs[name] = _extras[name]()
+        else:
+            raise _unknown(name)
+    return _codecs[name]
+
+
+def _load(point: EntryPoint) -> Codec:
+    try:
+        found = point.load()
+        codec = found if isinstance(found, Codec) else found()
+    except Exception as error:
+        raise ConfigurationError(f"the codec {point.name!r} ({point.value}) cannot be loaded: {error}") from error
+    if not isinstance(codec, Codec):
         raise ConfigurationError(
-            f"the codec {name!r} is not built in, because {reason}: to use it all the same, write a Codec with _dumps and"
-            f" _loads and call stream_core.codecs.register({name!r}, codec) where the topic is declared"
+            f"the codec {point.name!r} ({point.value}) is of type {type(codec).__name__}, no Codec"
         )
-    near = difflib.get_close_matches(name, _codecs, n=1)
+    return codec
+
+
+def _unknown(name: str) -> ConfigurationError:
+    if name == "pickle":
+        return ConfigurationError(
+            "the codec 'pickle' runs code that the message names, so it is refused: where only you can write to the topic, say so "
+            "with stream_core.codecs.register('pickle', stream_core.codecs.Pickle()) before the topic is described"
+        )
+    near = difflib.get_close_matches(name, codec_names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(codec_names())}"
-    raise ConfigurationError(f"there is no codec {name!r}: {hint}")
+    return ConfigurationError(f"there is no codec {name!r}: {hint}")

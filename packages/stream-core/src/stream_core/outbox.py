@@ -13,15 +13,19 @@ every send is acknowledged by itself before the next one leaves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from concurrent.futures import Future
+from threading import get_ident
+from typing import Any, TypeVar
 
 from stream_core.cursor import Cursor, active_cursor
 from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError
 from stream_core.ports import Producer
 from stream_core.records import TP, Headers, RecordMetadata
 
-__all__ = ["SETTLE", "HeldSend", "Outbox"]
+__all__ = ["SETTLE", "HeldSend", "Outbox", "Sent"]
+
+T = TypeVar("T")
 
 SETTLE = 0.002
 """Seconds between two looks at events that have to finish first."""
@@ -31,6 +35,14 @@ BACKLOG = 16 * 1024 * 1024
 
 OVERHEAD = 100
 """Bytes of a record beside key, value and headers, with those of its batch, at most."""
+
+
+async def _run(send: Callable[[], Awaitable[T]]) -> T:
+    return await send()
+
+
+async def _result(delivery: Awaitable[RecordMetadata]) -> RecordMetadata:
+    return await delivery
 
 
 class HeldSend:
@@ -60,6 +72,28 @@ class HeldSend:
         return self._outbox.deliver(self).__await__()
 
 
+class Sent:
+    """A send of another thread, or one that nobody waited for.
+
+    Args:
+        future: has the metadata, once it is acknowledged.
+    """
+
+    def __init__(self, future: Future[RecordMetadata]) -> None:
+        self._future = future
+
+    def result(self, timeout: float | None = None) -> RecordMetadata:
+        """Wait for the metadata in a thread that has no event loop; up to ``timeout`` seconds. Raises TimeoutError."""
+        return self._future.result(timeout)
+
+    def done(self) -> bool:
+        """Whether it is acknowledged, or has failed."""
+        return self._future.done()
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        return asyncio.wrap_future(self._future).__await__()
+
+
 class Outbox:
     """The sends of one engine.
 
@@ -78,6 +112,8 @@ class Outbox:
         self._plain_topics: dict[str, int] = {}
         self._careful: dict[TP, int] = {}
         self._alone = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._gate = asyncio.Event()
         self._releasing = True
         self._waiting: list[HeldSend] = []
@@ -114,6 +150,8 @@ class Outbox:
         Waits only for the metadata of a topic that was not used before, and while more bytes are on the way than the
         producer's bound allows.
         """
+        if get_ident() != self._thread:
+            return await self._hop(lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True))
         cursor = active_cursor() if self._transactional and not aside else None
         if cursor is not None and cursor.session is not None and cursor.session.partition < 0:
             cursor = None  # what happens in memory belongs to no interval
@@ -136,6 +174,19 @@ class Outbox:
         delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
         await producer.room()
         return delivery
+
+    async def _hop(self, send: Callable[[], Awaitable[Awaitable[RecordMetadata]]]) -> Awaitable[RecordMetadata]:
+        """Send in the thread of the engine; the metadata can be awaited here."""
+        delivery = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_run(send), self._loop))
+        return Sent(asyncio.run_coroutine_threadsafe(_result(delivery), self._loop))
+
+    def soon(self, send: Callable[[], Awaitable[Awaitable[RecordMetadata]]]) -> Sent:
+        """Send from any thread, without waiting."""
+
+        async def sent() -> RecordMetadata:
+            return await _result(await send())
+
+        return Sent(asyncio.run_coroutine_threadsafe(sent(), self._loop))
 
     async def _hold(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
         self._check(*record)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from stream_core.errors import ConfigurationError, DecodeError, EncodeError
-from stream_core.outbox import Outbox
+from stream_core.outbox import Outbox, Sent
 from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Headers, RawRecord, RecordMetadata
 from stream_core.schemas import Failure, Schema
@@ -129,6 +129,33 @@ class Topic(Generic[K, V]):
         except EncodeError as error:
             raise EncodeError(f"topic {self.name}: {error}", self.name) from error
         return await self._outbox.send(self.name, partition, *data, millis, pairs, aside=aside)
+
+    def send_soon(
+        self,
+        value: V | Any = None,
+        *,
+        key: K | Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg | None = None,
+    ) -> Sent:
+        """Send a record without waiting, from any thread; the arguments are those of :meth:`send`.
+
+        It is no effect of the event that is open, and nothing holds back whoever sends more than the broker takes.
+
+        Returns:
+            what can be awaited for the RecordMetadata, or, in a thread without an event loop, asked for its ``result(timeout)``.
+
+        Raises:
+            ConfigurationError: the app is not started.
+        """
+        if self._outbox is None:
+            raise ConfigurationError(
+                f"cannot send to topic {self.name}: the app is not started; run a worker, or await app.start() first"
+            )
+        return self._outbox.soon(
+            lambda: self.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=True)
+        )
 
     def decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
         """Decode the values of some records by the schema."""

@@ -1,0 +1,422 @@
+"""The app: what is defined, when it runs, what it tells, and what threads may do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import stream_app as faust
+from stream_core.errors import ConfigurationError, UnknownSettingError
+from stream_core.memory import MemoryCluster
+from stream_core.records import TP
+
+
+def make(**options: Any) -> faust.App:
+    """An app on a broker of its own."""
+    settings = {"broker": f"memory://{uuid4().hex}", "web_enabled": False, "broker_commit_interval": 0.02}
+    return faust.App("shop", **{**settings, **options})
+
+
+def cluster(app: faust.App) -> MemoryCluster:
+    """The broker of an app."""
+    return MemoryCluster.named(app.conf.broker[0].removeprefix("memory://"))
+
+
+async def until(condition: Any) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - whatever it is
+            await asyncio.sleep(0.005)
+
+
+# -- tasks and timers
+
+
+async def test_tasks_and_timers_run_beside_agents() -> None:
+    """Tasks start when the app is operational; timers tick until it stops."""
+    app = make()
+    seen: list[Any] = []
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def note(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            seen.append(number)
+
+    @app.task
+    async def once() -> None:
+        await note.cast(1)
+
+    @app.task()
+    async def again() -> None:
+        seen.append("ready")
+
+    @app.timer(0.01)
+    async def tick() -> None:
+        await app.send("numbers", value=2)
+
+    await app.start()
+    await until(lambda: {1, 2, "ready"} <= set(seen))
+    await app.stop()
+
+
+async def test_a_task_that_fails_is_the_failure_of_the_app() -> None:
+    """Nothing goes wrong in silence."""
+    app = make()
+
+    @app.timer(0.01)
+    async def broken() -> None:
+        raise ValueError("no")
+
+    await app.start()
+    async with asyncio.timeout(10):
+        failure = await asyncio.shield(app.engine.failure)
+    assert isinstance(failure, ValueError)
+    await app.stop()
+
+
+async def test_one_of_two_workers_leads() -> None:
+    """What is ``on_leader`` runs on one worker, and on the other when that one leaves."""
+    name = f"memory://{uuid4().hex}"
+    ran: list[str] = []
+
+    def worker(which: str) -> faust.App:
+        app = make(broker=name)
+
+        @app.agent(app.topic("numbers", value_type=int, partitions=2))
+        async def note(stream: faust.Stream[int]) -> None:
+            async for _ in stream:
+                pass
+
+        @app.task(on_leader=True)
+        async def lead() -> None:
+            ran.append(which)
+            await asyncio.sleep(1000)
+
+        app.Table("counts", default=int)
+        return app
+
+    one, two = worker("one"), worker("two")
+    await one.start()
+    await two.start()
+    await until(lambda: one.is_leader() != two.is_leader())
+    leader, other = (one, two) if one.is_leader() else (two, one)
+    await until(lambda: bool(ran))
+    await leader.stop()
+    await until(other.is_leader)
+    await until(lambda: len(set(ran)) == 2 or ran[-1] == ("two" if other is two else "one"))
+    await other.stop()
+    log = cluster(one)
+    assert log.topic("shop-__assignor-__leader").partitions == 1
+    assert log.topic("shop-counts-changelog").partitions == 2
+
+
+async def test_without_a_leader() -> None:
+    """``is_leader`` of an app in which nothing is on the leader is an error, unless a leader is wanted all the same."""
+    app = make()
+    await app.start()
+    with pytest.raises(ConfigurationError, match="on_leader=True"):
+        app.is_leader()
+    await app.stop()
+
+    app = make(topic_disable_leader=False)
+    await app.start()
+    await until(app.is_leader)
+    await app.stop()
+
+    app = make(topic_disable_leader=True)
+    app.task(on_leader=True)(app.stop)
+    with pytest.raises(ConfigurationError, match="topic_disable_leader is set"):
+        await app.start()
+
+
+# -- channels, streams, sends
+
+
+async def test_channels_and_streams() -> None:
+    """An agent reads a channel; a task reads a topic, and what it finished is committed."""
+    app = make()
+    local: Any = app.channel(value_type=int)
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    seen: list[int] = []
+
+    @app.agent(local)
+    async def forward(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            await numbers.send(number + 1)
+
+    @app.task
+    async def read() -> None:
+        async for number in app.stream("numbers"):
+            seen.append(number)
+
+    await app.start()
+    await local.send(1)
+    await until(lambda: seen == [2])
+    tp = TP("numbers", 0)
+    offsets = cluster(app).group("shop").offsets
+    await until(lambda: getattr(offsets.fetch([tp])[tp], "offset", 0) == 1)
+    await app.stop()
+
+
+async def test_a_topic_described_while_the_app_runs() -> None:
+    """It can be sent to; agents, tables and tasks are refused then."""
+    app = make()
+    await app.start()
+    cluster(app).create(faust_spec("late"))
+    assert (await (await app.send("late", key="k", value={"a": 1}))).offset == 0
+    for define in (app.agent("late"), app.timer(1.0), app.task):
+
+        async def body(*_: Any) -> None: ...
+
+        with pytest.raises(ConfigurationError, match="while app shop runs"):
+            define(body)  # type: ignore[operator]
+    with pytest.raises(ConfigurationError, match="table late is defined while app shop runs"):
+        app.Table("late")
+    await app.stop()
+
+
+def faust_spec(name: str) -> Any:
+    """A topic of one partition."""
+    from stream_core.records import TopicSpec  # noqa: PLC0415 - used here only
+
+    return TopicSpec(name, 1)
+
+
+async def test_sends_from_other_threads() -> None:
+    """A thread without an event loop, and one with its own, send through the loop of the app."""
+    app = make()
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    seen: list[int] = []
+
+    @app.agent(numbers)
+    async def note(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            seen.append(number)
+
+    def plain() -> None:
+        assert numbers.send_soon(1).result(10).offset >= 0
+
+    def looped() -> None:
+        async def send() -> None:
+            assert (await (await numbers.send(2))).offset >= 0
+            assert (await numbers.send_soon(3)).offset >= 0
+
+        asyncio.run(send())
+
+    await app.start()
+    await asyncio.gather(asyncio.to_thread(plain), asyncio.to_thread(looped))
+    assert (await numbers.send_soon(4)).offset == 3
+    await until(lambda: sorted(seen) == [1, 2, 3, 4])
+    await app.stop()
+
+
+def test_definitions_from_threads() -> None:
+    """Threads that describe the same topic get the same one; of two agents of a name one is refused."""
+    app = make()
+    topics, errors = set(), list[Exception]()
+    barrier = threading.Barrier(8)
+
+    def define() -> None:
+        async def body(stream: Any) -> None: ...
+
+        barrier.wait()
+        topics.add(app.topic("numbers", value_type=int))
+        try:
+            app.agent("numbers", name="same")(body)
+        except ConfigurationError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=define) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(topics) == 1
+    assert len(errors) == 7
+
+
+async def test_several_apps_in_one_process() -> None:
+    """Each has its own engine; a topic of one is not that of the other."""
+    one, two = make(), make()
+    seen: list[str] = []
+    for which, app in (("one", one), ("two", two)):
+
+        @app.agent("numbers", name="note")
+        async def note(stream: Any, which: str = which) -> None:
+            async for value in stream:
+                seen.append(f"{which}-{value}")
+
+        await app.start()
+    await one.send("numbers", value=1)
+    await two.send("numbers", value=2)
+    await until(lambda: sorted(seen) == ["one-1", "two-2"])
+    await one.stop()
+    await two.stop()
+
+
+async def test_a_client() -> None:
+    """A program that runs no agents asks those of another."""
+    name = f"memory://{uuid4().hex}"
+
+    def program() -> tuple[faust.App, faust.Agent]:
+        app = make(broker=name)
+
+        @app.agent(name="double")
+        async def double(stream: Any) -> AsyncIterator[Any]:
+            async for value in stream:
+                yield value * 2
+
+        return app, double
+
+    (worker, _), (client, double) = program(), program()
+    await worker.start()
+    await client.start_client()
+    assert await double.ask(21) == 42
+    await client.stop()
+    await worker.stop()
+
+
+def test_topics_of_agents() -> None:
+    """An agent without a topic gets one of its own, which may be described with it; a topic that is given may not."""
+    app = make()
+
+    async def body(stream: Any) -> None: ...
+
+    own = app.agent(name="mine", value_type=int, partitions=3)(body)
+    assert (str(own.topic), own.topic.schema.value_type) == ("shop-mine", int)
+    with pytest.raises(ConfigurationError, match="partitions describe a topic of its own"):
+        app.agent(app.topic("numbers"), name="other", partitions=3)(body)
+
+
+# -- signals and settings
+
+
+async def test_signals() -> None:
+    """Functions are called for one app, or for all of them, with what there is to tell."""
+    app, told = make(), list[Any]()
+
+    @app.on_before_configured
+    def before(app: faust.App, **kwargs: Any) -> None:
+        told.append("before")
+
+    @app.on_configured.connect
+    def configured(app: faust.App, conf: faust.Settings, **kwargs: Any) -> None:
+        conf.topic_partitions = 3
+
+    @app.on_after_configured.connect
+    def after(app: faust.App, **kwargs: Any) -> None:
+        told.append(app.conf.topic_partitions)
+
+    @app.on_partitions_assigned.connect
+    async def assigned(app: faust.App, assigned: set[TP], **kwargs: Any) -> None:
+        told.append(len(assigned))
+
+    @faust.App.on_partitions_revoked.connect
+    def revoked(app: faust.App, revoked: set[TP], **kwargs: Any) -> None:
+        told.append(app.id)
+
+    @app.agent("numbers")
+    async def note(stream: Any) -> None:
+        async for _ in stream:
+            pass
+
+    await app.start()
+    await until(lambda: told == ["before", 3, 3])
+    await app.stop()
+    faust.App.on_partitions_revoked.disconnect(revoked)
+
+
+def test_settings_of_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module, a class and a mapping give settings; the environment wins; unknown names are errors in a mapping only."""
+    (tmp_path / "shopconfig.py").write_text("web_port = 1\nnothing = 2\n\nclass Production:\n    web_port = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TOPIC_PARTITIONS", "9")
+    app = make()
+    app.config_from_object("shopconfig")
+    assert app.conf.web_port == 1
+    for path in ("shopconfig:Production", "shopconfig.Production"):
+        app.conf.web_port = None
+        app.config_from_object(path)
+        assert app.conf.web_port == 3
+    app.config_from_object({"web_port": 5, "topic_partitions": 1})
+    assert (app.conf.web_port, app.conf.topic_partitions) == (5, 9)
+    with pytest.raises(UnknownSettingError, match="web_prot"):
+        app.config_from_object({"web_prot": 5})
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        app.config_from_object("nowhere")
+    app.config_from_object("nowhere", silent=True)
+
+
+def test_autodiscovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modules of the project are imported when the app is made final; tests and ``__main__`` are not."""
+    for name in ("__init__", "agents", "__main__", "test_agents", "orders/__init__", "orders/agents"):
+        path = tmp_path / "discovered" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    app = make(origin="discovered", autodiscover=True)
+    app.finalize()
+    found = sorted(name for name in sys.modules if name.split(".")[0] == "discovered")
+    assert found == ["discovered", "discovered.agents", "discovered.orders", "discovered.orders.agents"]
+    with pytest.raises(ConfigurationError, match=r"no module 'discovered\.nothing'"):
+        make(autodiscover=["discovered.nothing"]).finalize()
+    with pytest.raises(ConfigurationError, match="origin="):
+        make(autodiscover=True).finalize()
+
+
+# -- tests of agents
+
+
+async def test_an_agent_alone() -> None:
+    """Results are by offset; tables are there and empty; what the agent raises comes out of ``put``."""
+    app = make()
+    counts = app.Table("counts", default=int, key_type=str, value_type=int)
+    out = app.topic("out")
+
+    @app.agent(app.topic("words", value_type=str))
+    async def count(stream: faust.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            if not word:
+                raise ValueError("no word")
+            counts[word] += 1
+            await out.send(word)
+            yield f"{word}: {counts[word]}"
+
+    for _ in range(2):
+        async with count.test_context() as agent:
+            event = await agent.put("a", key="k", headers={"h": b"1"})
+            assert agent.results[event.message.offset] == "a: 1"
+            assert (event.value, event.key, event.headers) == ("a", b"k", {"h": b"1"})
+            await agent.put("a")
+            assert agent.results == {0: "a: 1", 1: "a: 2"}
+            assert agent.name == count.name
+            assert agent.processed_offset == 1
+    async with count.test_context() as agent:
+        with pytest.raises(ValueError, match="no word"):
+            await agent.put("")
+    async with count.test_context() as agent:
+        await agent.throw(RuntimeError("thrown"))
+        with pytest.raises(RuntimeError, match="thrown"):
+            await agent.put("b")
+
+
+async def test_an_agent_alone_on_a_channel() -> None:
+    """An agent without replies has the values as its results; one on a channel is tested in the same way."""
+    app, seen = make(), list[int]()
+
+    @app.agent(app.channel(value_type=int))
+    async def note(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            seen.append(number)
+
+    async with note.test_context() as agent:
+        await agent.put(7)
+        assert agent.results == {0: 7}
+    assert seen == [7]
