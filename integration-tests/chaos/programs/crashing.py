@@ -25,7 +25,7 @@ journal = (Path(os.environ["CHAOS_DIRECTORY"]) / "journal").open("a", buffering=
 async def count(stream):
     async for event in stream.events():
         partition, offset = event.message.partition, event.message.offset
-        journal.write(f"{partition}:{offset}\n")
+        journal.write(f"{os.getpid()}:{partition}:{offset}\n")
         totals[event.value.account] += event.value.amount
         await echo.send(key=event.key, value={"partition": partition, "offset": offset})
         if event.value.amount < 0 and not accept:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from chaos.errors import RowError
 from chaos.faults import Kind, inject, plan
 from chaos.ledger import Deposit, Position
@@ -18,10 +20,10 @@ MAX_RESTARTS = 3
 
 
 async def crashing(setup: Setup) -> None:
-    """An event that crashes the agent comes first after each restart, and after the last one the worker exits non-zero."""
+    """An event that crashes the agent comes first after each restart, and after the last one the worker exits non-zero, as do its heirs."""
     async with Scene(setup, CRASHING) as scene:
-        worker = scene.fleet.workers[0]
-        await worker.start()
+        await scene.fleet.start()
+        await scene.shared_by(setup.workers)
         await scene.feeder.burst(200)
         await scene.caught_up()
         before = set(scene.ledger.deposits)
@@ -29,20 +31,23 @@ async def crashing(setup: Setup) -> None:
         await scene.feeder.drain()
         (refused,) = scene.ledger.deposits.keys() - before
         await scene.feeder.burst(200)
-        if (code := await worker.exited(setup.patience)) <= 0:
-            raise RowError(f"exit code {code} after {MAX_RESTARTS} restarts of the agent")
-        _expect_attempts(scene, refused)
+        codes = await asyncio.gather(*(worker.exited(2 * setup.patience) for worker in scene.fleet.workers))
+        if min(codes) <= 0:
+            raise RowError(f"exit codes {codes} after {MAX_RESTARTS} restarts of the agent")
+        for worker in scene.fleet.workers:
+            _expect_attempts(scene, worker.pid, refused)
         committed = (await scene.kafka.committed(APP, INPUT)).get(refused.partition, 0)
         if committed > refused.offset:
             raise RowError(f"offset {committed} is committed, past the event that crashed at {refused}")
-        scene.tally.faults = 1
-        await worker.start(CHAOS_ACCEPT="1")  # the program is corrected: nothing may be lost, nor done twice
+        scene.tally.faults = setup.workers
+        for worker in scene.fleet.workers:
+            await worker.start(CHAOS_ACCEPT="1")  # the program is corrected: nothing may be lost, nor done twice
         await scene.conclude()
 
 
-def _expect_attempts(scene: Scene, refused: Position) -> None:
-    lines = (scene.setup.directory / "journal").read_text().split()
-    handled = [Position(*map(int, line.split(":"))) for line in lines]
+def _expect_attempts(scene: Scene, pid: int, refused: Position) -> None:
+    lines = [tuple(map(int, line.split(":"))) for line in (scene.setup.directory / "journal").read_text().split()]
+    handled = [Position(partition, offset) for process, partition, offset in lines if process == pid]
     attempts = handled.count(refused)
     if attempts != MAX_RESTARTS + 1:
         raise RowError(f"{refused} was handled {attempts} times, not once and after each of {MAX_RESTARTS} restarts")
@@ -65,6 +70,6 @@ async def skipping(setup: Setup) -> None:
 
 
 ROWS = (
-    Row("crashing-event", crashing, workers=(1,), quick=1),
+    Row("crashing-event", crashing, quick=1),
     Row("skipped-event", skipping),
 )

@@ -38,7 +38,7 @@ async def joining(setup: Setup) -> None:
 
 async def idle(setup: Setup) -> None:
     """With more workers than partitions some have nothing to do, and take over when others die."""
-    async with Scene(replace(setup, partitions=2)) as scene:
+    async with Scene(replace(setup, partitions=setup.workers - 1)) as scene:
         await scene.fleet.start()
         async with scene.load():
             await scene.shared_by(setup.workers)
@@ -52,5 +52,5 @@ async def idle(setup: Setup) -> None:
 
 ROWS = (
     Row("joining-leaving", joining, (AT_LEAST_ONCE, EXACTLY_ONCE), workers=(3,), quick=9),
-    Row("more-workers", idle, workers=(3,)),
+    Row("more-workers", idle),
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from chaos.audit import AT_LEAST_ONCE, EXACTLY_ONCE
 from chaos.errors import RowError
-from chaos.rows.registry import BOTH, Row
+from chaos.rows.registry import Row
 from chaos.scene import Scene, Setup
 
 __all__ = ["ROWS"]
@@ -61,5 +61,5 @@ async def first_event(setup: Setup) -> None:
 
 ROWS = (
     Row("terminated", terminated, (AT_LEAST_ONCE, EXACTLY_ONCE), quick=1),
-    Row("first-event", first_event, BOTH, workers=(1,)),
+    Row("first-event", first_event, workers=(1,)),
 )

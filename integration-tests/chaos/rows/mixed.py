@@ -34,6 +34,6 @@ async def two_speeds(setup: Setup) -> None:
 
 
 ROWS = (
-    Row("mixed", mixed, workers=(2, 3), quick=8),
+    Row("mixed", mixed, quick=8),
     Row("two-speeds", two_speeds),
 )

@@ -28,7 +28,7 @@ class Row:
     name: str
     play: Callable[[Setup], Awaitable[None]]
     guarantees: tuple[str, ...] = BOTH
-    workers: tuple[int, ...] = (2,)
+    workers: tuple[int, ...] = (2, 3)
     quick: float = 0.0
 
     @property
