@@ -35,3 +35,25 @@ async def count(stream: faust.Stream[Deposit]) -> None:
 
 
 assert_type(count, faust.Agent)
+
+
+@app.agent
+async def bare(stream: faust.Stream[Any]) -> None:
+    async for _ in stream:
+        pass
+
+
+assert_type(bare, faust.Agent)
+assert_type(app.topic("a", "b", value_type=int), faust.Topic[Any, int])
+
+
+@app.task
+async def once() -> None: ...
+
+
+@app.task(on_leader=True)
+async def leading(app: faust.App) -> None: ...
+
+
+@app.timer(10.0)
+async def tick() -> None: ...

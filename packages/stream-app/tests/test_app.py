@@ -14,33 +14,15 @@ import pytest
 
 import stream_app as faust
 from stream_core.errors import ConfigurationError, UnknownSettingError
-from stream_core.memory import MemoryCluster
 from stream_core.records import TP
 
-
-def make(**options: Any) -> faust.App:
-    """An app on a broker of its own."""
-    settings = {"broker": f"memory://{uuid4().hex}", "web_enabled": False, "broker_commit_interval": 0.02}
-    return faust.App("shop", **{**settings, **options})
-
-
-def cluster(app: faust.App) -> MemoryCluster:
-    """The broker of an app."""
-    return MemoryCluster.named(app.conf.broker[0].removeprefix("memory://"))
-
-
-async def until(condition: Any) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - whatever it is
-            await asyncio.sleep(0.005)
-
+from .apps import cluster, make, until
 
 # -- tasks and timers
 
 
 async def test_tasks_and_timers_run_beside_agents() -> None:
-    """Tasks start when the app is operational; timers tick until it stops."""
+    """Tasks start when the app is operational, and get it if they ask for it; timers tick until it stops."""
     app = make()
     seen: list[Any] = []
 
@@ -54,15 +36,15 @@ async def test_tasks_and_timers_run_beside_agents() -> None:
         await note.cast(1)
 
     @app.task()
-    async def again() -> None:
-        seen.append("ready")
+    async def again(app: faust.App) -> None:
+        seen.append(app.id)
 
     @app.timer(0.01)
     async def tick() -> None:
         await app.send("numbers", value=2)
 
     await app.start()
-    await until(lambda: {1, 2, "ready"} <= set(seen))
+    await until(lambda: {1, 2, "shop"} <= set(seen))
     await app.stop()
 
 
@@ -289,6 +271,10 @@ def test_topics_of_agents() -> None:
 
     async def body(stream: Any) -> None: ...
 
+    @app.agent
+    async def bare(stream: Any) -> None: ...
+
+    assert str(bare.topic) == f"shop-{bare.name}"
     own = app.agent(name="mine", value_type=int, partitions=3)(body)
     assert (str(own.topic), own.topic.schema.value_type) == ("shop-mine", int)
     with pytest.raises(ConfigurationError, match="partitions describe a topic of its own"):

@@ -4,7 +4,9 @@ from stream_app.agents import Agent
 from stream_app.app import App
 from stream_app.settings import Settings
 from stream_app.worker import Worker
-from stream_core.errors import StreamError
+from stream_core.channels import Channel
+from stream_core.codecs import Codec
+from stream_core.errors import Skip, StreamError
 from stream_core.events import Event, Message, current_event
 from stream_core.models import Record
 from stream_core.policies import FailurePolicy
@@ -18,6 +20,8 @@ __all__ = [
     "TP",
     "Agent",
     "App",
+    "Channel",
+    "Codec",
     "Event",
     "FailurePolicy",
     "Message",
@@ -25,6 +29,7 @@ __all__ = [
     "RecordMetadata",
     "Schema",
     "Settings",
+    "Skip",
     "Stream",
     "StreamError",
     "Table",

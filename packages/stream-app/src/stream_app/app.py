@@ -53,6 +53,12 @@ class App(Definitions):
     on_worker_init = Signal()
     """Sent by the worker program before it starts the app: ``handler(app, **kwargs)``."""
 
+    on_produce_message = Signal()
+    """Sent before a record leaves, with ``key``, ``value``, ``partition``, ``timestamp`` and ``headers``, a list that may be changed.
+
+    Connect to it before the app starts.
+    """
+
     on_partitions_assigned = Signal()
     """Sent after each rebalance: ``handler(app, assigned)``, sync or async."""
 
@@ -110,6 +116,7 @@ class App(Definitions):
                 raise ConfigurationError(f"app {self.id} runs already")
             self._wiring = wiring = Wiring(self, fail_fast=fail_fast, client_only=client_only)
         wiring.on_partitions = self._announce
+        wiring.on_produce = self._producing if self.on_produce_message else None
         try:
             await wiring.start()
         except BaseException:
@@ -119,6 +126,17 @@ class App(Definitions):
     async def _announce(self, what: str, tps: frozenset[TP]) -> None:
         signal = self.on_partitions_assigned if what == "assigned" else self.on_partitions_revoked
         await signal.send_async(set(tps))
+
+    def _producing(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: list[tuple[str, bytes]],
+    ) -> None:
+        told = {"key": key, "value": value, "partition": partition, "timestamp": timestamp, "headers": headers}
+        self.on_produce_message.send(**told)
 
     async def stop(self) -> None:
         """Finish open events, commit, and leave; within the deadlines of the settings."""
@@ -157,7 +175,7 @@ class App(Definitions):
         headers: Mapping[str, bytes] | Headers | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Send to a topic, a channel, or a topic by its name; see :meth:`Topic.send <stream_core.topics.Topic.send>`."""
-        target = self.topics.get(channel) or self.topic(channel) if isinstance(channel, str) else channel
+        target = self._named(channel)
         return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 
     def stream(self, channel: Topic[Any, Any] | Channel[Any, Any] | str, *, name: str | None = None) -> Stream[Any]:
@@ -172,14 +190,13 @@ class App(Definitions):
         Raises:
             ConfigurationError: the app is not started, or there is a stream of that name.
         """
-        source = self.topics.get(channel) or self.topic(channel) if isinstance(channel, str) else channel
-        return self.engine.topology.stream(source, name)
+        return self.engine.topology.stream(self._named(channel), name)
 
     # -- programs
 
-    def worker(self, **options: Any) -> Worker:
-        """A worker for this app; the options are those of :class:`Worker`."""
-        return Worker(self, **options)
+    def worker(self, *services: Any, **options: Any) -> Worker:
+        """A worker for this app, and for more apps and services; the arguments are those of :class:`Worker`."""
+        return Worker(self, *services, **options)
 
     def main(self) -> None:
         """Run the command line of this app: ``python app.py worker``, and all other commands of ``stream``."""

@@ -31,6 +31,10 @@ class BoundSignal:
 
     __call__ = connect
 
+    def __bool__(self) -> bool:
+        """Whether anything is connected."""
+        return bool(self._all())
+
     def disconnect(self, handler: Callable[..., Any]) -> None:
         """Call that function no longer."""
         self._handlers.remove(handler)

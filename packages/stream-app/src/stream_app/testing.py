@@ -48,6 +48,7 @@ class _Stage:
         self.agents: Mapping[str, Agent] = {agent.name: agent}
         self.tables: Mapping[str, Table[Any, Any]] = app.tables
         self.chores: tuple[Chore, ...] = ()
+        self.services: tuple[Any, ...] = ()
 
 
 class AgentTest:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stream_app.drivers import load_driver
+from stream_app.services import Services
 from stream_app.settings import Settings
 from stream_app.web import make_web_server
 from stream_core.agents import Agent
@@ -15,6 +16,7 @@ from stream_core.clients import EngineSettings
 from stream_core.engine import Engine
 from stream_core.errors import ConfigurationError
 from stream_core.memory import MemoryStores, MemoryTransport
+from stream_core.outbox import OnProduce
 from stream_core.ports import Stores, Transport
 from stream_core.records import TP
 from stream_core.schemas import Schema
@@ -52,6 +54,10 @@ class Defined(Protocol):
     def chores(self) -> tuple[Chore, ...]:
         """The tasks and timers."""
 
+    @property
+    def services(self) -> tuple[Any, ...]:
+        """What starts and stops with the app."""
+
 
 class Wiring:
     """One running app.
@@ -63,6 +69,7 @@ class Wiring:
 
     Attributes:
         engine: what runs, from the start on.
+        on_produce: called before each send; see :attr:`~stream_core.outbox.Outbox.on_produce`.
         on_partitions: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, at each rebalance.
     """
 
@@ -71,11 +78,13 @@ class Wiring:
         self._conf = app.conf
         self._tables = () if client_only else tuple(app.tables.values())
         self._chores = () if client_only else app.chores
+        self._services = Services(() if client_only else app.services)
         self._fail_fast = fail_fast
         self._client_only = client_only
         self._instance: Instance | None = None
         self._web: WebServer | None = None
         self.engine: Engine | None = None
+        self.on_produce: OnProduce | None = None
         self.on_partitions: Callable[[str, frozenset[TP]], Awaitable[None]] | None = None
 
     async def start(self) -> None:
@@ -106,6 +115,7 @@ class Wiring:
             client_only=self._client_only,
             on_member=self._remember,
         )
+        engine.outbox.on_produce = self.on_produce
         if self.on_partitions is not None:
             engine.announcing.handler = self.on_partitions
         if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
@@ -114,6 +124,7 @@ class Wiring:
         if self._web is not None:
             await self._web.start()
         await engine.start()
+        await self._services.start(engine.background.spawn)
         for chore in self._chores:
             engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name)
 
@@ -127,6 +138,7 @@ class Wiring:
     async def stop(self) -> None:
         """Stop the engine and give the instance back; the web server last."""
         try:
+            await self._services.stop()
             if self.engine is not None:
                 await self.engine.stop()
             if self._instance is not None:

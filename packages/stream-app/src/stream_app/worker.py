@@ -1,32 +1,32 @@
-"""The worker: one process that runs an app until it is told to stop, or cannot go on."""
+"""The worker: one process that runs apps until it is told to stop, or cannot go on."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
-import sys
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TextIO, cast
+from typing import Any, Protocol, TextIO
 
+from stream_app.process import allow_open_files, collect_less_often, loop_factory, running_tasks, set_up_logging
+from stream_app.services import Services, check_service
+from stream_app.signals import BoundSignal
+from stream_core.background import Background
 from stream_core.engine import Engine
 from stream_core.errors import StreamError
+from stream_core.tasks import together
 
-__all__ = ["Service", "Worker"]
+__all__ = ["Worker"]
 
 logger = logging.getLogger("stream")
 
-YOUNG_OBJECTS = 20_000
-"""New objects after which the garbage collector looks at them."""
-
-FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+STOP = (signal.SIGINT, signal.SIGTERM)
 
 
-class Service(Protocol):
-    """What a worker runs: an app."""
+class Served(Protocol):
+    """An app."""
 
     @property
     def id(self) -> str:
@@ -36,6 +36,10 @@ class Service(Protocol):
     def engine(self) -> Engine:
         """The engine, once started."""
 
+    @property
+    def on_worker_init(self) -> BoundSignal:
+        """Sent before the start."""
+
     async def start(self, *, fail_fast: bool = False) -> None:
         """Start, and return when operational."""
 
@@ -44,53 +48,94 @@ class Service(Protocol):
 
 
 class Worker:
-    """Runs an app in this process: event loop, signals, logging, exit code.
+    """Runs apps in this process: event loop, signals, logging, exit code.
 
     The first SIGINT or SIGTERM drains: open events finish, everything finished is committed, the group is left. A second one
-    ends the process at once; what is uncommitted is replayed by whoever comes next.
+    ends the process at once; what is uncommitted is replayed by whoever comes next. SIGUSR1 logs where every task waits.
 
     Args:
         app: what to run.
+        services: more apps, and services (``async start()`` and ``async stop()``), that start and stop together with it.
         loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL.
         logfile: where to log; standard error when left out.
         fail_fast: exit with 1 when no broker answers at start, instead of waiting for one.
         stop_timeout: seconds for the whole stop, after which the process ends all the same.
+        loop: the event loop of :meth:`execute_from_commandline`; a new one, uvloop's when that is installed, when left out.
+        workdir: directory to change to first.
+
+    Raises:
+        ConfigurationError: one of ``services`` is no service.
     """
 
     def __init__(
         self,
-        app: Service,
-        *,
+        app: Served,
+        *services: Any,
         loglevel: str | int = "INFO",
         logfile: str | Path | TextIO | None = None,
         fail_fast: bool = False,
         stop_timeout: float = 60.0,
+        loop: asyncio.AbstractEventLoop | None = None,
+        workdir: str | Path | None = None,
     ) -> None:
-        self._app = app
+        for service in services:
+            check_service(service)
+        self.app = app
+        self._apps: list[Served] = [app, *(one for one in services if hasattr(type(one), "engine"))]
+        self._services = Services(one for one in services if not hasattr(type(one), "engine"))
         self._loglevel = loglevel
         self._logfile = logfile
         self._fail_fast = fail_fast
         self._stop_timeout = stop_timeout
+        self._loop = loop
+        self._workdir = workdir
+        self._asked: asyncio.Event | None = None
+        self._ended: asyncio.Event | None = None
+
+    # -- in a process of its own, and in a loop that runs
 
     def execute_from_commandline(self) -> int:
         """Run until stopped; returns the exit code: 0 after a stop that was asked for, else 1."""
-        self._set_up_logging()
-        _allow_open_files()
-        _collect_less_often()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(self.run())
+        allow_open_files()
+        collect_less_often()
+        if self._loop is not None:
+            return self._loop.run_until_complete(self.start())
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(self.start())
 
-    async def run(self) -> int:
-        """Run in the current event loop until a signal or a failure; returns the exit code."""
-        asked = asyncio.Event()
+    async def start(self) -> int:
+        """Run in the current event loop until a signal, :meth:`stop` or a failure; returns the exit code."""
+        if self._workdir is not None:
+            os.chdir(self._workdir)
+        set_up_logging(self._loglevel, self._logfile)
+        self._asked, self._ended = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, number, asked)
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows; in threads other than the main one
+            for number in STOP:
+                loop.add_signal_handler(number, self._signalled, number, self._asked)
+            loop.add_signal_handler(signal.SIGUSR1, _log_tasks, loop)
         try:
-            return await self._run(asked)
+            return await self._run(self._asked)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+            with suppress(NotImplementedError, ValueError, RuntimeError):
+                for number in (*STOP, signal.SIGUSR1):
+                    loop.remove_signal_handler(number)
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Let :meth:`start` end, as a signal does, and wait for that."""
+        if self._asked is not None and self._ended is not None:
+            self._asked.set()
+            await self._ended.wait()
+
+    def stop_and_shutdown_loop(self) -> None:
+        """Stop, and close the loop that was given; for whoever called ``run_until_complete(worker.start())`` on it."""
+        loop = self._loop or asyncio.get_event_loop()
+        loop.run_until_complete(self.stop())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    # -- parts
 
     def _signalled(self, number: int, asked: asyncio.Event) -> None:
         name = signal.Signals(number).name
@@ -103,74 +148,51 @@ class Worker:
 
     async def _run(self, asked: asyncio.Event) -> int:
         stop = asyncio.create_task(asked.wait())
-        start = asyncio.create_task(self._app.start(fail_fast=self._fail_fast))
+        background = Background()
+        start = asyncio.create_task(self._start(background))
         code = 0
         try:
             await asyncio.wait([stop, start], return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 start.result()
-                logger.info("worker of %s is ready", self._app.id)
-                failure = self._app.engine.failure
-                await asyncio.wait([stop, failure], return_when=asyncio.FIRST_COMPLETED)
-                if failure.done():
-                    code = self._failed(failure.result())
+                failures = [background.failure, *(app.engine.failure for app in self._apps)]
+                await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
+                for failure in failures:
+                    if failure.done():
+                        code = self._failed(failure.result())
             else:
                 start.cancel()
                 await asyncio.wait([start])
-        except StreamError as error:
+        except Exception as error:
             code = self._failed(error)
         finally:
             stop.cancel()
-        return await self._stop() or code
+        return await self._stop(background) or code
+
+    async def _start(self, background: Background) -> None:
+        for app in self._apps:
+            app.on_worker_init.send()
+        await self._services.start(background.spawn)
+        await together(app.start(fail_fast=self._fail_fast) for app in self._apps)
+        for app in self._apps:
+            logger.info("worker of %s is ready", app.id)
 
     def _failed(self, error: BaseException) -> int:
         expected = isinstance(error, StreamError)
         logger.critical("the worker ends: %s", error, exc_info=None if expected else error)
         return 1
 
-    async def _stop(self) -> int:
+    async def _stop(self, background: Background) -> int:
         try:
             async with asyncio.timeout(self._stop_timeout):
-                await self._app.stop()
+                await asyncio.gather(*(app.stop() for app in self._apps))
+                await background.stop(self._stop_timeout)
+                await self._services.stop()
         except TimeoutError:
             logger.error("not stopped within %.0f s; ending all the same", self._stop_timeout)
             return 1
         return 0
 
-    def _set_up_logging(self) -> None:
-        handler: logging.Handler
-        if isinstance(self._logfile, (str, Path)):
-            handler = logging.FileHandler(self._logfile)
-        else:
-            handler = logging.StreamHandler(self._logfile or sys.stderr)
-        level = self._loglevel.upper() if isinstance(self._loglevel, str) else self._loglevel
-        logging.basicConfig(level=level, format=FORMAT, handlers=[handler])
 
-
-def _allow_open_files() -> None:
-    """Raise the soft limit of open files to the hard one: each store of a table partition takes some."""
-    try:
-        import resource  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _collect_less_often() -> None:
-    """Let the garbage collector run after ``YOUNG_OBJECTS`` new objects instead of 700.
-
-    A fetch makes that many records at a time, and none of them is garbage: at Python's default the collector walks them over and
-    over, which takes a third of the time of a consumer. What is loaded already lives as long as the process, and is left out.
-    """
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop when it is installed, else the standard one."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional
-    except ImportError:
-        return None
-    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
+def _log_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    logger.warning("SIGUSR1: these tasks run:\n%s", "\n".join(running_tasks(loop)))

@@ -224,13 +224,13 @@ class Engine:
 
         Records are never left in the client's buffers while others wait: it would stop fetching for them too.
         """
-        low, high = max(self._settings.buffer_maxsize // 2, 1), self._settings.buffer_maxsize
+        low = max(self._settings.buffer_maxsize // 2, 1)
         subscriptions = [reader for reader in self.topology.subscriptions if reader.topics and reader.cursors]
         while subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions):
             self._progress.clear()
             await self._progress.wait()
         for session in self.ownership.running:
-            if session.backlog >= high and session.open and session not in self._held:
+            if session.backlog >= session.maxsize and session.open and session not in self._held:
                 self._held.add(session)
                 self.clients.consumer.pause([session.tp])
 
@@ -238,8 +238,7 @@ class Engine:
         """An agent finished some events."""
         self._progress.set()
         if self._held:
-            low = self._settings.buffer_maxsize // 2
-            for session in [s for s in self._held if s.backlog <= low or not s.open]:
+            for session in [s for s in self._held if s.backlog <= s.maxsize // 2 or not s.open]:
                 self._held.discard(session)
                 if session.open:
                     self.clients.consumer.resume([session.tp])

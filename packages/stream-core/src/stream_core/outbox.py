@@ -23,9 +23,12 @@ from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, Rec
 from stream_core.ports import Producer
 from stream_core.records import TP, Headers, RecordMetadata
 
-__all__ = ["SETTLE", "HeldSend", "Outbox", "Sent"]
+__all__ = ["SETTLE", "HeldSend", "OnProduce", "Outbox", "Sent"]
 
 T = TypeVar("T")
+
+OnProduce = Callable[[bytes | None, bytes | None, int | None, float | None, list[tuple[str, bytes]]], None]
+"""Told of what is sent: key, value, partition, timestamp in seconds, and headers."""
 
 SETTLE = 0.002
 """Seconds between two looks at events that have to finish first."""
@@ -102,6 +105,7 @@ class Outbox:
 
     Attributes:
         topics: what events have sent to, with the number of partitions.
+        on_produce: called with key, value, partition, timestamp and a list of headers, which it may change, before each send of a topic.
     """
 
     def __init__(self, *, transactional: bool) -> None:
@@ -109,6 +113,7 @@ class Outbox:
         self._effects: Producer | None = None
         self._plain: Producer | None = None
         self.topics: dict[str, int] = {}
+        self.on_produce: OnProduce | None = None
         self._plain_topics: dict[str, int] = {}
         self._careful: dict[TP, int] = {}
         self._alone = asyncio.Lock()

@@ -107,7 +107,9 @@ class Ownership:
 
     def _session(self, tp: TP) -> PartitionSession:
         topic = self._topics[tp.topic]
-        return PartitionSession(tp, topic.schema, self.counts.get(tp.topic, 0), topic.decode)
+        session = PartitionSession(tp, topic.schema, self.counts.get(tp.topic, 0), topic.decode)
+        session.maxsize = topic.maxsize or self._settings.buffer_maxsize
+        return session
 
     def close(self) -> None:
         """Take no more events; those that are open may finish, and count."""

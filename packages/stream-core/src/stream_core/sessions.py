@@ -313,9 +313,10 @@ class PartitionSession(Session):
         fetch_position: the offset behind what the consumer delivered.
         committed: the last committed offset.
         lag: records behind the fetch position, -1 when unknown.
+        maxsize: records that may wait before the partition is paused; set by whoever fetches.
     """
 
-    __slots__ = ("_left", "committed", "decode", "feeds", "fetch_position", "lag", "running")
+    __slots__ = ("_left", "committed", "decode", "feeds", "fetch_position", "lag", "maxsize", "running")
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
         super().__init__(tp, schema, partitions)
@@ -325,6 +326,7 @@ class PartitionSession(Session):
         self.fetch_position = -1
         self.committed = -1
         self.lag = -1
+        self.maxsize = 0
         self._left = -1
 
     def run(self, position: int, subscriptions: Sequence[Subscription], leads: dict[str, int]) -> None:

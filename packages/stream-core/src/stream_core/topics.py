@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from stream_core.errors import ConfigurationError, DecodeError, EncodeError
 from stream_core.outbox import Outbox, Sent
@@ -13,7 +13,7 @@ from stream_core.records import TP, Headers, RawRecord, RecordMetadata
 from stream_core.schemas import Failure, Schema
 from stream_core.sessions import Decoded, Rejected
 
-__all__ = ["Topic"]
+__all__ = ["Topic", "TopicGroup"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -31,7 +31,11 @@ class Topic(Generic[K, V]):
         replicas: replication factor to create it with; ``None`` takes the setting ``topic_replication_factor``.
         retention: how long records are kept, in seconds or as a timedelta; ``None`` leaves the broker's default.
         compacting: keep only the latest record of each key.
+        deleting: delete what is older than ``retention``, which is what brokers do unless the topic is compacting.
         config: more topic configuration, in Kafka's names.
+        internal: whether it belongs to the app alone; the app creates any topic that does not exist, so this only tells readers.
+        maxsize: records of one partition that may wait for an agent before the partition is paused; ``None`` for the setting
+            ``stream_buffer_maxsize``.
         on_decode_error: the failure policy for records of it whose key or value cannot be decoded.
         on_produce_error: the failure policy for events that sent it a record which does not fit: not encodable, too large, refused by the
             broker; ``None`` for that of their agent.
@@ -49,8 +53,11 @@ class Topic(Generic[K, V]):
         partitions: int | None = None,
         replicas: int | None = None,
         retention: float | timedelta | None = None,
-        compacting: bool = False,
+        compacting: bool | None = None,
+        deleting: bool | None = None,
         config: Mapping[str, str] | None = None,
+        internal: bool = False,
+        maxsize: int | None = None,
         on_decode_error: str | FailurePolicy = FailurePolicy.CRASH,
         on_produce_error: str | FailurePolicy | None = None,
         acks: bool = True,
@@ -65,25 +72,34 @@ class Topic(Generic[K, V]):
             raise ConfigurationError(
                 f"{name!r} is no topic name: use at most 249 letters, digits, dots, underscores and dashes"
             )
-        if partitions is not None and partitions < 1:
-            raise ConfigurationError(
-                f"topic {name}: partitions={partitions} is not at least 1; leave it out for the default"
-            )
+        for option, number in (("partitions", partitions), ("replicas", replicas), ("maxsize", maxsize)):
+            if number is not None and number < 1:
+                raise ConfigurationError(
+                    f"topic {name}: {option}={number} is not at least 1; leave it out for the default"
+                )
         self.name = name
         self.schema = schema
         self.partitions = partitions
         self.replicas = replicas
         self.acks = acks
+        self.internal = internal
+        self.maxsize = maxsize
         where = f"topic {name}"
         self.on_decode_error = FailurePolicy.of(on_decode_error, where)
         self.on_produce_error = None if on_produce_error is None else FailurePolicy.of(on_produce_error, where)
         self.config = dict(config or {})
-        if compacting:
-            self.config.setdefault("cleanup.policy", "compact")
+        if compacting or deleting:
+            policies = [word for word, wanted in (("compact", compacting), ("delete", deleting)) if wanted]
+            self.config.setdefault("cleanup.policy", ",".join(policies))
         if retention is not None:
             seconds = retention.total_seconds() if isinstance(retention, timedelta) else retention
             self.config.setdefault("retention.ms", str(int(seconds * 1000)))
         self._outbox: Outbox | None = None
+
+    @property
+    def parts(self) -> Sequence[Topic[K, V]]:
+        """The topics that are read when this one is."""
+        return (self,)
 
     def bind(self, outbox: Outbox | None) -> None:
         """Send through this outbox; the engine calls it at start, and with ``None`` at stop."""
@@ -128,6 +144,9 @@ class Topic(Generic[K, V]):
             data = schema.encode_key(key), schema.encode_value(value)
         except EncodeError as error:
             raise EncodeError(f"topic {self.name}: {error}", self.name) from error
+        if (tell := self._outbox.on_produce) is not None:
+            pairs = list(pairs)
+            tell(*data, partition, timestamp, pairs)
         return await self._outbox.send(self.name, partition, *data, millis, pairs, aside=aside)
 
     def send_soon(
@@ -180,3 +199,32 @@ class Topic(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<Topic {self.name}>"
+
+
+class TopicGroup(Topic[K, V]):
+    """Several topics that are read as one; it cannot be sent to.
+
+    Args:
+        parts: the topics, of one schema.
+    """
+
+    def __init__(self, parts: Sequence[Topic[K, V]]) -> None:
+        first = parts[0]
+        super().__init__(first.name, schema=first.schema, on_decode_error=first.on_decode_error, acks=first.acks)
+        self.name = ", ".join(part.name for part in parts)
+        self._parts = tuple(parts)
+
+    @property
+    def parts(self) -> Sequence[Topic[K, V]]:
+        """The topics."""
+        return self._parts
+
+    async def send(self, value: V | Any = None, **_: Any) -> NoReturn:
+        """Refuse: there is more than one topic.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(
+            f"{self.name} are several topics: send to one of them, described by its own app.topic()"
+        )

@@ -159,9 +159,10 @@ class Topology:
             channel.subscribe(subscription)
             self._channels[subscription] = channel
         else:
-            self._topics.setdefault(channel.name, channel)
-            channel.bind(self._outbox)
-            subscription = Subscription(name, (channel.name,), concurrency)
+            for topic in channel.parts:
+                self._topics.setdefault(topic.name, topic)
+                topic.bind(self._outbox)
+            subscription = Subscription(name, tuple(topic.name for topic in channel.parts), concurrency)
             subscription.manual = not channel.acks
             subscription.on_progress = self._on_progress
             self._provide(channel.on_decode_error, subscription)

@@ -1,0 +1,100 @@
+"""What an app runs beside its agents: tasks, timers, calendars, services."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from datetime import timedelta, tzinfo
+from functools import partial
+from typing import Any, TypeVar, overload
+
+from stream_app.registry import Registry
+from stream_app.services import check_service
+from stream_core import chores
+from stream_core.chores import Chore
+
+__all__ = ["ChoreDefinitions"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S")
+
+
+class ChoreDefinitions(Registry):
+    """Defines tasks, timers, calendars and services."""
+
+    @overload
+    def task(self, body: F) -> F: ...
+    @overload
+    def task(self, body: None = None, *, on_leader: bool = False) -> Callable[[F], F]: ...
+    def task(self, body: Any = None, *, on_leader: bool = False) -> Any:
+        """Define a task, ``@app.task`` or ``@app.task()``: it starts once the app is operational.
+
+        Args:
+            body: an async function, of nothing or of the app. What it raises ends the worker.
+            on_leader: run it on one worker only: the leader. It is cancelled when another worker becomes it.
+        """
+
+        def define(function: Any) -> Any:
+            self._add(chores.task(self._with_app(function), on_leader=on_leader))
+            return function
+
+        return define if body is None else define(body)
+
+    def timer(self, interval: float | timedelta, *, on_leader: bool = False) -> Callable[[F], F]:
+        """Define a timer: it runs at a steady interval, first one interval after the app is operational.
+
+        Args:
+            interval: seconds, or a timedelta.
+            on_leader: tick on one worker only: the leader.
+        """
+
+        def define(function: Any) -> Any:
+            self._add(chores.timer(self._with_app(function), interval, on_leader=on_leader))
+            return function
+
+        return define
+
+    def crontab(self, spec: str, *, timezone: tzinfo | None = None, on_leader: bool = False) -> Callable[[F], F]:
+        """Define a timer by a cron expression.
+
+        Args:
+            spec: minute, hour, day of month, month, day of week, such as ``"30 18 * * mon-fri"``.
+            timezone: of the expression; the setting ``timezone`` when left out.
+            on_leader: run on one worker only: the leader.
+        """
+
+        def define(function: Any) -> Any:
+            body, zone = self._with_app(function), timezone or self.conf.timezone
+            self._add(chores.crontab(body, spec, zone=zone, on_leader=on_leader))
+            return function
+
+        return define
+
+    def service(self, service: S) -> S:
+        """Start a service with the app, when it is operational, and stop it with the app; also a decorator of its class.
+
+        Args:
+            service: an object with ``async start()`` and ``async stop()`` such as a ``mode.Service``, or a class that makes one
+                without arguments. One that crashes ends the worker.
+
+        Raises:
+            ConfigurationError: it is no service, or the app runs.
+        """
+        check_service(service)
+        with self._defining:
+            self._require_stopped(f"the service {service!r}")
+            self._services.append(service)
+        return service
+
+    def _add(self, chore: Chore) -> None:
+        with self._defining:
+            self._require_stopped(chore.name)
+            self._chores.append(chore)
+
+    def _with_app(self, body: Any) -> Any:
+        """A body that takes the app, called with it; any other as it is."""
+        if not inspect.iscoroutinefunction(body) or not inspect.signature(body).parameters:
+            return body
+        bound = partial(body, self)
+        bound.__qualname__ = getattr(body, "__qualname__", repr(body))  # type: ignore[attr-defined]  # for messages
+        return bound

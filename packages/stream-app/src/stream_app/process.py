@@ -1,0 +1,61 @@
+"""What a worker sets up in its process: logging, open files, the garbage collector, the event loop, a look at what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO, cast
+
+from stream_core.stacks import waiting_in
+
+__all__ = ["allow_open_files", "collect_less_often", "loop_factory", "running_tasks", "set_up_logging"]
+
+YOUNG_OBJECTS = 20_000
+"""New objects after which the garbage collector looks at them."""
+
+FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+
+
+def set_up_logging(level: str | int, file: str | Path | TextIO | None) -> None:
+    """Log from ``level`` on to a file, by name or open, or to standard error; what the program has set up itself stays."""
+    own: logging.Handler = logging.FileHandler(file) if isinstance(file, str | Path) else logging.StreamHandler(file)
+    known = level.upper() if isinstance(level, str) else level
+    logging.basicConfig(level=known, format=FORMAT, handlers=[own])
+
+
+def allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: each store of a table partition takes some."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def collect_less_often() -> None:
+    """Let the garbage collector run after ``YOUNG_OBJECTS`` new objects instead of 700.
+
+    A fetch makes that many records at a time, and none of them is garbage: at Python's default the collector walks them over and
+    over, which takes a third of the time of a consumer. What is loaded already lives as long as the process, and is left out.
+    """
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop when it is installed, else the standard one."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
+
+
+def running_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
+    """A line for each task of a loop: its name, and where it waits."""
+    for task in sorted(asyncio.all_tasks(loop), key=lambda one: one.get_name()):
+        yield f"{task.get_name()}: {waiting_in(task.get_coro())}"

@@ -1,0 +1,68 @@
+"""What the definitions of an app are kept in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from stream_app.settings import Settings
+from stream_core.agents import Agent
+from stream_core.chores import Chore
+from stream_core.topics import Topic
+from stream_tables.table import Table
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """The definitions of an app, by name. They may be made in any thread, until the app starts.
+
+    Args:
+        conf: the settings.
+    """
+
+    def __init__(self, conf: Settings) -> None:
+        self.conf = conf
+        self._topics: dict[str, Topic[Any, Any]] = {}
+        self._agents: dict[str, Agent] = {}
+        self._tables: dict[str, Table[Any, Any]] = {}
+        self._chores: list[Chore] = []
+        self._services: list[Any] = []
+        self._defining = threading.RLock()
+
+    @property
+    def id(self) -> str:
+        """The consumer group: the name, and ``-v2`` from version 2 on."""
+        return self.conf.id
+
+    @property
+    def topics(self) -> Mapping[str, Topic[Any, Any]]:
+        """The topics by name."""
+        return self._topics
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """The agents by name."""
+        return self._agents
+
+    @property
+    def tables(self) -> Mapping[str, Table[Any, Any]]:
+        """The tables by name."""
+        return self._tables
+
+    @property
+    def chores(self) -> tuple[Chore, ...]:
+        """The tasks and timers."""
+        return tuple(self._chores)
+
+    @property
+    def services(self) -> tuple[Any, ...]:
+        """The services: classes, and objects."""
+        return tuple(self._services)
+
+    def _require_stopped(self, what: str) -> None:
+        """Raise ConfigurationError when the app runs: what is defined then would have no effect."""
+
+    def _defined(self, topic: Topic[Any, Any]) -> None:
+        """A topic was described."""

@@ -1,0 +1,63 @@
+"""Services that start and stop with an app, or with a worker: those of mode, and whatever else has ``start`` and ``stop``."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from stream_core.errors import ConfigurationError, WorkerError
+
+__all__ = ["Services", "check_service"]
+
+logger = logging.getLogger(__name__)
+
+
+def check_service(service: Any) -> None:
+    """Raise ConfigurationError unless it is an object with ``async start()`` and ``async stop()``, or the class of one."""
+    if not all(inspect.iscoroutinefunction(getattr(service, name, None)) for name in ("start", "stop")):
+        raise ConfigurationError(
+            f"{service!r} is no service: give it `async def start(self)` and `async def stop(self)`"
+        )
+
+
+class Services:
+    """Starts and stops services.
+
+    Args:
+        services: objects, and classes that make one without arguments.
+    """
+
+    def __init__(self, services: Iterable[Any]) -> None:
+        self._services = tuple(services)
+        self._running: list[Any] = []
+
+    async def start(self, watch: Callable[[Coroutine[Any, Any, None], str], Any]) -> None:
+        """Start all, one after the other.
+
+        Args:
+            watch: runs what ends when a service crashes, with the name of the service, and makes that known.
+        """
+        for one in self._services:
+            service = one() if isinstance(one, type) else one
+            self._running.append(service)
+            await service.start()
+            if hasattr(service, "crash_reason") and hasattr(service, "wait_until_stopped"):
+                watch(_until_crash(service), f"service {service!r}")
+
+    async def stop(self) -> None:
+        """Stop those that were started, the last one first; what one raises is logged."""
+        running, self._running = self._running, []
+        for service in reversed(running):
+            try:
+                await service.stop()
+            except Exception:
+                logger.exception("the service %r failed to stop", service)
+
+
+async def _until_crash(service: Any) -> None:
+    await service.wait_until_stopped()
+    if service.crash_reason is not None:
+        reason = service.crash_reason
+        raise WorkerError(f"the service {service!r} crashed: {type(reason).__name__}: {reason}") from reason

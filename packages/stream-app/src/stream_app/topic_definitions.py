@@ -1,0 +1,166 @@
+"""Topics and channels as an app defines them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from stream_app.registry import Registry
+from stream_core.channels import Channel
+from stream_core.codecs import CodecArg
+from stream_core.errors import ConfigurationError
+from stream_core.policies import FailurePolicy
+from stream_core.schemas import Schema
+from stream_core.topics import Topic, TopicGroup
+
+__all__ = ["TopicDefinitions", "TopicOptions"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class TopicOptions(TypedDict, total=False):
+    """What a topic description may say beside its types.
+
+    Attributes:
+        key_serializer: codec of the keys, by name.
+        value_serializer: codec of the values, by name.
+        partitions: partitions to create it with when it does not exist.
+        replicas: replication factor to create it with.
+        retention: how long the broker keeps records, in seconds or as a timedelta.
+        compacting: keep only the latest record of each key.
+        deleting: delete what is older than ``retention``, which is what brokers do unless the topic is compacting.
+        config: more topic configuration, in Kafka's names.
+        internal: whether it belongs to the app alone; the app creates any topic that does not exist, so this only tells readers.
+        maxsize: records of one partition that may wait for an agent; the setting ``stream_buffer_maxsize`` when left out.
+        on_decode_error: the failure policy for records that cannot be decoded.
+        on_produce_error: the failure policy for events whose sends to this topic cannot be encoded, or are refused; that of
+            the agent when left out.
+        acks: ``False`` leaves it to the agents to acknowledge each event.
+    """
+
+    key_serializer: CodecArg
+    value_serializer: CodecArg
+    partitions: int | None
+    replicas: int | None
+    retention: float | timedelta | None
+    compacting: bool | None
+    deleting: bool | None
+    config: Mapping[str, str] | None
+    internal: bool
+    maxsize: int | None
+    on_decode_error: str | FailurePolicy
+    on_produce_error: str | FailurePolicy | None
+    acks: bool
+
+
+class TopicDefinitions(Registry):
+    """Defines topics and channels."""
+
+    @overload
+    def topic(
+        self, *names: str, key_type: type[K], value_type: type[V], **options: Unpack[TopicOptions]
+    ) -> Topic[K, V]: ...
+    @overload
+    def topic(self, *names: str, value_type: type[V], **options: Unpack[TopicOptions]) -> Topic[Any, V]: ...
+    @overload
+    def topic(self, *names: str, key_type: type[K], **options: Unpack[TopicOptions]) -> Topic[K, Any]: ...
+    @overload
+    def topic(
+        self,
+        *names: str,
+        key_type: Any = None,
+        value_type: Any = None,
+        schema: Schema | None = None,
+        **options: Unpack[TopicOptions],
+    ) -> Topic[Any, Any]: ...
+    def topic(
+        self,
+        *names: str,
+        key_type: Any = None,
+        value_type: Any = None,
+        schema: Schema | None = None,
+        **options: Unpack[TopicOptions],
+    ) -> Topic[Any, Any]:
+        """Describe a topic. Describing it again gives the same topic.
+
+        Args:
+            names: name of the topic; several names are topics that are read as one, and cannot be sent to.
+            key_type: type of the keys; bytes when left out.
+            value_type: type of the values; JSON if it parses, else bytes, when left out.
+            schema: types and serializers as one object, in place of those.
+            options: see :class:`TopicOptions`.
+
+        Raises:
+            ConfigurationError: no name is given, a name is no topic name, or the topic is described already, with other types.
+        """
+        if not names:
+            raise ConfigurationError("app.topic() needs the name of the topic")
+        rest: dict[str, Any] = {**options}
+        serializers = rest.pop("key_serializer", None), rest.pop("value_serializer", None)
+        compiled = self._schema(schema, key_type, value_type, *serializers)
+        with self._defining:
+            topics = [self._describe(name, compiled, rest) for name in names]
+        return topics[0] if len(topics) == 1 else TopicGroup(topics)
+
+    def channel(
+        self,
+        name: str = "channel",
+        *,
+        key_type: type[K] | Any = None,
+        value_type: type[V] | Any = None,
+        maxsize: int | None = None,
+    ) -> Channel[K, V]:
+        """Make an in-memory channel: for agents that work for others of this process, and for tests.
+
+        Args:
+            name: for messages.
+            key_type: type of the keys, for readers and type checkers.
+            value_type: type of the values, likewise.
+            maxsize: events that may wait for the slowest reader before ``send`` waits; the setting
+                ``stream_buffer_maxsize`` when left out.
+        """
+        size = self.conf.stream_buffer_maxsize if maxsize is None else maxsize
+        return Channel(name, maxsize=size, key_type=key_type, value_type=value_type)
+
+    # -- parts
+
+    def _schema(
+        self,
+        given: Schema | None,
+        key_type: Any,
+        value_type: Any,
+        key_serializer: CodecArg,
+        value_serializer: CodecArg,
+    ) -> Schema:
+        if given is None:
+            return Schema(
+                *(key_type, value_type, key_serializer, value_serializer),
+                key_default=self.conf.key_serializer,
+                value_default=self.conf.value_serializer,
+            )
+        if any(one is not None for one in (key_type, value_type, key_serializer, value_serializer)):
+            raise ConfigurationError(
+                "a topic has either schema=, or types and serializers of its own: leave one of them out"
+            )
+        return given
+
+    def _describe(self, name: str, schema: Schema, options: dict[str, Any]) -> Topic[Any, Any]:
+        known = self._topics.get(name)
+        if known is not None:
+            if known.schema != schema:
+                raise ConfigurationError(
+                    f"topic {name} is described twice, with different types; describe it once, and share it"
+                )
+            return known
+        topic: Topic[Any, Any] = Topic(name, schema=schema, **options)
+        self._topics[name] = topic
+        self._defined(topic)
+        return topic
+
+    def _named(self, channel: Topic[Any, Any] | Channel[Any, Any] | str) -> Topic[Any, Any] | Channel[Any, Any]:
+        """A topic by its name, described now if it was not; topics and channels as they are."""
+        if not isinstance(channel, str):
+            return channel
+        return self._topics.get(channel) or self.topic(channel)

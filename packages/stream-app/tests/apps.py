@@ -1,0 +1,30 @@
+"""Apps on a broker in this process, and waiting for what they do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import stream_app as faust
+from stream_core.memory import MemoryCluster
+
+__all__ = ["cluster", "make", "until"]
+
+
+def make(name: str = "shop", **options: Any) -> faust.App:
+    """An app on a broker of its own."""
+    settings = {"broker": f"memory://{uuid4().hex}", "web_enabled": False, "broker_commit_interval": 0.02}
+    return faust.App(name, **{**settings, **options})
+
+
+def cluster(app: faust.App) -> MemoryCluster:
+    """The broker of an app."""
+    return MemoryCluster.named(app.conf.broker[0].removeprefix("memory://"))
+
+
+async def until(condition: Any) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - whatever it is
+            await asyncio.sleep(0.005)

@@ -1,0 +1,143 @@
+"""Topics as an app describes them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import stream_app as faust
+from stream_core.errors import ConfigurationError
+from stream_core.records import TP
+
+from .apps import cluster, make, until
+
+
+async def test_several_topics_read_as_one() -> None:
+    """An agent of several topics gets the events of all; it is sent to through one of them."""
+    app = make()
+    both = app.topic("east", "west", value_type=str, partitions=1)
+    seen: list[tuple[str, str]] = []
+
+    @app.agent(both)
+    async def note(stream: faust.Stream[str]) -> None:
+        async for event in stream.events():
+            seen.append((event.message.topic, event.value))
+
+    await app.start()
+    await app.topic("east", value_type=str).send("a")
+    await app.send("west", value="b")
+    await until(lambda: len(seen) == 2)
+    assert sorted(seen) == [("east", "a"), ("west", "b")]
+    with pytest.raises(ConfigurationError, match="east, west are several topics: send to one of them"):
+        await note.send(value="c")
+    await app.stop()
+    assert str(both) == "east, west"
+
+
+async def test_a_topic_with_a_schema() -> None:
+    """A schema object stands in place of types and serializers."""
+    app = make()
+    schema = faust.Schema(key_type=str, value_type=int, value_serializer="raw")
+    numbers = app.topic("numbers", schema=schema)
+    seen: list[Any] = []
+
+    @app.agent(numbers)
+    async def note(stream: faust.Stream[int]) -> None:
+        async for item in stream.items():
+            seen.append(item)
+
+    await app.start()
+    await numbers.send(7, key="k")
+    await until(lambda: seen == [("k", 7)])
+    await app.stop()
+    with pytest.raises(ConfigurationError, match="either schema=, or types"):
+        app.topic("other", schema=schema, value_type=int)
+
+
+async def test_what_is_said_of_a_topic_is_what_it_is_created_with() -> None:
+    """Partitions, retention and cleanup policy reach the broker."""
+    app = make()
+    app.topic("kept", partitions=3, retention=60, compacting=True, deleting=True, internal=True)
+    app.topic("compacted", compacting=True)
+
+    await app.start()
+    kept, compacted = cluster(app).topic("kept"), cluster(app).topic("compacted")
+    assert kept.partitions == 3
+    assert (kept.config["cleanup.policy"], kept.config["retention.ms"]) == ("compact,delete", "60000")
+    assert compacted.config["cleanup.policy"] == "compact"
+    await app.stop()
+
+
+@pytest.mark.parametrize("option", ["partitions", "replicas", "maxsize"])
+def test_numbers_of_a_topic_are_at_least_one(option: str) -> None:
+    """Zero is refused by name."""
+    with pytest.raises(ConfigurationError, match=f"topic numbers: {option}=0 is not at least 1"):
+        make().topic("numbers", **{option: 0})  # type: ignore[call-overload]
+
+
+def test_a_topic_has_a_name() -> None:
+    """No name at all is refused."""
+    with pytest.raises(ConfigurationError, match="needs the name"):
+        make().topic()
+
+
+async def test_maxsize_bounds_what_waits_for_an_agent() -> None:
+    """A partition with that many records waiting is not fetched until its agent has worked on half of them; others are."""
+    app = make()
+    numbers = app.topic("numbers", value_type=int, partitions=1, maxsize=10)
+    other = app.topic("other", value_type=int, partitions=1)
+    seen: list[int] = []
+    others: list[int] = []
+    go = asyncio.Event()
+
+    @app.agent(numbers)
+    async def slow(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            await go.wait()
+            seen.append(number)
+
+    @app.agent(other)
+    async def quick(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            others.append(number)
+
+    await app.start()
+    session = app.engine.ownership.sessions[TP("numbers", 0)]
+    for number in range(20):
+        await numbers.send(number)
+    await until(lambda: session.backlog >= 10)
+    fetched = session.fetch_position
+    for number in range(3):  # each is another round of fetching
+        await numbers.send(20 + number)
+        await other.send(number)
+        await until(lambda number=number: number in others)
+    assert session.fetch_position <= max(fetched, 20)
+    go.set()
+    await until(lambda: seen == list(range(23)))
+    await app.stop()
+
+
+async def test_produce_signal() -> None:
+    """Functions are told of each send before it leaves, and may add headers to it."""
+    app = make()
+    numbers = app.topic("numbers", key_type=str, value_type=int, partitions=1)
+    told: list[Any] = []
+    headers: list[Any] = []
+
+    @app.on_produce_message.connect
+    def trace(app: faust.App, key: bytes, value: bytes, headers: list[tuple[str, bytes]], **kwargs: Any) -> None:
+        told.append((key, value, kwargs))
+        headers.append(("trace", b"1"))
+
+    @app.agent(numbers)
+    async def note(stream: faust.Stream[int]) -> None:
+        async for event in stream.events():
+            headers.append(event.headers)
+
+    await app.start()
+    await numbers.send(5, key="k", headers={"a": b"b"}, timestamp=3.5)
+    await until(lambda: headers == [{"a": b"b", "trace": b"1"}])
+    assert told == [(b"k", b"5", {"partition": None, "timestamp": 3.5})]
+    await app.stop()
