@@ -75,7 +75,8 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
 
         def define(body: AgentBody) -> Agent:
             function: Any = getattr(body, "func", body)  # of a partial
-            known = name or qualified_name(function.__module__, function.__qualname__)
+            own = function.__qualname__.rpartition("<locals>.")[2]
+            known = name or qualified_name(function.__module__, own)
             source = self._source(channel, known, topic)
             agent = Agent(
                 body,
