@@ -29,6 +29,10 @@ APP = """
                 broker=["kafka://joe:secret@a:9092", "kafka://b:9092"], store="memory://", processing_guarantee="at_least_once",
                 datadir="bank-data", web_enabled=True, web_port=6066, web_bind="127.0.0.1",
             )
+            self.agents, self.tables, self.topics = {}, {}, {}
+
+        def finalize(self):
+            self.conf.final = True
 
         def worker(self, **options):
             return Worker(self, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import types
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 
 from stream_core.codecs import get_codec
 from stream_core.models import Record
-from stream_core.wire import convert, decoder, encoders, registry
+from stream_core.decoding import convert, decoder
+from stream_core.wire import encoders, registry
 
 HERE = __name__
 T = TypeVar("T")
@@ -444,6 +446,22 @@ def test_a_script_has_the_name_of_its_file(tmp_path: Path) -> None:
     script.write_text("from stream_core.models import Record\nclass Order(Record):\n    id: int\n")
     order = runpy.run_path(str(script), run_name="__main__")["Order"]
     assert order(1).dumps().endswith(b'"__faust":{"ns":"orders.Order"}}')
+
+
+@pytest.mark.parametrize("start", ["script", "package", "directory"])
+def test_one_file_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    """A module of a package has the same namespace as a script, as a part of the package, and from the package's directory."""
+    package, module = tmp_path / f"shop_as_{start}", f"orders_as_{start}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    script = package / f"{module}.py"
+    script.write_text("from stream_core.models import Record\nclass Order(Record):\n    id: int\n")
+    if start == "script":
+        order = runpy.run_path(str(script), run_name="__main__")["Order"]
+    else:
+        monkeypatch.syspath_prepend(tmp_path if start == "package" else package)
+        order = importlib.import_module(f"{package.name}.{module}" if start == "package" else module).Order
+    assert order(1).dumps().endswith(b'"__faust":{"ns":"%s.%s.Order"}}' % (package.name.encode(), module.encode()))
 
 
 @pytest.mark.parametrize("option", ["forbid_unknown_fields", "array_like"])

@@ -10,7 +10,7 @@ import click
 
 from stream_cli.locate import Application, locate
 
-__all__ = ["Session", "pass_session"]
+__all__ = ["Session", "json_option", "pass_session"]
 
 _HOW = """this command needs an app, and none was given.
 
@@ -28,16 +28,20 @@ class Session:
         path: where to find the app, as ``-A`` gave it.
         workdir: the directory to work in.
         datadir: the directory for the state of the worker, in place of the app's own setting.
+        loop: the event loop: ``auto``, ``aio`` or ``uvloop``.
         quiet: print nothing but errors.
         debug: log everything.
+        as_json: print JSON and nothing else.
     """
 
     bound: Application | None = None
     path: str | None = None
     workdir: Path | None = None
     datadir: Path | None = None
+    loop: str = "auto"
     quiet: bool = False
     debug: bool = False
+    as_json: bool = False
 
     def enter_workdir(self) -> None:
         """Change to the working directory that was asked for."""
@@ -59,6 +63,27 @@ class Session:
             app.conf.datadir = self.datadir
         return app
 
+    def whole_app(self) -> Application:
+        """The app with everything that belongs to it imported, for commands that do not run it."""
+        app = self.app()
+        app.finalize()
+        return app
+
 
 pass_session = click.make_pass_decorator(Session)
 """Decorator for commands: hands over the :class:`Session` as first argument."""
+
+
+def _print_json(context: click.Context, _: click.Parameter, chosen: bool) -> None:
+    if chosen:
+        context.ensure_object(Session).as_json = True
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_print_json,
+    help="Print JSON, for programs, and nothing else.",
+)
+"""Decorator for commands that print a table: the global option may stand behind their name too."""

@@ -6,12 +6,15 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeGuard
 
+from stream_core.engine import Engine
 from stream_core.errors import ConfigurationError
+from stream_core.topics import Topic
 
 __all__ = ["Application", "Runnable", "is_app", "locate"]
 
@@ -34,6 +37,31 @@ class Application(Protocol):
     @property
     def id(self) -> str:
         """Its id."""
+
+    @property
+    def agents(self) -> Mapping[str, Any]:
+        """Its agents by full name; each has a ``topic`` and a ``help``."""
+
+    @property
+    def tables(self) -> Mapping[str, Any]:
+        """Its tables by name; each has a ``changelog`` and a ``help``."""
+
+    @property
+    def topics(self) -> Mapping[str, Topic[Any, Any]]:
+        """The topics that it describes, by name."""
+
+    @property
+    def engine(self) -> Engine:
+        """What runs, once it is started."""
+
+    def finalize(self) -> None:
+        """Make the settings final, and import what belongs to it."""
+
+    async def start_client(self, *, fail_fast: bool = False) -> None:
+        """Start without agents and tables."""
+
+    async def stop(self) -> None:
+        """Stop what was started."""
 
     def worker(self, **options: Any) -> Runnable:
         """Make a worker."""

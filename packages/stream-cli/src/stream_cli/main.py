@@ -11,8 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from stream_cli import plugins
+from stream_cli.completion import completion
 from stream_cli.context import Session
+from stream_cli.listing import agents, tables
 from stream_cli.locate import Application
+from stream_cli.loops import LOOPS
+from stream_cli.send import send
 from stream_cli.worker import worker
 from stream_core.errors import StreamError
 
@@ -48,27 +52,36 @@ class _Program(click.Group):
 @click.option(
     "-D", "--datadir", type=_DIRECTORY, help="Directory for the state of workers.  [default: setting datadir]"
 )
+@click.option(
+    "-L",
+    "--loop",
+    type=click.Choice(LOOPS),
+    default="auto",
+    help="The event loop; aio is Python's own.  [default: uvloop where it is installed]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs, where a table or a result is printed.")
 @click.version_option(version("stream-cli"), prog_name="stream")
 @click.pass_context
-def cli(
-    context: click.Context, path: str | None, quiet: bool, debug: bool, workdir: Path | None, datadir: Path | None
-) -> None:
+def cli(context: click.Context, /, path: str | None, **options: Any) -> None:
     """Stream processing for Kafka.
 
     \b
     Examples:
       stream broker                       a Kafka for development, on this machine
       stream -A bank worker               run the app in bank.py
+      stream -A bank agents               its agents, and the topics that they read
+      stream -A bank send @count hello    send something to one of them
       stream -A bank:accounts worker      the app is the attribute "accounts"
-      python bank.py worker               bank.py ends with app.main()
+      python bank.py worker               the same when bank.py ends with app.main()
       stream worker --help                everything about one command
     """
-    session = Session(context.obj, path, workdir, datadir, quiet, debug)
+    session = Session(context.obj, path, **options)
     session.enter_workdir()
     context.obj = session
 
 
-cli.add_command(worker)
+for _command in (agents, completion, send, tables, worker):
+    cli.add_command(_command)
 
 
 def run(app: Application | None, argv: Sequence[str]) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -59,10 +60,20 @@ def worker(
     """
     app = session.app()
     _apply_web(app, **web)
+    app.finalize()
+    _print_promptly()
     if not session.quiet:
         banner.show(app, Console())
     level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(session)
-    context.exit(app.worker(loglevel=level, logfile=logfile, fail_fast=fail_fast).execute_from_commandline())
+    chosen = {} if session.loop == "auto" else {"loop": session.loop}
+    worker = app.worker(loglevel=level, logfile=logfile, fail_fast=fail_fast, **chosen)
+    context.exit(worker.execute_from_commandline())
+
+
+def _print_promptly() -> None:
+    """Let what agents print appear line by line, in a pipe or file too."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _apply_web(app: Application, with_web: bool | None, web_port: int | None, web_bind: str | None) -> None:

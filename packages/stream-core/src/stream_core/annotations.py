@@ -59,18 +59,28 @@ def _evaluate(annotation: Any, module: str) -> Any:
 
 
 def qualified_name(module: str, qualname: str) -> str:
-    """``module.qualname``, with the real name of the module for ``__main__``: how a file is started must not matter."""
-    return f"{_main_module() if module == '__main__' else module}.{qualname}"
+    """``module.qualname``, where one file has one name: how a program is started must not matter.
+
+    ``__main__`` is the file that was started, and a file of a package carries the name of the package even when it was imported from
+    the package's own directory.
+    """
+    return f"{_module_name(module)}.{qualname}"
 
 
-def _main_module() -> str:
-    main = sys.modules["__main__"]
-    if (spec := getattr(main, "__spec__", None)) is not None:
-        return str(spec.name)
-    if (file := getattr(main, "__file__", None)) is None:
-        return "__main__"
-    path = Path(file).absolute()
-    parts = [path.stem]
+def _module_name(name: str) -> str:
+    module = sys.modules.get(name)
+    is_main = name == "__main__"
+    if is_main and (spec := getattr(module, "__spec__", None)) is not None:
+        name, is_main = str(spec.name), False
+    if (file := getattr(module, "__file__", None)) is None:
+        return name
+    by_file = _name_of_file(Path(file).absolute())
+    return by_file if is_main or by_file.endswith(f".{name}") else name
+
+
+def _name_of_file(path: Path) -> str:
+    """The name under which a program outside of all its packages imports a file."""
+    parts = [] if path.stem == "__init__" else [path.stem]
     for folder in path.parents:
         if not (folder / "__init__.py").exists():
             break

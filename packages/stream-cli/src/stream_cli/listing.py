@@ -1,0 +1,69 @@
+"""The commands ``agents`` and ``tables``: what an app consists of. No broker is asked."""
+
+from __future__ import annotations
+
+import click
+
+from stream_cli.context import Session, json_option, pass_session
+from stream_cli.names import short_name
+from stream_cli.output import print_json, print_table
+
+__all__ = ["agents", "tables"]
+
+
+@click.command()
+@json_option
+@pass_session
+def agents(session: Session) -> None:
+    """List the agents of the app, and the topics that they read.
+
+    The names are those that "stream send" takes. No broker is needed.
+
+    \b
+    Examples:
+      stream -A bank agents
+      stream -A bank agents --json
+      python bank.py agents
+    """
+    known = session.whole_app().agents
+    rows = [
+        {
+            "name": short_name(name, known),
+            "topic": str(agent.topic),
+            "help": _first_line(agent.help),
+            "full_name": name,
+        }
+        for name, agent in sorted(known.items())
+    ]
+    if session.as_json:
+        print_json(rows)
+    else:
+        print_table("Agents", ("name", "topic", "help"), rows)
+
+
+@click.command()
+@json_option
+@pass_session
+def tables(session: Session) -> None:
+    """List the tables of the app, and the topics that keep their changes.
+
+    No broker is needed.
+
+    \b
+    Examples:
+      stream -A bank tables
+      stream -A bank tables --json
+    """
+    known = session.whole_app().tables
+    rows = [
+        {"name": name, "changelog": table.changelog, "help": _first_line(table.help)}
+        for name, table in sorted(known.items())
+    ]
+    if session.as_json:
+        print_json(rows)
+    else:
+        print_table("Tables", ("name", "changelog", "help"), rows)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0].strip()

@@ -1,0 +1,54 @@
+"""The names of agents on the command line: ``@count`` for ``shop.orders.count``, as long as no other agent ends like that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+from stream_core.errors import ConfigurationError
+
+__all__ = ["full_name", "short_name", "suggest"]
+
+
+def short_name(name: str, names: Collection[str]) -> str:
+    """The shortest end of an agent's name that no other name of ``names`` has, behind ``@``."""
+    parts = name.split(".")
+    for length in range(1, len(parts)):
+        short = ".".join(parts[-length:])
+        if _ending_in(short, names) == [name]:
+            return f"@{short}"
+    return f"@{name}"
+
+
+def full_name(short: str, names: Collection[str]) -> str:
+    """The agent of ``names`` that is meant.
+
+    Args:
+        short: its name, or as much of the end as makes it unique; without ``@``.
+        names: the full names of all agents.
+
+    Raises:
+        ConfigurationError: no agent is meant, or several; says which could be.
+    """
+    if short in names:
+        return short
+    match _ending_in(short, names):
+        case [name]:
+            return name
+        case []:
+            known = sorted(short_name(name, names) for name in names)
+            hint = suggest(f"@{short}", known) or (f"it has {', '.join(known)}" if known else "it has none")
+            raise ConfigurationError(f"the app has no agent @{short}; {hint}")
+        case several:
+            meant = " or ".join(short_name(name, names) for name in sorted(several))
+            raise ConfigurationError(f"@{short} may be {meant}: write one of these")
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """``did you mean ...?`` with the nearest of the known names; empty when none is near."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _ending_in(short: str, names: Collection[str]) -> list[str]:
+    return [name for name in names if name == short or name.endswith(f".{short}")]

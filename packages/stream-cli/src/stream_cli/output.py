@@ -1,0 +1,48 @@
+"""What commands print on standard output: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stream_core.codecs import json_dumps
+
+__all__ = ["print_json", "print_table"]
+
+WIDEST = 100_000
+"""Columns of what is no terminal: nothing is wrapped, so that each row is one line."""
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    click.echo(json_dumps(value))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows in a box whose upper edge has the title.
+
+    Args:
+        title: one word.
+        columns: the keys of the rows to show, in order.
+        rows: what to show.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDEST)
+    table = Table(box=box.SQUARE)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[column]) for column in columns))
+    with console.capture() as capture:
+        console.print(table)
+    edge, _, rest = capture.get().partition("\n")
+    if len(title) + 2 < len(edge):
+        edge = f"{edge[0]}{title}{edge[len(title) + 1 :]}"
+    click.echo(f"{edge}\n{rest}", nl=False)

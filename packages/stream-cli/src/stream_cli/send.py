@@ -1,0 +1,151 @@
+"""The command ``send``: a record, or some, to an agent or a topic."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from stream_cli.context import Session, json_option, pass_session
+from stream_cli.locate import Application
+from stream_cli.loops import loop_factory
+from stream_cli.names import full_name, short_name
+from stream_cli.output import print_json
+from stream_cli.sending import Sending, lines
+from stream_cli.texts import TextEncoder
+from stream_core.channels import Channel
+from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.records import RecordMetadata
+from stream_core.schemas import Schema
+from stream_core.topics import Topic
+
+__all__ = ["send"]
+
+_SECONDS = click.FloatRange(min=0)
+
+
+@click.command()
+@click.argument("entity")
+@click.argument("value", required=False)
+@click.option("-k", "--key", help="The key; it chooses the partition.  [default: none]")
+@click.option("-K", "--key-type", metavar="TYPE", help="Check the key against this type.  [default: the topic's]")
+@click.option("-V", "--value-type", metavar="TYPE", help="Check the value against this type.  [default: the topic's]")
+@click.option("--key-serializer", metavar="CODEC", help="Encode the key with this codec.  [default: the topic's]")
+@click.option("--value-serializer", metavar="CODEC", help="Encode the value with this codec.  [default: the topic's]")
+@click.option("--partition", type=click.IntRange(min=0), help="The partition.  [default: by the key]")
+@click.option("-r", "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Send it so many times.")
+@click.option("--min-latency", type=_SECONDS, default=0.0, help="Least seconds between two records.  [default: 0]")
+@click.option("--max-latency", type=_SECONDS, default=0.0, help="Most seconds between two records.  [default: 0]")
+@click.option("--timeout", type=_SECONDS, default=30.0, show_default=True, help="Seconds to wait for the broker.")
+@json_option
+@pass_session
+def send(session: Session, /, entity: str, value: str | None, repeat: int, **options: Any) -> None:
+    """Send VALUE to ENTITY, and print where it is.
+
+    ENTITY is an agent, as "stream agents" names it (@count), or a topic. Without VALUE the record has none, which deletes its key
+    from a compacted topic; - sends each line of the standard input.
+
+    Text is sent as it is. If the topic has a type, or you name one, the text is checked first: numbers, dates and str as you would
+    say them, anything else as JSON. TYPE is a record class of the app (Deposit), module.Class, str, int, float, bool or bytes.
+    A VALUE that begins with - stands behind --.
+
+    \b
+    Examples:
+      stream -A bank send @count hello
+      stream -A bank send deposits '{"account": "joe", "amount": 5}' --key joe
+      stream -A bank send deposits '{"account": "joe", "amount": 5}' -k joe --repeat 10 --max-latency 0.5
+      stream -A bank send deposits '{"amount":' --value-serializer raw      # not checked
+      stream -A bank send numbers -- -5
+      stream -A bank send deposits - < deposits.jsonl
+      stream -A bank send totals --key joe                                  # no value
+    """
+    if value == "-" and repeat > 1:
+        raise click.UsageError("--repeat sends one value again; the lines of the standard input come once")
+    _set_up_logging(debug=session.debug)
+    app = session.whole_app()
+    topic, schema = _find_topic(app, entity)
+    key = TextEncoder("key", schema, options["key_type"], options["key_serializer"])
+    values = TextEncoder("value", schema, options["value_type"], options["value_serializer"])
+    least, most = options["min_latency"], options["max_latency"]
+    sending = Sending(
+        app,
+        topic,
+        None if options["key"] is None else key.encode(options["key"]),
+        options["partition"],
+        pause=(least, max(least, most)),
+        timeout=options["timeout"],
+        show=lambda metadata: _show(session, metadata),
+    )
+    source = (
+        _lines_of_input(values) if value == "-" else _repeated(None if value is None else values.encode(value), repeat)
+    )
+    if _is_private(app) and not session.quiet:
+        click.echo("The broker memory:// is inside this program and ends with it: nobody else gets this.", err=True)
+    with asyncio.Runner(loop_factory=loop_factory(session.loop)) as runner:
+        runner.run(sending.run(source))
+
+
+def _find_topic(app: Application, entity: str) -> tuple[str, Schema]:
+    """The name and the schema of the topic that is meant."""
+    conf = app.conf
+    if not entity.startswith("@"):
+        if known := app.topics.get(entity):
+            return known.name, known.schema
+        for name in app.agents:
+            if entity in (name, name.rpartition(".")[2]):
+                raise ConfigurationError(
+                    f"the app describes no topic {entity}; its agent is {short_name(name, app.agents)}"
+                )
+        schema = Schema(key_default=conf.key_serializer, value_default=conf.value_serializer)
+        return Topic(entity, schema=schema).name, schema
+    name = full_name(entity[1:], app.agents)
+    read: Topic[Any, Any] | Channel[Any, Any] = app.agents[name].topic
+    if isinstance(read, Channel):
+        raise ConfigurationError(
+            f"agent {name} reads the channel {read}, which is in the memory of its worker; only the program itself sends to it"
+        )
+    if len(read.parts) > 1:
+        raise ConfigurationError(f"agent {name} reads several topics, {read}: send to one of them")
+    return read.name, read.schema
+
+
+def _is_private(app: Application) -> bool:
+    brokers = [app.conf.broker] if isinstance(app.conf.broker, str) else app.conf.broker
+    return any(str(url).startswith("memory:") for url in brokers)
+
+
+async def _repeated(value: bytes | None, times: int) -> AsyncIterator[bytes | None]:
+    for _ in range(times):
+        yield value
+
+
+async def _lines_of_input(encoder: TextEncoder) -> AsyncIterator[bytes | None]:
+    number = 0
+    async for line in lines(sys.stdin.buffer):
+        number += 1
+        try:
+            yield encoder.encode(os.fsdecode(line))
+        except EncodeError as error:
+            raise EncodeError(f"line {number}: {error}") from error
+
+
+def _show(session: Session, metadata: RecordMetadata) -> None:
+    if session.as_json:
+        print_json(metadata._asdict())
+    elif not session.quiet:
+        moment = datetime.fromtimestamp(metadata.timestamp / 1000, UTC) if metadata.timestamp >= 0 else None
+        said = (
+            "" if moment is None else f" timestamp={moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
+        )
+        click.echo(f"topic={metadata.topic} partition={metadata.partition} offset={metadata.offset}{said}")
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    """Log only when asked to: what fails is said once, as the error of the command."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)

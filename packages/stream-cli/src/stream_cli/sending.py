@@ -1,0 +1,142 @@
+"""Sends records to one topic, as a client of the app: neither its agents nor its web server run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from threading import Thread
+from typing import BinaryIO
+
+from stream_cli.locate import Application
+from stream_cli.names import suggest
+from stream_core.errors import BrokerUnavailableError, DeadlineError, UnknownTopicError
+from stream_core.records import RecordMetadata
+from stream_core.schemas import Schema
+from stream_core.topics import Topic
+
+__all__ = ["Sending", "lines"]
+
+WINDOW = 1000
+"""Records that may wait for their acknowledgements."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Where records go, and how.
+
+    Attributes:
+        app: the app whose broker it is.
+        topic: name of the topic.
+        key: the key of all of them.
+        partition: the partition; ``None`` to choose it by the key.
+        pause: least and greatest seconds between two records.
+        timeout: seconds to wait for the broker, at start and for each acknowledgement.
+        show: told where each record is.
+    """
+
+    app: Application
+    topic: str
+    key: bytes | None
+    partition: int | None
+    pause: tuple[float, float]
+    timeout: float
+    show: Callable[[RecordMetadata], None]
+
+    async def run(self, values: AsyncIterable[bytes | None]) -> None:
+        """Send these values, and return when all of them are acknowledged.
+
+        Raises:
+            BrokerUnavailableError: no broker answered in time.
+            DeadlineError: the broker did not acknowledge a record in time.
+            UnknownTopicError: there is no such topic.
+            EncodeError: the broker refused a record, or the topic has no such partition.
+        """
+        async with self._client():
+            await self._require_topic()
+            sent: asyncio.Queue[Awaitable[RecordMetadata] | None] = asyncio.Queue(WINDOW)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._report(sent))
+                    group.create_task(self._send(values, sent))
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[None]:
+        app = self.app
+        try:
+            async with asyncio.timeout(self.timeout):
+                await app.start_client(fail_fast=True)
+        except TimeoutError as error:
+            raise BrokerUnavailableError(
+                f"no broker answered within {self.timeout:g} s; check the setting broker, or start one with `stream broker`"
+            ) from error
+        try:
+            yield
+        finally:
+            await app.stop()
+
+    async def _require_topic(self) -> None:
+        async with self._deadline(
+            f"the broker did not say within {self.timeout:g} s whether topic {self.topic} exists"
+        ):
+            found = await self.app.engine.clients.admin.describe([self.topic])
+        if self.topic not in found:
+            hint = (
+                suggest(self.topic, self.app.topics) or "a topic that the app describes is created when it is missing"
+            )
+            raise UnknownTopicError(f"topic {self.topic} is not on the broker, and not of this app; {hint}")
+
+    async def _send(
+        self, values: AsyncIterable[bytes | None], sent: asyncio.Queue[Awaitable[RecordMetadata] | None]
+    ) -> None:
+        topic: Topic[bytes, bytes] = Topic(
+            self.topic, schema=Schema(bytes, bytes)
+        )  # keys and values are encoded already
+        topic.bind(self.app.engine.outbox)
+        first = True
+        async for value in values:
+            if not first and self.pause[1] > 0:
+                await asyncio.sleep(random.uniform(*self.pause))
+            first = False
+            async with self._deadline(f"topic {self.topic}: the broker took nothing more for {self.timeout:g} s"):
+                waiting = await topic.send(value, key=self.key, partition=self.partition)
+            await sent.put(waiting)
+        await sent.put(None)
+
+    async def _report(self, sent: asyncio.Queue[Awaitable[RecordMetadata] | None]) -> None:
+        while (waiting := await sent.get()) is not None:
+            message = f"topic {self.topic}: the record was not acknowledged within {self.timeout:g} s; it may be there all the same"
+            async with self._deadline(message):
+                metadata = await waiting
+            self.show(metadata)
+
+    @asynccontextmanager
+    async def _deadline(self, message: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield
+        except TimeoutError as error:
+            raise DeadlineError(message) from error
+
+
+async def lines(stream: BinaryIO) -> AsyncIterator[bytes]:
+    """The lines of a stream without their ends, as they come; read by a thread that no end of the program waits for."""
+    loop = asyncio.get_running_loop()
+    read: asyncio.Queue[bytes | None] = asyncio.Queue(WINDOW)
+
+    def put(line: bytes | None) -> None:
+        if not loop.is_closed():
+            asyncio.run_coroutine_threadsafe(read.put(line), loop).result()
+
+    def pump() -> None:
+        for line in stream:
+            put(line.removesuffix(b"\n").removesuffix(b"\r"))
+        put(None)
+
+    Thread(target=pump, name="standard input", daemon=True).start()
+    while (line := await read.get()) is not None:
+        yield line
