@@ -35,6 +35,26 @@ async def restarted(setup: Setup) -> None:
         await scene.conclude()
 
 
+async def paused(setup: Setup) -> None:
+    """A broker that stops answering, also for longer than sessions and transactions last, loses and repeats nothing when it goes on."""
+    rounds = max(1, round(setup.seconds / 12))
+    async with Scene(setup) as scene:
+        await scene.fleet.start()
+        async with scene.load():
+            for number in range(rounds):
+                await scene.progress(50)
+                away = scene.rng.uniform(1.0, 1.5 * setup.transaction)
+                setup.say(f"broker stopped, {number + 1} of {rounds}, for {away:.1f} s")
+                setup.broker.pause()
+                try:
+                    await asyncio.sleep(away)
+                finally:
+                    setup.broker.resume()
+                scene.tally.faults += 1
+            await scene.progress(50)
+        await scene.conclude()
+
+
 async def absent(setup: Setup) -> None:
     """A worker that finds no broker waits, says so once in 10 s and names the command; it works when the broker comes."""
     async with Scene(setup) as scene:
@@ -82,6 +102,7 @@ async def fail_fast(setup: Setup) -> None:
 
 ROWS = (
     Row("broker-restarted", restarted, quick=1),
+    Row("broker-paused", paused),
     Row("broker-absent", absent),
     Row("fail-fast", fail_fast, workers=(1,)),
 )
