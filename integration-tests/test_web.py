@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import re
-import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from processes import Worker, run
 
 PROGRAM = """
 import stream_app as faust
@@ -33,66 +28,16 @@ if __name__ == "__main__":
 WITHOUT_WEB = "import sys\nsys.modules['stream_web'] = None  # as if it were not installed\n"
 
 READY = "worker of bank is ready"
-PATIENCE = 60.0
-"""Seconds after which a test gives up on a process."""
-
-
-@dataclass
-class Worker:
-    """A worker process, and what it has logged so far."""
-
-    process: Process
-    lines: list[str] = field(default_factory=list)
-
-    async def said(self, pattern: str) -> re.Match[str]:
-        """Wait for a line of the log that matches."""
-        assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            while line := (await self.process.stderr.readline()).decode():
-                self.lines.append(line)
-                if found := re.search(pattern, line):
-                    return found
-        raise AssertionError(f"the worker ended without saying {pattern!r}:\n{self.log}")
-
-    async def url(self) -> str:
-        """Wait for the web server, and return where it is."""
-        return (await self.said(r"listens on (http://\S+)"))[1]
-
-    async def exit(self) -> int:
-        """Wait until the process ends; returns its exit code."""
-        assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            self.lines.append((await self.process.stderr.read()).decode())
-            return await self.process.wait()
-
-    async def terminate(self) -> int:
-        """Ask the process to end; returns its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return await self.exit()
-
-    @property
-    def log(self) -> str:
-        """What was read of the log so far."""
-        return "".join(self.lines)
 
 
 @asynccontextmanager
 async def worker(directory: Path, *arguments: str, head: str = "", **options: Any) -> AsyncIterator[Worker]:
-    """A worker of a small app with these settings; it is killed when it still runs at the end of the block."""
+    """A worker of a small app with these settings."""
     options.setdefault("broker", "memory://")
     program = directory / "bank.py"
     program.write_text(head + PROGRAM.format(options="".join(f", {name}={value!r}" for name, value in options.items())))
-    environment = {name: value for name, value in os.environ.items() if not name.endswith(("WEB_PORT", "WEB_ENABLED"))}
-    command = [sys.executable, str(program), "worker", "--loglevel", "info", *arguments]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=directory, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
-    )
-    try:
-        yield Worker(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    async with run(program, "worker", "--loglevel", "info", *arguments) as started:
+        yield started
 
 
 async def ask(url: str) -> tuple[int, Any]:
