@@ -17,6 +17,12 @@ def test_one_node_on_the_loopback_interface() -> None:
     assert properties["controller.quorum.voters"] == "1@127.0.0.1:9093"
 
 
+def test_further_listeners() -> None:
+    """They are on the loopback interface too, and the properties of the caller say what they speak."""
+    properties = server_properties(9092, 9093, Path("data"), {"listener.security.protocol.map": "X:SSL"}, {"X": 9094})
+    assert properties["listeners"] == "PLAINTEXT://127.0.0.1:9092,X://127.0.0.1:9094,CONTROLLER://127.0.0.1:9093"
+
+
 def test_every_internal_topic_has_one_replica() -> None:
     """One node cannot hold more than one replica of the offsets, the transactions and the share groups."""
     properties = server_properties(9092, 9093, Path("data"))

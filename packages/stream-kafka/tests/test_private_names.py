@@ -17,10 +17,12 @@ from aiokafka.record.memory_records import MemoryRecords
 
 METHODS = {
     client.AIOKafkaClient: (
-        "_metadata_update _on_connection_closed bootstrap close force_metadata_update set_topics send ready "
-        "coordinator_lookup get_random_node"
+        "_metadata_update _md_synchronizer _on_connection_closed _get_conn _get_conn_lock close force_metadata_update "
+        "set_topics send ready coordinator_lookup get_random_node hosts"
     ),
-    ClusterMetadata: "update_metadata failed_update partitions_for_topic leader_for_partition brokers",
+    conn.AIOKafkaConnection: "connect close connected send authenticator_oauth _do_sasl_handshake",
+    conn.OAuthAuthenticator: "step",
+    ClusterMetadata: "update_metadata broker_metadata failed_update partitions_for_topic leader_for_partition brokers",
     fetcher.Fetcher: "_create_fetch_waiter _notify seek_to close error_future",
     fetcher.FetchResult: "check_assignment",
     fetcher.PartitionRecords: "_consume_aborted_up_to _contains_abort_marker",
@@ -47,7 +49,9 @@ METHODS = {
 }
 
 ATTRIBUTES = {
-    client.AIOKafkaClient: "_md_update_fut _sync_task _topics _retry_backoff _bootstrap_servers",
+    client.AIOKafkaClient: "_md_update_fut _sync_task _topics _retry_backoff _conns",
+    conn.AIOKafkaConnection: "_sasl_oauth_token_provider",
+    conn.OAuthAuthenticator: "_token_sent",
     fetcher.Fetcher: "_records _subscriptions _isolation_level _wait_consume_future",
     fetcher.FetchResult: "_partition_records _assignment",
     fetcher.FetchError: "_error",
@@ -71,7 +75,12 @@ ATTRIBUTES = {
 }
 
 PARAMETERS = {
-    fetcher.Fetcher: "client subscriptions fetch_max_wait_ms fetch_max_bytes max_partition_fetch_bytes isolation_level",
+    conn.AIOKafkaConnection: (
+        "host port client_id request_timeout_ms ssl_context security_protocol max_idle_ms on_close sasl_mechanism "
+        "sasl_plain_username sasl_plain_password sasl_kerberos_service_name sasl_kerberos_domain_name "
+        "sasl_oauth_token_provider"
+    ),
+    fetcher.Fetcher: "client subscriptions fetch_max_wait_ms fetch_max_bytes max_partition_fetch_bytes check_crcs isolation_level",
     group_coordinator.GroupCoordinator: (
         "client subscription group_id session_timeout_ms heartbeat_interval_ms rebalance_timeout_ms "
         "enable_auto_commit assignors max_poll_interval_ms"
@@ -109,7 +118,6 @@ def test_parameter_exists(owner: type, name: str) -> None:
 def test_module_names_exist() -> None:
     """What is taken from modules is there."""
     assert isinstance(errors.kafka_errors, dict)
-    assert callable(conn.collect_hosts)
     assert {"CONNECTION_BROKEN", "CONNECTION_TIMEOUT"} <= set(conn.CloseReason.__members__)
     assert set(producer.AIOKafkaProducer._COMPRESSORS) == {"gzip", "snappy", "lz4", "zstd"}
     assert {"COORDINATION"} <= set(client.ConnectionGroup.__members__)

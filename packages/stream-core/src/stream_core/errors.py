@@ -12,10 +12,12 @@
     │   ├── HandlerError            the body of an agent raised
     │   └── DeadLetterError         a failed event could not be sent to its topic of dead letters
     ├── Skip                        a processor dropped the event
+    ├── ValidationError             values do not fit the types of a record, or bytes are no such record
     ├── EncodeError                 a key or value could not be encoded, or the record is too large
     │   └── RecordRefusedError      the broker refused exactly this record
     ├── TransportError              the broker or the client
     │   ├── BrokerUnavailableError  no broker could be reached
+    │   ├── AuthenticationError     client and broker do not accept each other: waiting does not help
     │   ├── DeadlineError           an answer did not come in time
     │   ├── ProduceError            a record was not acknowledged
     │   │   └── BatchRefusedError   the broker refused a batch for what is in it
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from stream_core.records import TP
 
 __all__ = [
+    "AuthenticationError",
     "BatchRefusedError",
     "BrokerUnavailableError",
     "CommitError",
@@ -63,6 +66,7 @@ __all__ = [
     "TransportError",
     "UnknownSettingError",
     "UnknownTopicError",
+    "ValidationError",
     "WorkerError",
 ]
 
@@ -127,6 +131,10 @@ class Skip(StreamError):  # noqa: N818 - the name that processors raise, as in t
     """Raised by a processor of a stream: the event is finished, and the body does not get it."""
 
 
+class ValidationError(StreamError, ValueError):
+    """Values do not fit the types of a record, or bytes are no such record; the message names the class and the path of the field."""
+
+
 class EncodeError(StreamError):
     """A key or value could not be encoded for its topic or table, or the record is not one that the topic takes.
 
@@ -150,6 +158,10 @@ class TransportError(StreamError):
 
 class BrokerUnavailableError(TransportError):
     """No broker could be reached at the configured addresses."""
+
+
+class AuthenticationError(TransportError):
+    """A broker refuses the credentials of this client, or this client the certificate of a broker: waiting does not help."""
 
 
 class DeadlineError(TransportError):

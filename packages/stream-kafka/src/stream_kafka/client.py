@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import random
 import time
 from collections.abc import Collection
@@ -12,18 +12,28 @@ from typing import Any
 
 import aiokafka.errors as kafka
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.conn import CloseReason, collect_hosts
+from aiokafka.conn import CloseReason
 from aiokafka.protocol.metadata import MetadataRequest
 
-from stream_core.errors import BrokerUnavailableError, TransportError, UnknownTopicError
+from stream_core.errors import (
+    AuthenticationError,
+    BrokerUnavailableError,
+    DeadlineError,
+    StreamError,
+    TransportError,
+    UnknownTopicError,
+)
+from stream_kafka.connection import Connection, security_options
 from stream_kafka.deadlines import quietly, why_ended, within
+from stream_kafka.reasons import why
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["Client"]
 
+log = logging.getLogger(__name__)
+
 _UNKNOWN_TOPIC_PATIENCE = 1.0
 _CLOSE_BUDGET = 2.0
-_PROBE_BUDGET = 1.0
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc]
@@ -34,38 +44,94 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
+        security = security_options(settings.credentials, settings.request_timeout)
         super().__init__(
             bootstrap_servers=list(settings.servers),
             client_id=settings.client_id,
             metadata_max_age_ms=int(settings.metadata_max_age * 1000),
             request_timeout_ms=int(settings.request_timeout * 1000),
             retry_backoff_ms=int(settings.retry_backoff * 1000),
-            security_protocol=settings.security_protocol,
-            ssl_context=settings.ssl_context,
-            sasl_mechanism=settings.sasl_mechanism,
-            sasl_plain_username=settings.username,
-            sasl_plain_password=settings.password,
         )
         self.settings = settings
         self.connections_lost = 0
         """How many connections broke or timed out; a delayed answer may still be on its way through such a connection."""
+        self._connection: dict[str, Any] = {
+            "client_id": settings.client_id,
+            "request_timeout_ms": int(settings.request_timeout * 1000),
+            "max_idle_ms": int(settings.connections_max_idle * 1000),
+            **security,
+        }
+        self._unreachable: dict[Any, TransportError] = {}
+        self._refused_since: float | None = None
 
     async def connect(self) -> None:
-        """Learn the layout of the cluster.
+        """Learn the layout of the cluster, from the first address that answers.
 
         Raises:
             BrokerUnavailableError: no address answers; the message says for each address why.
+            AuthenticationError: no address answers, and one of them refuses the credentials, or has a certificate that is refused.
         """
+        failures: list[TransportError] = []
+        hosts = self.hosts
+        for host, port, _ in hosts:
+            address = f"{host}:{port}"
+            try:
+                await within(
+                    self.settings.request_timeout / len(hosts), self._learn_from(host, port), f"connecting to {address}"
+                )
+            except StreamError as error:
+                cause = TimeoutError() if isinstance(error, DeadlineError) else error.__cause__ or error
+                failures.append(why(cause, address, self.settings.credentials))
+            else:
+                self._sync_task = asyncio.create_task(self._md_synchronizer())
+                return
+        reasons = "; ".join(map(str, failures))
+        if any(isinstance(failure, AuthenticationError) for failure in failures):
+            raise AuthenticationError(reasons) from failures[0]
+        raise BrokerUnavailableError(
+            f"no Kafka broker could be reached ({reasons}); check the broker URL, or start one with `stream broker`"
+        ) from failures[0]
+
+    async def _learn_from(self, host: str, port: int) -> None:
+        connection = Connection(host, port, **self._connection)
         try:
-            await within(self.settings.request_timeout, self.bootstrap(), "connecting to Kafka")
-        except TransportError as error:
-            await self.disconnect()
-            reasons = await asyncio.gather(
-                *(_reason(host, port) for host, port, _ in collect_hosts(self._bootstrap_servers))
-            )
-            raise BrokerUnavailableError(
-                f"no Kafka broker could be reached ({'; '.join(reasons)}); check the broker URL, or start one with `stream broker`"
-            ) from error
+            await connection.connect()
+            self.cluster.update_metadata(await connection.send(MetadataRequest([])))
+        finally:
+            connection.close()
+
+    async def _get_conn(self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:
+        # Replaces aiokafka's, which keeps to itself why there is no connection.
+        key = (node_id, group)
+        known = self._conns.get(key)
+        if known is not None and known.connected():
+            return known
+        self._conns.pop(key, None)
+        async with self._get_conn_lock:
+            if key in self._conns:
+                return self._conns[key]
+            broker = self.cluster.broker_metadata(node_id)
+            if broker is None:
+                return self._not_connected(node_id, BrokerUnavailableError("the cluster does not have it (any more)"))
+            made = Connection(broker.host, broker.port, on_close=self._on_connection_closed, **self._connection)
+            try:
+                await made.connect()
+            except (OSError, kafka.KafkaError) as error:
+                address = f"{broker.host}:{broker.port}"
+                return self._not_connected(node_id, why(error, address, self.settings.credentials))
+            self._conns[key] = made
+            self._unreachable.pop(node_id, None)
+            self._refused_since = None
+            return made
+
+    def _not_connected(self, node_id: Any, reason: TransportError) -> None:
+        self._unreachable[node_id] = reason
+        log.error("Unable to connect to node %s: %s", node_id, reason)
+        if not isinstance(reason, AuthenticationError):
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = time.monotonic()
+        self.force_metadata_update()
 
     async def disconnect(self) -> None:
         """Close all connections, in bounded time; never raises."""
@@ -76,7 +142,15 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             waiting.set_result(False)
 
     def check(self) -> None:
-        """Raise TransportError when the task that keeps the metadata fresh has died: everything else hangs then."""
+        """Raise TransportError when the task that keeps the metadata fresh has died: everything else hangs then.
+
+        AuthenticationError when every connection made for a whole request timeout was refused: passwords change, and certificates.
+        """
+        if self._refused_since is not None and time.monotonic() - self._refused_since > self.settings.request_timeout:
+            raise AuthenticationError(
+                f"brokers refuse this client since {self.settings.request_timeout:g} s: "
+                f"{'; '.join(map(str, self._unreachable.values()))}"
+            )
         task = self._sync_task
         if task is not None and task.done():
             raise TransportError(
@@ -103,6 +177,10 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """Send a request to a broker and return its answer; raises aiokafka's errors."""
         try:
             return await super().send(node_id, request, group=group)
+        except kafka.NodeNotReadyError as error:
+            raise kafka.NodeNotReadyError(
+                f"no connection to node {node_id}: {self._unreachable.get(node_id)}"
+            ) from error
         except kafka.KafkaError:
             raise
         except RuntimeError as error:
@@ -158,16 +236,3 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """Send a request to the coordinator of a group, looked up for it, and give the answer."""
         node = await self.coordinator_lookup(CoordinationType.GROUP, group)
         return await self.send(node, request, group=ConnectionGroup.COORDINATION)
-
-
-async def _reason(host: str, port: int) -> str:
-    # aiokafka logs why an address failed and raises something that does not say it.
-    try:
-        async with asyncio.timeout(_PROBE_BUDGET):
-            _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return f"{host}:{port} does not answer"
-    except OSError as error:
-        return f"{host}:{port} {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
-    writer.close()
-    return f"{host}:{port} accepts connections but does not answer this client: credentials, TLS, a broker that hangs, or no Kafka at all"

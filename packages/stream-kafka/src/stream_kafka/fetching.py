@@ -46,6 +46,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             fetch_max_wait_ms=int(settings.fetch_max_wait * 1000),
             fetch_max_bytes=settings.fetch_max_bytes,
             max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
+            check_crcs=settings.check_crcs,
             retry_backoff_ms=int(settings.retry_backoff * 1000),
             auto_offset_reset="none",
             isolation_level="read_committed" if read_committed else "read_uncommitted",

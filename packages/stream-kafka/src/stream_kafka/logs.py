@@ -15,6 +15,7 @@ _LOGGERS = (
     "aiokafka.consumer.group_coordinator",
     "aiokafka.consumer.subscription_state",
     "aiokafka.producer.sender",
+    "stream_kafka.client",
 )
 _SAY_EVERY = 10.0
 

@@ -26,7 +26,7 @@ from stream_kafka.deadlines import quietly, why_ended, within
 from stream_kafka.errors import produce_error
 from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes
 from stream_kafka.sender import FencedSender, TransactionState
-from stream_kafka.settings import KafkaSettings
+from stream_kafka.settings import KafkaSettings, Partitioner
 from stream_kafka.topics import configurations
 
 __all__ = ["KafkaProducer"]
@@ -48,6 +48,7 @@ class KafkaProducer:
     def __init__(self, settings: KafkaSettings, *, fence: Callable[[], bool] | None = None) -> None:
         self._settings = settings
         self._fence = fence
+        self._partitioner = settings.partitioner
         self._compression = _compression(settings.compression)
         self._client: Client | None = None
         self._sender: Any = None
@@ -152,7 +153,10 @@ class KafkaProducer:
         try:
             lanes = self._taking[topic]
             if partition is None:
-                partition = lanes.sticky if key is None else partition_for(key, len(lanes))
+                if self._partitioner is not None:
+                    partition = self._choose(self._partitioner, topic, key)
+                else:
+                    partition = lanes.sticky if key is None else partition_for(key, len(lanes))
             batch = lanes[partition].batch
         except KeyError:
             self._refuse(topic, partition)
@@ -178,6 +182,15 @@ class KafkaProducer:
                 lane.tp.topic,
             )
         return lane.open()
+
+    def _choose(self, partitioner: Partitioner, topic: str, key: bytes | None) -> int:
+        count = len(self._lanes[topic])
+        try:
+            return partitioner(key, range(count), range(count))
+        except Exception as error:
+            raise EncodeError(
+                f"topic {topic}: the partitioner raised {type(error).__name__}: {error}", topic
+            ) from error
 
     def _refuse(self, topic: str, partition: int | None) -> NoReturn:
         if self._failure is not None:

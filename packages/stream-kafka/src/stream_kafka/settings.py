@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
 from stream_core.errors import ConfigurationError
+from stream_kafka.credentials import Credentials, SSLCredentials, combined
 
-__all__ = ["KafkaSettings"]
+__all__ = ["KafkaSettings", "Partitioner"]
+
+Partitioner = Callable[[bytes | None, Sequence[int], Sequence[int]], int]
+"""Chooses the partition of a record: of its key, all partitions of the topic, and those that have a leader (here all)."""
 
 _KIB = 1024
 _MIB = 1024 * _KIB
-_SECURE_SCHEMES = {"kafka": "PLAINTEXT", "kafkas": "SSL"}
+_SCHEMES = ("kafka", "kafkas", "aiokafka")
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -28,21 +34,22 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
         rebalance_timeout: seconds that the group waits for a member to join again.
         transaction_timeout: seconds after which the broker aborts a transaction that nobody ended.
         metadata_max_age: seconds after which topics and leaders are asked for again: how soon new partitions are seen.
+        connections_max_idle: seconds after which a connection that is not used is closed; shorter than the brokers' own (10 minutes).
         retry_backoff: seconds between attempts.
         max_partition_fetch_bytes: bytes of one partition in one answer.
         fetch_max_bytes: bytes of all partitions in one answer.
         fetch_max_wait: seconds that a broker holds a fetch when there is nothing to read.
+        check_crcs: whether the checksums of batches are compared.
+        producer_metadata_max_age: as ``metadata_max_age``, for producers.
+        producer_connections_max_idle: as ``connections_max_idle``, for producers.
         linger: seconds that a batch waits for more records when nothing of its partition is in flight; 0 sends at the end of the
             current turn of the event loop. While one is in flight the next one fills anyway.
         max_batch_size: bytes of one batch of one partition before compression; stay below ``max.message.bytes`` of the topics.
         max_request_size: bytes of the largest record that is accepted.
         compression: ``gzip``, ``snappy``, ``lz4`` or ``zstd``; ``None`` for none. All but gzip need ``stream-kafka[compression]``.
         backlog: bytes that may wait for acknowledgement before :meth:`~stream_core.ports.Producer.room` waits.
-        security_protocol: ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``.
-        sasl_mechanism: ``PLAIN``, ``SCRAM-SHA-256`` or ``SCRAM-SHA-512``.
-        username: SASL user name.
-        password: SASL password; never shown.
-        ssl_context: an :class:`ssl.SSLContext`, for the two protocols with SSL.
+        partitioner: chooses the partition of records that name none; ``None`` does as the Java client: by the key (murmur2), else any.
+        credentials: how clients log in and know the brokers; ``None`` is neither TLS nor a log-in.
     """
 
     servers: tuple[str, ...] = ("localhost:9092",)
@@ -53,20 +60,21 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
     rebalance_timeout: float = 30.0
     transaction_timeout: float = 15.0
     metadata_max_age: float = 60.0
+    connections_max_idle: float = 540.0
     retry_backoff: float = 0.1
     max_partition_fetch_bytes: int = _MIB
     fetch_max_bytes: int = 50 * _MIB
     fetch_max_wait: float = 0.5
+    check_crcs: bool = True
+    producer_metadata_max_age: float = 60.0
+    producer_connections_max_idle: float = 540.0
     linger: float = 0.0
     max_batch_size: int = 128 * _KIB
     max_request_size: int = 1_000_000
     compression: str | None = None
     backlog: int = 32 * _MIB
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "PLAIN"
-    username: str | None = None
-    password: str | None = None
-    ssl_context: Any = None
+    partitioner: Partitioner | None = None
+    credentials: Credentials | None = None
 
     def __post_init__(self) -> None:
         if not self.servers:
@@ -86,48 +94,82 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
                 "the broker answers a join only when all members have joined"
             )
 
+    @property
+    def of_producers(self) -> KafkaSettings:
+        """The same, as producers use them."""
+        return msgspec.structs.replace(
+            self,
+            metadata_max_age=self.producer_metadata_max_age,
+            connections_max_idle=self.producer_connections_max_idle,
+        )
+
     def __rich_repr__(self) -> Any:
-        """Yield the values that differ from their defaults, the password masked."""
+        """Yield the values that differ from their defaults; credentials show no secret."""
         for name in self.__struct_fields__:
-            value = getattr(self, name)
-            yield name, "***" if name == "password" and value is not None else value, _DEFAULTS.get(name)
+            yield name, getattr(self, name), _DEFAULTS.get(name)
 
     def __repr__(self) -> str:
         shown = (f"{name}={value!r}" for name, value, default in self.__rich_repr__() if value != default)
         return f"KafkaSettings({', '.join(shown)})"
 
     @classmethod
-    def from_url(cls, url: str, **overrides: Any) -> KafkaSettings:
-        """Read the addresses, and credentials if there are any, from a broker URL.
+    def from_url(
+        cls,
+        url: str,
+        *,
+        credentials: Credentials | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        **overrides: Any,
+    ) -> KafkaSettings:
+        """Read the addresses, and user and password if there are any, from a broker URL.
 
         Args:
-            url: ``kafka://[user:password@]host[:port][,host[:port]...]``, or ``kafkas://`` for TLS. Several complete URLs
-                separated by ``,`` or ``;`` are one cluster too. Credentials select SASL.
-            **overrides: other settings by name; they win over the URL.
+            url: ``kafka://[user:password@]host[:port][,host[:port]...]`` (or ``aiokafka://``), and ``kafkas://`` for TLS. Several complete
+                URLs separated by ``,`` or ``;`` are one cluster too. User and password are percent-encoded, and select SASL.
+            credentials: how to log in; a user that they name wins over that of the URL.
+            ssl_context: for TLS, unless the credentials have one.
+            **overrides: other settings by name.
 
         Raises:
-            ConfigurationError: the URL is not one of Kafka, or names no host.
+            ConfigurationError: the URL is not one of Kafka, names no host, or does not fit the credentials.
         """
-        first, *more = (part for part in url.replace(";", ",").split(",") if part)
-        scheme, _, rest = first.partition("://")
-        if not rest or scheme not in _SECURE_SCHEMES:
-            raise ConfigurationError(f"not a Kafka URL (scheme {scheme!r}); write kafka://host:9092,host2:9092")
-        credentials, _, host = urlsplit(first).netloc.rpartition("@")
-        servers = tuple(_address(part) for part in (host, *more))
-        values: dict[str, Any] = {"servers": servers, "security_protocol": _SECURE_SCHEMES[scheme]}
-        if credentials:
-            user, _, password = credentials.partition(":")
-            values["username"], values["password"] = unquote(user), unquote(password)
-            values["security_protocol"] = "SASL_SSL" if scheme == "kafkas" else "SASL_PLAINTEXT"
-        return cls(**{**values, **overrides})
+        parts = [part.strip() for part in url.replace(";", ",").split(",") if part.strip()]
+        scheme, _, rest = parts[0].partition("://") if parts else ("", "", "")
+        if not rest or (scheme not in _SCHEMES and "." not in scheme):
+            named = f" (scheme {scheme!r})" if rest else ""
+            raise ConfigurationError(f"not a Kafka URL{named}; write kafka://host:9092,host2:9092")
+        if scheme == "kafkas" and ssl_context is None and (credentials is None or credentials.ssl_context is None):
+            ssl_context = SSLCredentials().ssl_context
+        users = dict.fromkeys(user for part in parts if (user := _user(part)) is not None)
+        if len(users) > 1:
+            raise ConfigurationError("the broker URLs name more than one user; one cluster has one")
+        secured = combined(credentials, user=next(iter(users), None), context=ssl_context)
+        return cls(servers=tuple(map(_address, parts)), credentials=secured, **overrides)
 
 
 _DEFAULTS = dict(zip(KafkaSettings.__struct_fields__, KafkaSettings.__struct_defaults__, strict=True))
+
+_ENCODE = "percent-encode what is neither letter nor digit in user and password ('@' is %40, ',' is %2C, '/' is %2F)"
+
+
+def _user(part: str) -> tuple[str, str] | None:
+    credentials, at, _ = part.rpartition("://")[2].rpartition("@")
+    if not at:
+        return None
+    user, colon, password = credentials.partition(":")
+    if not colon or not user:
+        raise ConfigurationError(f"a broker URL with a user needs a password: kafka://user:password@host; {_ENCODE}")
+    return unquote(user), unquote(password)
 
 
 def _address(part: str) -> str:
     host = part.rpartition("://")[2].rpartition("@")[2].split("/")[0]
     if not host:
         raise ConfigurationError("a broker URL without a host; write kafka://host:9092")
-    named = host.rpartition(":")
-    return host if named[0] and named[2].isdigit() else f"{host}:9092"
+    name, colon, port = host.rpartition(":")
+    if not colon or host.endswith("]"):
+        return f"{host}:9092"
+    if not name or not port.isdigit():
+        # Not shown: it may be a piece of a password.
+        raise ConfigurationError(f"a broker URL whose port is no number; write kafka://host:9092, and {_ENCODE}")
+    return host

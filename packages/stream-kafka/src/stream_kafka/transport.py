@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,8 @@ from stream_kafka.settings import KafkaSettings
 from stream_kafka.transactions import KafkaTransactionalProducer
 
 __all__ = ["KafkaTransport"]
+
+log = logging.getLogger(__name__)
 
 
 class KafkaTransport:
@@ -36,6 +40,17 @@ class KafkaTransport:
         self._settings = KafkaSettings.from_url(settings, **options) if isinstance(settings, str) else settings
         self._assignor = assignor
         logs.install()
+        self._warn()
+
+    def _warn(self) -> None:
+        credentials = self._settings.credentials
+        context = credentials.ssl_context if credentials is not None else None
+        if context is not None and not context.check_hostname:
+            log.warning(
+                "TLS does not check %s of the brokers, so that anybody on the way can read and change everything: "
+                "set check_hostname=True and verify_mode=ssl.CERT_REQUIRED in the SSL context",
+                "the host names" if context.verify_mode is ssl.CERT_REQUIRED else "the certificates",
+            )
 
     def consumer(self, group: str, *, read_committed: bool) -> Consumer:
         """A member of ``group``."""
@@ -48,8 +63,8 @@ class KafkaTransport:
     def producer(self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None) -> Producer:
         """A producer; ``fence`` is asked before each request and refuses it by returning true (the lease of the group is over)."""
         if transactional_id is None:
-            return KafkaProducer(self._settings, fence=fence)
-        return KafkaTransactionalProducer(self._settings, transactional_id, fence=fence)
+            return KafkaProducer(self._settings.of_producers, fence=fence)
+        return KafkaTransactionalProducer(self._settings.of_producers, transactional_id, fence=fence)
 
     def admin(self) -> Admin:
         """An admin client."""

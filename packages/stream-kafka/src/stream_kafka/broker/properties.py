@@ -38,7 +38,11 @@ _DEVELOPMENT = {
 
 
 def server_properties(
-    port: int, controller_port: int, log_dir: Path, overrides: Mapping[str, str] | None = None
+    port: int,
+    controller_port: int,
+    log_dir: Path,
+    overrides: Mapping[str, str] | None = None,
+    listeners: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """The properties of a KRaft broker of one node.
 
@@ -47,11 +51,13 @@ def server_properties(
         controller_port: the port on which the node talks to itself as controller.
         log_dir: the directory for topics and metadata.
         overrides: properties that replace or add to ours, in Kafka's names.
+        listeners: ports of further listeners, by their names.
     """
+    places = {"PLAINTEXT": port, **(listeners or {}), "CONTROLLER": controller_port}
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "listeners": ",".join(f"{name}://{HOST}:{place}" for name, place in places.items()),
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
         "log.dirs": str(log_dir),

@@ -27,6 +27,7 @@ FAST_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 _READY = b"Kafka Server started"
 _POLL = 0.05
+_SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
@@ -44,6 +45,8 @@ class Broker:
             it a temporary one is used, that :meth:`stop` removes.
         heap: the most memory for the Java heap, as the JVM writes sizes (``512m``, ``2g``).
         properties: broker properties that replace or add to ours, in Kafka's names.
+        listeners: ports of further listeners by their names, such as ``{"SASL_SSL": 9093}``; the properties say the rest about them.
+        users: passwords of users that may log in by SCRAM; they are created with the data directory.
         jvm_options: further options of the JVM.
         say: is told one line about each step that takes time.
 
@@ -59,11 +62,15 @@ class Broker:
         *,
         heap: str = "512m",
         properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, int] | None = None,
+        users: Mapping[str, str] | None = None,
         jvm_options: Sequence[str] = FAST_START,
         say: Say = silent,
     ) -> None:
         self.port = port or free_port()
         self.properties = dict(properties or {})
+        self._listeners = dict(listeners or {})
+        self._users = dict(users or {})
         self._given_dir = data_dir.absolute() if data_dir else None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._jvm_options = (f"-Xmx{heap}", *jvm_options)
@@ -224,12 +231,16 @@ class Broker:
         return config
 
     def _properties(self) -> dict[str, str]:
-        return server_properties(self.port, free_port(), self.data_dir / "topics", self.properties)
+        directory = self.data_dir / "topics"
+        return server_properties(self.port, free_port(), directory, self.properties, self._listeners)
 
     def _format(self, command: Sequence[str], config: Path, timeout: float) -> None:
         self._say(f"Preparing {self.data_dir}")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(config)]
+        for mechanism in _SCRAM:
+            for name, password in self._users.items():
+                tool += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
         try:
             subprocess.run(tool, check=True, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         except subprocess.SubprocessError as error:
