@@ -58,3 +58,20 @@ def test_box_on_a_terminal(write: Write) -> None:
     banner.show(locate("bank"), Console(file=out, force_terminal=True, width=60, no_color=True))
     assert "╭" in out.getvalue()
     assert "at_least_once" in out.getvalue()
+
+
+def test_narrow_terminal(write: Write) -> None:
+    """Long facts go on in the next line of a narrow box, without a loss and without a password."""
+    write("bank", 'app = App("bank")')
+    out = io.StringIO()
+    banner.show(locate("bank"), Console(file=out, force_terminal=True, width=30, color_system=None))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 30
+    assert "kafka://***@a:9092,kafka://b:9092" in "".join(line.split("│")[2].strip() for line in lines if "│" in line)
+    assert "secret" not in out.getvalue()
+
+
+def test_no_colours_in_a_pipe(write: Write) -> None:
+    """What is no terminal gets text and nothing else."""
+    write("bank", 'app = App("bank")')
+    assert "\x1b" not in CliRunner().invoke(cli, ["-A", "bank", "worker"]).stdout

@@ -15,6 +15,24 @@ from stream_cli.main import cli, run
 
 Write = Callable[..., Path]
 
+LOOPS = {"aio": "asyncio.", "uvloop": "uvloop"}
+"""The modules of the event loops."""
+
+LOOKING = """
+class Looking(App):
+    def worker(self, loop=None, **options):
+        print(loop and type(loop).__module__)
+        return super().worker(**options)
+
+class Silent(Worker):
+    def execute_from_commandline(self):
+        return 0
+
+Worker = Silent
+app = Looking("bank")
+"""
+"""An app that prints which loop its worker gets."""
+
 
 def call(*arguments: str, app: object = None) -> Result:
     """Run the program with these arguments."""
@@ -32,7 +50,7 @@ def test_help_shows_own_and_added_commands() -> None:
     result = call("--help")
     assert result.exit_code == 0
     assert "stream -A bank worker" in result.stdout
-    assert {"broker", "worker"} <= {
+    assert {"agents", "broker", "completion", "send", "tables", "worker"} <= {
         line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line
     }
 
@@ -95,6 +113,35 @@ def test_app_that_is_not_found_is_one_clear_error(workdir: Path) -> None:
     result = call("-A", "nowhere", "worker")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: there is no module 'nowhere'")
+
+
+@pytest.mark.parametrize("loop", ["aio", "uvloop"])
+def test_a_worker_gets_the_loop_that_was_asked_for(write: Write, loop: str) -> None:
+    """``--loop`` makes the event loop; without it the worker makes its own."""
+    write("bank", LOOKING)
+    assert call("-A", "bank", "-L", loop, "worker").stdout.splitlines()[-1].startswith(LOOPS[loop])
+    assert call("-A", "bank", "worker").stdout.splitlines()[-1] == "None"
+
+
+def test_uvloop_that_is_not_installed(write: Write) -> None:
+    """Whoever asks for it is told what to install."""
+    write("bank", "import sys\nsys.modules['uvloop'] = None\n" + LOOKING)
+    result = call("-A", "bank", "-L", "uvloop", "worker")
+    assert result.exit_code == 1
+    assert "pip install stream-app[uvloop]" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["agents", "completion", "send", "tables", "worker"])
+def test_help_of_each_command_has_examples(command: str) -> None:
+    """``--help`` teaches by examples, and needs no app."""
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert "Examples:\n" in result.stdout
+
+
+def test_no_command_shows_the_help() -> None:
+    """The name alone is answered with what there is."""
+    assert "Commands:" in call().output
 
 
 def test_unknown_command_names_the_nearest() -> None:

@@ -24,17 +24,20 @@ def print_json(value: Any) -> None:
     click.echo(json_dumps(value))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]], console: Console | None = None
+) -> None:
     """Print rows in a box whose upper edge has the title.
 
     Args:
         title: one word.
         columns: the keys of the rows to show, in order.
         rows: what to show.
+        console: where to; standard output when left out. What is no terminal is as wide as the rows are.
     """
-    console = Console(highlight=False)
+    console = console or Console()
     if not console.is_terminal:
-        console = Console(highlight=False, width=WIDEST)
+        console = Console(file=console.file, width=WIDEST)
     table = Table(box=box.SQUARE)
     for column in columns:
         table.add_column(Text(column), overflow="fold")
@@ -45,4 +48,4 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, 
     edge, _, rest = capture.get().partition("\n")
     if len(title) + 2 < len(edge):
         edge = f"{edge[0]}{title}{edge[len(title) + 1 :]}"
-    click.echo(f"{edge}\n{rest}", nl=False)
+    click.echo(f"{edge}\n{rest}", file=console.file, nl=False)

@@ -9,6 +9,11 @@ import click
 __all__ = ["GROUP", "load", "names"]
 
 GROUP = "stream.commands"
+PACKAGES = {"broker": "stream-kafka[broker]"}
+"""What to install for commands of packages that are ours."""
+
+_ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""A command that only says why it does not work takes whatever was meant for the real one."""
 
 
 def names() -> list[str]:
@@ -19,10 +24,15 @@ def names() -> list[str]:
 def load(name: str) -> click.Command | None:
     """The command ``name``, or ``None`` when nobody has it.
 
-    One that cannot be imported becomes a command that says why, so that it does not take the others with it.
+    One that cannot be imported becomes a command that says why, so that it does not take the others with it; and so does one
+    of ours that is not installed.
     """
     found = entry_points(group=GROUP, name=name)
-    return _load(next(iter(found))) if found else None
+    if found:
+        return _load(next(iter(found)))
+    if name in PACKAGES:
+        return _failing(name, f"the command {name!r} is not installed; pip install {PACKAGES[name]}", "not installed")
+    return None
 
 
 def _load(point: EntryPoint) -> click.Command:
@@ -35,8 +45,12 @@ def _load(point: EntryPoint) -> click.Command:
 
 def _broken(point: EntryPoint, reason: str) -> click.Command:
     owner = point.dist.name if point.dist else "an unknown package"
+    message = f"the command {point.name!r} ({point.value} of {owner}) cannot be loaded: {reason}"
+    return _failing(point.name, message, f"cannot be loaded: {reason}")
 
+
+def _failing(name: str, message: str, short: str) -> click.Command:
     def fail() -> None:
-        raise click.ClickException(f"the command {point.name!r} ({point.value} of {owner}) cannot be loaded: {reason}")
+        raise click.ClickException(message)
 
-    return click.Command(point.name, callback=fail, short_help=f"(cannot be loaded: {reason})")
+    return click.Command(name, callback=fail, context_settings=_ANYTHING, short_help=f"({short})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from stream_cli import banner
 from stream_cli.context import Session, pass_session
 from stream_cli.locate import Application
+from stream_cli.loops import loop_factory
 
 __all__ = ["worker"]
 
@@ -65,9 +67,14 @@ def worker(
     if not session.quiet:
         banner.show(app, Console())
     level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(session)
-    chosen = {} if session.loop == "auto" else {"loop": session.loop}
-    worker = app.worker(loglevel=level, logfile=logfile, fail_fast=fail_fast, **chosen)
-    context.exit(worker.execute_from_commandline())
+    context.exit(_run(session, app, loglevel=level, logfile=logfile, fail_fast=fail_fast))
+
+
+def _run(session: Session, app: Application, **options: Any) -> int:
+    if session.loop == "auto":
+        return app.worker(**options).execute_from_commandline()
+    with asyncio.Runner(loop_factory=loop_factory(session.loop)) as runner:
+        return app.worker(loop=runner.get_loop(), **options).execute_from_commandline()
 
 
 def _print_promptly() -> None:

@@ -1,0 +1,36 @@
+"""Completion in shells."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from stream_cli.main import cli
+
+
+@pytest.mark.parametrize(
+    ("shell", "word"), [("bash", "complete -o"), ("zsh", "compdef"), ("fish", "complete --no-files")]
+)
+def test_the_lines_for_a_shell(shell: str, word: str) -> None:
+    """Each shell gets lines of its own, for the program ``stream``."""
+    result = CliRunner().invoke(cli, ["completion", shell])
+    assert result.exit_code == 0
+    assert word in result.stdout
+    assert "_STREAM_COMPLETE=" in result.stdout
+
+
+def test_the_shell_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an argument it is the user's shell, and an error names those that there are when that is another."""
+    monkeypatch.setenv("SHELL", "/usr/bin/zsh")
+    assert "compdef" in CliRunner().invoke(cli, ["completion"]).stdout
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    result = CliRunner().invoke(cli, ["completion"])
+    assert result.exit_code == 2
+    assert "name the shell: bash, zsh, fish" in result.stderr
+
+
+def test_commands_are_completed() -> None:
+    """What the lines call answers with the commands, those of other packages included."""
+    environment = {"_STREAM_COMPLETE": "bash_complete", "COMP_WORDS": "stream ", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(cli, [], env=environment, prog_name="stream")
+    assert {"plain,worker", "plain,send", "plain,broker"} <= set(result.stdout.split())

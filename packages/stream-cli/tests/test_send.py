@@ -1,0 +1,253 @@
+"""The command ``send``, on an in-process broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stream_cli.main import cli
+from stream_core.agents import Agent
+from stream_core.channels import Channel
+from stream_core.clients import EngineSettings
+from stream_core.engine import Engine
+from stream_core.errors import BrokerUnavailableError
+from stream_core.memory import MemoryCluster, MemoryTransport
+from stream_core.models import Record
+from stream_core.records import TP, StoredRecord, TopicSpec
+from stream_core.schemas import Schema
+from stream_core.topics import Topic
+
+
+class Order(Record, include_metadata=False):
+    """A typed value."""
+
+    item: str
+    count: int
+
+
+async def body(stream: Any) -> None:
+    """Read.
+
+    And more.
+    """
+    async for _ in stream:
+        pass
+
+
+class Shop:
+    """An app on a broker of its own: two topics, an agent of each, and an agent of a channel."""
+
+    id = "shop"
+
+    def __init__(self) -> None:
+        self.transport = MemoryTransport(uuid4().hex)
+        self.conf = SimpleNamespace(broker="memory://", key_serializer="raw", value_serializer="json")
+        orders: Topic[Any, Any] = Topic("orders", schema=Schema(str, Order), partitions=1)
+        notes: Topic[Any, Any] = Topic("notes", schema=Schema(), partitions=2)
+        self.topics = {"orders": orders, "notes": notes}
+        reads: Mapping[str, Topic[Any, Any] | Channel[Any, Any]] = {
+            "shop.count": orders,
+            "shop.note": notes,
+            "shop.inner": Channel("inner"),
+        }
+        self.agents = {name: Agent(body, name=name, topic=topic) for name, topic in reads.items()}
+        self.tables: dict[str, Any] = {}
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """What runs."""
+        assert self._engine is not None
+        return self._engine
+
+    def finalize(self) -> None:
+        """There is nothing to import."""
+
+    async def start_client(self, *, fail_fast: bool = False) -> None:
+        """Start without agents."""
+        settings = EngineSettings(self.id, fail_fast=fail_fast)
+        topics, agents = self.topics.values(), list(self.agents.values())
+        self._engine = Engine(self.transport, settings, topics=topics, agents=agents, client_only=True)
+        try:
+            await self._engine.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop, and tell the tests that it was."""
+        await self.engine.stop()
+        self._engine = None
+
+    def worker(self, **options: Any) -> Any:
+        """No test runs one."""
+        raise AssertionError(options)
+
+    # -- for tests
+
+    def send(self, *arguments: str, stdin: str = "") -> Result:
+        """Run the command."""
+        result = CliRunner().invoke(cli, ["send", *arguments], obj=self, input=stdin)
+        assert self._engine is None
+        return result
+
+    def records(self, topic: str, partition: int = 0) -> list[tuple[bytes | None, bytes | None]]:
+        """The keys and values of a partition."""
+        found: list[StoredRecord] = list(
+            self.transport.cluster.log(TP(topic, partition)).read(0, 1_000_000, committed=True).records
+        )
+        return [(record.key, record.value) for record in found]
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    """An app whose broker is empty."""
+    app = Shop()
+    yield app
+    MemoryCluster.discard(app.transport.cluster.name)
+
+
+def test_to_an_agent_as_raw_bytes(shop: Shop) -> None:
+    """Text goes to the topic of the agent as it is, and the answer says where."""
+    result = shop.send("@note", "hello", "--partition", "1")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("topic=notes partition=1 offset=0 timestamp=20")
+    assert shop.records("notes", 1) == [(None, b"hello")]
+
+
+def test_the_broker_in_memory_is_no_place_to_send_to(shop: Shop) -> None:
+    """Whoever tries is told, beside the result, that nobody else gets it."""
+    assert "ends with it" in shop.send("@note", "hello").stderr
+
+
+def test_metadata_as_json(shop: Shop) -> None:
+    """``--json`` prints one object a record and nothing else on standard output, before and behind the command."""
+    first = json.loads(shop.send("orders", '{"item": "tea", "count": 1}', "--json").stdout)
+    assert {name: first[name] for name in ("topic", "partition", "offset")} == {
+        "topic": "orders",
+        "partition": 0,
+        "offset": 0,
+    }
+    assert first["timestamp"] > 1_700_000_000_000
+    result = CliRunner().invoke(cli, ["--json", "send", "orders", "-k", "joe"], obj=shop)
+    assert json.loads(result.stdout)["offset"] == 1
+
+
+def test_quiet_prints_nothing(shop: Shop) -> None:
+    """``-q`` leaves the exit code."""
+    result = CliRunner().invoke(cli, ["-q", "send", "notes", "hello"], obj=shop)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_key_and_typed_value(shop: Shop) -> None:
+    """A topic's types check and encode what is typed."""
+    assert shop.send("orders", '{"count": 1, "item": "tea"}', "--key", "joe").exit_code == 0
+    assert shop.records("orders") == [(b"joe", b'{"item":"tea","count":1}')]
+
+
+def test_nothing_is_sent_when_the_value_does_not_fit(shop: Shop) -> None:
+    """The error names the field; the broker is not even asked."""
+    result = shop.send("@count", '{"item": "tea", "count": "many"}')
+    assert result.exit_code == 1
+    assert "Error: the value does not fit Order: Expected `int`, got `str` - at `$.count`" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_types_by_option(shop: Shop) -> None:
+    """``-V`` and ``-K`` check on topics that have no types."""
+    result = shop.send("notes", '{"item": "tea", "count": 1}', "-V", f"{__name__}.Order", "-K", "int", "-k", "x")
+    assert result.exit_code == 1
+    assert "the key does not fit int" in result.stderr
+    assert "--key-serializer raw" in result.stderr
+    assert shop.send("notes", "five", "-V", "int").exit_code == 1
+
+
+def test_no_value_is_a_tombstone(shop: Shop) -> None:
+    """A record without a value, and an empty one, are two things."""
+    shop.send("orders", "--key", "joe")
+    shop.send("orders", "", "--value-serializer", "raw")
+    assert shop.records("orders") == [(b"joe", None), (None, b"")]
+
+
+def test_repeat(shop: Shop) -> None:
+    """``--repeat`` sends the value again, with a pause if one is asked for."""
+    result = shop.send("orders", "-k", "joe", "-r", "3", "--min-latency", "0.001", "--max-latency", "0.002")
+    assert [line.split()[2] for line in result.stdout.splitlines()] == ["offset=0", "offset=1", "offset=2"]
+
+
+def test_lines_of_standard_input(shop: Shop) -> None:
+    """``-`` sends each line as a value, in order, with whatever ends the lines."""
+    assert shop.send("notes", "-", "--partition", "0", stdin="a\nb\r\n\nlast").exit_code == 0
+    assert [value for _, value in shop.records("notes")] == [b"a", b"b", b"", b"last"]
+
+
+def test_a_line_that_does_not_fit(shop: Shop) -> None:
+    """The line is named; those before it are sent, those behind it are not."""
+    good = '{"item": "tea", "count": 1}\n'
+    result = shop.send("orders", "-", stdin=good + '{"item": 1}\n' + good)
+    assert result.exit_code == 1
+    assert "Error: line 2: the value does not fit Order" in result.stderr
+    assert len(shop.records("orders")) == 1
+
+
+def test_lines_come_once(shop: Shop) -> None:
+    """Standard input cannot be repeated."""
+    result = CliRunner().invoke(cli, ["send", "notes", "-", "-r", "2"], obj=shop)
+    assert result.exit_code == 2
+    assert "lines of the standard input come once" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("entity", "answer"),
+    [
+        ("@cuont", "the app has no agent @cuont; did you mean @count?"),
+        ("order", "topic order is not on the broker, and not of this app; did you mean orders?"),
+        ("qqqqqq", "topic qqqqqq is not on the broker, and not of this app; a topic that the app describes"),
+        ("note", "the app describes no topic note; its agent is @note"),
+        ("or ders", "'or ders' is no topic name"),
+        ("@inner", "agent shop.inner reads the channel inner, which is in the memory of its worker"),
+    ],
+)
+def test_where_nothing_can_be_sent_to(shop: Shop, entity: str, answer: str) -> None:
+    """Each mistake has an answer of its own, and exit code 1."""
+    result = shop.send(entity, "hello")
+    assert result.exit_code == 1
+    assert answer in result.stderr
+
+
+def test_a_partition_that_is_not_there(shop: Shop) -> None:
+    """The error names the partition."""
+    result = shop.send("orders", "-k", "joe", "--partition", "7")
+    assert result.exit_code == 1
+    assert "7" in result.stderr
+
+
+def test_a_topic_of_others(shop: Shop) -> None:
+    """A topic that the app does not describe can be sent to when the broker has it."""
+    shop.transport.cluster.create(TopicSpec("others", 1))
+    assert shop.send("others", "hello").exit_code == 0
+    assert shop.records("others") == [(None, b"hello")]
+
+
+def test_a_broker_that_is_away(shop: Shop) -> None:
+    """There is one sentence, and exit code 1, instead of waiting for it."""
+    shop.transport.cluster.faults.fail_next(
+        "connect", BrokerUnavailableError("no broker; start one with `stream broker`")
+    )
+    result = shop.send("notes", "hello")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "Error: no broker; start one with `stream broker`"
+
+
+def test_a_record_that_is_not_acknowledged(shop: Shop) -> None:
+    """The command waits as long as it was told, and says that the record may be there."""
+    shop.transport.cluster.faults.pause_acks(TP("orders", 0))
+    result = shop.send("orders", "-k", "joe", "--timeout", "0.2")
+    assert result.exit_code == 1
+    assert "topic orders: the record was not acknowledged within 0.2 s; it may be there all the same" in result.stderr
