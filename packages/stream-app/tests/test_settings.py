@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import operator
+import re
+import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stream_app.faust_settings import RENAMED, WITHOUT_EFFECT
+from stream_app.faust_settings import REFUSED, RENAMED, WITHOUT_EFFECT
 from stream_app.settings import Settings
 from stream_core.errors import ConfigurationError, UnknownSettingError
+from stream_kafka import KafkaSettings, SASLCredentials
 
 
 def settings(environ: dict[str, str] | None = None, **options: Any) -> Settings:
@@ -134,10 +138,18 @@ def test_settings_of_faust_without_effect_are_refused() -> None:
         settings(commit_interval=1)
 
 
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_settings_of_faust_that_can_have_no_effect_say_why(name: str) -> None:
+    """The reason is in the message."""
+    with pytest.raises(ConfigurationError, match=re.escape(f"{name!r} of Faust has no effect here: {REFUSED[name]}")):
+        settings(**{name: 1})
+
+
 def test_the_lists_of_names_do_not_overlap() -> None:
-    """A setting is honoured, or renamed, or without effect."""
+    """A setting is honoured, or renamed, or without effect, or refused for a reason."""
     honoured = {row.name for row in settings().describe()}
-    assert not honoured & (WITHOUT_EFFECT | RENAMED.keys())
+    lists = [honoured, WITHOUT_EFFECT, RENAMED.keys(), REFUSED.keys()]
+    assert sum(map(len, lists)) == len(set().union(*lists))
     assert {name.partition(" ")[0] for name in RENAMED.values()} <= honoured
 
 
@@ -175,7 +187,83 @@ def test_drivers_and_what_they_are_told() -> None:
     conf = settings(broker="kafka://a;b", store="rocksdb://", producer_linger=0.01)
     assert (conf.broker_scheme, conf.broker_url, conf.store_scheme) == ("kafka", "kafka://a,kafka://b", "rocksdb")
     assert conf.transport_options["linger"] == 0.01
-    assert settings(broker="memory://").transport_options == {}
+    assert settings(broker="memory://").transport_options == {"partitioner": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "option", "value"),
+    [
+        ("consumer_metadata_max_age_ms", 5000, "metadata_max_age", 5.0),
+        ("consumer_connections_max_idle_ms", "1500", "connections_max_idle", 1.5),
+        ("producer_metadata_max_age_ms", 7000, "producer_metadata_max_age", 7.0),
+        ("producer_connections_max_idle_ms", 8000, "producer_connections_max_idle", 8.0),
+        ("broker_check_crcs", "no", "check_crcs", False),
+        ("consumer_max_fetch_size", 10, "max_partition_fetch_bytes", 10),
+        ("producer_partitioner", "operator:index", "partitioner", operator.index),
+        ("producer_partitioner", "operator.index", "partitioner", operator.index),
+        ("producer_partitioner", len, "partitioner", len),
+    ],
+)
+def test_what_the_transport_is_told(name: str, given: Any, option: str, value: Any) -> None:
+    """Times are in seconds there, and each option is one that the Kafka transport has."""
+    options = settings(**{name: given}).transport_options
+    assert options[option] == value
+    assert isinstance(getattr(KafkaSettings.from_url("kafka://a", **options), option), type(value))
+
+
+# -- credentials
+
+
+def test_credentials_and_contexts_reach_the_transport() -> None:
+    """Credentials are taken as they are, a bare context is TLS, and ``ssl_context`` serves credentials without one."""
+    context = ssl.create_default_context()
+    scram = SASLCredentials(username="ann", password="s3cret", mechanism="SCRAM-SHA-256")
+
+    def protocol(**options: Any) -> str:
+        conf = settings(broker="kafka://a", **options)
+        made = KafkaSettings.from_url(conf.broker_url, **conf.transport_options).credentials
+        return made.protocol if made is not None else "PLAINTEXT"
+
+    assert protocol() == "PLAINTEXT"
+    assert protocol(broker_credentials=context) == "SSL"
+    assert protocol(ssl_context=context) == "SSL"
+    assert protocol(broker_credentials=scram) == "SASL_PLAINTEXT"
+    assert protocol(broker_credentials=scram, ssl_context=context) == "SASL_SSL"
+    assert protocol(broker_credentials=None) == "PLAINTEXT"
+
+
+def test_credentials_from_the_environment() -> None:
+    """The user stands in the URL, the mechanism in a variable of its own."""
+    conf = settings({"BROKER_URL": "kafkas://ann:s3cret@a", "BROKER_CREDENTIALS": "SCRAM-SHA-512"})
+    made = KafkaSettings.from_url(conf.broker_url, **conf.transport_options).credentials
+    assert repr(made) == "<SASLCredentials: user 'ann', SASL_SSL SCRAM-SHA-512>"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("broker_credentials", "ann:s3cret", r"broker_credentials=\*\*\* cannot be used: these are no credentials"),
+        ("broker_credentials", ("ann", "s3cret"), r"these are no credentials"),
+        ("ssl_context", "ca.pem", r"it is no ssl.SSLContext"),
+        ("producer_partitioner", "no.such:function", r"it cannot be imported"),
+        ("producer_partitioner", "math.pi", r"it is no function"),
+        ("broker", "kafka://ann:s3,cret@a", r"a user without password: percent-encode"),
+        ("broker", "kafka://ann:s3cret@a;redis://b", r"broker=\*\*\* cannot be used: its URLs name more than one driver"),
+    ],
+)
+def test_security_settings_that_do_not_fit_are_refused(name: str, given: Any, message: str) -> None:
+    """Without repeating what was given where that may be a secret."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        settings(**{name: given})
+    assert not {"s3cret", "s3", "cret"} & set(re.findall(r"\w+", str(caught.value)))
+
+
+def test_credentials_are_described_without_secrets() -> None:
+    """The table and the text of settings name the user and the protocol."""
+    conf = settings(broker_credentials=SASLCredentials(username="ann", password="s3cret"))
+    shown = repr(conf) + "".join(row.value for row in conf.describe())
+    assert "<SASLCredentials: user 'ann', SASL_PLAINTEXT PLAIN>" in shown
+    assert "s3cret" not in shown
 
 
 # -- settings together
@@ -211,13 +299,16 @@ def test_the_defaults_fit_together() -> None:
 # -- showing
 
 
-@pytest.mark.parametrize("broker", ["kafka://me:s3cret@a:1;b", ["kafka://me:s3cret@a", "kafka://me:s3cret@b"]])
+@pytest.mark.parametrize(
+    "broker", ["kafka://me:s3cret@a:1;b", "kafka://me:s3@cret@a", ["kafka://me:s3cret@a", "kafka://me:s3cret@b"]]
+)
 def test_no_password_is_shown(broker: Any) -> None:
     """Credentials in URLs appear in no text made from settings, nor in errors."""
     conf = settings(broker=broker)
-    assert "s3cret" in conf.broker_url
+    assert "cret@" in conf.broker_url
     assert "s3cret" not in repr(conf)
     assert "s3cret" not in "".join(row.value for row in conf.describe())
+    assert "s3" not in repr(conf)
     assert "kafka://***@a" in repr(conf)
     with pytest.raises(ConfigurationError) as caught:
         settings(broker=[*broker, "redis://me:s3cret@c"] if isinstance(broker, list) else f"{broker};redis://x")

@@ -14,6 +14,7 @@ from stream_core.records import TP, RecordMetadata
 from stream_core.schemas import Schema
 from stream_core.streams import Stream
 from stream_core.topics import Topic
+from stream_kafka.credentials import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
 from stream_tables.table import Table
 
 __all__ = [
@@ -24,9 +25,13 @@ __all__ = [
     "Codec",
     "Event",
     "FailurePolicy",
+    "GSSAPICredentials",
     "Message",
+    "OAuthCredentials",
     "Record",
     "RecordMetadata",
+    "SASLCredentials",
+    "SSLCredentials",
     "Schema",
     "Settings",
     "Skip",

@@ -12,7 +12,12 @@ from stream_core.errors import ConfigurationError, MissingPackageError
 
 __all__ = ["load_driver"]
 
-PACKAGES = {"kafka": "stream-kafka", "kafkas": "stream-kafka", "rocksdb": "stream-tables"}
+PACKAGES = {
+    "aiokafka": "stream-kafka",
+    "kafka": "stream-kafka",
+    "kafkas": "stream-kafka",
+    "rocksdb": "stream-tables",
+}
 
 
 def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RENAMED", "WITHOUT_EFFECT"]
+__all__ = ["REFUSED", "RENAMED", "WITHOUT_EFFECT"]
 
 RENAMED = {
     "client_id": "broker_client_id",
@@ -14,10 +14,25 @@ RENAMED = {
 }
 """Old names, and the names to use."""
 
+REFUSED = {
+    "ConsumerScheduler": "records are taken in the order in which they arrive",
+    "broker_api_version": "each broker is asked which versions it speaks",
+    "broker_commit_livelock_soft_timeout": "stream_processing_timeout says when an event is reported as stuck",
+    "broker_consumer": "offsets and transactions tie reading and writing to one cluster, that of broker",
+    "broker_max_poll_interval": "the worker reports events that take longer than stream_processing_timeout, and keeps its membership",
+    "broker_max_poll_records": "a poll takes what has arrived; stream_buffer_maxsize and stream_buffer_max_bytes bound what waits",
+    "broker_producer": "offsets and transactions tie reading and writing to one cluster, that of broker",
+    "consumer_api_version": "each broker is asked which versions it speaks",
+    "consumer_group_instance_id": "a worker that is restarted takes the place of its predecessor at once, by the member id in its datadir",
+    "producer_api_version": "each broker is asked which versions it speaks",
+    "producer_request_timeout": "broker_request_timeout bounds every wait",
+    "producer_threaded": "the producer shares the event loop, and sending never waits",
+}
+"""Settings that cannot mean anything here, and why."""
+
 WITHOUT_EFFECT = frozenset(
     (
         "Agent",
-        "ConsumerScheduler",
         "Event",
         "GlobalTable",
         "HttpClient",
@@ -38,21 +53,9 @@ WITHOUT_EFFECT = frozenset(
         "aerospike_sleep_seconds_between_retries_on_exception",
         "agent_supervisor",
         "broker_commit_every",
-        "broker_max_poll_records",
         "blocking_timeout",
-        "broker_api_version",
-        "broker_check_crcs",
-        "broker_commit_livelock_soft_timeout",
-        "broker_consumer",
-        "broker_credentials",
-        "broker_max_poll_interval",
-        "broker_producer",
         "cache",
         "canonical_url",
-        "consumer_api_version",
-        "consumer_connections_max_idle_ms",
-        "consumer_group_instance_id",
-        "consumer_metadata_max_age_ms",
         "crash_app_on_aerospike_exception",
         "create_reply_topic",
         "cython_optimizations",
@@ -61,18 +64,11 @@ WITHOUT_EFFECT = frozenset(
         "logging_config",
         "loghandlers",
         "num_standby_replicas",
-        "producer_api_version",
-        "producer_connections_max_idle_ms",
-        "producer_metadata_max_age_ms",
-        "producer_partitioner",
-        "producer_request_timeout",
-        "producer_threaded",
         "recovery_consistency_check",
         "reply_create_topic",
         "reply_expires",
         "reply_to",
         "reply_to_prefix",
-        "ssl_context",
         "store_check_exists",
         "stream_ack_cancelled_tasks",
         "stream_ack_exceptions",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from pathlib import Path
@@ -23,9 +25,11 @@ __all__ = [
     "Seconds",
     "codec",
     "flag",
+    "function",
     "masked",
     "path",
     "seconds",
+    "tls_context",
     "url",
     "urls",
     "zone",
@@ -54,6 +58,7 @@ class Parameter(Generic[T]):
         fallback_env: variables that replace the default, but not an argument.
         parse: makes a value of ``type_`` from what users write, before conversion.
         read: makes of a value what readers get, when that depends on other settings.
+        secret: a value that does not fit is not shown.
     """
 
     def __init__(
@@ -66,9 +71,10 @@ class Parameter(Generic[T]):
         fallback_env: Sequence[str] = (),
         parse: Callable[[Any], Any] | None = None,
         read: Callable[[Any, T], T] | None = None,
+        secret: bool = False,
     ) -> None:
         self.type, self.help, self.env, self.fallback_env = type_, help_, env, fallback_env
-        self._default, self._parse, self._read = default, parse, read
+        self._default, self._parse, self._read, self._secret = default, parse, read, secret
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -111,6 +117,7 @@ class Parameter(Generic[T]):
             converted: T = msgspec.convert(parsed, self.type, strict=False)
         except (ValueError, TypeError, ConfigurationError) as error:
             shown = masked(value) if isinstance(value, str | list) else repr(value)
+            shown = "***" if self._secret else shown
             raise ConfigurationError(f"{source}={shown} cannot be used: {error} ({self.help})") from None
         return converted
 
@@ -142,6 +149,26 @@ def zone(value: object) -> object:
     return value
 
 
+def function(value: object) -> object:
+    """A function, or the path of one: ``package.module.name`` or ``package.module:name``."""
+    if isinstance(value, str):
+        module, _, name = value.replace(":", ".").rpartition(".")
+        try:
+            value = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"it cannot be imported ({error}): write package.module:name") from error
+    if not callable(value):
+        raise ValueError("it is no function")
+    return value
+
+
+def tls_context(value: object) -> ssl.SSLContext:
+    """A context for TLS."""
+    if not isinstance(value, ssl.SSLContext):
+        raise ValueError("it is no ssl.SSLContext: make one with ssl.create_default_context()")
+    return value
+
+
 def codec(value: object) -> object:
     """A codec, or the name of one that exists."""
     if isinstance(value, Codec | str):
@@ -167,10 +194,14 @@ def urls(value: object) -> list[str]:
     if len(schemes) > 1:
         raise ValueError(f"its URLs name more than one driver: {', '.join(schemes)}")
     scheme = next(iter(schemes), "kafka")
+    for part in parts:
+        user, at, _ = part.rpartition("://")[2].rpartition("@")
+        if at and ":" not in user:
+            raise ValueError("it has a user without password: percent-encode ',' ';' and '@' in it (%2C, %3B, %40)")
     return [part if "://" in part else f"{scheme}://{part}" for part in parts]
 
 
 def masked(value: object) -> str:
-    """A value as text, without the credentials of URLs in it."""
+    """A value as text, without the credentials of URLs in it: rather too much is left out than too little."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return re.sub(r"://[^,;]*@", "://***@", text)
+    return re.sub(r"://(?:(?!://)\S)*@", "://***@", text)

@@ -14,9 +14,8 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from stream_app.faust_settings import RENAMED, WITHOUT_EFFECT
+from stream_app.faust_settings import REFUSED, RENAMED, WITHOUT_EFFECT
 from stream_app.parameters import (
-    Bytes,
     Count,
     Parameter,
     Port,
@@ -27,9 +26,9 @@ from stream_app.parameters import (
     path,
     seconds,
     url,
-    urls,
     zone,
 )
+from stream_app.transport_settings import TransportSettings
 from stream_core.codecs import Codec
 from stream_core.errors import ConfigurationError, UnknownSettingError
 
@@ -46,7 +45,7 @@ class SettingRow(NamedTuple):
     help: str
 
 
-class Settings:
+class Settings(TransportSettings):
     """The settings of an app.
 
     Args:
@@ -100,51 +99,6 @@ class Settings:
         Seconds, 10.0, "Seconds to wait for a table partition that another process holds.", parse=seconds
     )
 
-    broker = Parameter[list[str]](
-        list[str],
-        lambda conf: ["kafka://localhost:9092"],
-        "URLs of the brokers, separated by ';' or ','.",
-        env="BROKER_URL",
-        parse=urls,
-    )
-    broker_client_id = Parameter(str, "stream", "Name of the app in the logs and quotas of the broker.")
-    broker_commit_interval = Parameter[float](
-        Seconds,
-        lambda conf: 0.1 if conf.exactly_once else 2.8,
-        "Seconds between commits; under exactly_once outputs become visible with them.",
-        parse=seconds,
-    )
-    broker_session_timeout = Parameter(
-        Seconds, 30.0, "Seconds without a heartbeat after which the group takes a worker for dead.", parse=seconds
-    )
-    broker_heartbeat_interval = Parameter(Seconds, 3.0, "Seconds between heartbeats.", parse=seconds)
-    broker_rebalance_timeout = Parameter(
-        Seconds, 30.0, "Seconds that the group waits for a worker to join again.", parse=seconds
-    )
-    broker_request_timeout = Parameter(Seconds, 40.0, "Seconds to wait for an answer of a broker.", parse=seconds)
-    broker_transaction_timeout = Parameter(
-        Seconds, 15.0, "Seconds after which the broker aborts a transaction that nobody ended.", parse=seconds
-    )
-
-    consumer_max_fetch_size = Parameter(Bytes, 1024**2, "Bytes of one partition in one answer of a broker.")
-    consumer_auto_offset_reset = Parameter[Literal["earliest", "latest"]](
-        Literal["earliest", "latest"],
-        "earliest",
-        "Where a partition without a committed offset begins: earliest or latest.",
-    )
-    producer_linger = Parameter(Seconds, 0.0, "Seconds that a batch waits for more records.", parse=seconds)
-    producer_max_batch_size = Parameter(Bytes, 256 * 1024, "Bytes of one batch of one partition.")
-    producer_max_request_size = Parameter(Bytes, 1_000_000, "Bytes of the largest record that is accepted.")
-    producer_compression_type = Parameter[Literal["gzip", "snappy", "lz4", "zstd"] | None](
-        Literal["gzip", "snappy", "lz4", "zstd"] | None, None, "Compression of batches: gzip, snappy, lz4 or zstd."
-    )
-    producer_acks = Parameter[Literal[-1]](
-        Literal[-1],
-        -1,
-        "Acknowledgements: all (-1); nothing less, because the producer is idempotent.",
-        parse=lambda value: -1 if value == "all" else value,
-    )
-
     key_serializer = Parameter[Codec | str](
         Any, "raw", "Codec of keys that name none.", env="APP_KEY_SERIALIZER", parse=codec
     )
@@ -163,6 +117,9 @@ class Settings:
     )
     topic_replication_factor = Parameter(Count, 1, "Replication factor of the topics that the app creates.")
     topic_allow_declare = Parameter(bool, True, "Whether the app may create topics.", parse=flag)
+    topic_discovery_interval = Parameter(
+        Seconds, 30.0, "Seconds between two looks for new topics that match a pattern.", parse=seconds
+    )
     topic_disable_leader = Parameter[bool | None](
         bool | None,
         None,
@@ -216,24 +173,9 @@ class Settings:
         return self.processing_guarantee == "exactly_once"
 
     @property
-    def broker_scheme(self) -> str:
-        """The driver of the broker, such as ``kafka``."""
-        return self.broker[0].partition("://")[0]
-
-    @property
-    def broker_url(self) -> str:
-        """All broker URLs as one text; it may hold credentials."""
-        return ",".join(self.broker)
-
-    @property
     def store_scheme(self) -> str:
         """The driver of the stores, such as ``rocksdb``."""
         return self.store.partition("://")[0]
-
-    @property
-    def transport_options(self) -> dict[str, Any]:
-        """What the transport is told beside its URL; nothing for ``memory://``."""
-        return {} if self.broker_scheme == "memory" else {name: getattr(self, own) for name, own in _TRANSPORT.items()}
 
     def __setattr__(self, name: str, value: object) -> None:
         _parameter(name)
@@ -297,23 +239,11 @@ class Settings:
         return f"<Settings {self.id}: {', '.join(changed)}>"
 
 
-_TRANSPORT = {
-    "client_id": "broker_client_id",
-    "request_timeout": "broker_request_timeout",
-    "session_timeout": "broker_session_timeout",
-    "heartbeat_interval": "broker_heartbeat_interval",
-    "rebalance_timeout": "broker_rebalance_timeout",
-    "transaction_timeout": "broker_transaction_timeout",
-    "max_partition_fetch_bytes": "consumer_max_fetch_size",
-    "linger": "producer_linger",
-    "max_batch_size": "producer_max_batch_size",
-    "max_request_size": "producer_max_request_size",
-    "compression": "producer_compression_type",
-}
-"""Settings of the transport, by its names and by ours."""
-
 _PARAMETERS: dict[str, Parameter[Any]] = {
-    name: parameter for name, parameter in vars(Settings).items() if isinstance(parameter, Parameter)
+    name: parameter
+    for owner in (Settings, TransportSettings)
+    for name, parameter in vars(owner).items()
+    if isinstance(parameter, Parameter)
 }
 
 
@@ -327,6 +257,8 @@ def _parameter(name: str) -> Parameter[Any]:
         return found
     if new := RENAMED.get(name):
         raise UnknownSettingError(f"the setting {name!r} is now {new}: rename it")
+    if reason := REFUSED.get(name):
+        raise ConfigurationError(f"the setting {name!r} of Faust has no effect here: {reason}; remove it")
     if name in WITHOUT_EFFECT:
         raise ConfigurationError(f"the setting {name!r} of Faust has no effect here (yet): remove it")
     near = difflib.get_close_matches(name, _PARAMETERS, n=1)

@@ -202,6 +202,12 @@ class MemoryProducer:
         count = self._counts.get(topic)
         if count is None:
             raise UnknownTopicError(f"the partitions of topic {topic} are not known: await partitions({topic!r}) first")
+        if partition is None and (partitioner := self._settings.partitioner) is not None:
+            try:
+                partition = partitioner(key, range(count), range(count))
+            except Exception as error:
+                message = f"topic {topic}: the partitioner raised {type(error).__name__}: {error}"
+                raise EncodeError(message, topic) from error
         if partition is None:
             if key is not None:
                 partition = partition_for(key, count)

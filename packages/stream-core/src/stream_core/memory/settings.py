@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 __all__ = ["MemorySettings"]
@@ -17,6 +18,7 @@ class MemorySettings:
         heartbeat_interval: seconds between the heartbeats of a member.
         rebalance_timeout: seconds that members get to give up their partitions and join again.
         transaction_timeout: seconds after which an open transaction is aborted and its producer fenced.
+        partitioner: chooses the partition of records that name none, of key, all partitions and available ones; ``None``: by the key.
     """
 
     request_timeout: float = 40.0
@@ -24,3 +26,4 @@ class MemorySettings:
     heartbeat_interval: float = 3.0
     rebalance_timeout: float = 30.0
     transaction_timeout: float = 60.0
+    partitioner: Callable[[bytes | None, Sequence[int], Sequence[int]], int] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from stream_core.memory.admin import MemoryAdmin
 from stream_core.memory.cluster import MemoryCluster
@@ -19,16 +20,16 @@ class MemoryTransport:
 
     Args:
         url_or_name: ``memory://``, ``memory://name`` or a bare name; all that give one name share one cluster.
-        timeouts: fields of :class:`MemorySettings`, in seconds.
+        settings: fields of :class:`MemorySettings`.
 
     Attributes:
         cluster: that cluster, for tests.
-        settings: the timeouts of the clients.
+        settings: of the clients.
     """
 
-    def __init__(self, url_or_name: str = "memory://", **timeouts: float) -> None:
+    def __init__(self, url_or_name: str = "memory://", **settings: Any) -> None:
         self.cluster = MemoryCluster.named(url_or_name.removeprefix("memory://").rstrip("/"))
-        self.settings = MemorySettings(**timeouts)
+        self.settings = MemorySettings(**settings)
 
     def consumer(self, group: str, *, read_committed: bool) -> MemoryConsumer:
         """A member of ``group``."""
