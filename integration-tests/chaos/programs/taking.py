@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import stream_app as faust
 
 
@@ -20,6 +22,7 @@ totals = app.Table("totals", default=int, key_type=str, value_type=int)
 async def count(stream):
     async for events in stream.take_events(20, within=0.05, by_partition=True):
         for event in events:
+            await asyncio.sleep(0.002)  # so that checkpoints and kills come in the middle of lists
             totals[event.value.account] += event.value.amount
             await echo.send(key=event.key, value={"partition": event.message.partition, "offset": event.message.offset})
 

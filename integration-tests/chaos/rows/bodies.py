@@ -113,7 +113,7 @@ async def _says(scene: Scene, *texts: str) -> bool:
 ROWS = (
     Row("concurrency", concurrent, quick=8),
     Row("regrouped", regrouped, (EXACTLY_ONCE,), quick=8),  # else the topic between may hold a deposit twice
-    Row("taking", taking),
+    Row("taking", taking, quick=4),
     Row("hanging-event", hanging, workers=(1,), quick=1),
     Row("blocked-loop", blocking, quick=1),
 )

@@ -103,6 +103,6 @@ async def fail_fast(setup: Setup) -> None:
 ROWS = (
     Row("broker-restarted", restarted, quick=1),
     Row("broker-paused", paused),
-    Row("broker-absent", absent),
-    Row("fail-fast", fail_fast, workers=(1,)),
+    Row("broker-absent", absent, quick=1),
+    Row("fail-fast", fail_fast, workers=(1,), quick=1),
 )

@@ -120,6 +120,6 @@ async def _stopped(scene: Scene, worker: Worker) -> None:
 
 ROWS = (
     Row("checkpoint-killed", killed, quick=1),
-    Row("reset-generation", reset_generation),
+    Row("reset-generation", reset_generation, quick=1),
     Row("zombie", zombie, quick=1),
 )

@@ -36,4 +36,4 @@ async def left(setup: Setup) -> None:
     await _restarts(setup, wipe=False)
 
 
-ROWS = (Row("disk-wiped", wiped), Row("disk-left", left))
+ROWS = (Row("disk-wiped", wiped, quick=1), Row("disk-left", left, quick=1))

@@ -52,5 +52,5 @@ async def idle(setup: Setup) -> None:
 
 ROWS = (
     Row("joining-leaving", joining, (AT_LEAST_ONCE, EXACTLY_ONCE), workers=(3,), quick=9),
-    Row("more-workers", idle),
+    Row("more-workers", idle, quick=4),
 )

@@ -35,5 +35,5 @@ async def two_speeds(setup: Setup) -> None:
 
 ROWS = (
     Row("mixed", mixed, quick=8),
-    Row("two-speeds", two_speeds),
+    Row("two-speeds", two_speeds, quick=4),
 )
