@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 import stream_app as faust
 from processes import Worker, run, until
@@ -175,6 +176,42 @@ async def test_an_agent_of_several_topics(bootstrap: str, name: str) -> None:
     assert sorted(seen, key=lambda one: one[2]) == [
         (f"{name}-{('east', 'west')[n % 2]}", "k", n, now + n / 8, {"n": b"%d" % n}) for n in range(200)
     ]
+
+
+async def test_topics_that_appear_later(bootstrap: str, name: str) -> None:
+    """A pattern finds topics that exist and topics that are made while the app runs."""
+    app = faust.App(name, broker=f"kafka://{bootstrap}", web_enabled=False, topic_discovery_interval=0.5)
+    seen: list[tuple[str, bytes]] = []
+
+    @app.agent(app.topic(pattern=f"{name}-order-.*", value_type=bytes))
+    async def note(stream: faust.Stream[bytes]) -> None:
+        async for event in stream.events():
+            seen.append((event.message.topic, event.value))
+
+    topics = [f"{name}-{kind}" for kind in ("order-1", "other-1", "order-2")]
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await create(bootstrap, topics[:2])
+        await app.start()
+        try:
+            await producer.send(topics[0], b"one")
+            await producer.send(topics[1], b"other")
+            await until(lambda: seen == [(topics[0], b"one")])
+            await create(bootstrap, topics[2:])
+            await producer.send(topics[2], b"two")
+            await until(lambda: (topics[2], b"two") in seen)
+        finally:
+            await app.stop()
+    assert seen == [(topics[0], b"one"), (topics[2], b"two")]
+
+
+async def create(bootstrap: str, topics: list[str]) -> None:
+    """Make topics of two partitions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 2, 1) for topic in topics])
+    finally:
+        await admin.close()
 
 
 async def test_threads_and_clients_send(bootstrap: str, name: str) -> None:

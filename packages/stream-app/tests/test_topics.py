@@ -9,7 +9,7 @@ import pytest
 
 import stream_app as faust
 from stream_core.errors import ConfigurationError
-from stream_core.records import TP
+from stream_core.records import TP, TopicSpec
 
 from .apps import cluster, make, until
 
@@ -79,7 +79,7 @@ def test_numbers_of_a_topic_are_at_least_one(option: str) -> None:
 
 def test_a_topic_has_a_name() -> None:
     """No name at all is refused."""
-    with pytest.raises(ConfigurationError, match="needs the name"):
+    with pytest.raises(ConfigurationError, match="needs the name of the topic, or pattern="):
         make().topic()
 
 
@@ -117,6 +117,59 @@ async def test_maxsize_bounds_what_waits_for_an_agent() -> None:
     go.set()
     await until(lambda: seen == list(range(23)))
     await app.stop()
+
+
+async def test_topics_by_a_pattern() -> None:
+    """All that match are read, those that appear later too, and neither others nor the app's own dead letters."""
+    app = make(topic_discovery_interval=0.02)
+    sender = make("sender", broker=app.conf.broker[0])
+    orders = app.topic(pattern=r"orders-.*|shop-dead-letter", value_type=int, on_decode_error="dead_letter")
+    seen: list[tuple[str, int]] = []
+
+    @app.agent(orders)
+    async def note(stream: faust.Stream[int]) -> None:
+        async for event in stream.events():
+            seen.append((event.message.topic, event.value))
+
+    await app.start()
+    await sender.start_client()
+    broker = cluster(app)
+    for name in ("orders-east", "others-east", "orders-west"):
+        broker.create(TopicSpec(name, 1))
+        await sender.send(name, value=1)
+    await sender.send("orders-east", value="poison")
+    await until(lambda: len(seen) == 2)
+    letters = [broker.log(TP("shop-dead-letter", n)) for n in range(broker.topic("shop-dead-letter").partitions)]
+    await until(lambda: sum(log.end for log in letters) == 1)
+    broker.create(TopicSpec("orders-north", 2))
+    await sender.send("orders-north", value=2)
+    await until(lambda: len(seen) == 3)
+    assert sorted(seen) == [("orders-east", 1), ("orders-north", 2), ("orders-west", 1)]
+    with pytest.raises(ConfigurationError, match="are several topics"):
+        await orders.send(1)
+    await app.stop()
+
+    again = make(broker=app.conf.broker[0])
+    more: list[str] = []
+
+    @again.agent(again.topic(pattern="orders-.*", value_type=int), name=note.name)
+    async def _(stream: faust.Stream[int]) -> None:
+        async for event in stream.events():
+            more.append(event.message.topic)
+
+    await again.start()
+    await sender.send("orders-west", value=5)
+    await until(lambda: more == ["orders-west"])
+    await again.stop()
+    await sender.stop()
+
+
+def test_a_pattern_is_a_regular_expression() -> None:
+    """One that is none is refused, and so is a name beside it."""
+    with pytest.raises(ConfigurationError, match=r"'\(' is no regular expression for names of topics"):
+        make().topic(pattern="(")
+    with pytest.raises(ConfigurationError, match="one of them"):
+        make().topic("numbers", pattern=".*")
 
 
 async def test_produce_signal() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
@@ -12,7 +13,7 @@ from stream_core.codecs import CodecArg
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
 from stream_core.schemas import Schema
-from stream_core.topics import Topic, TopicGroup
+from stream_core.topics import Topic, TopicGroup, TopicPattern
 
 __all__ = ["TopicDefinitions", "TopicOptions"]
 
@@ -73,6 +74,7 @@ class TopicDefinitions(Registry):
         key_type: Any = None,
         value_type: Any = None,
         schema: Schema | None = None,
+        pattern: str | re.Pattern[str] | None = None,
         **options: Unpack[TopicOptions],
     ) -> Topic[Any, Any]: ...
     def topic(
@@ -81,6 +83,7 @@ class TopicDefinitions(Registry):
         key_type: Any = None,
         value_type: Any = None,
         schema: Schema | None = None,
+        pattern: str | re.Pattern[str] | None = None,
         **options: Unpack[TopicOptions],
     ) -> Topic[Any, Any]:
         """Describe a topic. Describing it again gives the same topic.
@@ -90,16 +93,21 @@ class TopicDefinitions(Registry):
             key_type: type of the keys; bytes when left out.
             value_type: type of the values; JSON if it parses, else bytes, when left out.
             schema: types and serializers as one object, in place of those.
+            pattern: in place of names, a regular expression for the whole of a name: all topics that match are read as one, those
+                that appear later too (see the setting ``topic_discovery_interval``). A topic that is described by its name keeps
+                that description.
             options: see :class:`TopicOptions`.
 
         Raises:
             ConfigurationError: no name is given, a name is no topic name, or the topic is described already, with other types.
         """
-        if not names:
-            raise ConfigurationError("app.topic() needs the name of the topic")
+        if (pattern is None) == (not names):
+            raise ConfigurationError("app.topic() needs the name of the topic, or pattern=: one of them")
         rest: dict[str, Any] = {**options}
         serializers = rest.pop("key_serializer", None), rest.pop("value_serializer", None)
         compiled = self._schema(schema, key_type, value_type, *serializers)
+        if pattern is not None:
+            return TopicPattern(pattern, schema=compiled, **rest)
         with self._defining:
             topics = [self._describe(name, compiled, rest) for name in names]
         return topics[0] if len(topics) == 1 else TopicGroup(topics)

@@ -32,10 +32,12 @@ class EngineSettings:
         commit_interval: between two checkpoints.
         commit_bytes: changes in memory that make a checkpoint come earlier.
         buffer_maxsize: records of one partition that may wait for an agent.
+        buffer_max_bytes: bytes of keys and values of all partitions that may wait for agents.
         session_timeout: of the consumer group.
         deadline: for one checkpoint, and for any other wait on the broker.
         drain_timeout: for open events at revocation and stop.
         processing_timeout: for one event, before it is reported as stuck.
+        discovery_interval: between two looks for new topics that match a pattern.
         offset_reset: where a partition without committed offset begins, ``earliest`` or ``latest``.
         max_restarts: how often one event may fail before the worker gives up.
         default_partitions: partitions of a topic to create when nothing else says so.
@@ -50,10 +52,12 @@ class EngineSettings:
     commit_interval: float = 2.8
     commit_bytes: int = 32 * 1024 * 1024
     buffer_maxsize: int = 4096
+    buffer_max_bytes: int = 128 * 1024 * 1024
     session_timeout: float = 30.0
     deadline: float = 40.0
     drain_timeout: float = 10.0
     processing_timeout: float = 300.0
+    discovery_interval: float = 30.0
     offset_reset: str = "earliest"
     max_restarts: int = 5
     default_partitions: int | None = None

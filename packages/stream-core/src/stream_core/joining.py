@@ -61,6 +61,8 @@ class Joining:
 
     async def declare(self) -> None:
         """Make sure that the topics exist which are known before any body has run."""
+        if self._topology.has_patterns:
+            await self._clients.patiently(self.look)
         await self._declare(())
 
     async def asked(self, failure: asyncio.Future[Any]) -> None:
@@ -86,6 +88,12 @@ class Joining:
         self._ownership.counts = await self._declare(self._participants)
         self._subscribe(self._topology.sources)
         self._joined, self._busy = True, False
+
+    async def look(self) -> None:
+        """Join again when there are new topics that match a pattern."""
+        if self._topology.match(await self._clients.admin.topics()) and self._joined and not self._ownership.stopping:
+            logger.info("new topics match: joining the group for %s", ", ".join(sorted(self._topology.sources)))
+            await self.join()
 
     def outdated(self) -> bool:
         """Somebody reads something else now: whether to :meth:`join` again, which costs a rebalance."""

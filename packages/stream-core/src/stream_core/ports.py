@@ -198,6 +198,9 @@ class Admin(Protocol):
     async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
         """Those of ``topics`` that exist, with partition counts and configuration. Never creates a topic."""
 
+    async def topics(self) -> set[str]:
+        """The names of all topics but those that the brokers keep for themselves."""
+
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """Create topics; those that exist already are left as they are. Returns when all of them have leaders."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -13,7 +14,7 @@ from stream_core.records import TP, Headers, RawRecord, RecordMetadata
 from stream_core.schemas import Failure, Schema
 from stream_core.sessions import Decoded, Rejected
 
-__all__ = ["Topic", "TopicGroup"]
+__all__ = ["Topic", "TopicGroup", "TopicPattern"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -94,6 +95,7 @@ class Topic(Generic[K, V]):
         if retention is not None:
             seconds = retention.total_seconds() if isinstance(retention, timedelta) else retention
             self.config.setdefault("retention.ms", str(int(seconds * 1000)))
+        self.unwrap: Callable[[Sequence[RawRecord]], Sequence[RawRecord]] | None = None
         self._outbox: Outbox | None = None
 
     @property
@@ -141,7 +143,10 @@ class Topic(Generic[K, V]):
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
         millis = None if timestamp is None else round(timestamp * 1000)
         try:
-            data = schema.encode_key(key), schema.encode_value(value)
+            if schema.writes_headers:
+                data, pairs = schema.encode(key, value, pairs)
+            else:
+                data = schema.encode_key(key), schema.encode_value(value)
         except EncodeError as error:
             raise EncodeError(f"topic {self.name}: {error}", self.name) from error
         if (tell := self._outbox.on_produce) is not None:
@@ -178,6 +183,8 @@ class Topic(Generic[K, V]):
 
     def decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
         """Decode the values of some records by the schema."""
+        if self.unwrap is not None:
+            records = self.unwrap(records)
         values, failed = self.schema.decode_values(records)
         if not failed:
             return Decoded(records, values)
@@ -212,7 +219,7 @@ class TopicGroup(Topic[K, V]):
         first = parts[0]
         super().__init__(first.name, schema=first.schema, on_decode_error=first.on_decode_error, acks=first.acks)
         self.name = ", ".join(part.name for part in parts)
-        self._parts = tuple(parts)
+        self._parts: tuple[Topic[K, V], ...] = tuple(parts)
 
     @property
     def parts(self) -> Sequence[Topic[K, V]]:
@@ -228,3 +235,36 @@ class TopicGroup(Topic[K, V]):
         raise ConfigurationError(
             f"{self.name} are several topics: send to one of them, described by its own app.topic()"
         )
+
+
+class TopicPattern(TopicGroup[K, V]):
+    """All topics whose names match, also those that appear later; it cannot be sent to.
+
+    Args:
+        pattern: regular expression that matches the whole of a name.
+        options: those of :class:`Topic`, for each of them.
+
+    Raises:
+        ConfigurationError: it is no regular expression.
+    """
+
+    def __init__(self, pattern: str | re.Pattern[str], **options: Any) -> None:
+        try:
+            self._pattern = re.compile(pattern)
+        except re.error as error:
+            raise ConfigurationError(f"{pattern!r} is no regular expression for names of topics: {error}") from error
+        self._options = options
+        super().__init__([Topic("pattern", **options)])
+        self.name = self._pattern.pattern
+        self._parts = ()
+
+    def find(self, names: Iterable[str]) -> Sequence[Topic[K, V]]:
+        """Take the topics among ``names`` that match into :attr:`parts`; returns those that are new."""
+        known = {part.name for part in self._parts}
+        found = sorted(name for name in names if name not in known and self._pattern.fullmatch(name))
+        new = [Topic[K, V](name, **self._options) for name in found]
+        self._parts = (*self._parts, *new)
+        return new
+
+    def __repr__(self) -> str:
+        return f"<TopicPattern {self.name}>"

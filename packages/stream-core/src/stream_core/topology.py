@@ -7,7 +7,7 @@ stream behind is a subscription to that topic.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -28,7 +28,7 @@ from stream_core.schemas import Schema
 from stream_core.sessions import Rejected, Subscription
 from stream_core.streams import LooseStream, Stream
 from stream_core.supervisors import Supervisor
-from stream_core.topics import Topic
+from stream_core.topics import Topic, TopicPattern
 
 __all__ = ["Topology"]
 
@@ -78,6 +78,8 @@ class Topology:
         self._owners: dict[Subscription, Agent] = {}
         self._pipes: dict[str, Subscription] = {}
         self._channels: dict[Subscription, Channel[Any, Any]] = {}
+        self._patterns: dict[Subscription, TopicPattern[Any, Any]] = {}
+        self._letters: set[str] = set()
         self.subscriptions: list[Subscription] = []
         self.actors: list[Actor] = []
 
@@ -110,13 +112,30 @@ class Topology:
         """Subscribe an agent, and make its actors; they are not started."""
         subscription = self._subscribe(agent.name, agent.topic, agent.concurrency)
         self._provide(agent.on_failure, subscription)
-        for topic in list(self._topics.values()) if subscription.topics else ():
+        for topic in () if subscription in self._channels else list(self._topics.values()):
             if topic.on_produce_error is not None:
                 self._provide(topic.on_produce_error, subscription)
         self._owners[subscription] = agent
         supervisor = Supervisor(agent.strategy, self._max_restarts)
         for number in range(agent.concurrency):
             self._act(agent, subscription, number, supervisor)
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether somebody reads topics by a pattern."""
+        return bool(self._patterns)
+
+    def match(self, names: Iterable[str]) -> bool:
+        """Let patterns find their topics among ``names``, less those of dead letters; returns whether there are new ones."""
+        found = False
+        for subscription, pattern in self._patterns.items():
+            new = pattern.find(name for name in names if name not in self._letters)
+            for topic in new:
+                self._topics.setdefault(topic.name, topic)
+                topic.bind(self._outbox)
+            subscription.topics = tuple(topic.name for topic in pattern.parts)
+            found = found or bool(new)
+        return found
 
     def stream(self, channel: Source, name: str | None = None) -> Stream[Any]:
         """A stream over a topic or channel, outside of agents; it ends when its iteration is closed.
@@ -166,6 +185,8 @@ class Topology:
             subscription.manual = not channel.acks
             subscription.on_progress = self._on_progress
             self._provide(channel.on_decode_error, subscription)
+            if isinstance(channel, TopicPattern):
+                self._patterns[subscription] = channel
         subscription.reject = partial(self._rejected, subscription)
         self.subscriptions.append(subscription)
         self._on_change()
@@ -174,6 +195,7 @@ class Topology:
     def _unsubscribe(self, subscription: Subscription) -> None:
         if subscription in self.subscriptions:
             self.subscriptions.remove(subscription)
+            self._patterns.pop(subscription, None)
             if (channel := self._channels.pop(subscription, None)) is not None:
                 channel.unsubscribe(subscription)
             self._on_change()
@@ -182,7 +204,7 @@ class Topology:
         """Let the topic of dead letters of a policy be declared."""
         if policy.action != "dead_letter":
             return
-        if not reader.topics:
+        if reader in self._channels:
             raise ConfigurationError(
                 f"agent {reader.name} reads a channel, whose events are no records: it cannot have the policy 'dead_letter'"
             )
@@ -191,6 +213,7 @@ class Topology:
             raise ConfigurationError(
                 f"{reader.name} reads {name} and would send its own dead letters there: name another"
             )
+        self._letters.add(name)
         if name not in self._topics:
             self._topics[name] = topic = Topic[Any, Any](name, schema=Schema(bytes, bytes))
             topic.bind(self._outbox)
@@ -244,6 +267,7 @@ class Topology:
         whole = key is None and not any(processors.values()) and self._same_bytes(source, topic)
         body = _pump(topic, processors, key, whole=whole)
         agent = Agent(body, name=name, topic=self._topics[source.topics[0]], on_failure=policy)
+        agent.part_of = owner
         actor = self._act(agent, source, 0, Supervisor(agent.strategy, self._max_restarts))
         for other in processors:
             if actor.cursor not in other.cursors:

@@ -14,7 +14,7 @@ from stream_core.records import TopicInfo, TopicSpec
 from stream_kafka.client import Client
 from stream_kafka.deadlines import attempt
 from stream_kafka.settings import KafkaSettings
-from stream_kafka.topics import Layout, configurations, layouts
+from stream_kafka.topics import Layout, configurations, layouts, names
 
 __all__ = ["KafkaAdmin"]
 
@@ -53,6 +53,10 @@ class KafkaAdmin:
             name: TopicInfo(name, layout.partitions, configs.get(name, {}), layout.id) for name, layout in found.items()
         }
 
+    async def topics(self) -> set[str]:
+        """The names of all topics but those that the brokers keep for themselves."""
+        return await names(self._started())
+
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """Create topics; those that exist already are left as they are. Returns when all of them have leaders.
 
@@ -68,8 +72,8 @@ class KafkaAdmin:
         wanted = [
             (spec.name, spec.partitions, spec.replication, no_assignment, list(spec.config.items())) for spec in specs
         ]
-        names = [spec.name for spec in specs]
-        doing = f"creating topics {', '.join(names)}"
+        created = [spec.name for spec in specs]
+        doing = f"creating topics {', '.join(created)}"
 
         async def ask() -> None:
             response = await client.send(client.any_node(), CreateTopicsRequest(wanted, timeout, False))
@@ -79,7 +83,7 @@ class KafkaAdmin:
                     raise error(f"topic {name}: {(message and message[0]) or error.description}")
 
         await attempt(self._settings.request_timeout, ask, doing)
-        await self._until(names, lambda found: all(name in found and found[name].ready for name in names), doing)
+        await self._until(created, lambda found: all(name in found and found[name].ready for name in created), doing)
 
     async def delete(self, topics: Collection[str]) -> None:
         """Delete topics; those that do not exist are ignored. Returns when they are gone.

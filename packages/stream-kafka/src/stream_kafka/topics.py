@@ -9,16 +9,18 @@ from typing import Any
 
 import aiokafka.errors as kafka
 from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from stream_kafka.client import Client
 from stream_kafka.deadlines import attempt
 from stream_kafka.errors import translate
 from stream_kafka.protocol import DescribeTopics
 
-__all__ = ["Layout", "configurations", "layouts"]
+__all__ = ["Layout", "configurations", "layouts", "names"]
 
 _TOPIC = 2
 _NO_LEADER = -1
+_THERE = (kafka.NoError, kafka.LeaderNotAvailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ async def layouts(client: Client, topics: Collection[str]) -> dict[str, Layout]:
         error = kafka.for_code(code)
         if error in (kafka.UnknownTopicOrPartitionError, kafka.InvalidTopicError):
             continue
-        if error not in (kafka.NoError, kafka.LeaderNotAvailableError):
+        if error not in _THERE:
             raise translate(error(f"topic {name}"), doing)
         # Version 5 has no id in front of the flag for internal topics.
         has_id = isinstance(rest[0], bytes)
@@ -58,6 +60,12 @@ async def layouts(client: Client, topics: Collection[str]) -> dict[str, Layout]:
         topic_id = base64.urlsafe_b64encode(rest[0]).decode().rstrip("=") if has_id else ""
         found[name] = Layout(len(partitions), bool(partitions) and ready, topic_id)
     return found
+
+
+async def names(client: Client) -> set[str]:
+    """Give the names of all topics but those that the brokers keep for themselves."""
+    response = await _ask(client, MetadataRequest(None, allow_auto_topic_creation=False), "listing topics")
+    return {name for code, name, internal, *_ in response.topics if not internal and kafka.for_code(code) in _THERE}
 
 
 async def configurations(client: Client, topics: Collection[str]) -> dict[str, dict[str, str]]:

@@ -33,6 +33,11 @@ class MemoryAdmin:
             known = self._cluster.topics()
             return {name: known[name] for name in topics if name in known}
 
+    async def topics(self) -> set[str]:
+        """The names of all topics."""
+        async with self._cluster.request("metadata"):
+            return set(self._cluster.topics())
+
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """Create topics; those that exist are left as they are. Raises TransportError for what Kafka would refuse."""
         async with self._cluster.request("create_topics"):

@@ -40,6 +40,17 @@ async def describing_creates_nothing(harness: BrokerHarness) -> None:
     assert await admin.describe([]) == {}
 
 
+async def lists_topics(harness: BrokerHarness) -> None:
+    """All topics are named, and none is created by asking; what brokers keep for themselves is left out."""
+    admin, topic, other = await harness.admin(), await harness.topic(), await harness.topic(2)
+    await harness.alone(harness.name("group"), topic)  # so that there are offsets
+
+    names = await admin.topics()
+
+    assert {topic, other} <= names
+    assert not {name for name in names if name.startswith("__")}
+
+
 async def creating_leaves_what_exists(harness: BrokerHarness) -> None:
     """Declaring a topic again changes neither its partitions nor its records; the other topics of the call are created."""
     admin, topic, new = await harness.admin(), await harness.topic(partitions=2), harness.name("topic")
@@ -105,6 +116,7 @@ async def removing_ignores_the_unknown(harness: BrokerHarness) -> None:
 CHECKS = (
     describes_what_was_created,
     describing_creates_nothing,
+    lists_topics,
     creating_leaves_what_exists,
     a_created_topic_can_be_used_at_once,
     refuses_a_bad_name,
