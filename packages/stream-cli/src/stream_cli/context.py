@@ -14,9 +14,9 @@ __all__ = ["Session", "json_option", "pass_session"]
 
 _HOW = """this command needs an app, and none was given.
 
-  stream -A bank worker            the attribute "app" of bank.py
-  stream -A bank:accounts worker   another attribute
-  python bank.py worker            when bank.py ends with app.main()"""
+  stream -A bank {command}            the attribute "app" of bank.py
+  stream -A bank:accounts {command}   another attribute
+  python bank.py {command}            when bank.py ends with app.main()"""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Session:
             ConfigurationError: it could not be found.
         """
         if self.path is None and self.bound is None:
-            raise click.UsageError(_HOW)
+            raise click.UsageError(_HOW.format(command=click.get_current_context().info_name))
         app = locate(self.path) if self.path is not None else self.bound
         assert app is not None
         if self.datadir is not None:

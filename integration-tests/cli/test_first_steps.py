@@ -1,0 +1,216 @@
+"""What a first user types, as real processes on a real Kafka: a worker in one terminal, ``agents`` and ``send`` in others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from processes import PATIENCE, Worker
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PYTHON = sys.executable
+STREAM = (PYTHON, "-m", "stream_cli")
+PROGRAMS = {"python": (PYTHON,), "stream": STREAM}
+"""What the words of a command line are here: those of the environment that the tests run in."""
+
+NO_BROKER = "kafka://127.0.0.1:1"
+
+AGENTS = """\
+┌Agents────┬───────────────────────────────────────┬────────────────┐
+│ name     │ topic                                 │ help           │
+├──────────┼───────────────────────────────────────┼────────────────┤
+│ @myagent │ stream-example-examples.agent.myagent │ Example agent. │
+└──────────┴───────────────────────────────────────┴────────────────┘
+"""
+
+PROJECT = {
+    "__init__": "",
+    "__main__": "from proj.app import app\n\napp.main()\n",
+    "app": "import stream_app as faust\n\napp = faust.App({id!r}, origin='proj', autodiscover=True, topic_partitions=1)\n",
+    "models": "import stream_app as faust\n\n\nclass Deposit(faust.Record):\n    account: str\n    amount: int\n",
+    "agents": """
+from proj.app import app
+from proj.models import Deposit
+
+deposits = app.topic({topic!r}, key_type=str, value_type=Deposit)
+totals = app.Table("totals", default=int, help="What each account has.")
+
+
+@app.agent(deposits)
+async def count(stream):
+    '''Count deposits.
+
+    By account.
+    '''
+    async for deposit in stream:
+        totals[deposit.account] += deposit.amount
+        print(f"{{deposit.account}} has {{totals[deposit.account]}}")
+""",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Where commands are typed: a directory, with a broker and a data directory in the environment."""
+
+    directory: Path
+    environment: dict[str, str]
+
+    async def type(self, program: str, *arguments: str, stdin: bytes = b"") -> Answer:
+        """Run a command to its end."""
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAMS[program],
+            *arguments,
+            cwd=self.directory,
+            env=self.environment,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(stdin)
+        assert process.returncode is not None
+        return Answer(process.returncode, out.decode(), err.decode())
+
+    @asynccontextmanager
+    async def worker(self, program: str, *arguments: str) -> AsyncIterator[Worker]:
+        """Run a worker, from the moment when it is ready to the end of the block; what it prints goes through a pipe."""
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAMS[program],
+            *arguments,
+            cwd=self.directory,
+            env=self.environment,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+        try:
+            worker = Worker(process)
+            await worker.said("is ready")
+            yield worker
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+
+
+def terminal(directory: Path, broker: str, data: Path) -> Terminal:
+    """A terminal in a directory."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("APP_", "PYTHONUNBUFFERED"))}
+    added = {"BROKER_URL": broker, "APP_DATADIR": str(data), "APP_WEB_ENABLED": "false"}
+    return Terminal(directory, kept | added)
+
+
+async def test_the_steps_of_the_guide(bootstrap: str, tmp_path: Path) -> None:
+    """The three commands of the guide, each in a process of its own, do what it says to the letter, from another directory too."""
+    console = terminal(ROOT, f"kafka://{bootstrap}", tmp_path)
+    listed = await console.type("python", "examples/agent.py", "agents")
+    assert listed == Answer(0, AGENTS, "")
+    async with console.worker("python", "examples/agent.py", "worker", "-l", "info") as worker:
+        sent = await console.type("python", "examples/agent.py", "send", "@myagent", "hello")
+        assert sent.code == 0, sent.err
+        assert sent.out.startswith("topic=stream-example-examples.agent.myagent partition=")
+        await worker.said("^MYAGENT RECEIVED -- b'hello'$")
+        beside = terminal(EXAMPLES, f"kafka://{bootstrap}", tmp_path)
+        await beside.type("stream", "-A", "agent", "send", "@myagent", "hello from beside")
+        await worker.said("^MYAGENT RECEIVED -- b'hello from beside'$")
+        assert await worker.terminate() == 0, worker.log
+
+
+WAYS: dict[str, tuple[Path, tuple[str, ...]]] = {
+    "script": (ROOT, ("python", "examples/agent.py")),
+    "script beside": (EXAMPLES, ("python", "agent.py")),
+    "module": (ROOT, ("python", "-m", "examples.agent")),
+    "module beside": (EXAMPLES, ("python", "-m", "agent")),
+    "stream": (ROOT, ("stream", "-A", "examples.agent")),
+    "stream beside": (EXAMPLES, ("stream", "-A", "agent")),
+    "workdir": (ROOT, ("stream", "-W", "examples", "-A", "agent:app")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_all_ways_to_start_it_mean_the_same_agent(tmp_path: Path, way: str) -> None:
+    """The name of the topic does not depend on the directory, nor on whether a script or a module was started; no broker is asked."""
+    directory, command = WAYS[way]
+    assert await terminal(directory, NO_BROKER, tmp_path).type(*command, "agents") == Answer(0, AGENTS, "")
+
+
+def write_project(directory: Path, id_: str, topic: str) -> Terminal:
+    """A project of several modules, as a package with a ``__main__``."""
+    (directory / "proj").mkdir()
+    for name, text in PROJECT.items():
+        (directory / "proj" / f"{name}.py").write_text(text.format(id=id_, topic=topic) if "{" in text else text)
+    return terminal(directory, NO_BROKER, directory / "data")
+
+
+async def test_a_project_run_as_a_package(bootstrap: str, tmp_path: Path, topic: Callable[..., str]) -> None:
+    """``python -m proj`` is the program of its app; typed values are checked before they are sent."""
+    name = topic("deposits")
+    write_project(tmp_path, topic("bank"), name)
+    console = terminal(tmp_path, f"kafka://{bootstrap}", tmp_path / "data")
+    async with console.worker("python", "-m", "proj", "worker", "-l", "info") as worker:
+        sent = await console.type(
+            "python", "-m", "proj", "send", "@count", '{"account": "joe", "amount": 5}', "-k", "joe"
+        )
+        assert re.fullmatch(rf"topic={name} partition=0 offset=0 timestamp=\S+\n", sent.out), sent.err
+        await worker.said("^joe has 5$")
+        bad = await console.type("stream", "-A", "proj", "send", name, '{"account": "joe", "amount": "much"}')
+        assert (bad.code, bad.out) == (1, "")
+        assert bad.err.startswith("Error: the value does not fit Deposit: Expected `int`, got `str` - at `$.amount`")
+        lines = b'{"account": "ann", "amount": 1}\n' * 3
+        many = await console.type("stream", "-A", "proj", "send", name, "-", "-k", "ann", "--json", stdin=lines)
+        assert [json.loads(line)["offset"] for line in many.out.splitlines()] == [1, 2, 3], many.err
+        await worker.said("^ann has 3$")
+        assert await worker.terminate() == 0, worker.log
+
+
+async def test_what_a_project_consists_of(tmp_path: Path) -> None:
+    """Agents and tables of all its modules are listed."""
+    console = write_project(tmp_path, "bank", "deposits")
+    agents = await console.type("stream", "-A", "proj", "agents", "--json")
+    assert json.loads(agents.out) == [
+        {"name": "@count", "topic": "deposits", "help": "Count deposits.", "full_name": "proj.agents.count"}
+    ], agents.err
+    tables = await console.type("python", "-m", "proj", "--json", "tables")
+    assert json.loads(tables.out) == [
+        {"name": "totals", "changelog": "bank-totals-changelog", "help": "What each account has."}
+    ], tables.err
+
+
+MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "module": (("-A", "pro", "agents"), 1, "did you mean -A proj?"),
+    "agent": (("-A", "proj", "send", "@cuont", "x"), 1, "did you mean @count?"),
+    "no broker": (("-A", "proj", "send", "@count"), 1, "stream broker"),
+    "no app": (("agents",), 2, "stream -A bank agents"),
+    "value": (("-A", "proj", "send", "@count", "five"), 1, "the value does not fit Deposit"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_mistakes(tmp_path: Path, mistake: str) -> None:
+    """Each is answered with what was meant, without a traceback and with nothing on standard output."""
+    arguments, code, hint = MISTAKES[mistake]
+    answer = await write_project(tmp_path, "bank", "deposits").type("stream", *arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert hint in answer.err
+    assert "Traceback" not in answer.err
