@@ -138,6 +138,11 @@ class Worker:
         """Whether the process is stopped by a signal, its own or ours."""
         return self._status("State").startswith("T")
 
+    def waited(self) -> float:
+        """Seconds for which the main thread was ready to run and had no processor."""
+        self.check()
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+
     async def terminate(self) -> None:
         """Ask the process to end (SIGTERM) and wait; raises RowError unless it ends in time with code 0."""
 

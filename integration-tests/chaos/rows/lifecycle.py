@@ -38,8 +38,12 @@ async def terminated(setup: Setup) -> None:
 
 
 async def first_event(setup: Setup) -> None:
-    """A worker restarted after kill -9 is at its first event in under 5 s, with the default session timeout of 30 s."""
+    """A worker restarted after kill -9 is at its first event in under 5 s, with the default session timeout of 30 s.
+
+    Time for which the worker was ready to run and other processes had the processors is not counted, but shown.
+    """
     times: list[float] = []
+    waited: list[float] = []
     async with Scene(replace(setup, session=30.0)) as scene:
         worker = scene.fleet.workers[0]
         await worker.start()
@@ -51,10 +55,11 @@ async def first_event(setup: Setup) -> None:
                 began = time.monotonic()
                 await worker.start()
                 await scene.kafka.first_after("echo", ends, seconds=60)
-                times.append(time.monotonic() - began)
+                waited.append(worker.waited())
+                times.append(time.monotonic() - began - waited[-1])
                 scene.tally.faults += 1
         await scene.conclude(replay=False)
-    scene.tally.note = f"first event after {max(times):.1f} s"
+    scene.tally.note = f"first event after {max(times):.1f} s and {max(waited):.1f} s without a processor"
     if max(times) > FIRST_EVENT:
         raise RowError(f"{scene.tally.note}, not {FIRST_EVENT:.0f}")
 
