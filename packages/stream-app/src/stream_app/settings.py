@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from stream_app.faust_settings import REFUSED, RENAMED, WITHOUT_EFFECT
 from stream_app.parameters import (
+    Bytes,
     Count,
     Parameter,
     Port,
@@ -107,6 +108,9 @@ class Settings(TransportSettings):
     )
 
     stream_buffer_maxsize = Parameter(Count, 4096, "Records of one partition that may wait for an agent.")
+    stream_buffer_max_bytes = Parameter(
+        Bytes, 128 * 1024**2, "Bytes of keys and values of all partitions of a worker that may wait for agents."
+    )
     stream_processing_timeout = Parameter(
         Seconds, 300.0, "Seconds for one event, after which a worker reports that it is stuck.", parse=seconds
     )

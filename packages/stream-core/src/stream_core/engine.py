@@ -20,6 +20,7 @@ from stream_core.actors import Actor
 from stream_core.agents import Agent
 from stream_core.announcing import Announcing
 from stream_core.background import Background
+from stream_core.backpressure import BackPressure
 from stream_core.checkpoint import Checkpoint
 from stream_core.clients import Clients, EngineSettings
 from stream_core.errors import (
@@ -40,7 +41,6 @@ from stream_core.participants import Participant
 from stream_core.ports import RebalanceListener, Transport
 from stream_core.records import TP
 from stream_core.replies import Replies
-from stream_core.sessions import PartitionSession
 from stream_core.topics import Topic
 from stream_core.topology import Topology
 from stream_core.watchdog import Watchdog
@@ -112,7 +112,7 @@ class Engine:
             self.topology.add(agent)
         self._lock = asyncio.Lock()
         self._progress, self._commit_now, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._held: set[PartitionSession] = set()
+        self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions)
         self.background = Background()
         self.announcing = Announcing(self.background, settings.drain_timeout)
         self._aborts = 0
@@ -145,6 +145,7 @@ class Engine:
         await self._joining.join()
         self.background.spawn(self._commit_loop(), "checkpoints")
         self.background.spawn(self._supervise(), "supervisor")
+        self.background.spawn(self._discover(), "discovery of topics")
         await self.background.until(self._ready)
 
     def _act(self, actor: Actor) -> None:
@@ -203,6 +204,14 @@ class Engine:
         """The worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
         self.background.fail(error)
 
+    async def _discover(self) -> None:
+        """Look for topics that match the patterns of those who read by one."""
+        while True:
+            await asyncio.sleep(self._settings.discovery_interval)
+            if self.topology.has_patterns:
+                with contextlib.suppress(TransportError):  # the next look is soon
+                    await self._joining.look()
+
     # -- records in
 
     async def _fetch(self) -> None:
@@ -217,31 +226,12 @@ class Engine:
                 session = self.ownership.sessions.get(batch.tp)
                 if session is not None and session.running and session.open:
                     session.deliver(batch)
-            await self._hungry()
-
-    async def _hungry(self) -> None:
-        """Wait until some agent runs out of records; partitions whose agents are behind are paused meanwhile.
-
-        Records are never left in the client's buffers while others wait: it would stop fetching for them too.
-        """
-        low = max(self._settings.buffer_maxsize // 2, 1)
-        subscriptions = [reader for reader in self.topology.subscriptions if reader.topics and reader.cursors]
-        while subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions):
-            self._progress.clear()
-            await self._progress.wait()
-        for session in self.ownership.running:
-            if session.backlog >= session.maxsize and session.open and session not in self._held:
-                self._held.add(session)
-                self.clients.consumer.pause([session.tp])
+            await self._pressure.hungry()
 
     def _progressed(self) -> None:
         """An agent finished some events."""
         self._progress.set()
-        if self._held:
-            for session in [s for s in self._held if s.backlog <= s.maxsize // 2 or not s.open]:
-                self._held.discard(session)
-                if session.open:
-                    self.clients.consumer.resume([session.tp])
+        self._pressure.release()
         if not self._commit_now.is_set() and self._pending() > self._settings.commit_bytes:
             self._commit_now.set()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 __all__ = [
+    "SAMPLE",
     "TP",
     "Batch",
     "GroupMetadata",
@@ -18,6 +19,9 @@ __all__ = [
     "TopicInfo",
     "TopicSpec",
 ]
+
+SAMPLE = 64
+"""Records of a batch that are measured to know how many bytes it has."""
 
 Headers = Sequence[tuple[str, bytes]]
 """Record headers as they are on the wire: names may repeat, values are bytes (or ``None`` on foreign records)."""
@@ -83,6 +87,13 @@ class Batch:
     records: Sequence[RawRecord]
     next_offset: int
     end_offset: int = -1
+
+    @property
+    def size(self) -> float:
+        """About how many bytes the keys and values have: exact when there are few, which large ones are, else from a sample."""
+        sample = self.records[:: max(len(self.records) // SAMPLE, 1)]
+        total = sum(len(record.key or b"") + len(record.value or b"") for record in sample)
+        return total * len(self.records) / max(len(sample), 1)
 
 
 class Offset(NamedTuple):

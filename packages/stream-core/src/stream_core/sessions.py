@@ -316,7 +316,7 @@ class PartitionSession(Session):
         maxsize: records that may wait before the partition is paused; set by whoever fetches.
     """
 
-    __slots__ = ("_left", "committed", "decode", "feeds", "fetch_position", "lag", "maxsize", "running")
+    __slots__ = ("_left", "_record_size", "committed", "decode", "feeds", "fetch_position", "lag", "maxsize", "running")
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
         super().__init__(tp, schema, partitions)
@@ -326,7 +326,7 @@ class PartitionSession(Session):
         self.fetch_position = -1
         self.committed = -1
         self.lag = -1
-        self.maxsize = 0
+        self.maxsize, self._record_size = 0, 0.0
         self._left = -1
 
     def run(self, position: int, subscriptions: Sequence[Subscription], leads: dict[str, int]) -> None:
@@ -343,6 +343,8 @@ class PartitionSession(Session):
         self.fetch_position = batch.next_offset
         self.lag = batch.end_offset - batch.next_offset if batch.end_offset >= 0 else -1
         count = len(records)
+        if count:
+            self._record_size = (self.backlog_bytes + batch.size) / (self.backlog + count)
         for at in range(0, count, CHUNK):
             part = records[at : at + CHUNK] if count > CHUNK else records
             last = at + CHUNK >= count
@@ -391,3 +393,8 @@ class PartitionSession(Session):
     def backlog(self) -> int:
         """Records that the slowest subscription has not finished."""
         return max((feed.backlog for feed in self.feeds.values()), default=0)
+
+    @property
+    def backlog_bytes(self) -> float:
+        """About how many bytes of keys and values these records have."""
+        return self.backlog * self._record_size

@@ -1,0 +1,74 @@
+"""Back-pressure: partitions whose agents are behind are paused, by count and by bytes, and resumed when they have caught up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from stream_core.clients import Clients, EngineSettings
+from stream_core.ownership import Ownership
+from stream_core.sessions import PartitionSession, Subscription
+
+__all__ = ["LEAST", "BackPressure"]
+
+LEAST = 1024 * 1024
+"""Bytes that may wait of each partition, however many there are: about what one fetch brings."""
+
+
+class BackPressure:
+    """Whether more records are fetched, and of which partitions.
+
+    Records are never left in the client's buffers while others wait: it would stop fetching for them too. So each poll takes all, and
+    partitions that have enough are paused.
+
+    Args:
+        settings: how much may wait: by count for each partition, by bytes for all together, of which each has an equal share.
+        clients: with the consumer.
+        ownership: the sessions that deliver records.
+        subscriptions: who reads, kept up to date by its owner.
+    """
+
+    def __init__(
+        self, settings: EngineSettings, clients: Clients, ownership: Ownership, subscriptions: Sequence[Subscription]
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._ownership = ownership
+        self._subscriptions = subscriptions
+        self._progress = asyncio.Event()
+        self._held: set[PartitionSession] = set()
+
+    async def hungry(self) -> None:
+        """After records have come: wait until some agent runs out of them, and pause the partitions that have enough."""
+        low = max(self._settings.buffer_maxsize // 2, 1)
+        subscriptions = [reader for reader in self._subscriptions if reader.topics and reader.cursors]
+        while subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions):
+            self._progress.clear()
+            await self._progress.wait()
+        self.hold()
+
+    def hold(self) -> None:
+        """Pause the partitions that have enough."""
+        running = self._ownership.running
+        share = self._share(len(running))
+        for session in running:
+            full = session.backlog >= session.maxsize or session.backlog_bytes >= share
+            if full and session.open and session not in self._held:
+                self._held.add(session)
+                self._clients.consumer.pause([session.tp])
+
+    def release(self) -> None:
+        """After events have finished: resume the partitions that are down to half of what they may have."""
+        self._progress.set()
+        if not self._held:
+            return
+        share = self._share(len(self._ownership.running))
+        for session in list(self._held):
+            room = session.backlog <= session.maxsize // 2 and session.backlog_bytes <= share / 2
+            if room or not session.open:
+                self._held.discard(session)
+                if session.open:
+                    self._clients.consumer.resume([session.tp])
+
+    def _share(self, partitions: int) -> float:
+        return max(self._settings.buffer_max_bytes / max(partitions, 1), LEAST)
