@@ -1,14 +1,18 @@
-"""The event loop of the tests, and their order: what builds and installs wheels goes last."""
+"""The event loop of the tests, the profile of hypothesis, and the order: what builds and installs wheels goes last."""
 
 from __future__ import annotations
 
 import asyncio
 
+import hypothesis
 import pytest
 
 asyncio.set_event_loop(
     None
 )  # else pytest-asyncio makes one to keep when a test that is not async comes first, unclosed
+
+hypothesis.settings.register_profile("stream", deadline=None)  # a machine that has much else to do is no failure
+hypothesis.settings.load_profile("stream")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

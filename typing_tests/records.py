@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, assert_type
 
 from stream_core.models import Record
 from stream_core.schemas import Schema
-from stream_core.wire import decoder
+from stream_core.decoding import decoder
 
 T = TypeVar("T")
 

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.codecs import get_codec
-from stream_core.models import Record
 from stream_core.decoding import convert, decoder
+from stream_core.errors import ValidationError
+from stream_core.models import Record
 from stream_core.wire import encoders, registry
 
 HERE = __name__
@@ -208,7 +209,7 @@ def test_post_init_runs_on_construction_and_decoding() -> None:
 
     with pytest.raises(ValueError, match="not positive"):
         Positive(0)
-    with pytest.raises(msgspec.ValidationError, match="not positive"):
+    with pytest.raises(ValidationError, match="Positive: n is not positive"):
         Positive.loads(b'{"n":0}')
 
 
@@ -300,8 +301,8 @@ def test_foreign_metadata_and_unknown_fields_are_skipped() -> None:
 
 
 def test_a_wrong_payload_names_the_field() -> None:
-    """The message ends with the path."""
-    with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$.points\[0\].x`$"):
+    """The message begins with the class and ends with the path."""
+    with pytest.raises(ValidationError, match=r"^Line: Expected `int`, got `str` - at `\$.points\[0\].x`$"):
         Line.loads(b'{"points":[{"x":"a"}]}')
 
 
@@ -352,7 +353,7 @@ def test_validation_checks_and_converts_arguments() -> None:
 
     assert Checked("1", day="2020-01-02") == Checked(1, date(2020, 1, 2))
     assert seen == [1, 1], "__post_init__ runs once, with converted values"
-    with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$.n`$"):
+    with pytest.raises(ValidationError, match=r"^Checked: Expected `int`, got `str` - at `\$.n`$"):
         Checked("x")
     with pytest.raises(TypeError, match="missing a required argument"):
         Checked()
@@ -373,7 +374,7 @@ def test_coercion_converts_on_construction_and_decoding() -> None:
 
     assert Lax("1").n == Lax.loads(b'{"n":"1"}').n == 1
     assert Strict("1").n == "1"
-    with pytest.raises(msgspec.ValidationError):
+    with pytest.raises(ValidationError, match="^Strict: "):
         Strict.loads(b'{"n":"1"}')
 
 
@@ -383,7 +384,7 @@ def test_a_record_can_be_checked_later() -> None:
     assert point.is_valid()
     point.x = "a"
     (error,) = point.validate()
-    assert str(error) == "Expected `int`, got `str` - at `$.x`"
+    assert str(error) == "Point: Expected `int`, got `str` - at `$.x`"
 
 
 # -- polymorphism

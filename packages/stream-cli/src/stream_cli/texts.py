@@ -9,7 +9,7 @@ from typing import Any
 
 from stream_cli.names import suggest
 from stream_core.codecs import get_codec
-from stream_core.errors import ConfigurationError, EncodeError, StreamError
+from stream_core.errors import ConfigurationError, EncodeError, ValidationError
 from stream_core.schemas import Schema
 from stream_core.wire import registry
 
@@ -73,12 +73,9 @@ class TextEncoder:
     def _encode_checked(self, data: bytes, type_: Any) -> bytes | None:
         try:
             value = _decoder(type_)(data)
-        except StreamError:
-            raise
-        except Exception as error:  # msgspec's, or what a __post_init__ raises
-            name = getattr(type_, "__name__", str(type_))
+        except ValidationError as error:
             raise EncodeError(
-                f"the {self.part} does not fit {name}: {error}; --{self.part}-serializer raw sends it unchecked"
+                f"the {self.part} does not fit {error}; --{self.part}-serializer raw sends it unchecked"
             ) from error
         schema = self.schema
         if self.part == "key":

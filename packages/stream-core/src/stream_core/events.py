@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, Type
 from stream_core.cursor import active_cursor
 from stream_core.errors import DecodeError
 from stream_core.records import TP, Headers
+from stream_core.typed_codecs import verbatim
 
 if TYPE_CHECKING:
     from stream_core.cursor import Cursor
@@ -113,7 +114,7 @@ class Event(Generic[V]):
     def key(self) -> Any:
         """The decoded key. Raises DecodeError."""
         try:
-            return self._schema.decode_key(self._record.key)
+            return self._schema.read_key(self._record)
         except Exception as cause:
             raise DecodeError(f"cannot decode the key: {cause}", self._tp, self._record.offset) from cause
 
@@ -194,8 +195,8 @@ class Event(Generic[V]):
         """
         record = self._record
         return await channel.send(
-            record.value if value is None else value,
-            key=record.key if key is None else key,
+            verbatim(record.value) if value is None else value,
+            key=verbatim(record.key) if key is None else key,
             partition=partition,
             timestamp=timestamp,
             headers=list(record.headers) if headers is None else headers,
@@ -243,7 +244,7 @@ def event_of(cursor: Cursor) -> Event[Any] | None:
     session, record = cursor.session, cursor.record
     if session is None or record is None:
         return None
-    value = session.schema.decode_value(record.value)
+    value = session.schema.read_value(record)
     if cursor.acknowledgement is not None:
         return ManualEvent(session.schema, session.tp, record, value, cursor.acknowledgement)
     return Event(session.schema, session.tp, record, value)

@@ -1,37 +1,35 @@
 """Schemas: the types of keys and values, compiled once into plain functions between objects and bytes.
 
-A serializer that is named comes first, then the one of the record class, then the default of the place. JSON and raw need
-no package and no class to be named, and they follow the type: ``bytes`` are always raw; raw keys are text for ``str``, numbers
-and dates, and JSON for anything with structure; JSON without a type is the bytes where it does not parse.
+What a subclass overrides of the four hooks is found at that time too: a schema that overrides none pays nothing for them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
 from functools import cached_property
-from types import NoneType
-from typing import Any, Optional, Self, get_args
-from uuid import UUID
+from typing import Any, Optional, Self
 
-import msgspec
 import orjson
 
-from stream_core.codecs import Codec, CodecArg, get_codec
-from stream_core.errors import ConfigurationError, EncodeError
-from stream_core.records import RawRecord
-from stream_core.wire import Encoders, convert, decoder, options_of, without_none
+from stream_core.codecs import Codec, CodecArg
+from stream_core.errors import ConfigurationError, EncodeError, ValidationError
+from stream_core.records import Headers, RawRecord
+from stream_core.typed_codecs import (
+    Decode,
+    Encode,
+    Verbatim,
+    by_type,
+    choose,
+    decoder_of,
+    encoder_of,
+    json_or_bytes,
+    same,
+    type_name,
+)
 
 __all__ = ["Failure", "Schema"]
-
-Decode = Callable[[bytes], Any]
-Encode = Callable[[Any], Any]
-
-_TEXT_LIKE = (str, int, float, bool, Decimal, datetime, date, time, timedelta, UUID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Failure:
     """Stands in the place of a value that could not be decoded.
 
     Attributes:
-        error: what the codec raised; msgspec's message ends with the path of the field.
+        error: why; of a record class, it names the class and the path of the field.
         record: the record.
     """
 
@@ -51,11 +49,15 @@ class Failure:
 class Schema:
     """How the keys and values of a topic or table are encoded.
 
+    A subclass may override :meth:`loads_key`, :meth:`loads_value`, :meth:`dumps_key` and :meth:`dumps_value`, for topics whose
+    records say in their headers what they are.
+
     Attributes:
         key_type: type of the keys; ``None`` for bytes.
         value_type: type of the values; ``None`` for JSON where it parses, else bytes.
         key_serializer: codec of the keys, by name; ``None`` for that of the record class, else ``key_default``.
         value_serializer: codec of the values, by name; ``None`` for that of the record class, else ``value_default``.
+        allow_empty: whether a record without a value, a tombstone, is decoded to ``None``; if not it cannot be decoded.
         key_default: codec of keys for which nothing says otherwise.
         value_default: codec of values for which nothing says otherwise.
         nullable: whether the value ``None`` is a value, not a tombstone.
@@ -65,6 +67,7 @@ class Schema:
     value_type: Any = None
     key_serializer: CodecArg = None
     value_serializer: CodecArg = None
+    allow_empty: bool = True
     key_default: Codec | str = "raw"
     value_default: Codec | str = "json"
     nullable: bool = False
@@ -83,29 +86,83 @@ class Schema:
     def check(self) -> None:
         """Compile everything now. Raises ConfigurationError for types and serializers that do not exist or do not fit."""
         _ = self.decode_key, self.encode_key, self.decode_values, self.encode_value
+        for name, hook in HOOKS.items():
+            _check_hook(self, name, hook)
+
+    # -- hooks
+
+    def loads_key(self, message: RawRecord, loads: Decode) -> Any:
+        """Override to decode keys in a way of your own; called for records that have a key.
+
+        Args:
+            message: the record, with ``key``, ``value``, ``headers``, ``offset`` and ``timestamp`` as they are on the topic.
+            loads: decodes bytes by type and serializer of the schema.
+        """
+        return loads(message.key or b"")
+
+    def loads_value(self, message: RawRecord, loads: Decode) -> Any:
+        """Override to decode values in a way of your own; called for records that have a value. The arguments are as above."""
+        return loads(message.value or b"")
+
+    def dumps_key(self, key: Any, headers: list[tuple[str, bytes]], dumps: Encode) -> bytes | None:
+        """Override to encode keys in a way of your own.
+
+        Args:
+            key: the key.
+            headers: those the record will be sent with; may be changed.
+            dumps: encodes by type and serializer of the schema.
+        """
+        return dumps(key)  # type: ignore[no-any-return]
+
+    def dumps_value(self, value: Any, headers: list[tuple[str, bytes]], dumps: Encode) -> bytes | None:
+        """Override to encode values in a way of your own. The arguments are as above."""
+        return dumps(value)  # type: ignore[no-any-return]
 
     # -- keys
 
     @cached_property
     def decode_key(self) -> Callable[[bytes | None], Any]:
-        """Decodes key bytes; ``None`` stays ``None``. Raises what the codec raises."""
-        return _unless_none(_decoder(self.key_type, self._key_codec, "key"))
+        """Decodes key bytes; ``None`` stays ``None``. Raises ValidationError."""
+        return _of_bytes(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
+
+    @cached_property
+    def read_key(self) -> Callable[[RawRecord], Any]:
+        """Decodes the key of a record, as :meth:`loads_key` says; no key is ``None``. Raises ValidationError."""
+        decode, hook = self.decode_key, self.loads_key
+        if not self._overrides("loads_key"):
+            return _key_of(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
+        read = _explained(lambda record: hook(record, decode), self.key_type)
+        return lambda record: None if record.key is None else read(record)
 
     @cached_property
     def encode_key(self) -> Callable[[Any], bytes | None]:
         """Encodes a key; ``None`` stays ``None``. Raises EncodeError."""
-        return _encoder(_by_type(self._key_codec, nullable=False), "key", self.key_type)
+        return self._hooked("dumps_key", self._encode_key)
+
+    @cached_property
+    def _encode_key(self) -> Encode:
+        return encoder_of(by_type(self._key_codec, nullable=False), "key", self.key_type)
 
     @property
     def _key_codec(self) -> Codec | str:
-        return _choose(self.key_type, self.key_serializer, self.key_default)
+        return choose(self.key_type, self.key_serializer, self.key_default)
 
     # -- values
 
     @cached_property
     def decode_value(self) -> Callable[[bytes | None], Any]:
-        """Decodes value bytes; ``None``, a tombstone, stays ``None``. Raises what the codec raises."""
-        return _unless_none(_decoder(self._decoded_type, self._value_codec, "value"))
+        """Decodes value bytes; ``None``, a tombstone, stays ``None`` if it may be. Raises ValidationError."""
+        decode = decoder_of(self._decoded_type, self._value_codec, "value")
+        return _of_bytes(decode, self.value_type, allow_empty=self.allow_empty)
+
+    @cached_property
+    def read_value(self) -> Callable[[RawRecord], Any]:
+        """Decodes the value of a record, as :meth:`loads_value` says. Raises ValidationError."""
+        decode, hook = self.decode_value, self.loads_value
+        if not self._overrides("loads_value"):
+            return lambda record: decode(record.value)
+        read = _explained(lambda record: hook(record, decode), self.value_type)
+        return lambda record: decode(None) if record.value is None else read(record)
 
     @cached_property
     def decode_values(self) -> Callable[[Sequence[RawRecord]], tuple[list[Any], bool]]:
@@ -113,144 +170,144 @@ class Schema:
 
         Tombstones are ``None``. Nothing of ours is called per record when msgspec can decode the type.
         """
-        decode, decode_one = _decoder(self._decoded_type, self._value_codec, "value"), self.decode_value
-        if decode is _same:
+        decode, read = decoder_of(self._decoded_type, self._value_codec, "value"), self.read_value
+        plain = self.allow_empty and not self._overrides("loads_value")
+        if decode is same and plain:
             return lambda records: ([record.value for record in records], False)
-        if decode is _json_or_bytes:
+        if decode is json_or_bytes:
             decode = orjson.loads
 
         def decode_values(records: Sequence[RawRecord]) -> tuple[list[Any], bool]:
             try:
                 return [None if (value := record.value) is None else decode(value) for record in records], False
             except Exception:
-                values = [_attempt(decode_one, record) for record in records]
-                return values, any(type(value) is Failure for value in values)
+                return read_values(records)
 
-        return decode_values
+        def read_values(records: Sequence[RawRecord]) -> tuple[list[Any], bool]:
+            values = [_attempt(read, record) for record in records]
+            return values, any(type(value) is Failure for value in values)
+
+        return decode_values if plain else read_values
 
     @cached_property
     def encode_value(self) -> Callable[[Any], bytes | None]:
         """Encodes a value; ``None`` is a tombstone unless the schema is nullable. Raises EncodeError."""
-        return _encoder(_by_type(self._value_codec, nullable=self.nullable), "value", self.value_type)
+        return self._hooked("dumps_value", self._encode_value)
+
+    @cached_property
+    def _encode_value(self) -> Encode:
+        return encoder_of(by_type(self._value_codec, nullable=self.nullable), "value", self.value_type)
 
     @property
     def _value_codec(self) -> Codec | str:
-        return _choose(self.value_type, self.value_serializer, self.value_default)
+        return choose(self.value_type, self.value_serializer, self.value_default)
 
     @property
     def _decoded_type(self) -> Any:
         known = self.nullable and self.value_type not in (None, Any, bytes)
         return Optional[self.value_type] if known else self.value_type  # noqa: UP045 - a value, not an annotation
 
+    # -- both
 
-def _choose(type_: Any, named: CodecArg, default: Codec | str) -> Codec | str:
-    """The codec of a type: ``"json"`` and ``"raw"`` by these names, any other as the codec itself."""
-    options = options_of(type_)
-    codec = named or (options and options.serializer) or default
-    if codec in ("json", "raw") and type_ is bytes:
-        return "raw"
-    if codec == "raw" and not _is_text_like(type_):
-        if named:
-            raise ConfigurationError(
-                f"the raw serializer cannot hold {_name(type_)}: use serializer 'json', or bytes as type"
-            )
-        return "json"
-    return codec if codec in ("json", "raw") else get_codec(codec)
+    @cached_property
+    def writes_headers(self) -> bool:
+        """Whether :meth:`encode` is to be used, because a subclass may change headers."""
+        return self._overrides("dumps_key") or self._overrides("dumps_value")
+
+    def encode(self, key: Any, value: Any, headers: Headers) -> tuple[tuple[bytes | None, bytes | None], Headers]:
+        """Encodes key and value as :meth:`dumps_key` and :meth:`dumps_value` say; returns them and the headers. Raises EncodeError."""
+        pairs = list(headers)
+        encoded = self._hooked("dumps_key", self._encode_key, pairs)(key)
+        return (encoded, self._hooked("dumps_value", self._encode_value, pairs)(value)), pairs
+
+    def _hooked(self, name: str, dumps: Encode, headers: list[tuple[str, bytes]] | None = None) -> Encode:
+        """``dumps`` behind the hook of that name, if it is overridden; without headers those that it adds are dropped."""
+        if not self._overrides(name):
+            return dumps
+        hook = getattr(self, name)
+
+        def encode(value: Any) -> Any:
+            if type(value) is Verbatim:
+                return dumps(value)
+            try:
+                return hook(value, [] if headers is None else headers, dumps)
+            except EncodeError:
+                raise
+            except Exception as error:
+                raise EncodeError(f"{type(self).__name__}.{name} raised {type(error).__name__}: {error}") from error
+
+        return encode
+
+    def _overrides(self, name: str) -> bool:
+        return getattr(type(self), name) is not HOOKS[name]
 
 
-def _is_text_like(type_: Any) -> bool:
-    members = get_args(type_)
-    if members and NoneType in members:
-        return all(member is NoneType or _is_text_like(member) for member in members)
-    return type_ in (None, Any, bytes, *_TEXT_LIKE) or (isinstance(type_, type) and issubclass(type_, Enum))
+HOOKS = {name: vars(Schema)[name] for name in ("loads_key", "loads_value", "dumps_key", "dumps_value")}
+"""What subclasses of Schema may override."""
 
 
-def _name(type_: Any) -> str:
-    return type_.__name__ if isinstance(type_, type) else str(type_)
+def _check_hook(schema: Schema, name: str, hook: Callable[..., Any]) -> None:
+    """A hook must take the arguments that it gets: those of Faust's are others."""
+    wanted = list(inspect.signature(hook).parameters)[1:]
+    try:
+        inspect.signature(getattr(schema, name)).bind(*wanted)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{type(schema).__name__}.{name} must take the arguments (self, {', '.join(wanted)}): {error}"
+        ) from error
 
 
-# -- decoding
+def _of_bytes(decode: Decode, type_: Any, *, allow_empty: bool = True) -> Callable[[bytes | None], Any]:
+    """Decodes bytes that may be none, with our own error that names the type."""
+
+    def of_bytes(data: bytes | None) -> Any:
+        if data is None:
+            if allow_empty:
+                return None
+            raise ValidationError("there is no value, and the schema has allow_empty=False")
+        try:
+            return decode(data)
+        except Exception as error:
+            raise _explain(error, type_) from error
+
+    return of_bytes
 
 
-def _decoder(type_: Any, codec: Codec | str, part: str) -> Decode:
-    if codec == "raw":
-        return _text_decoder(type_)
+def _key_of(decode: Decode, type_: Any) -> Callable[[RawRecord], Any]:
+    """As :func:`_of_bytes` does; apart, because it is called for each event."""
+
+    def key_of(record: RawRecord) -> Any:
+        if (data := record.key) is None:
+            return None
+        try:
+            return decode(data)
+        except Exception as error:
+            raise _explain(error, type_) from error
+
+    return key_of
+
+
+def _explained(read: Callable[[RawRecord], Any], type_: Any) -> Callable[[RawRecord], Any]:
+    """The same, with our own error that names the type."""
+
+    def explained(record: RawRecord) -> Any:
+        try:
+            return read(record)
+        except ValidationError:
+            raise
+        except Exception as error:
+            raise _explain(error, type_) from error
+
+    return explained
+
+
+def _explain(error: Exception, type_: Any) -> ValidationError:
     untyped = type_ is None or type_ is Any
-    if isinstance(codec, Codec):
-        return codec.loads if untyped else _codec_decoder(type_, codec)
-    if untyped:
-        return _json_or_bytes
+    return ValidationError(f"{error}" if untyped else f"{type_name(type_)}: {error}")
+
+
+def _attempt(read: Callable[[RawRecord], Any], record: RawRecord) -> Any:
     try:
-        if isinstance(msgspec.inspect.type_info(type_), msgspec.inspect.CustomType):
-            raise TypeError("it is not a Record, and msgspec does not know it")
-        return decoder(type_)
-    except (TypeError, NameError) as error:
-        raise ConfigurationError(f"cannot decode {part}_type {_name(type_)}: {error}") from error
-
-
-def _text_decoder(type_: Any) -> Decode:
-    if type_ in (None, Any, bytes):
-        return _same
-    plain = without_none(type_)
-    if plain is str:
-        return bytes.decode
-    return lambda data: msgspec.convert(data.decode(), plain, strict=False)
-
-
-def _codec_decoder(type_: Any, codec: Codec) -> Decode:
-    from_text = _text_decoder(type_) if _is_text_like(type_) else None
-
-    def decode(data: bytes) -> Any:
-        loaded = codec.loads(data)
-        return from_text(loaded) if from_text and isinstance(loaded, bytes) else convert(loaded, type_)
-
-    return decode
-
-
-def _same(data: bytes) -> bytes:
-    return data
-
-
-def _json_or_bytes(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return data
-
-
-def _unless_none(decode: Decode) -> Callable[[bytes | None], Any]:
-    return lambda data: None if data is None else decode(data)
-
-
-def _attempt(decode: Callable[[bytes | None], Any], record: RawRecord) -> Any:
-    try:
-        return decode(record.value)
+        return read(record)
     except Exception as error:
         return Failure(error, record)
-
-
-# -- encoding
-
-
-def _by_type(codec: Codec | str, *, nullable: bool) -> dict[type, Encode]:
-    """How objects of each type are encoded; types that are not in it come when they are seen."""
-    given: dict[type, Encode] = {} if nullable else {NoneType: _same}
-    if codec == "json":
-        return Encoders({bytes: _same, bytearray: bytes, memoryview: bytes, **given})
-    dumps = get_codec(codec).dumps
-    if codec == "raw":
-        return defaultdict(lambda: dumps)
-    return defaultdict(
-        lambda: lambda value: dumps(value.to_representation() if options_of(type(value)) else value), given
-    )
-
-
-def _encoder(by_type: dict[type, Encode], part: str, type_: Any) -> Encode:
-    def encode(value: Any) -> Any:
-        try:
-            return by_type[type(value)](value)
-        except Exception as error:
-            declared = "" if type_ is None else f" as {part}_type {_name(type_)}"
-            raise EncodeError(f"cannot encode {part} of type {type(value).__name__}{declared}: {error}") from error
-
-    return encode

@@ -1,4 +1,4 @@
-"""The JSON of records: what follows their fields on the wire, and which class a payload is decoded to.
+"""The JSON of records: what follows their fields on the wire. What it is decoded to: :mod:`stream_core.decoding`.
 
 A record is a JSON object, its fields in the order of their declaration and then its metadata:
 ``{"x":1,"__faust":{"ns":"app.Point"}}``. Decoding skips the metadata as it skips any unknown field. Encoding puts a suffix,
@@ -8,10 +8,11 @@ each decoded record, and show in ``repr``, ``asdict`` and the arguments of every
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from types import NoneType
+from enum import Enum
+from types import MappingProxyType, NoneType
 from typing import Any, TypeVar, get_args, get_origin
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from msgspec import Raw, UnsetType, structs
 
 from stream_core.codecs import CodecArg, json_dumps
 
-__all__ = ["Encoders", "RecordOptions", "convert", "decoder", "encoders", "options_of", "registry", "without_none"]
+__all__ = ["Encoders", "RecordOptions", "encoders", "is_record", "options_of", "registry", "without_none"]
 
 registry: dict[str, type[Any]] = {}
 """Record classes by namespace; abstract ones are not in it."""
@@ -33,17 +34,33 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""
     include_metadata: bool = True
     coerce: bool = False
+    coercions: Mapping[Any, Callable[[Any], Any]] = MappingProxyType({})
+    date_parser: Callable[[str], datetime] | None = None
     validation: bool = False
     abstract: bool = False
     allow_blessed_key: bool = False
     polymorphic_fields: bool = False
     isodates: bool = True
     decimals: bool = True
+    lazy_creation: bool = False
 
     @property
     def polymorphic(self) -> bool:
         """Whether decoding this class looks for the subclass that the payload names."""
         return self.abstract or self.allow_blessed_key or self.polymorphic_fields
+
+    @property
+    def functions(self) -> dict[Any, Callable[[Any], Any]]:
+        """The functions that make values, by type."""
+        parse = self.date_parser
+        if parse is None:
+            return dict(self.coercions)
+        return {datetime: parse, date: lambda text: parse(text).date(), **self.coercions}
+
+
+def is_record(type_: Any) -> bool:
+    """Whether a type is a record class, or ``Box[int]`` for a generic one."""
+    return isinstance(getattr(get_origin(type_) or type_, "_options", None), RecordOptions)
 
 
 def options_of(type_: Any) -> RecordOptions | None:
@@ -60,7 +77,17 @@ def without_none(type_: Any) -> Any:
 
 # -- encoding
 
-_native = msgspec.json.Encoder().encode
+
+def _unknown(obj: Any) -> Any:
+    """What msgspec does not know, by ``obj.__json__()``."""
+    if (hook := getattr(type(obj), "__json__", None)) is None:
+        raise TypeError(
+            f"Encoding objects of type {type(obj).__name__} is unsupported: give the class a method __json__()"
+        )
+    return hook(obj)
+
+
+_native = msgspec.json.Encoder(enc_hook=_unknown).encode
 _BODY = slice(0, -1)
 _SCALARS = (str, int, float, bool, NoneType, Decimal, datetime, date, time, timedelta, UUID)
 
@@ -126,64 +153,9 @@ _embedders = _Embedders()
 
 
 def _may_hold_records(type_: Any) -> bool:
-    if type_ in (Any, object, list, dict, tuple, set, frozenset) or isinstance(type_, TypeVar):
+    if type_ is Any or type_ is object or isinstance(type_, TypeVar) or is_record(type_):
         return True
-    return options_of(type_) is not None or any(_may_hold_records(member) for member in get_args(type_))
-
-
-# -- decoding
-
-
-class _Metadata(msgspec.Struct, frozen=True):
-    ns: str = ""
-
-
-class _Envelope(msgspec.Struct, frozen=True):
-    metadata: _Metadata = msgspec.field(default=_Metadata(), name="__faust")
-
-
-_envelope = msgspec.json.Decoder(_Envelope).decode
-
-
-def decoder(type_: Any) -> Callable[[bytes], Any]:
-    """The JSON decoder of a type: msgspec's own method, unless the type is a polymorphic record.
-
-    Raises TypeError for a type that msgspec cannot decode, and NameError when it names a class that is not defined.
-    """
-    options = options_of(type_)
-    if options is None or not options.polymorphic:
-        return msgspec.json.Decoder(type_, strict=options is None or not options.coerce).decode
-    base = without_none(type_)
-    decoders: dict[type[Any], Callable[[bytes], Any]] = {}
-
-    def decode(data: bytes) -> Any:
-        if data == b"null" and base is not type_:
-            return None
-        cls = _named_class(base, _envelope(data).metadata.ns)
-        if (found := decoders.get(cls)) is None:
-            found = decoders[cls] = msgspec.json.Decoder(cls, strict=not cls._options.coerce).decode
-        return found(data)
-
-    return decode
-
-
-def convert(data: Any, type_: Any) -> Any:
-    """As the :func:`decoder` of the type does, from plain data. Raises msgspec.ValidationError."""
-    options = options_of(type_)
-    if options is not None and options.polymorphic and isinstance(data, dict):
-        type_ = _named_class(without_none(type_), msgspec.convert(data, _Envelope).metadata.ns)
-        options = options_of(type_)
-    return msgspec.convert(data, type_, strict=options is None or not options.coerce)
-
-
-def _named_class(base: Any, namespace: str) -> Any:
-    """The registered class of that namespace if it is ``base`` or one of its subclasses, else ``base``; never anything else."""
-    origin = get_origin(base) or base
-    cls = registry.get(namespace)
-    if cls is not None and cls is not origin and issubclass(cls, origin):
-        return cls
-    if origin._options.abstract:
-        raise msgspec.ValidationError(
-            f"Expected a subclass of `{origin.__name__}`, got {namespace!r} - at `$.__faust.ns`"
-        )
-    return base
+    origin, members = get_origin(type_) or type_, get_args(type_)
+    if not members and isinstance(origin, type) and issubclass(origin, Iterable):  # a list of anything
+        return origin not in _SCALARS and not issubclass(origin, str | bytes | bytearray | Enum)
+    return any(_may_hold_records(member) for member in members)
