@@ -15,12 +15,13 @@ from chaos.feeder import Feeder
 from chaos.kafka import Kafka
 from chaos.ledger import Deposit, Ledger
 from chaos.waiting import until
-from chaos.workers import APP, EXAMPLES, INPUT, Fleet, Program, Worker
+from chaos.workers import APP, EXAMPLES, INPUT, PROGRAMS, Fleet, Program, Worker
 from stream_kafka.broker.server import Broker
 
-__all__ = ["BANK", "Scene", "Setup"]
+__all__ = ["BANK", "WAITING", "Scene", "Setup"]
 
 BANK = Program(EXAMPLES / "bank.py")
+WAITING = Program(PROGRAMS / "waiting.py")
 
 
 @dataclass(frozen=True, slots=True)

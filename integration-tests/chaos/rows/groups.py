@@ -7,14 +7,14 @@ from dataclasses import replace
 from chaos.audit import AT_LEAST_ONCE, EXACTLY_ONCE
 from chaos.faults import Kind, inject, plan
 from chaos.rows.registry import Row
-from chaos.scene import Scene, Setup
+from chaos.scene import WAITING, Scene, Setup
 
 __all__ = ["ROWS"]
 
 
 async def joining(setup: Setup) -> None:
     """Workers that join and leave every few seconds, down to one and up to all, repeat nothing, under at-least-once neither."""
-    async with Scene(setup, repeats=False) as scene:
+    async with Scene(setup, WAITING, repeats=False) as scene:
         workers = scene.fleet.workers
         await workers[0].start()
         async with scene.load():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from chaos.audit import AT_LEAST_ONCE, EXACTLY_ONCE
 from chaos.errors import RowError
 from chaos.rows.registry import Row
-from chaos.scene import Scene, Setup
+from chaos.scene import WAITING, Scene, Setup
 
 __all__ = ["ROWS"]
 
@@ -18,7 +18,7 @@ FIRST_EVENT = 5.0
 
 async def terminated(setup: Setup) -> None:
     """Workers ended with SIGTERM under load repeat nothing, under at-least-once neither."""
-    async with Scene(setup, repeats=False) as scene:
+    async with Scene(setup, WAITING, repeats=False) as scene:
         await scene.fleet.start()
         async with scene.load():
             for number in range(max(2, round(setup.seconds / 5))):
