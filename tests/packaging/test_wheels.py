@@ -1,30 +1,20 @@
-"""What users install: the wheels of all packages, in empty environments outside the workspace."""
+"""The wheels themselves: what is in them, and that they install together, with uv and with pip."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from email.message import Message
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.packaging
+from .conftest import Install
+from .environments import MODULES, Environment, run
 
-ROOT = Path(__file__).parents[2]
-MODULES = {
-    "stream-core": "stream_core",
-    "stream-kafka": "stream_kafka",
-    "stream-tables": "stream_tables",
-    "stream-web": "stream_web",
-    "stream-cli": "stream_cli",
-    "stream-app": "stream_app",
-    "stream-faust": "faust",
-}
-"""Import name of each distribution."""
+pytestmark = pytest.mark.packaging
 
 IMPORT = """
 import importlib, importlib.metadata, json, sys
@@ -35,52 +25,11 @@ print(json.dumps({name: importlib.metadata.version(name) for name in modules}))
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command to its end and return what it wrote; the test fails with its output if it does."""
-    done = subprocess.run(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}"
-    return done.stdout
-
-
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment outside the workspace."""
-
-    directory: Path
-
-    def install(self, wheels: Sequence[Path], constraints: Path) -> None:
-        """Install wheel files and what they require, at the versions of the lock file."""
-        python = self.directory / "bin" / "python"
-        run("uv", "pip", "install", "--python", python, "--constraint", constraints, *wheels, cwd=self.directory)
-
-    def run(self, program: str, *args: str) -> str:
-        """Run a program of the environment, with the environment's directory as the working directory."""
-        return run(self.directory / "bin" / program, *args, cwd=self.directory)
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The built wheel of each distribution."""
-    dist = tmp_path_factory.mktemp("dist")
-    run("uv", "build", "--all-packages", "--no-sources", "--out-dir", dist, cwd=ROOT)
-    return {path.name.split("-")[0].replace("_", "-"): path for path in dist.glob("*.whl")}
-
-
-@pytest.fixture(scope="module")
-def constraints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The third-party versions of the lock file."""
-    path = tmp_path_factory.mktemp("lock") / "constraints.txt"
-    options = ("--frozen", "--all-packages", "--all-extras", "--no-emit-workspace", "--no-hashes", "--quiet")
-    run("uv", "export", *options, "--output-file", path, cwd=ROOT)
-    return path
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> Environment:
-    """An empty environment of the running Python."""
-    directory = tmp_path / "environment"
-    run("uv", "venv", "--python", sys.executable, directory, cwd=tmp_path)
-    return Environment(directory)
+def metadata(wheel: Path) -> Message:
+    """What a wheel says of itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode())
 
 
 def test_there_is_a_wheel_of_every_package(wheels: dict[str, Path]) -> None:
@@ -98,18 +47,44 @@ def test_wheels_carry_the_licence_and_the_type_marker(wheels: dict[str, Path]) -
         )
 
 
-def test_all_wheels_install_and_import_together(
-    wheels: dict[str, Path], constraints: Path, environment: Environment
-) -> None:
+def test_wheels_introduce_themselves(wheels: dict[str, Path]) -> None:
+    """Each wheel has its own summary and README, the licence, the oldest Python, classifiers that say which, and no tests."""
+    said = {name: metadata(wheel) for name, wheel in wheels.items()}
+    assert len({about["Summary"] for about in said.values()}) == len(wheels)
+    for name, about in said.items():
+        assert str(about.get_payload()).startswith(f"# {name}\n")
+        assert about["Description-Content-Type"] == "text/markdown"
+        assert about["License-Expression"] == "Apache-2.0"
+        assert about["Requires-Python"] == ">=3.11"
+        assert {
+            "Framework :: AsyncIO",
+            "Operating System :: OS Independent",
+            "Programming Language :: Python :: 3.11",
+            "Typing :: Typed",
+        } <= set(about.get_all("Classifier", []))
+        assert about.get_all("Keywords")
+        tops = {entry.split("/")[0] for entry in zipfile.ZipFile(wheels[name]).namelist()}
+        assert tops == {MODULES[name], f"{name.replace('-', '_')}-{about['Version']}.dist-info"}
+
+
+def test_all_wheels_install_and_import_together(everything: Environment) -> None:
     """In an empty environment all packages import, at one version, and the program shows its help."""
-    environment.install(list(wheels.values()), constraints)
-    versions = json.loads(environment.run("python", "-I", "-c", IMPORT, json.dumps(MODULES)))
+    versions = json.loads(everything.run("python", "-I", "-c", IMPORT, json.dumps(MODULES)))
     assert len(set(versions.values())) == 1
-    assert "Usage:" in environment.run("stream", "--help")
+    assert "Usage:" in everything.run("stream", "--help")
 
 
-def test_core_is_enough_for_itself(wheels: dict[str, Path], constraints: Path, environment: Environment) -> None:
-    """stream-core imports where none of its siblings is installed."""
-    environment.install([wheels["stream-core"]], constraints)
-    core = {"stream-core": MODULES["stream-core"]}
-    assert json.loads(environment.run("python", "-I", "-c", IMPORT, json.dumps(core))).keys() == core.keys()
+def test_pip_installs_from_a_directory(dist: Path, tmp_path: Path) -> None:
+    """Plain pip takes our packages from the directory with the wheels, never a stranger of the same name from an index."""
+    environment = Environment(tmp_path)
+    run("uv", "venv", "--seed", "--allow-existing", "--python", sys.executable, tmp_path, cwd=tmp_path)
+    options = ("--quiet", "--disable-pip-version-check", "--find-links", str(dist))
+    environment.run("pip", "install", *options, "stream-cli")
+    environment.run("pip", "check", "--disable-pip-version-check")
+    assert "stream broker" in environment.run("python", "-m", "stream_cli", "--help")
+
+
+@pytest.fixture(scope="module")
+def everything(install: Install) -> Environment:
+    """What ``pip install stream-faust`` brings."""
+    return install(*MODULES)

@@ -15,7 +15,7 @@ from stream_app.wiring import Wiring
 from stream_app.worker import Worker
 from stream_core.channels import Channel
 from stream_core.engine import Engine
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, MissingPackageError
 from stream_core.records import TP, Headers, RecordMetadata
 from stream_core.streams import Stream
 from stream_core.topics import Topic
@@ -199,9 +199,17 @@ class App(Definitions):
         return Worker(self, *services, **options)
 
     def main(self) -> None:
-        """Run the command line of this app: ``python app.py worker``, and all other commands of ``stream``."""
-        from stream_cli.main import run  # noqa: PLC0415 - the command line is loaded only by programs that are one
+        """Run the command line of this app: ``python app.py worker``, and all other commands of ``stream``.
 
+        Raises:
+            MissingPackageError: there is no command line; the message names the package.
+        """
+        try:
+            from stream_cli.main import run  # noqa: PLC0415 - the command line is loaded only by programs that are one
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("stream_cli", "click", "rich"):
+                raise
+            raise MissingPackageError(f"app.main() needs the command line ({error}); pip install stream-cli") from error
         run(self, sys.argv[1:])
 
     def _require_stopped(self, what: str) -> None:
