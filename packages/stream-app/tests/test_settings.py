@@ -141,8 +141,9 @@ def test_settings_of_faust_without_effect_are_refused() -> None:
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_settings_of_faust_that_can_have_no_effect_say_why(name: str) -> None:
     """The reason is in the message."""
+    options: dict[str, Any] = {name: 1}
     with pytest.raises(ConfigurationError, match=re.escape(f"{name!r} of Faust has no effect here: {REFUSED[name]}")):
-        settings(**{name: 1})
+        settings(**options)
 
 
 def test_the_lists_of_names_do_not_overlap() -> None:
@@ -248,7 +249,11 @@ def test_credentials_from_the_environment() -> None:
         ("producer_partitioner", "no.such:function", r"it cannot be imported"),
         ("producer_partitioner", "math.pi", r"it is no function"),
         ("broker", "kafka://ann:s3,cret@a", r"a user without password: percent-encode"),
-        ("broker", "kafka://ann:s3cret@a;redis://b", r"broker=\*\*\* cannot be used: its URLs name more than one driver"),
+        (
+            "broker",
+            "kafka://ann:s3cret@a;redis://b",
+            r"broker=\*\*\* cannot be used: its URLs name more than one driver",
+        ),
     ],
 )
 def test_security_settings_that_do_not_fit_are_refused(name: str, given: Any, message: str) -> None:

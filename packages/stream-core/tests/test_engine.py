@@ -136,6 +136,22 @@ async def test_a_lost_membership_loses_nothing(lab: Lab, settings: dict[str, Any
     assert lab.values(out) == list(range(5)) * (1 if settings else 2)
 
 
+async def test_a_number_of_events_makes_a_checkpoint_come_early(lab: Lab) -> None:
+    """With ``commit_every`` the interval is what passes at most; fewer events wait for it."""
+    topic = lab.topic("numbers", 2)
+    collecting = Collecting(lab, topic)
+    await lab.start([collecting.agent], commit_interval=1000.0, commit_every=10)
+    lab.put(topic, range(6))
+    await lab.until(lambda: len(collecting.seen) == 6, "all is seen")
+    assert lab.committed(topic) == Offset(0)
+    lab.put(topic, range(6), 1)
+
+    def committed() -> int:
+        return sum(offset.offset for partition in (0, 1) if (offset := lab.committed(topic, partition)))
+
+    await lab.until(lambda: committed() >= 10, "ten events are committed")
+
+
 async def test_back_pressure(lab: Lab) -> None:
     """Nothing more is fetched of a partition while its agent's buffer is full; when there is room it goes on."""
     topic = lab.topic("numbers")

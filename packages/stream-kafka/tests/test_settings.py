@@ -90,7 +90,7 @@ def test_producers_have_times_of_their_own() -> None:
     assert (settings.metadata_max_age, settings.connections_max_idle) == (60.0, 540.0)
 
 
-@pytest.mark.parametrize("url", ["aiokafka://h1", "my.package.Transport://h1", "kafka://h1"])
+@pytest.mark.parametrize("url", ["aiokafka://h1", "my.package.Transport://h1", "package:Transport://h1", "kafka://h1"])
 def test_other_names_of_the_driver(url: str) -> None:
     """Faust's second name works, and so does the path of a class that builds on this transport."""
     assert KafkaSettings.from_url(url).servers == ("h1:9092",)

@@ -25,7 +25,7 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
 
     Args:
         group: entry point group, ``stream.transports`` or ``stream.stores``.
-        scheme: the scheme of the URL, or ``package.module.Class``.
+        scheme: the scheme of the URL, or ``package.module.Class``, or ``package.module:Class``.
         builtin: serves ``memory``.
 
     Raises:
@@ -39,8 +39,8 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
         if scheme in found:
             loaded: Callable[..., Any] = found[scheme].load()
             return loaded
-        if "." in scheme:
-            module, _, name = scheme.rpartition(".")
+        if "." in scheme or ":" in scheme:
+            module, _, name = scheme.replace(":", ".").rpartition(".")
             by_path: Callable[..., Any] = getattr(importlib.import_module(module), name)
             return by_path
     except (ImportError, AttributeError) as error:

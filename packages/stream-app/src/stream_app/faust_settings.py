@@ -52,7 +52,6 @@ WITHOUT_EFFECT = frozenset(
         "aerospike_retries_on_exception",
         "aerospike_sleep_seconds_between_retries_on_exception",
         "agent_supervisor",
-        "broker_commit_every",
         "blocking_timeout",
         "cache",
         "canonical_url",

@@ -44,6 +44,11 @@ class TransportSettings:
         "Seconds between commits; under exactly_once outputs become visible with them.",
         parse=seconds,
     )
+    broker_commit_every = Parameter[int | None](
+        Count | None,
+        None,
+        "Finished events of a worker after which it commits before the interval is over; never when unset.",
+    )
     broker_session_timeout = Parameter(
         Seconds, 30.0, "Seconds without a heartbeat after which the group takes a worker for dead.", parse=seconds
     )

@@ -30,7 +30,8 @@ class EngineSettings:
         group: consumer group.
         transactional_id: makes the guarantee exactly-once; ``None`` is at-least-once.
         commit_interval: between two checkpoints.
-        commit_bytes: changes in memory that make a checkpoint come earlier.
+        commit_every: finished events that make a checkpoint come earlier; ``None`` for none.
+        commit_bytes: changes in memory that do.
         buffer_maxsize: records of one partition that may wait for an agent.
         buffer_max_bytes: bytes of keys and values of all partitions that may wait for agents.
         session_timeout: of the consumer group.
@@ -50,6 +51,7 @@ class EngineSettings:
     group: str
     transactional_id: str | None = None
     commit_interval: float = 2.8
+    commit_every: int | None = None
     commit_bytes: int = 32 * 1024 * 1024
     buffer_maxsize: int = 4096
     buffer_max_bytes: int = 128 * 1024 * 1024

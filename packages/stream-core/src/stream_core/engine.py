@@ -232,11 +232,15 @@ class Engine:
         """An agent finished some events."""
         self._progress.set()
         self._pressure.release()
-        if not self._commit_now.is_set() and self._pending() > self._settings.commit_bytes:
+        if not self._commit_now.is_set() and self._due():
             self._commit_now.set()
 
-    def _pending(self) -> int:
-        return sum(participant.pending for participant in self._participants)
+    def _due(self) -> bool:
+        """Whether a checkpoint comes early, because so much has happened since the last one."""
+        every = self._settings.commit_every
+        if every is not None and self.ownership.uncommitted >= every:
+            return True
+        return sum(participant.pending for participant in self._participants) > self._settings.commit_bytes
 
     # -- checkpoints
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from stream_core.checkpoint import decode_leads
 from stream_core.clients import Clients, EngineSettings
-from stream_core.errors import DeadlineError, FencedError, TransportError
+from stream_core.errors import AuthenticationError, DeadlineError, FencedError, TransportError
 from stream_core.outbox import Outbox
 from stream_core.participants import Participant, Reading, Shard
 from stream_core.records import TP, GroupMetadata, Offset
@@ -87,6 +87,11 @@ class Ownership:
         return [session for session in self.sessions.values() if session.running]
 
     @property
+    def uncommitted(self) -> int:
+        """How many offsets are finished and not committed."""
+        return sum(session.position - session.committed for session in self.running)
+
+    @property
     def ready(self) -> bool:
         """Whether an assignment is there and all of it is recovered."""
         return self.group is not None and all(session.running for session in self.sessions.values())
@@ -158,6 +163,8 @@ class Ownership:
                 except FencedError as error:
                     logger.warning("%s; waiting for the next assignment", error)
                     return
+                except AuthenticationError:
+                    raise
                 except TransportError as error:
                     logger.warning("cannot open the partitions yet: %s", error)
                     await asyncio.sleep(RETRY)

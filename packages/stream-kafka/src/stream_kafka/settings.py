@@ -135,7 +135,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
         """
         parts = [part.strip() for part in url.replace(";", ",").split(",") if part.strip()]
         scheme, _, rest = parts[0].partition("://") if parts else ("", "", "")
-        if not rest or (scheme not in _SCHEMES and "." not in scheme):
+        if not rest or (scheme not in _SCHEMES and not {".", ":"} & set(scheme)):
             named = f" (scheme {scheme!r})" if rest else ""
             raise ConfigurationError(f"not a Kafka URL{named}; write kafka://host:9092,host2:9092")
         if scheme == "kafkas" and ssl_context is None and (credentials is None or credentials.ssl_context is None):
