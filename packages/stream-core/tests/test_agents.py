@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -379,6 +381,38 @@ async def test_current_event(lab: Lab) -> None:
     assert current_event() is None
 
 
+class Counter:
+    """Has a body as a method."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    async def count(self, stream: Stream[int]) -> None:
+        """Add up."""
+        async for value in stream:
+            self.total += value
+
+
+async def test_methods_and_partials_are_bodies(lab: Lab) -> None:
+    """A body may be a method, or a function of which some arguments are given; their docstrings are the help."""
+    topic = lab.topic("numbers")
+    counter, seen = Counter(), list[int]()
+
+    async def scale(stream: Stream[int], factor: int) -> AsyncIterator[int]:
+        """Multiply."""
+        async for value in stream:
+            yield value * factor
+
+    method = lab.agent(counter.count, topic)
+    part = Agent(partial(scale, factor=10), name="scale", topic=topic, sink=[seen.append])
+    assert (method.help, part.help) == ("Add up.", "Multiply.")
+    lab.put(topic, range(4))
+    await lab.start([method, part])
+    await lab.caught_up(topic)
+    assert counter.total == 6
+    assert seen == [0, 10, 20, 30]
+
+
 def test_definitions_are_checked(lab: Lab) -> None:
     """What cannot be an agent is refused where it is defined, in a sentence that names it."""
     topic = lab.topic("numbers")
@@ -391,6 +425,8 @@ def test_definitions_are_checked(lab: Lab) -> None:
 
     with pytest.raises(ConfigurationError, match="agent plain: write it as `async def`"):
         Agent(plain, name="plain", topic=topic)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"agent good: isolated_partitions is not supported; .* concurrency="):
+        Agent(good, name="good", topic=topic, isolated_partitions=True)
     with pytest.raises(ConfigurationError, match="concurrency=0 is not at least 1"):
         Agent(good, name="good", topic=topic, concurrency=0)
     with pytest.raises(

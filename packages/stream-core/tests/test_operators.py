@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import time
 from typing import Any
 
 import pytest
@@ -130,6 +131,21 @@ async def test_echo(lab: Lab) -> None:
     assert (await first).key == "k"
 
 
+async def test_echo_in_front_of_a_pipe(lab: Lab) -> None:
+    """Copies have their keys too when the events go on through a topic."""
+    topic, copy, between = lab.topic("numbers"), lab.topic("copy"), lab.topic("between")
+
+    async def body(stream: Stream[Any]) -> None:
+        async for _ in stream.echo(copy).through(between):
+            pass
+
+    await lab.start([lab.agent(body, topic)], topics=[copy, between])
+    await (await topic.send(7, key="k"))
+    await lab.caught_up(topic, between)
+    assert [(record.key, record.value) for record in lab.records("copy")] == [(b"k", b"7")]
+    assert [(record.key, record.value) for record in lab.records("between")] == [(b"k", b"7")]
+
+
 # -- take
 
 
@@ -161,6 +177,29 @@ async def test_take_events(lab: Lab) -> None:
             seen.append([(event.message.offset, event.value) for event in events])
 
     assert await collect(lab, ["a", "b"], body, 1) == [[(0, "a"), (1, "b")]]
+
+
+async def test_take_with_timestamp(lab: Lab) -> None:
+    """Dicts get the time of their record; other values, and what other agents see, stay as they are."""
+    topic = lab.topic("numbers")
+    now = round(time()) - 1000.5
+    stamped: list[Any] = []
+    plain: list[Any] = []
+
+    async def with_time(stream: Stream[Any]) -> None:
+        async for values in stream.take_with_timestamp(2, 1.0, "at"):
+            stamped.append(values)
+
+    async def without(stream: Stream[Any]) -> None:
+        async for value in stream:
+            plain.append(value)
+
+    await lab.start([lab.agent(with_time, topic), lab.agent(without, topic)])
+    for number, value in enumerate(({"n": 1}, 2, {"n": 3, "at": "never"})):
+        await (await topic.send(value, timestamp=now + number))
+    await lab.caught_up(topic)
+    assert stamped == [[{"n": 1, "at": now}, 2], [{"n": 3, "at": now + 2}]]
+    assert plain == [{"n": 1}, 2, {"n": 3, "at": "never"}]
 
 
 async def test_nothing_of_a_filling_list_is_committed(lab: Lab) -> None:

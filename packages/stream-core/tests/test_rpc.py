@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from stream_core.agents import Agent
+from stream_core.agents import Agent, current_agent
 from stream_core.channels import Channel
-from stream_core.errors import ConfigurationError, NoReplyError, RequestFailedError
+from stream_core.errors import ConfigurationError, EncodeError, NoReplyError, RequestFailedError
+from stream_core.memory.log import Entry
 from stream_core.models import Record
+from stream_core.records import TP
 from stream_core.replies import CORRELATION_ID, REPLY_TO
 from stream_core.schemas import Schema
 from stream_core.streams import Stream
@@ -265,3 +267,235 @@ async def test_an_unreadable_answer_is_passed_over(lab: Lab, caplog: pytest.LogC
         lab.put(answers, [value])
     assert await agent.ask(2, reply_to=answers) == 4
     assert caplog.text.count("cannot be read") == 2
+
+
+# -- questions in Faust's other format
+
+
+def request(value: str, *, namespace: str = "@ReqRepRequest", reply_to: str = "answers") -> bytes:
+    """A wrapped question, in Faust's bytes."""
+    metadata = f'"__faust":{{"ns":"{namespace}"}}'
+    return f'{{"value":{value},"reply_to":"{reply_to}","correlation_id":"cid",{metadata}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (request("3"), b'{"key":"k","value":6,"correlation_id":"cid","__faust":{"ns":"@ReqRepResponse"}}'),
+        (request('"ab"'), b'{"key":"k","value":"abab","correlation_id":"cid","__faust":{"ns":"@ReqRepResponse"}}'),
+        (b"4", None),
+        (b'"ReqRepRequest"', None),
+        (request("5", namespace="another"), None),
+    ],
+    ids=["number", "text", "no question", "no object", "something else"],
+)
+async def test_wrapped_questions_are_answered(lab: Lab, question: bytes, answer: bytes | None) -> None:
+    """With ``use_reply_headers=False`` an agent answers questions that carry the address in their value, and gets the value in them."""
+    topic, answers = lab.topic("numbers"), lab.topic("answers")
+    seen: list[Any] = []
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for event in stream.events():
+            seen.append(event.value)
+            yield event.value if isinstance(event.value, dict) else event.value * 2
+
+    lab.cluster.append(TP("numbers", 0), [Entry(0, b"k", question)])
+    await lab.start([lab.agent(body, topic, use_reply_headers=False)], [answers])
+    await lab.caught_up(topic)
+    assert [record.value for record in lab.records("answers")] == ([] if answer is None else [answer])
+    assert seen == [json.loads(question)["value"] if answer else json.loads(question)]
+
+
+async def test_wrapped_questions_with_records(lab: Lab) -> None:
+    """Values that are records are wrapped and answered under the names that Faust has for them."""
+    topic, answers = lab.topic("sums", schema=Schema(key_type=str, value_type=Sum)), lab.topic("answers")
+
+    async def body(stream: Stream[Sum]) -> AsyncIterator[Sum]:
+        async for value in stream:
+            yield Sum(total=value.total + 1)
+
+    agent = lab.agent(body, topic, use_reply_headers=False)
+    await lab.start([agent], [answers])
+    await (await agent.send(key="k", value=Sum(total=1), reply_to=answers, correlation_id="cid"))
+    await lab.caught_up(topic)
+
+    inner = '{"total":1,"__faust":{"ns":"tests.rpc.Sum"}}'
+    (question,) = lab.records("sums")
+    assert question.value == request(inner, namespace="faust.agents.models.ModelReqRepRequest")
+    assert question.headers == ()
+    (answer,) = lab.records("answers")
+    assert answer.value == (
+        b'{"key":"k","value":{"total":2,"__faust":{"ns":"tests.rpc.Sum"}},"correlation_id":"cid",'
+        b'"__faust":{"ns":"faust.agents.models.ModelReqRepResponse"}}'
+    )
+    assert await agent.ask(Sum(total=5)) == Sum(total=6)
+    assert await agent.join([Sum(total=1), Sum(total=2)]) == [Sum(total=2), Sum(total=3)]
+
+
+async def test_what_cannot_be_wrapped(lab: Lab) -> None:
+    """A question whose value is no JSON cannot be wrapped; what only looks like a wrapped one is left to the decoder."""
+    topic = lab.topic("texts", schema=Schema(value_type=bytes))
+    agent = lab.agent(double, topic, use_reply_headers=False)
+    await lab.start([agent])
+    with pytest.raises(EncodeError, match="use_reply_headers=False wraps questions as JSON"):
+        await agent.ask(b"no JSON")
+    lab.put(topic, [b"ReqRepRequest {"])
+    await lab.caught_up(topic)
+
+
+# -- what goes wrong
+
+
+async def test_an_answer_that_does_not_fit_its_class(lab: Lab) -> None:
+    """Whoever asked is told, and later answers are received."""
+    answers = lab.topic("answers")
+    agent = await doubling(lab, topics=[answers])
+    promise = await agent.ask_nowait(1, reply_to=answers, correlation_id="bad")
+    wrong = {"value": {"total": "much", "__faust": {"ns": "tests.rpc.Sum"}}, "correlation_id": "worse"}
+    other = await agent.ask_nowait("never", reply_to=answers, correlation_id="worse", partition=1)
+    lab.put(answers, [json.dumps(wrong).encode()])
+    assert await promise == 2
+    with pytest.raises(RequestFailedError, match=r"does not fit the class that it names: Sum: .*total"):
+        await other
+    assert await agent.ask(2, reply_to=answers) == 4
+
+
+async def test_records_deep_inside_an_answer(lab: Lab) -> None:
+    """Records in mappings and lists of an answer are records again, and other mappings stay what they are."""
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            yield {"sums": [Sum(total=value)], "none": None, "__faust": "no metadata"}
+
+    agent = lab.agent(body, lab.topic("numbers"))
+    await lab.start([agent])
+    assert await agent.ask(1) == {"sums": [Sum(total=1)], "none": None, "__faust": "no metadata"}
+
+
+@pytest.mark.parametrize("transactional_id", [None, "app-0"])
+async def test_nobody_is_there_to_get_the_answer(
+    lab: Lab, transactional_id: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A question whose reply topic is gone is worked on as any event: that its answer cannot be sent is only logged."""
+    topic = lab.topic("numbers")
+    headers = [(REPLY_TO, b"gone"), (CORRELATION_ID, b"id-1")]
+    lab.cluster.append(TP("numbers", 0), [Entry(0, None, b"1", headers), Entry(0, None, b"2")])
+    await lab.start([lab.agent(double, topic)], transactional_id=transactional_id)
+    await lab.caught_up(topic)
+    assert "nobody is there to get the answer to question id-1: there is no topic gone" in caplog.text
+
+
+async def test_an_answer_that_cannot_be_encoded(lab: Lab) -> None:
+    """That is a failure of the event, and whoever asked is told when the policy gives it up."""
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            yield object() if value == 1 else value
+
+    agent = lab.agent(body, lab.topic("numbers"), on_failure="skip")
+    await lab.start([agent])
+    with pytest.raises(RequestFailedError, match="EncodeError: cannot answer with a value of type object"):
+        await agent.ask(1)
+    assert await agent.ask(2) == 2
+
+
+async def test_many_questions_of_which_one_fails(lab: Lab) -> None:
+    """``join`` and ``map`` raise what the first failed question raises; what else they asked is not waited for."""
+    topic = lab.topic("numbers")
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            if value == 7:
+                raise ValueError("seven")
+            yield value
+
+    agent = lab.agent(body, topic, on_failure="skip")
+    await lab.start([agent])
+    with pytest.raises(RequestFailedError, match="ValueError: seven"):
+        await agent.join(range(20))
+    with pytest.raises(RequestFailedError, match="ValueError: seven"):
+        _ = [answer async for answer in agent.map(range(20))]
+    assert await agent.join(range(8, 20)) == list(range(8, 20))
+
+
+async def test_many_questions_without_an_answer(lab: Lab) -> None:
+    """When no answer has come for ``timeout`` seconds that is an error; slow answers are none."""
+    topic = lab.topic("numbers")
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            await asyncio.sleep(4)
+            if value < 5:
+                yield value
+
+    agent = lab.agent(body, topic)
+    await lab.start([agent])
+    assert await agent.join(range(5), timeout=5) == list(range(5))
+    with pytest.raises(NoReplyError, match="agent body has answered none of 2 questions within 5 s"):
+        await agent.join([1, 5, 6], timeout=5)
+    with pytest.raises(NoReplyError, match="answered none of 1 questions within 5 s"):
+        await agent.kvjoin([("k", 9)], timeout=5)
+
+
+async def test_an_iterable_that_fails_while_it_is_asked(lab: Lab) -> None:
+    """Its error is that of the call."""
+    agent = await doubling(lab)
+
+    def numbers() -> Any:
+        yield 1
+        raise ValueError("no more numbers")
+
+    with pytest.raises(ValueError, match="no more numbers"):
+        await agent.join(numbers())
+    assert await agent.join([]) == []
+
+
+async def test_questions_without_an_end(lab: Lab) -> None:
+    """``map`` yields answers while its iterable still waits for the next question, however long that takes."""
+    agent = await doubling(lab)
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in (1, 2):
+            yield number
+            await asyncio.sleep(1000)
+
+    answers: Any = agent.map(numbers(), timeout=5)
+    assert await anext(answers) == 2
+    assert await anext(answers) == 4
+    await answers.aclose()
+
+
+async def test_ids_are_unique(lab: Lab) -> None:
+    """Two open questions cannot have one id; when the first is answered it is free again."""
+    agent = await doubling(lab)
+    promise = await agent.ask_nowait(1, correlation_id="mine")
+    with pytest.raises(ConfigurationError, match="a question with correlation_id 'mine' waits for its answer"):
+        await agent.ask_nowait(2, correlation_id="mine")
+    assert await promise == 2
+    assert await agent.ask(3, correlation_id="mine") == 6
+
+
+async def test_current_agent(lab: Lab) -> None:
+    """Code that runs in a body, a processor or a sink is told which agent runs it, also in front of ``through``."""
+    topic, between = lab.topic("numbers"), lab.topic("between")
+    seen: set[tuple[str, str | None]] = set()
+
+    def note(where: str) -> None:
+        agent = current_agent()
+        seen.add((where, agent and agent.name))
+
+    def step(value: Any) -> Any:
+        note("processor")
+        return value
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream.add_processor(step).through(between):
+            note("body")
+            yield value
+
+    note("outside")
+    agent = lab.agent(body, topic, sink=[lambda _: note("sink")])
+    lab.put(topic, [1])
+    await lab.start([agent], [between])
+    await lab.until(lambda: len(seen) == 4, "all have told")
+    assert seen == {("outside", None), ("processor", "body"), ("body", "body"), ("sink", "body")}

@@ -7,9 +7,9 @@ from typing import Any
 from stream_app.testing import AgentTest
 from stream_app.wiring import Defined
 from stream_core import agents
-from stream_core.agents import AgentBody
+from stream_core.agents import AgentBody, current_agent
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "current_agent"]
 
 
 class Agent(agents.Agent):

@@ -41,9 +41,11 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
         on_error: OnError | None = None,
         sink: Iterable[Sink] = (),
         supervisor_strategy: Any = "one_for_one",
+        use_reply_headers: bool = True,
+        isolated_partitions: bool = False,
         **topic: Any,
     ) -> Callable[[AgentBody], Agent]: ...
-    def agent(
+    def agent(  # noqa: PLR0913 - the arguments of the guides
         self,
         channel: Any = None,
         *,
@@ -53,6 +55,8 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
         on_error: OnError | None = None,
         sink: Iterable[Sink] = (),
         supervisor_strategy: Any = "one_for_one",
+        use_reply_headers: bool = True,
+        isolated_partitions: bool = False,
         **topic: Any,
     ) -> Any:
         """Define a stream processor; a decorator, ``@app.agent`` or ``@app.agent(...)``.
@@ -67,6 +71,8 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
             on_error: called with the agent and the exception after each failure; sync or async.
             sink: where the values go that the body yields: agents, topics, channels, functions of the value.
             supervisor_strategy: which actors start again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"``.
+            use_reply_headers: whether questions carry the address of the answer in headers; ``False`` wraps their values, as Faust does.
+            isolated_partitions: refused with a sentence.
             topic: arguments of :meth:`topic`, for a topic of the agent's own.
 
         Raises:
@@ -88,6 +94,8 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
                 on_error=on_error,
                 sink=sink,
                 supervisor_strategy=supervisor_strategy,
+                use_reply_headers=use_reply_headers,
+                isolated_partitions=isolated_partitions,
             )
             with self._defining:
                 self._require_stopped(f"agent {known}")

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from inspect import isawaitable
 from typing import Any, NoReturn
 
-from stream_core.agents import Agent
+from stream_core.agents import Agent, set_current_agent
 from stream_core.cursor import Cursor, Session, set_cursor
 from stream_core.errors import (
     BatchRefusedError,
@@ -126,6 +126,7 @@ class Actor:
 
     async def _run(self) -> None:
         set_cursor(self.cursor)
+        set_current_agent(self.agent)
         task = asyncio.current_task()
         assert task is not None
         while True:

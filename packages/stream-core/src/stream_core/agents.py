@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
-from stream_core.asking import answers_as_they_come, answers_in_order
+from stream_core.asking import Ask, Questions
 from stream_core.channels import Channel
 from stream_core.errors import ConfigurationError, NoReplyError
+from stream_core.models import Record
 from stream_core.policies import FailurePolicy
 from stream_core.records import Headers, RecordMetadata
 from stream_core.replies import Replies, ReplyPromise, question_headers
+from stream_core.requests import unwrap, wrap
 from stream_core.sinks import Sink, check_sink
 from stream_core.streams import Stream
 from stream_core.supervisors import Strategy
 from stream_core.topics import Topic
+from stream_core.typed_codecs import verbatim
 
-__all__ = ["Agent", "AgentBody", "OnError"]
+__all__ = ["Agent", "AgentBody", "OnError", "current_agent", "set_current_agent"]
 
 AgentBody = Callable[[Stream[Any]], Awaitable[None] | AsyncIterator[Any]]
 """The function under ``@app.agent``: ``async def body(stream)`` with a loop over the stream in it."""
 
 ASK_TIMEOUT = 60.0
-"""Seconds that :meth:`Agent.ask` waits for an answer."""
+"""Seconds that :meth:`Agent.ask` waits for an answer, and :meth:`Agent.map` for the next one."""
 
 HeadersArg = Mapping[str, bytes] | Headers
 
@@ -45,12 +50,18 @@ class Agent:
         sink: where the values go that the body yields: agents, topics, channels, functions of the value.
         supervisor_strategy: which actors run their body again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"`` to end
             the worker; or mode's classes of these names.
+        use_reply_headers: whether questions to it carry the address of the answer in headers. ``False`` wraps their values instead, and
+            takes such questions, as Faust does.
+        isolated_partitions: refused: see the error.
+
+    Attributes:
+        part_of: the agent whose stream it sends through a topic, for the agent behind ``through`` and ``group_by``.
 
     Raises:
         ConfigurationError: the body cannot be an agent, or an argument is out of range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the arguments of the guides
         self,
         body: AgentBody,
         *,
@@ -61,7 +72,14 @@ class Agent:
         on_error: OnError | None = None,
         sink: Iterable[Sink] = (),
         supervisor_strategy: Any = Strategy.ONE_FOR_ONE,
+        use_reply_headers: bool = True,
+        isolated_partitions: bool = False,
     ) -> None:
+        if isolated_partitions:
+            raise ConfigurationError(
+                f"agent {name}: isolated_partitions is not supported; the events of each partition are in order without it: leave it "
+                "out, and set concurrency= where events wait for something"
+            )
         if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
             raise ConfigurationError(f"agent {name}: write it as `async def`, with `async for ... in stream` in it")
         if concurrency < 1:
@@ -81,7 +99,12 @@ class Agent:
         self.sinks: list[Sink] = []
         for one in sink:
             self.add_sink(one)
-        self.help = inspect.getdoc(body) or ""
+        self.help = inspect.getdoc(body.func if isinstance(body, partial) else body) or ""
+        self.part_of: Agent | None = None
+        self._wraps = not use_reply_headers and isinstance(topic, Topic)
+        if self._wraps and isinstance(topic, Topic):
+            for part in topic.parts:
+                part.unwrap = unwrap
         self._replies: Replies | None = None
 
     def add_sink(self, sink: Sink) -> None:
@@ -146,7 +169,12 @@ class Agent:
         """
         if reply_to is not None:
             target = reply_to if isinstance(reply_to, str) else str(getattr(reply_to, "channel", reply_to))
-            headers = question_headers(headers, target, str(key) if correlation_id is None else correlation_id)
+            id_ = str(key) if correlation_id is None else correlation_id
+            if self._wraps:
+                data = self.topic.schema.encode_value(value)
+                value = verbatim(wrap(data, target, id_, typed=isinstance(value, Record)))
+            else:
+                headers = question_headers(headers, target, id_)
         return await self.topic.send(
             value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=reply_to is not None
         )
@@ -183,7 +211,7 @@ class Agent:
             ConfigurationError: the agent yields nothing, or the app is not started.
         """
         promise = await self.ask_nowait(
-            *(value,),
+            value,
             key=key,
             partition=partition,
             timestamp=timestamp,
@@ -195,11 +223,12 @@ class Agent:
             async with asyncio.timeout(timeout):
                 return await promise
         except TimeoutError:
-            self._get_replies().abandon(promise)
             raise NoReplyError(
                 f"agent {self.name} has not answered within {timeout:g} s: look whether a worker runs it and whether it yields "
                 "a value for each event, or give ask() another timeout="
             ) from None
+        finally:
+            promise.cancel()
 
     async def ask_nowait(
         self,
@@ -227,39 +256,74 @@ class Agent:
                 correlation_id=promise.correlation_id,
             )
         except BaseException:
-            replies.abandon(promise)
+            promise.cancel()
             raise
         return promise
 
     def map(
-        self, values: AsyncIterable[Any] | Iterable[Any], key: Any = None, reply_to: Any = None
+        self,
+        values: AsyncIterable[Any] | Iterable[Any],
+        key: Any = None,
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
     ) -> AsyncIterator[Any]:
         """Ask about each value, and iterate over the answers as they come.
 
         Args:
-            values: the values, from a plain or an asynchronous iterable.
+            values: the values, from a plain or an asynchronous iterable; it may be endless.
             key: key of all of them.
             reply_to: as in :meth:`ask`.
+            timeout: seconds that may pass without an answer to any of the questions that wait for one.
+
+        Raises:
+            NoReplyError: for so long there was no answer.
+            RequestFailedError: an event failed, and the failure policy of the agent gave it up.
+            ConfigurationError: as in :meth:`ask`.
         """
-        return answers_as_they_come(values, lambda value: self.ask_nowait(value, key=key, reply_to=reply_to))
+        ask = partial(self._ask_about, key=key, reply_to=reply_to)
+        return self._questions(values, ask, timeout).as_they_come()
 
     def kvmap(
-        self, items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]], reply_to: Any = None
+        self,
+        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
     ) -> AsyncIterator[Any]:
         """As :meth:`map`, for pairs of key and value."""
-        return answers_as_they_come(items, lambda item: self.ask_nowait(item[1], key=item[0], reply_to=reply_to))
+        return self._questions(items, self._ask_about_pair(reply_to), timeout).as_they_come()
 
     async def join(
-        self, values: AsyncIterable[Any] | Iterable[Any], key: Any = None, reply_to: Any = None
+        self,
+        values: AsyncIterable[Any] | Iterable[Any],
+        key: Any = None,
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
     ) -> list[Any]:
         """Ask about each value, and return all answers, in the order of the values; the arguments are those of :meth:`map`."""
-        return await answers_in_order(values, lambda value: self.ask_nowait(value, key=key, reply_to=reply_to))
+        ask = partial(self._ask_about, key=key, reply_to=reply_to)
+        return await self._questions(values, ask, timeout).in_order()
 
     async def kvjoin(
-        self, items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]], reply_to: Any = None
+        self,
+        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
     ) -> list[Any]:
         """As :meth:`join`, for pairs of key and value."""
-        return await answers_in_order(items, lambda item: self.ask_nowait(item[1], key=item[0], reply_to=reply_to))
+        return await self._questions(items, self._ask_about_pair(reply_to), timeout).in_order()
+
+    def _questions(self, values: Any, ask: Ask[Any], timeout: float) -> Questions[Any]:
+        return Questions(values, ask, timeout, self.name)
+
+    async def _ask_about(self, value: Any, *, key: Any, reply_to: Any) -> ReplyPromise:
+        return await self.ask_nowait(value, key=key, reply_to=reply_to)
+
+    def _ask_about_pair(self, reply_to: Any) -> Ask[tuple[Any, Any]]:
+        return lambda pair: self.ask_nowait(pair[1], key=pair[0], reply_to=reply_to)
 
     def _get_replies(self) -> Replies:
         if not inspect.isasyncgenfunction(self.body):
@@ -278,3 +342,16 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent {self.name} on {self.topic}>"
+
+
+_current: ContextVar[Agent | None] = ContextVar("stream_agent", default=None)
+
+
+def current_agent() -> Agent | None:
+    """The agent whose body, processor or sink runs this code, or ``None`` outside of agents."""
+    return _current.get()
+
+
+def set_current_agent(agent: Agent) -> None:
+    """Make ``agent`` the one of this task; its actors call it once."""
+    _current.set(agent if agent.part_of is None else agent.part_of)

@@ -15,7 +15,7 @@ from typing import Any
 from stream_core.cursor import Session
 from stream_core.errors import ConfigurationError
 from stream_core.events import Acknowledgement
-from stream_core.iteration import SKIPPED, Form, Iteration, event
+from stream_core.iteration import SKIPPED, Exhausted, Form, Iteration, event
 from stream_core.records import RawRecord
 from stream_core.sessions import Chunk, Feed
 
@@ -76,6 +76,7 @@ class Buffers:
         self._within = float("inf") if within is None else within
         self._by_partition = by_partition or iteration.subscription.out_of_order
         self._buffers: dict[Session | None, Buffer] = {}
+        self._ended = False
         iteration.buffered = True
 
     async def read(self, form: Form) -> AsyncGenerator[list[Any], None]:
@@ -87,6 +88,8 @@ class Buffers:
                 if entries is not None:
                     yield [entry.item for entry in entries if entry.item is not SKIPPED]
                     self._finish(entries)
+            if self._ended:
+                return
             taken = await self._next_chunk()
             if taken is None:
                 continue
@@ -107,13 +110,18 @@ class Buffers:
             await self._iteration.give_turn()
 
     async def _next_chunk(self) -> tuple[Feed, Chunk] | None:
-        """The next chunk, or ``None`` when a buffer is due before there is one."""
+        """The next chunk, or ``None`` when a buffer is due before there is one, or all of them because there will be none."""
         due = min((buffer.due for buffer in self._buffers.values()), default=float("inf"))
-        if due == float("inf"):
-            return await self._iteration.next_chunk()
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(due):
+        try:
+            if due == float("inf"):
                 return await self._iteration.next_chunk()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    return await self._iteration.next_chunk()
+        except Exhausted:
+            self._ended = True
+            for buffer in self._buffers.values():
+                buffer.due = 0.0
         return None
 
     async def _entry(self, feed: Feed, chunk: Chunk, record: RawRecord, value: Any, form: Form, *, last: bool) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from operator import attrgetter
 from time import time
 from typing import Any, Generic, TypeVar
 
@@ -27,18 +28,25 @@ class _AsTheyAre(Schema):
     """Keys and values are handed over as they are."""
 
     @property
-    def decode_key(self) -> Any:
+    def read_key(self) -> Any:
         """The key itself."""
-        return _same
+        return attrgetter("key")
 
     @property
-    def decode_value(self) -> Any:
+    def read_value(self) -> Any:
         """The value itself."""
-        return _same
+        return attrgetter("value")
 
 
-def _same(value: Any) -> Any:
-    return value
+class _Objects(Batch):
+    """Records whose keys and values are no bytes."""
+
+    __slots__ = ()
+
+    @property
+    def size(self) -> float:
+        """None of it is measured: a channel is bounded by the number of its events."""
+        return 0.0
 
 
 def _hand_over(_tp: TP, records: Sequence[RawRecord]) -> Decoded:
@@ -114,7 +122,7 @@ class Channel(Generic[K, V]):
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
         offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
         record: Any = StoredRecord(offset, millis, key, value, pairs)  # type: ignore[arg-type]  # not bytes: never encoded
-        session.deliver(Batch(session.tp, [record], offset + 1))
+        session.deliver(_Objects(session.tp, [record], offset + 1))
         done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         done.set_result(RecordMetadata(self.name, IN_MEMORY, offset, millis))
         return done

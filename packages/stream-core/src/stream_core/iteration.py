@@ -26,6 +26,7 @@ from stream_core.sessions import Chunk, Decoded, Feed, Rejected, Subscription, V
 __all__ = [
     "SKIPPED",
     "TURN",
+    "Exhausted",
     "Form",
     "Iteration",
     "Processor",
@@ -50,6 +51,10 @@ Processor = Callable[[Any], Any | Awaitable[Any]]
 
 SKIPPED = object()
 """Stands for an event that a processor dropped."""
+
+
+class Exhausted(Exception):  # noqa: N818 - it is no error
+    """The inbox of a stream over something finite has nothing more."""
 
 
 class Iteration:
@@ -301,7 +306,7 @@ def _target(feed: Feed, chunk: Chunk, events: Mapping[Session, Sequence[int]], *
 
 def _key(schema: Schema, tp: TP, record: RawRecord) -> Any:
     try:
-        return schema.decode_key(record.key)
+        return schema.read_key(record)
     except Exception as cause:
         raise DecodeError(f"cannot decode the key: {cause}", tp, record.offset) from cause
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -18,10 +18,13 @@ from stream_core.codecs import json_dumps, json_loads
 from stream_core.cursor import Cursor, Session
 from stream_core.errors import (
     ConfigurationError,
+    EncodeError,
     OffsetOutOfRangeError,
     RequestFailedError,
     StreamError,
     TransportError,
+    UnknownTopicError,
+    ValidationError,
 )
 from stream_core.iteration import open_records
 from stream_core.models import Record
@@ -75,6 +78,14 @@ class ReplyPromise:
         if not self._answer.done():
             self._answer.set_exception(error)
 
+    def cancel(self) -> None:
+        """Nobody waits for it any more: a late answer is ignored."""
+        self._answer.cancel()
+
+    def when_done(self, tell: Callable[[ReplyPromise], None]) -> None:
+        """Call ``tell`` with this promise when the answer, or an error, is there, or nobody waits any more."""
+        self._answer.add_done_callback(lambda _: tell(self))
+
     def __await__(self) -> Generator[Any, None, Any]:
         return asyncio.shield(self._answer).__await__()
 
@@ -115,7 +126,7 @@ class Replies:
 
         Raises:
             TransportError: the topic cannot be made or read.
-            ConfigurationError: the app is stopped.
+            ConfigurationError: the app is stopped, or a question with this id waits for its answer.
         """
         topic = reply_to or self.topic
         async with self._lock:
@@ -124,12 +135,15 @@ class Replies:
             if not any(tp.topic == topic for tp in self._positions):
                 await self._listen(topic)
         promise = ReplyPromise(topic, correlation_id or str(uuid4()))
+        if promise.correlation_id in self._promises:
+            raise ConfigurationError(
+                f"a question with correlation_id {correlation_id!r} waits for its answer: give each question an id of its own, or none"
+            )
         self._promises[promise.correlation_id] = promise
-        promise._answer.add_done_callback(lambda _: self._promises.pop(promise.correlation_id, None))
+        promise.when_done(self._forget)
         return promise
 
-    def abandon(self, promise: ReplyPromise) -> None:
-        """Nobody waits for it any more."""
+    def _forget(self, promise: ReplyPromise) -> None:
         self._promises.pop(promise.correlation_id, None)
 
     async def stop(self) -> None:
@@ -179,6 +193,7 @@ class Replies:
         try:
             answer = json_loads(record.value or b"null")
             promise = self._promises.get(answer["correlation_id"])
+            value = answer.get("value")
         except (ValueError, TypeError, KeyError) as error:
             logger.warning("an answer at offset %d cannot be read: %s", record.offset, error)
             return
@@ -187,17 +202,22 @@ class Replies:
         headers = dict(record.headers)
         if ERROR in headers:
             promise.fail(RequestFailedError(headers[ERROR].decode(errors="replace")))
-        else:
-            promise.fulfill(_typed(answer.get("value")))
+            return
+        try:
+            promise.fulfill(_typed(value))
+        except ValidationError as error:
+            promise.fail(RequestFailedError(f"the answer does not fit the class that it names: {error}"))
 
 
 def _typed(value: Any) -> Any:
-    """A value of an answer: a record where the value names its class, also inside of a list."""
+    """A value of an answer: a record where the value names its class, also inside of lists and mappings."""
     if isinstance(value, list):
         return [_typed(one) for one in value]
-    metadata = value.get("__faust") if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return value
+    metadata = value.get("__faust")
     known = registry.get(metadata.get("ns", "")) if isinstance(metadata, dict) else None
-    return value if known is None else known.from_data(value)
+    return {name: _typed(one) for name, one in value.items()} if known is None else known.from_data(value)
 
 
 # -- answering
@@ -241,7 +261,7 @@ async def refuse(outbox: Outbox, tp: TP, record: RawRecord, error: BaseException
 
 def _key(session: Session, record: RawRecord) -> Any:
     try:
-        return session.schema.decode_key(record.key)
+        return session.schema.read_key(record)
     except Exception:  # the body has not asked for it, so no policy has decided on it
         return record.key
 
@@ -257,7 +277,17 @@ async def _answer(outbox: Outbox, record: RawRecord, key: Any, value: Any, heade
         "correlation_id": correlation_id.decode(),
         "__faust": {"ns": _TYPED if isinstance(value, Record) else _PLAIN},
     }
-    await outbox.send(reply_to.decode(), None, None, json_dumps(answer), None, headers, aside=True)
+    topic = reply_to.decode()
+    try:
+        data = json_dumps(answer)
+    except (TypeError, ValueError) as error:
+        raise EncodeError(f"cannot answer with a value of type {type(value).__name__}: {error}", topic) from error
+    try:
+        await outbox.send(topic, None, None, data, None, headers, aside=True)
+    except UnknownTopicError:
+        logger.warning(
+            "nobody is there to get the answer to question %s: there is no topic %s", answer["correlation_id"], topic
+        )
 
 
 def question_headers(headers: Mapping[str, bytes] | Headers | None, reply_to: str, correlation_id: str) -> Headers:

@@ -7,6 +7,7 @@ return the stream behind them. Call all of them before the first event is asked 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from inspect import isawaitable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -85,6 +86,22 @@ class Stream(Generic[T]):
         lists: AsyncIterator[list[Event[T]]] = self._take("events", max_, within, by_partition=by_partition)
         return lists
 
+    async def take_with_timestamp(
+        self, max_: int, within: float | None, timestamp_field_name: str, *, by_partition: bool = False
+    ) -> AsyncIterator[list[T]]:
+        """As :meth:`take`, and values that are dicts get the time of their record.
+
+        Args:
+            max_: how many values a list has at most.
+            within: seconds after the first value when a list is handed over although it is not full; ``None`` waits until it is.
+            timestamp_field_name: the key under which a copy of each dict has the time, in seconds since the epoch.
+            by_partition: never mix partitions in a list.
+        """
+        lists: Any = self.take_events(max_, within, by_partition=by_partition)
+        async with aclosing(lists):
+            async for events in lists:
+                yield [_stamped(event, timestamp_field_name) for event in events]
+
     def noack_take(
         self, max_: int, within: float | None = None, *, by_partition: bool = False
     ) -> AsyncIterator[list[Event[T]]]:
@@ -101,8 +118,7 @@ class Stream(Generic[T]):
     @property
     def current_event(self) -> Event[T] | None:
         """The event that is open, or ``None``. In a processor it is the event that the processor is called for."""
-        cursor = active_cursor()
-        return event_of(cursor if cursor in self.subscription.cursors else self._iteration.cursor)
+        return event_of(self._cursor())
 
     # -- operators
 
@@ -130,12 +146,13 @@ class Stream(Generic[T]):
 
     def echo(self, *channels: Channel) -> Stream[T]:
         """Send a copy of each event to topics or channels, with its key, before the body gets it."""
-        cursor = self._iteration.cursor
 
         async def send(value: T) -> T:
-            event = event_of(cursor)
+            cursor = self._cursor()
+            session, record = cursor.session, cursor.record
+            key = None if session is None or record is None else Event(session.schema, session.tp, record, value).key
             for channel in channels:
-                await channel.send(value, key=None if event is None else event.key)
+                await channel.send(value, key=key)
             return value
 
         return self.add_processor(send)
@@ -225,6 +242,11 @@ class Stream(Generic[T]):
         """Iterate over values, events or items."""
         return self._iteration.read(form)
 
+    def _cursor(self) -> Cursor:
+        """The cursor of the event that is open: that of a pipe, where a processor runs in front of one."""
+        cursor = active_cursor()
+        return cursor if cursor in self.subscription.cursors else self._iteration.cursor
+
     def _take(self, form: Form, max_: int, within: float | None, *, by_partition: bool) -> Any:
         if max_ < 1:
             raise ConfigurationError(f"agent {self.subscription.name}: take({max_}) takes nothing; ask for at least 1")
@@ -291,6 +313,12 @@ class LooseStream(Stream[T]):
             cursor.rollback()
             rewind(cursor)
             self._close(self.subscription)
+
+
+def _stamped(event: Event[Any], name: str) -> Any:
+    """The value of an event; a dict as a copy with the time of the event, because other agents have the same dict."""
+    value = event.value
+    return {**value, name: event.message.timestamp} if isinstance(value, dict) else value
 
 
 async def _chosen(wanted: Awaitable[Any], value: T) -> T:
