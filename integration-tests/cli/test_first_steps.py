@@ -197,6 +197,27 @@ async def test_what_a_project_consists_of(tmp_path: Path) -> None:
     ], tables.err
 
 
+async def test_a_bad_line_ends_the_command_while_more_may_come(tmp_path: Path) -> None:
+    """Lines are sent as they come, and the first that does not fit ends the command though its input is still open."""
+    console = write_project(tmp_path, "bank", "deposits")
+    process = await asyncio.create_subprocess_exec(
+        *(*STREAM, "-q", "-A", "proj", "send", "@count", "-"),
+        cwd=console.directory,
+        env=console.environment | {"BROKER_URL": "memory://"},
+        stdin=PIPE,
+        stderr=PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(b'{"account": "ann", "amount": 1}\nfive\n')
+    async with asyncio.timeout(PATIENCE):
+        said = (await process.stderr.read()).decode()
+        assert await process.wait() == 1
+    process.stdin.close()
+    assert said.startswith("Error: line 2: the value does not fit Deposit")
+    assert len(said.splitlines()) == 1
+
+
 MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "module": (("-A", "pro", "agents"), 1, "did you mean -A proj?"),
     "agent": (("-A", "proj", "send", "@cuont", "x"), 1, "did you mean @count?"),

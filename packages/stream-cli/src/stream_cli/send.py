@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -127,12 +127,20 @@ async def _repeated(value: bytes | None, times: int) -> AsyncIterator[bytes | No
 
 async def _lines_of_input(encoder: TextEncoder) -> AsyncIterator[bytes | None]:
     number = 0
-    async for line in lines(sys.stdin.buffer):
+    async for line in lines(_standard_input()):
         number += 1
         try:
             yield encoder.encode(os.fsdecode(line))
         except EncodeError as error:
             raise EncodeError(f"line {number}: {error}") from error
+
+
+def _standard_input() -> BinaryIO:
+    """Standard input, in a buffer that the end of the program does not look at: a thread may be waiting in it then."""
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except OSError:  # it is no file
+        return sys.stdin.buffer
 
 
 def _show(session: Session, metadata: RecordMetadata) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from threading import Thread
+from threading import Semaphore, Thread
 from typing import BinaryIO
 
 from stream_cli.locate import Application
@@ -126,17 +126,17 @@ class Sending:
 async def lines(stream: BinaryIO) -> AsyncIterator[bytes]:
     """The lines of a stream without their ends, as they come; read by a thread that no end of the program waits for."""
     loop = asyncio.get_running_loop()
-    read: asyncio.Queue[bytes | None] = asyncio.Queue(WINDOW)
-
-    def put(line: bytes | None) -> None:
-        if not loop.is_closed():
-            asyncio.run_coroutine_threadsafe(read.put(line), loop).result()
+    read: asyncio.Queue[bytes | None] = asyncio.Queue()
+    room = Semaphore(WINDOW)
 
     def pump() -> None:
-        for line in stream:
-            put(line.removesuffix(b"\n").removesuffix(b"\r"))
-        put(None)
+        with suppress(RuntimeError):  # the loop is closed: nobody wants the rest
+            for line in stream:
+                room.acquire()
+                loop.call_soon_threadsafe(read.put_nowait, line.removesuffix(b"\n").removesuffix(b"\r"))
+            loop.call_soon_threadsafe(read.put_nowait, None)
 
     Thread(target=pump, name="standard input", daemon=True).start()
     while (line := await read.get()) is not None:
+        room.release()
         yield line
