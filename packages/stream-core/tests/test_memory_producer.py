@@ -298,3 +298,19 @@ async def test_an_unknown_group_has_no_members(transactional: MemoryProducer) ->
 
     with pytest.raises(FencedError, match="group nobody is at generation 0"):
         await transactional.commit({TP0: Offset(1)}, GroupMetadata("nobody", 0, "member"))
+
+
+async def test_a_partitioner_chooses() -> None:
+    """It is asked for every record that names no partition, with a key or without; others go where they are told."""
+    name = uuid4().hex
+    transport = MemoryTransport(name, partitioner=lambda key, partitions, _: 1 if key is None else partitions[key[0]])
+    transport.cluster.create(TopicSpec("topic", 2))
+    async with BrokerHarness(transport) as harness:
+        producer = await harness.producer("topic")
+        deliveries = [producer.send("topic", None, key, b"") for key in (b"\0", b"\1", None, None)]
+        deliveries.append(producer.send("topic", 0, None, b""))
+
+        assert [(await delivery).partition for delivery in deliveries] == [0, 1, 1, 1, 0]
+        with pytest.raises(EncodeError, match="topic topic: the partitioner raised IndexError"):
+            producer.send("topic", None, b"\2", b"")
+    MemoryCluster.discard(name)
