@@ -221,7 +221,7 @@ async def test_a_bad_line_ends_the_command_while_more_may_come(tmp_path: Path) -
 MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "module": (("-A", "pro", "agents"), 1, "did you mean -A proj?"),
     "agent": (("-A", "proj", "send", "@cuont", "x"), 1, "did you mean @count?"),
-    "no broker": (("-A", "proj", "send", "@count"), 1, "stream broker"),
+    "no broker": (("-A", "proj", "send", "@count", "-k", "joe"), 1, "stream broker"),
     "no app": (("agents",), 2, "stream -A bank agents"),
     "value": (("-A", "proj", "send", "@count", "five"), 1, "the value does not fit Deposit"),
 }

@@ -175,6 +175,15 @@ def test_no_value_is_a_tombstone(shop: Shop) -> None:
     assert shop.records("orders") == [(b"joe", None), (None, b"")]
 
 
+def test_a_value_that_was_forgotten(shop: Shop) -> None:
+    """Agents of a typed topic do not expect a record without value and key: it is taken for a mistake, and nothing is sent."""
+    result = CliRunner().invoke(cli, ["send", "@count"], obj=shop)
+    assert result.exit_code == 2
+    assert "VALUE is missing" in result.stderr
+    assert shop.send("@note").exit_code == 0
+    assert shop.records("notes") + shop.records("notes", 1) == [(None, None)]
+
+
 def test_repeat(shop: Shop) -> None:
     """``--repeat`` sends the value again, with a pause if one is asked for."""
     result = shop.send("orders", "-k", "joe", "-r", "3", "--min-latency", "0.001", "--max-latency", "0.002")

@@ -45,9 +45,9 @@ def agents(session: Session) -> None:
 @json_option
 @pass_session
 def tables(session: Session) -> None:
-    """List the tables of the app, and the topics that keep their changes.
+    """List the tables of the app, and their changelogs.
 
-    No broker is needed.
+    A changelog is the topic that keeps the changes of a table. No broker is needed.
 
     \b
     Examples:

@@ -70,6 +70,8 @@ def send(session: Session, /, entity: str, value: str | None, repeat: int, **opt
     _set_up_logging(debug=session.debug)
     app = session.whole_app()
     topic, schema = _find_topic(app, entity)
+    if value is None and options["key"] is None and schema.value_type is not None:
+        raise click.UsageError("VALUE is missing; a record without one deletes its key: name that with --key")
     key = TextEncoder("key", schema, options["key_type"], options["key_serializer"])
     values = TextEncoder("value", schema, options["value_type"], options["value_serializer"])
     least, most = options["min_latency"], options["max_latency"]

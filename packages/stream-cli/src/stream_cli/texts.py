@@ -75,7 +75,7 @@ class TextEncoder:
             value = _decoder(type_)(data)
         except ValidationError as error:
             raise EncodeError(
-                f"the {self.part} does not fit {error}; --{self.part}-serializer raw sends it unchecked"
+                f"the {self.part} does not fit {error}{_hint(data, type_)}; --{self.part}-serializer raw sends it unchecked"
             ) from error
         schema = self.schema
         if self.part == "key":
@@ -91,6 +91,15 @@ def _decoder(type_: Any) -> Any:
         return Schema(None, type_, value_serializer="raw").decode_value
     except ConfigurationError:
         return Schema(None, type_, value_serializer="json").decode_value
+
+
+def _hint(data: bytes, type_: Any) -> str:
+    """What to type for a record, if that was no JSON at all."""
+    fields = getattr(type_, "__struct_encode_fields__", ())
+    if not fields or not isinstance(_parse(data), str):
+        return ""
+    typed = ", ".join(f'"{name}": ...' for name in fields)
+    return f"; it is no JSON: type {{{typed}}}"
 
 
 def _parse(data: bytes) -> Any:
