@@ -20,9 +20,9 @@ totals = app.Table("totals", default=int, key_type=str, value_type=int)
 
 @app.agent(deposits)
 async def count(stream):
-    async for events in stream.take_events(20, within=0.05, by_partition=True):
+    async for events in stream.take_events(20, within=0.2, by_partition=True):
         for event in events:
-            await asyncio.sleep(0.002)  # so that checkpoints and kills come in the middle of lists
+            await asyncio.sleep(0.005)  # so that checkpoints and kills come in the middle of lists
             totals[event.value.account] += event.value.amount
             await echo.send(key=event.key, value={"partition": event.message.partition, "offset": event.message.offset})
 
