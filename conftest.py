@@ -11,7 +11,9 @@ asyncio.set_event_loop(
     None
 )  # else pytest-asyncio makes one to keep when a test that is not async comes first, unclosed
 
-hypothesis.settings.register_profile("stream", deadline=None)  # a machine that has much else to do is no failure
+hypothesis.settings.register_profile(  # a machine that has much else to do is no failure
+    "stream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("stream")
 
 
