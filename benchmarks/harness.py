@@ -1,55 +1,30 @@
-"""Runs the samples: the broker on one core, each sample in a fresh process on another, the two of a pair in turn.
+"""Runs the rows in rounds: the broker on one core, each sample in a fresh process on another, the two of a pair in turn.
 
 The probe of latency shares the core of the broker: it sends and reads a thousand events a second.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
-import os
-import signal
-import subprocess
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import feed
-from benchmarks.launch import Launcher, SampleError
+from benchmarks.bench import Bench, Options
+from benchmarks.launch import BROKER_CORE, SampleError, on_core
 from benchmarks.rows import Kind, Row, Sample
 from stream_kafka.broker import Broker
 
-__all__ = ["Bench", "Options", "Result", "SampleError", "run"]
+__all__ = ["Result", "run"]
 
-ROOT = Path(__file__).parents[1]
-TIMEOUT = 300.0
-"""Seconds after which a sample has failed."""
+PROPERTIES = {"log.segment.delete.delay.ms": "1000"}
+"""What samples have sent is deleted when it was looked at, not a minute later beside the next ones."""
 
-
-@dataclass(frozen=True)
-class Options:
-    """How much is measured.
-
-    Attributes:
-        records: events of one throughput sample.
-        keys: keys of the table that is recovered.
-        rounds: rounds that count.
-        warm_up: whether a round that does not count goes before them.
-        seconds: longest time that one sample is measured.
-        rate: events a second of a latency sample.
-    """
-
-    records: int = 3_000_000
-    keys: int = 1_000_000
-    rounds: int = 5
-    warm_up: bool = True
-    seconds: float = 10.0
-    rate: float = 1000.0
+Pair = tuple[dict[str, Any] | None, dict[str, Any]]
+"""What the program that a row compares with has reported, and what ours has."""
 
 
 @dataclass
@@ -60,11 +35,15 @@ class Result:
         row: the row.
         ours: reports of our program.
         base: reports of the program that it is compared with.
+        lacking: why it was left out, for a reason that is not the project's.
+        failure: how a sample failed.
     """
 
     row: Row
     ours: list[dict[str, Any]] = field(default_factory=list)
     base: list[dict[str, Any]] = field(default_factory=list)
+    lacking: str = ""
+    failure: str = ""
 
     @property
     def values(self) -> list[float]:
@@ -83,7 +62,7 @@ class Result:
 
 
 def run(rows: Sequence[Row], options: Options, broker_url: str | None, say: Callable[[str], None]) -> list[Result]:
-    """Measure rows, all of them once in each round.
+    """Measure rows, all of them once in each round; a row that fails leaves the others alone.
 
     Args:
         rows: what to measure.
@@ -92,13 +71,15 @@ def run(rows: Sequence[Row], options: Options, broker_url: str | None, say: Call
         say: is told what goes on.
 
     Raises:
-        SampleError: a program has failed.
+        SampleError: nothing can be measured: a topic or the table could not be made.
     """
     with _broker(broker_url) as url, tempfile.TemporaryDirectory(prefix="stream-benchmarks-") as directory:
         bench = Bench(url, options, Path(directory), say)
         try:
-            bench.prepare(rows)
-            return bench.measure(rows)
+            lacking = bench.prepare(rows)
+            results = [Result(row, lacking=lacking.get(row.base.program, "") if row.base else "") for row in rows]
+            _Rounds(bench, options, results, say).measure()
+            return results
         finally:
             bench.clean_up()
 
@@ -108,8 +89,8 @@ def _broker(url: str | None) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    broker = Broker(port=0, heap="1g", jvm_options=("-XX:+UseSerialGC",))
-    with _on_core(0):
+    broker = Broker(port=0, heap="1g", jvm_options=("-XX:+UseSerialGC",), properties=PROPERTIES)
+    with on_core(BROKER_CORE):
         broker.start()
     try:
         yield f"kafka://{broker.address}"
@@ -117,184 +98,67 @@ def _broker(url: str | None) -> Iterator[str]:
         broker.stop()
 
 
-@contextlib.contextmanager
-def _on_core(number: int) -> Iterator[None]:
-    """Children that are started in here inherit one core: 0 for the broker, -1 for samples. Does nothing where that cannot be."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(ours)[number]})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, ours)
-
-
-class Bench:
-    """One run against one broker.
+class _Rounds:
+    """All rounds of a run.
 
     Args:
-        url: URL of the broker.
-        options: how much is measured.
-        directory: for the stores of the samples.
-        say: is told what goes on.
+        bench: runs the samples.
+        options: how many rounds.
+        results: the rows, to which reports are added.
+        say: is told what was measured, and how long the rest will take.
     """
 
-    def __init__(self, url: str, options: Options, directory: Path, say: Callable[[str], None]) -> None:
-        self._url = url
-        self._options = options
-        self._directory = directory
+    def __init__(self, bench: Bench, options: Options, results: Sequence[Result], say: Callable[[str], None]) -> None:
+        self._bench = bench
         self._say = say
-        self._launcher = Launcher(directory, say)
-        self._run = uuid.uuid4().hex[:8]
-        self._groups: list[str] = []
-        self._topics: list[str] = []
-        self._appended = 0
+        self._results = [result for result in results if not result.lacking]
+        first = [result for result in self._results if not result.row.peer] if options.warm_up else []
+        self._plan = [(0, result) for result in first]
+        self._plan += [(number, result) for number in range(1, options.rounds + 1) for result in self._results]
 
-    def prepare(self, rows: Sequence[Row]) -> None:
-        """Make what the peers need, fill the topics, and build the table that is recovered."""
-        self._launcher.prepare(rows)
-        recoveries = [row for row in rows if row.kind is Kind.RECOVERY]
-        for kind in sorted({row.topic for row in rows if row.kind is not Kind.LATENCY}):
-            self._fill(kind, any(row.topic == kind for row in recoveries))
-        if recoveries:
-            self._say("building the table")
-            self._launch(recoveries[0], recoveries[0].ours, self._options.keys, self._table, self._directory / "intact")
-
-    def _fill(self, kind: str, unique: bool) -> None:
-        records = self._options.keys if unique else self._options.records
-        self._say(f"filling topic {kind} with {records:,} records")
-        self._topics.append(self._topic(kind))
-        asyncio.run(feed.fill(self._url, self._topic(kind), kind, records))
-
-    def measure(self, rows: Sequence[Row]) -> list[Result]:
-        """Run all rounds."""
-        results = [Result(row) for row in rows]
-        for number in range(0 if self._options.warm_up else 1, self._options.rounds + 1):
-            for result in results:
-                base, ours = self._pair(result.row)
-                what = f"round {number}" if number else "warm-up"
-                self._say(f"{what}: {result.row.name}: {_brief(result.row, base, ours)}")
-                if number:
-                    result.ours.append(ours)
-                    result.base += [base] if base is not None else []
-        return results
-
-    def clean_up(self) -> None:
-        """Delete our topics, changelogs included."""
-        changelogs = [f"{group}-counts-changelog" for group in self._groups]
-        asyncio.run(feed.drop(self._url, [*self._topics, *changelogs]))
-
-    @property
-    def _table(self) -> str:
-        return f"benchmark-{self._run}-table"
-
-    def _topic(self, kind: str) -> str:
-        return f"benchmark-{self._run}-{kind}"
-
-    def _pair(self, row: Row) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        if row.kind is Kind.RECOVERY:
-            return None, self._recover(row)
-        reports: list[dict[str, Any] | None] = []
-        for sample in (row.base, row.ours):
-            if sample is None:
-                reports.append(None)
+    def measure(self) -> None:
+        """Run what is planned."""
+        began, current = time.monotonic(), 0
+        recent: dict[tuple[Sample, Kind], dict[str, Any]] = {}
+        for done, (number, result) in enumerate(self._plan, 1):
+            if number != current:
+                recent, current = {}, number
+            if result.failure:
                 continue
-            group = f"benchmark-{self._run}-{len(self._groups)}"
-            if row.kind is Kind.LATENCY:
-                reports.append(self._answer(sample, group))
-            else:
-                reports.append(self._launch(row, sample, self._options.records, group, self._directory / group))
-        base, ours = reports
-        assert ours is not None
+            row = result.row
+            try:
+                base, ours = self._pair(row, recent)
+            except SampleError as error:
+                result.failure = str(error)
+                self._say(f"{row.name} has failed: {error}")
+                continue
+            left = (time.monotonic() - began) / done * (len(self._plan) - done) / 60
+            what = f"round {number}" if number else "warm-up"
+            self._say(f"{done}/{len(self._plan)}, {left:.0f} min left: {what}, {row.name}: {_brief(row, base, ours)}")
+            if number:
+                result.ours.append(ours)
+                result.base += [base] if base is not None else []
+
+    def _pair(self, row: Row, recent: dict[tuple[Sample, Kind], dict[str, Any]]) -> Pair:
+        """Run both sides of a row; rows of peers take our side from the row before them, a minute old at most."""
+        if row.kind is Kind.RECOVERY:
+            return None, self._bench.recover(row)
+        base = self._sample(row, row.base) if row.base is not None else None
+        ours = recent.get((row.ours, row.kind)) if row.peer else None
+        if ours is None:
+            ours = recent[row.ours, row.kind] = self._sample(row, row.ours)
         return base, ours
 
-    def _answer(self, sample: Sample, group: str) -> dict[str, Any]:
-        """Measure the time from in to out, with topics of its own."""
-        self._groups.append(group)
-        names = {"topic": f"{group}-in", "out": f"{group}-out"}
-        for name in names.values():
-            self._make(name)
-        shared = {"broker": self._url, **names}
-        arguments = {"records": 2**60, "seconds": TIMEOUT, "id": group, "datadir": self._directory / group}
-        with _on_core(-1):
-            program = self._start(sample, {**shared, **arguments, "guarantee": sample.guarantee})
-        try:
-            probe = Sample("probe")
-            with _on_core(0):
-                measuring = self._start(probe, {**shared, "rate": self._options.rate, "seconds": self._options.seconds})
-            return _report(probe, measuring)
-        finally:
-            program.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                program.wait(10)
-            program.kill()
-            program.communicate()
-
-    def _make(self, topic: str) -> None:
-        self._topics.append(topic)
-        asyncio.run(feed.make(self._url, topic))
-
-    def _recover(self, row: Row) -> dict[str, Any]:
-        asyncio.run(feed.append(self._url, self._topic(row.topic), self._appended))
-        self._appended += 1
-        where = f"empty-{self._appended}" if row.empty_disk else "intact"
-        report = self._launch(row, row.ours, 1, self._table, self._directory / where)
-        if report["last_count"] != 2:
-            raise SampleError(f"{row.name}: the account was counted {report['last_count']} times, and 2 are right")
-        return report
-
-    def _launch(self, row: Row, sample: Sample, records: int, group: str, datadir: Path) -> dict[str, Any]:
-        if group not in self._groups:
-            self._groups.append(group)
-        out = f"{group}-out" if sample.sends else ""
-        if out:
-            self._make(out)
-        arguments = {
-            "broker": self._url,
-            "topic": self._topic(row.topic),
-            "out": out,
-            "records": records,
-            "seconds": TIMEOUT if row.kind is Kind.RECOVERY else self._options.seconds,
-            "id": group,
-            "datadir": datadir,
-            "guarantee": sample.guarantee,
-        }
-        with _on_core(-1):
-            return _report(sample, self._start(sample, arguments))
-
-    def _start(self, sample: Sample, arguments: Mapping[str, object]) -> subprocess.Popen[str]:
-        if sample.program != "probe":
-            arguments = {**arguments, "started": time.monotonic()}
-        return subprocess.Popen(
-            self._launcher.command(sample, arguments),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-
-def _report(sample: Sample, process: subprocess.Popen[str]) -> dict[str, Any]:
-    try:
-        out, complaints = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, complaints = process.communicate()
-    lines = [line for line in out.splitlines() if line.startswith("{")]
-    if process.returncode or not lines:
-        raise SampleError(f"{sample.program} ended with {process.returncode}:\n{complaints[-4000:]}")
-    report: dict[str, Any] = json.loads(lines[-1])
-    return report
+    def _sample(self, row: Row, sample: Sample) -> dict[str, Any]:
+        return self._bench.latency(sample) if row.kind is Kind.LATENCY else self._bench.speed(row, sample)
 
 
 def _brief(row: Row, base: dict[str, Any] | None, ours: dict[str, Any]) -> str:
     if row.kind is Kind.RECOVERY:
         return f"{ours['first_event_after']:.2f} s"
     if row.kind is Kind.LATENCY:
-        beside = "" if base is None else f", {base['p50']:.2f} ms"
-        return f"{ours['p50']:.2f} ms{beside}"
+        beside = "" if base is None else f", theirs {base['p50']:.2f} ms"
+        return f"ours {ours['p50']:.2f} ms{beside}"
     assert base is not None
     ratio = ours["events_per_second"] / base["events_per_second"]
-    return f"{base['events_per_second']:,.0f}/s, {ours['events_per_second']:,.0f}/s: {ratio:.2f}"
+    return f"ours {ours['events_per_second']:,.0f}/s, theirs {base['events_per_second']:,.0f}/s: {ratio:.2f}"

@@ -1,30 +1,51 @@
-"""How a sample becomes a command: in our environment, in one of its own, or in Java."""
+"""How a sample becomes a process: in our environment, in one of its own, or in Java."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.rows import Row, Sample
+from stream_core.errors import StreamError
 from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir
 from stream_kafka.broker.maven import download
 
-__all__ = ["Launcher", "SampleError", "can_compile_java"]
+__all__ = ["BROKER_CORE", "Launcher", "SampleError", "on_core", "report_of"]
 
+ROOT = Path(__file__).parents[1]
 SAMPLES = Path(__file__).parent / "samples"
 KAFKA_STREAMS = (f"org.apache.kafka:kafka-streams:{KAFKA_VERSION}", "org.slf4j:slf4j-nop:1.7.36")
+BROKER_CORE, SAMPLE_CORE = 0, -1
 
 
 class SampleError(Exception):
     """A sample ended without a result, or with a wrong one."""
 
 
+@contextlib.contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Children that are started in here inherit one core: 0 for the broker, -1 for samples. Does nothing where that cannot be."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(ours)[number]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
 class Launcher:
-    """Makes the commands.
+    """Makes the processes.
 
     Args:
         directory: for what has to be built.
@@ -35,39 +56,86 @@ class Launcher:
         self._directory = directory
         self._say = say
         self._class_path = ""
+        self._pythons: dict[tuple[str, ...], Path] = {}
+        # Modules are compiled once, as where a program is installed: also when this process was told to compile none.
+        self._variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self._variables["PYTHONPYCACHEPREFIX"] = str(directory / "bytecode")
 
-    def prepare(self, rows: Iterable[Row]) -> None:
-        """Fetch and build what the peers need, so that no measurement waits for it. Raises SampleError."""
-        peers = {sample for row in rows if (sample := row.base) is not None}
-        for packages in sorted({peer.packages for peer in peers if peer.packages}):
-            self._say(f"making an environment with {', '.join(packages)}")
-            self._run([*self._environment(packages), "python", "-c", "pass"])
-        if any(peer.java for peer in peers):
-            self._say(f"fetching and compiling for Kafka Streams {KAFKA_VERSION}")
-            jars = download(KAFKA_STREAMS, cache_dir().with_name(f"kafka-streams-{KAFKA_VERSION}"), self._say)
-            self._class_path = os.pathsep.join(map(str, [*jars, self._directory]))
-            self._run(["javac", "-cp", self._class_path, "-d", str(self._directory), str(SAMPLES / "Peer.java")])
+    def prepare(self, rows: Iterable[Row]) -> dict[str, str]:
+        """Fetch and build what the peers need, so that no measurement waits for it; by program why one cannot be had."""
+        lacking = {}
+        for peer in {row.base.program: row.base for row in rows if row.base is not None and row.peer}.values():
+            try:
+                if peer.java:
+                    self._compile()
+                else:
+                    self._pythons[peer.packages] = self._environment(peer)
+            except (SampleError, StreamError) as error:
+                lacking[peer.program] = str(error)
+                self._say(f"{peer.program} is left out: {error}")
+        return lacking
 
-    def command(self, sample: Sample, arguments: Mapping[str, object]) -> list[str]:
-        """The command line of a sample."""
+    def start(self, sample: Sample, arguments: Mapping[str, object]) -> subprocess.Popen[str]:
+        """Start a sample on its core; the probe on that of the broker."""
+        if sample.program != "probe":
+            arguments = {**arguments, "started": time.monotonic()}
         given = [f"--{name}={value}" for name, value in arguments.items()]
+        with on_core(BROKER_CORE if sample.program == "probe" else SAMPLE_CORE):
+            return subprocess.Popen(
+                [*self._program(sample), *given],
+                cwd=ROOT,
+                env=self._variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def _program(self, sample: Sample) -> list[str]:
         if sample.java:
-            return ["java", "-Xmx1g", "-cp", self._class_path, sample.program, *given]
-        module = ["-m", f"benchmarks.samples.{sample.program}", *given]
-        if sample.packages:
-            return [*self._environment(sample.packages), "python", *module]
-        return [sys.executable, *module]
+            return ["java", "-Xmx1g", "-cp", self._class_path, sample.program]
+        python = self._pythons[sample.packages] if sample.packages else sys.executable
+        return [str(python), "-m", f"benchmarks.samples.{sample.program}"]
 
-    def _environment(self, packages: Iterable[str]) -> list[str]:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return ["uv", "run", "--no-project", "--quiet", "--python", version, *(f"--with={name}" for name in packages)]
+    def _environment(self, peer: Sample) -> Path:
+        self._say(f"making an environment with {', '.join(peer.packages)}")
+        directory = self._directory / "environments" / peer.program
+        _run("uv", "venv", "--quiet", "--python", sys.executable, str(directory))
+        python = directory / "bin" / "python"
+        _run("uv", "pip", "install", "--quiet", "--python", str(python), *peer.packages)
+        return python
 
-    def _run(self, command: list[str]) -> None:
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SAMPLES.parents[1])
-        if ran.returncode:
-            raise SampleError(f"{' '.join(command[:6])} ... failed:\n{ran.stderr[-4000:]}")
+    def _compile(self) -> None:
+        if shutil.which("javac") is None:
+            raise SampleError("there is no Java compiler (javac) here")
+        self._say(f"fetching and compiling for Kafka Streams {KAFKA_VERSION}")
+        jars = download(KAFKA_STREAMS, cache_dir().with_name(f"kafka-streams-{KAFKA_VERSION}"), self._say)
+        self._class_path = os.pathsep.join(map(str, [*jars, self._directory]))
+        _run("javac", "-cp", self._class_path, "-d", str(self._directory), str(SAMPLES / "Peer.java"))
 
 
-def can_compile_java() -> bool:
-    """Whether there is a Java compiler."""
-    return shutil.which("javac") is not None
+def _run(*command: str) -> None:
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    except OSError as error:
+        raise SampleError(f"{command[0]} cannot be run: {error}") from error
+    if ran.returncode:
+        raise SampleError(f"{' '.join(command[:3])} ... failed:\n{ran.stderr[-4000:]}")
+
+
+def report_of(sample: Sample, process: subprocess.Popen[str], timeout: float) -> dict[str, Any]:
+    """The line of JSON that a sample ends with.
+
+    Raises:
+        SampleError: it ended without one, or with a code other than 0, or not in time.
+    """
+    try:
+        out, complaints = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, complaints = process.communicate()
+        complaints = f"not ended after {timeout:.0f} s\n{complaints}"
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    if process.returncode or not lines:
+        raise SampleError(f"{sample.program} ended with {process.returncode}:\n{complaints[-4000:]}")
+    report: dict[str, Any] = json.loads(lines[-1])
+    return report

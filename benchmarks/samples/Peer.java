@@ -1,5 +1,6 @@
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -24,30 +25,49 @@ public final class Peer {
     }
 
     private static final int STEP = 20_000;
-    private static long seen, first, mark = 1, start, cpu, passed;
+    private static final double LOOKS = 0.2, SETTLE = 3.0;
+    private static long seen, passed, before = -1, mark = 1, first, start, cpu, wall, lastSeen, lastLook;
     private static long records;
     private static double seconds;
+    private static KafkaStreams streams;
 
     private static long cpuTime() {
         return ((com.sun.management.OperatingSystemMXBean) java.lang.management.ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
     }
 
+    /** The clock of meter.py. */
     private static void tick() {
         long now = System.nanoTime();
         if (first == 0) {
-            first = seen;
+            first = now;
+        }
+        if (before < 0 && (seen >= records / 4 || now - first >= SETTLE * 1e9)) {
+            before = seen;
             start = now;
             cpu = cpuTime();
+            wall = System.currentTimeMillis();
         }
-        if (seen >= records || now - start >= seconds * 1e9) {
-            long events = seen - first;
-            double elapsed = (now - start) / 1e9;
-            System.out.printf("{\"events\": %d, \"events_per_second\": %.1f, \"cpu_per_million\": %.4f}%n",
-                events, events / elapsed, (cpuTime() - cpu) / 1e3 / events);
-            System.out.flush();
-            Runtime.getRuntime().halt(0);
+        if (seen >= records || (before >= 0 && now - start >= seconds * 1e9)) {
+            report(seen - before, (now - start) / 1e9);
+            mark = Long.MAX_VALUE;
+        } else {
+            double rate = (seen - lastSeen) / ((now - lastLook) / 1e9);
+            long goal = before < 0 ? records / 4 : records;
+            mark = Math.min(seen + Math.max(Math.min((long) (rate * LOOKS), STEP), 1), goal);
         }
-        mark = Math.min(seen + STEP, records);
+        lastSeen = seen;
+        lastLook = now;
+    }
+
+    private static void report(long events, double elapsed) {
+        System.out.printf(Locale.ROOT,
+            "{\"seen\": %d, \"passed\": %d, \"events\": %d, \"seconds\": %.3f, \"events_per_second\": %.1f, \"cpu_per_million\": %.4f, \"clock_started\": %.3f}%n",
+            seen, passed, events, elapsed, events / elapsed, (cpuTime() - cpu) / 1e3 / events, wall / 1e3);
+        System.out.flush();
+        new Thread(() -> {
+            streams.close(Duration.ofSeconds(20));
+            System.exit(0);
+        }).start();
     }
 
     public static void main(String[] given) {
@@ -81,17 +101,19 @@ public final class Peer {
         Serde<Transfer> serde = Serdes.serdeFrom(serializer, deserializer);
         StreamsBuilder builder = new StreamsBuilder();
         KStream<String, Transfer> large = builder.stream(options.get("topic"), Consumed.with(Serdes.String(), serde))
-            .peek((key, transfer) -> {
+            .filter((key, transfer) -> {
+                boolean passes = transfer.amount > 10;
                 seen++;
+                if (passes) passed++;
                 if (seen >= mark) tick();
-            })
-            .filter((key, transfer) -> transfer.amount > 10);
+                return passes;
+            });
         if (options.get("out").isEmpty()) {
-            large.foreach((key, transfer) -> passed++);
+            large.foreach((key, transfer) -> { });
         } else {
             large.to(options.get("out"), Produced.with(Serdes.String(), serde));
         }
-        KafkaStreams streams = new KafkaStreams(builder.build(), settings);
+        streams = new KafkaStreams(builder.build(), settings);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(5))));
         streams.start();
     }

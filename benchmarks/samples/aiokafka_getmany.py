@@ -43,7 +43,7 @@ async def main() -> None:
                     passed += 1
             seen += len(records)
             if seen >= meter.mark:
-                meter.tick(seen)
+                meter.tick(seen, passed=passed)
     await consumer.stop()
 
 

@@ -42,13 +42,14 @@ async def main() -> None:
     await consumer.start()
     await producer.start()
     decode, encode = msgspec.json.Decoder(Transfer).decode, msgspec.json.Encoder().encode
-    seen = 0
+    seen = passed = 0
     while not ended.is_set():
         for partition, records in (await consumer.getmany(timeout_ms=1000, max_records=BATCH)).items():
             batch = producer.create_batch()
             for record in records:
                 transfer = decode(record.value)
                 if transfer.amount > 10:
+                    passed += 1
                     key, value = transfer.account.encode(), encode(transfer)
                     if batch.append(key=key, value=value, timestamp=None) is None:
                         await producer.send_batch(batch, options.out, partition=partition.partition)
@@ -57,7 +58,7 @@ async def main() -> None:
             await producer.send_batch(batch, options.out, partition=partition.partition)
             seen += len(records)
             if seen >= meter.mark:
-                meter.tick(seen)
+                meter.tick(seen, passed=passed)
     await producer.stop()
     await consumer.stop()
 

@@ -32,8 +32,9 @@ async def consume(stream: faust.Stream[Transfer]) -> None:
             passed += 1
         seen += 1
         if seen >= meter.mark:
-            meter.tick(seen)
+            meter.tick(seen, passed=passed)
 
 
 if __name__ == "__main__":
-    sys.exit(app.worker(loglevel="WARNING").execute_from_commandline())
+    sys.argv[1:] = ["--quiet", "worker", "--loglevel=WARNING"]
+    app.main()

@@ -42,4 +42,5 @@ async def count(stream: faust.Stream[Transfer]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(app.worker(loglevel="WARNING").execute_from_commandline())
+    sys.argv[1:] = ["--quiet", "worker", "--loglevel=WARNING"]
+    app.main()

@@ -39,7 +39,7 @@ async def work(stream):
                 await large.send(key=transfer.account, value=transfer)
         seen += 1
         if seen >= meter.mark:
-            meter.tick(seen)
+            meter.tick(seen, passed=passed)
 
 
 if __name__ == "__main__":

@@ -27,14 +27,16 @@ large = app.topic(options.out, key_type=str, value_type=Transfer)
 @app.agent(transfers)
 async def select(stream: faust.Stream[Transfer]) -> None:
     """Send on what is larger than ten."""
-    seen = 0
+    seen = passed = 0
     async for transfer in stream:
         if transfer.amount > 10:
+            passed += 1
             await large.send(transfer, key=transfer.account)
         seen += 1
         if seen >= meter.mark:
-            meter.tick(seen)
+            meter.tick(seen, passed=passed)
 
 
 if __name__ == "__main__":
-    sys.exit(app.worker(loglevel="WARNING").execute_from_commandline())
+    sys.argv[1:] = ["--quiet", "worker", "--loglevel=WARNING"]
+    app.main()

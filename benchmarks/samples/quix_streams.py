@@ -10,15 +10,18 @@ from benchmarks.samples.meter import Meter, arguments
 
 options = arguments()
 meter = Meter(options)
-seen = 0
+seen = passed = 0
 
 
-def count(_transfer: dict[str, object]) -> None:
-    """Count every transfer, also those that do not pass."""
-    global seen
+def select(transfer: dict[str, object]) -> bool:
+    """Count every transfer, and those that pass."""
+    global seen, passed
+    large = transfer["amount"] > 10
     seen += 1
+    passed += large
     if seen >= meter.mark:
-        meter.tick(seen)
+        meter.tick(seen, passed=passed)
+    return large
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
         loglevel="ERROR",
     )
     transfers = app.dataframe(app.topic(options.topic, value_deserializer="json"))
-    transfers = transfers.update(count).filter(lambda transfer: transfer["amount"] > 10)
+    transfers = transfers.filter(select)
     if options.out:
         transfers.to_topic(app.topic(options.out, value_serializer="json"))
     app.run()
