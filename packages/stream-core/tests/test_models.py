@@ -441,12 +441,13 @@ def test_two_classes_cannot_share_a_namespace() -> None:
     assert registry[f"{HERE}.{second.__qualname__}"] is second
 
 
-def test_a_script_has_the_name_of_its_file(tmp_path: Path) -> None:
-    """``__main__`` in a namespace is the module that other programs would import."""
-    script = tmp_path / "orders.py"
+@pytest.mark.parametrize("name", ["__main__", "__mp_main__"])
+def test_a_script_has_the_name_of_its_file(tmp_path: Path, name: str) -> None:
+    """``__main__`` in a namespace is the module that other programs would import, in processes that the script starts too."""
+    script = tmp_path / f"orders{name}.py"
     script.write_text("from stream_core.models import Record\nclass Order(Record):\n    id: int\n")
-    order = runpy.run_path(str(script), run_name="__main__")["Order"]
-    assert order(1).dumps().endswith(b'"__faust":{"ns":"orders.Order"}}')
+    order = runpy.run_path(str(script), run_name=name)["Order"]
+    assert order(1).dumps().endswith(b'"__faust":{"ns":"orders%s.Order"}}' % name.encode())
 
 
 @pytest.mark.parametrize("start", ["script", "package", "directory"])

@@ -69,7 +69,7 @@ def qualified_name(module: str, qualname: str) -> str:
 
 def _module_name(name: str) -> str:
     module = sys.modules.get(name)
-    is_main = name == "__main__"
+    is_main = name in ("__main__", "__mp_main__")  # the second in processes that multiprocessing starts
     if is_main and (spec := getattr(module, "__spec__", None)) is not None:
         name, is_main = str(spec.name), False
     if (file := getattr(module, "__file__", None)) is None:
