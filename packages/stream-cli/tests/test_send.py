@@ -21,7 +21,7 @@ from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.models import Record
 from stream_core.records import TP, StoredRecord, TopicSpec
 from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.topics import Topic, TopicGroup, TopicPattern
 
 
 class Order(Record, include_metadata=False):
@@ -41,7 +41,7 @@ async def body(stream: Any) -> None:
 
 
 class Shop:
-    """An app on a broker of its own: two topics, an agent of each, and an agent of a channel."""
+    """An app on a broker of its own: two topics, an agent of each, and agents of everything else that agents read."""
 
     id = "shop"
 
@@ -55,6 +55,8 @@ class Shop:
             "shop.count": orders,
             "shop.note": notes,
             "shop.inner": Channel("inner"),
+            "shop.both": TopicGroup([notes, notes]),
+            "shop.any": TopicPattern("notes-.*", schema=Schema()),
         }
         self.agents = {name: Agent(body, name=name, topic=topic) for name, topic in reads.items()}
         self.tables: dict[str, Any] = {}
@@ -220,6 +222,8 @@ def test_lines_come_once(shop: Shop) -> None:
         ("qqqqqq", "topic qqqqqq is not on the broker, and not of this app; a topic that the app describes"),
         ("note", "the app describes no topic note; its agent is @note"),
         ("or ders", "'or ders' is no topic name"),
+        ("@both", "agent shop.both reads several topics, notes, notes: send to one of them"),
+        ("@any", "agent shop.any reads several topics, notes-.*: send to one of them"),
         ("@inner", "agent shop.inner reads the channel inner, which is in the memory of its worker"),
     ],
 )

@@ -23,7 +23,7 @@ from stream_core.channels import Channel
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.records import RecordMetadata
 from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.topics import Topic, TopicGroup
 
 __all__ = ["send"]
 
@@ -112,7 +112,7 @@ def _find_topic(app: Application, entity: str) -> tuple[str, Schema]:
         raise ConfigurationError(
             f"agent {name} reads the channel {read}, which is in the memory of its worker; only the program itself sends to it"
         )
-    if len(read.parts) > 1:
+    if isinstance(read, TopicGroup):
         raise ConfigurationError(f"agent {name} reads several topics, {read}: send to one of them")
     return read.name, read.schema
 
