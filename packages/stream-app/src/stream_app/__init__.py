@@ -1,6 +1,6 @@
 """Stream: agents over Kafka topics, durable tables, exactly-once. ``import stream_app as faust`` reads like the guides."""
 
-from stream_app.agents import Agent
+from stream_app.agents import Agent, current_agent
 from stream_app.app import App
 from stream_app.settings import Settings
 from stream_app.worker import Worker
@@ -40,5 +40,6 @@ __all__ = [
     "Table",
     "Topic",
     "Worker",
+    "current_agent",
     "current_event",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from typing import Any
 
 from stream_app.configuration import read_object
@@ -16,6 +16,7 @@ from stream_app.worker import Worker
 from stream_core.channels import Channel
 from stream_core.engine import Engine
 from stream_core.errors import ConfigurationError, MissingPackageError
+from stream_core.iterables import stream_of
 from stream_core.records import TP, Headers, RecordMetadata
 from stream_core.streams import Stream
 from stream_core.topics import Topic
@@ -178,19 +179,27 @@ class App(Definitions):
         target = self._named(channel)
         return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 
-    def stream(self, channel: Topic[Any, Any] | Channel[Any, Any] | str, *, name: str | None = None) -> Stream[Any]:
+    def stream(
+        self,
+        channel: Topic[Any, Any] | Channel[Any, Any] | str | Iterable[Any] | AsyncIterable[Any],
+        *,
+        name: str | None = None,
+    ) -> Stream[Any]:
         """Read a topic or channel outside of agents: in a task, or beside the stream of an agent.
 
         Progress in a topic is committed. Reading one that no agent reads costs a rebalance when it begins.
 
         Args:
-            channel: what to read; a topic may be given by its name.
+            channel: what to read; a topic may be given by its name. Any other iterable, plain or asynchronous, is a stream that ends
+                with it, and needs no started app.
             name: names its progress in committed offsets; give one when several streams read one topic.
 
         Raises:
             ConfigurationError: the app is not started, or there is a stream of that name.
         """
-        return self.engine.topology.stream(self._named(channel), name)
+        if isinstance(channel, Topic | Channel | str):
+            return self.engine.topology.stream(self._named(channel), name)
+        return stream_of(channel, name or "iterable")
 
     # -- programs
 

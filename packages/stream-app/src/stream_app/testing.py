@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from copy import copy
 from inspect import isasyncgenfunction
 from types import TracebackType
 from typing import Any, Self
@@ -76,16 +77,8 @@ class AgentTest:
 
     async def __aenter__(self) -> Self:
         agent = self._agent
-        clone = Agent(
-            self._recording(agent.body),
-            name=agent.name,
-            topic=agent.topic,
-            concurrency=agent.concurrency,
-            on_failure=agent.on_failure,
-            on_error=agent.on_error,
-            sink=agent.sinks,
-            supervisor_strategy=agent.strategy,
-        )
+        clone = copy(agent)
+        clone.body = self._recording(agent.body)
         stage = _Stage(self._app, clone, self._name)
         self._wiring = Wiring(stage, fail_fast=True)
         try:

@@ -84,7 +84,7 @@ class Agent:
             raise ConfigurationError(f"agent {name}: write it as `async def`, with `async for ... in stream` in it")
         if concurrency < 1:
             raise ConfigurationError(f"agent {name}: concurrency={concurrency} is not at least 1")
-        self.body = body
+        self.body: AgentBody = body
         self.name = name
         self.topic = topic
         self.concurrency = concurrency
@@ -207,6 +207,7 @@ class Agent:
 
         Raises:
             NoReplyError: it has not answered in time.
+            ProduceError: the question was not acknowledged by the broker; it may have arrived.
             RequestFailedError: the event failed, and the failure policy of the agent gave it up.
             ConfigurationError: the agent yields nothing, or the app is not started.
         """
@@ -246,7 +247,7 @@ class Agent:
         own = None if reply_to is None else str(getattr(reply_to, "channel", reply_to))
         promise = await replies.promise(own, correlation_id)
         try:
-            await self.send(
+            sent = await self.send(
                 key=key,
                 value=value,
                 partition=partition,
@@ -258,6 +259,7 @@ class Agent:
         except BaseException:
             promise.cancel()
             raise
+        promise.depends_on(sent)
         return promise
 
     def map(
