@@ -59,7 +59,11 @@ class Rules:
 
     def complete(self, type_: Any) -> Convert:
         """Converts to ``type_``, with or without help."""
-        return self.help(type_) or (lambda data: msgspec.convert(data, type_, strict=self.strict))
+        return self.help(type_) or (lambda data: self.plain(data, type_))
+
+    def plain(self, data: Any, type_: Any) -> Any:
+        """Converts without help. Keys of payloads may be text for what else they are, as in JSON."""
+        return msgspec.convert(data, type_, strict=self.strict, str_keys=not self.objects)
 
     def help(self, type_: Any, above: frozenset[Any] = frozenset()) -> Convert | None:
         """Converts to ``type_``, or ``None`` where msgspec does that alone.
@@ -86,13 +90,14 @@ class Rules:
             return None if item is None else _array(_ARRAYS[origin], item)
         if origin in _MAPPINGS and arguments:
             value = self.help(arguments[1], above)
-            return None if value is None else _mapping(dict[arguments[0], Any], value, self.strict)  # type: ignore[valid-type]
+            loose: Any = dict[arguments[0], Any]  # type: ignore[valid-type]
+            return None if value is None else _mapping(lambda data: self.plain(data, loose), value)
         return None
 
     def _coercion(self, type_: Any, function: Convert) -> Convert:
         def coerce(data: Any) -> Any:
             value = data if isinstance(data, origin_of(type_)) else _call(function, data)
-            return msgspec.convert(value, type_, strict=self.strict)
+            return self.plain(value, type_)
 
         return coerce
 
@@ -100,7 +105,7 @@ class Rules:
         inner = self.help(get_args(type_)[0], above)
         if inner is None or get_args(type_)[0] not in self.coercions:
             return inner
-        return lambda data: msgspec.convert(inner(data), type_, strict=self.strict)
+        return lambda data: self.plain(inner(data), type_)
 
     def _help_with_union(self, type_: Any, above: frozenset[Any]) -> Convert | None:
         members = [member for member in get_args(type_) if member is not NoneType]
@@ -189,10 +194,8 @@ def _array(make: Callable[[Iterable[Any]], Any], item: Convert) -> Convert:
     return lambda data: _call(make, [_at(f"[{at}]", item, one) for at, one in enumerate(msgspec.convert(data, list))])
 
 
-def _mapping(loose: Any, value: Convert, strict: bool) -> Convert:
-    return lambda data: {
-        key: _at("[...]", value, one) for key, one in msgspec.convert(data, loose, strict=strict).items()
-    }
+def _mapping(entries: Convert, value: Convert) -> Convert:
+    return lambda data: {key: _at("[...]", value, one) for key, one in entries(data).items()}
 
 
 def _first(ways: Sequence[Convert], data: Any) -> Any:
@@ -249,7 +252,7 @@ class Fields:
         """The values of some fields by their names, converted. Raises msgspec.ValidationError."""
         values = {name: value for name, value in given.items() if value is not UNSET}
         rest = {name: value for name, value in values.items() if name not in self._helped}
-        converted = msgspec.convert(rest, self._some, strict=self._rules.strict)
+        converted = self._rules.plain(rest, self._some)
         for name, value in values.items():
             help_ = self._helped.get(name)
             values[name] = getattr(converted, name) if help_ is None else _at(f".{name}", help_, value)
@@ -257,7 +260,7 @@ class Fields:
 
     def build(self, data: Any) -> Any:
         """A record from a payload. Raises msgspec.ValidationError."""
-        values = structs.asdict(msgspec.convert(data, self._all, strict=self._rules.strict))
+        values = structs.asdict(self._rules.plain(data, self._all))
         for name, help_ in self._helped.items():
             encoded = self._encoded[name]
             if encoded in data:
