@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from inspect import isawaitable
 from typing import Any, NoReturn
@@ -149,9 +149,10 @@ class Actor:
 
     async def _run_body(self, stream: Stream[Any]) -> None:
         self._body = result = self.agent.body(stream)
-        if not isinstance(result, AsyncIterator):
+        if isinstance(result, Awaitable):
             await result
             return
+        assert isinstance(result, AsyncGenerator)  # as its definition has checked
         async with aclosing(result) as values:
             async for value in values:
                 if self.agent.sinks:
