@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from stream_core.agents import Agent, current_agent
 from stream_core.channels import Channel
-from stream_core.errors import ConfigurationError, EncodeError, NoReplyError, RequestFailedError
+from stream_core.errors import ConfigurationError, EncodeError, NoReplyError, ProduceError, RequestFailedError
 from stream_core.memory.log import Entry
 from stream_core.models import Record
 from stream_core.records import TP
 from stream_core.replies import CORRELATION_ID, REPLY_TO
 from stream_core.schemas import Schema
 from stream_core.streams import Stream
+from stream_core.topics import Topic
 
 from .harness import Lab
 
@@ -208,7 +210,7 @@ async def test_who_cannot_be_asked(lab: Lab) -> None:
 
 
 async def test_the_end_of_the_app_fails_what_waits(lab: Lab) -> None:
-    """Nobody waits for ever: promises fail when the app stops, and its reply topic goes."""
+    """Nobody waits for ever: promises fail when the app stops. Its reply topic stays, because the answer may come yet."""
     topic = lab.topic("numbers")
 
     async def never(stream: Stream[Any]) -> AsyncIterator[Any]:
@@ -219,11 +221,90 @@ async def test_the_end_of_the_app_fails_what_waits(lab: Lab) -> None:
     agent = lab.agent(never, topic)
     engine = await lab.start([agent])
     promise = await agent.ask_nowait(1)
-    assert engine.replies.topic in lab.cluster.topics()
     await lab.stop(engine)
     with pytest.raises(RequestFailedError, match="stopped"):
         await promise
+    assert engine.replies.topic in lab.cluster.topics()
+
+
+async def test_the_reply_topic_goes_with_the_app(lab: Lab) -> None:
+    """When every question is answered, be it late, the topic is deleted at the end."""
+    topic = lab.topic("numbers")
+
+    async def slow(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            await asyncio.sleep(value)
+            yield value
+
+    agent = lab.agent(slow, topic)
+    engine = await lab.start([agent])
+    with pytest.raises(NoReplyError):
+        await agent.ask(3, timeout=2)
+    assert await agent.ask(0) == 0
+    assert engine.replies.topic in lab.cluster.topics()
+    await lab.stop(engine)
     assert engine.replies.topic not in lab.cluster.topics()
+
+
+@pytest.mark.parametrize("transactional_id", [None, "app-0"])
+async def test_a_worker_outlives_whom_it_has_answered(lab: Lab, transactional_id: str | None) -> None:
+    """When its producer breaks after a reply topic was deleted, the worker goes on with a new one that does not know that topic."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            await out.send(value)
+            yield value * 2
+
+    handle = lab.agent(body, Topic(topic.name, schema=topic.schema))
+    client = await lab.start([handle], client_only=True)
+    agent = lab.agent(body, topic)
+    await lab.start([agent], [out], transactional_id=transactional_id)
+    assert await handle.ask(1) == 2
+    await lab.stop(client)
+    lab.cluster.faults.fail_next("produce", ProduceError("provoked"))
+    lab.put(topic, [2, 3])
+    await lab.caught_up(topic)
+    assert sorted(set(lab.values(out))) == [1, 2, 3]
+    assert await agent.ask(4) == 8
+
+
+@pytest.mark.parametrize("transactional_id", [None, "app-0"])
+async def test_the_producer_of_answers_breaks(lab: Lab, transactional_id: str | None) -> None:
+    """It is replaced, also where it is not the one of events; questions from then on are answered."""
+    topic = lab.topic("numbers")
+    broken: list[int] = []
+
+    async def body(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            if value == 2 and not broken:
+                broken.append(value)
+                lab.cluster.faults.fail_next("produce", ProduceError("provoked"))
+            yield value * 2
+
+    handle = lab.agent(body, Topic(topic.name, schema=topic.schema))
+    await lab.start([handle], client_only=True)
+    await lab.start([lab.agent(body, topic)], transactional_id=transactional_id)
+    assert await handle.ask(1) == 2
+    with suppress(NoReplyError):  # at-least-once it comes again with its event; else the answer is no effect of it
+        assert await handle.ask(2, timeout=10) == 4
+    assert await handle.ask(3) == 6
+
+
+async def test_the_producer_of_a_client_breaks(lab: Lab) -> None:
+    """A question that was not sent fails, and so do those that follow until the producer is replaced, which is soon."""
+    topic = lab.topic("numbers")
+    await lab.start([lab.agent(double, topic)])
+    handle = lab.agent(double, topic)
+    await lab.start([handle], client_only=True)
+    assert await handle.ask(1) == 2
+    lab.cluster.faults.fail_next("produce", ProduceError("provoked"))
+    with pytest.raises(ProduceError, match="provoked"):
+        await handle.ask(2)
+    with pytest.raises(ProduceError, match="provoked"):
+        await handle.ask(3)
+    await asyncio.sleep(2)
+    assert await handle.ask(4) == 8
 
 
 async def test_lists_are_answered_one_by_one(lab: Lab) -> None:

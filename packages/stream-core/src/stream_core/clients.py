@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from stream_core.errors import BrokerUnavailableError, DeadlineError, TransportError
+from stream_core.errors import BrokerUnavailableError, DeadlineError, TransportError, UnknownTopicError
 from stream_core.outbox import Outbox
 from stream_core.ports import Admin, Consumer, Producer, Transport
 
@@ -126,13 +126,18 @@ class Clients:
         await self.patiently(self.consumer.start)
 
     async def _produce(self) -> None:
-        for old in {self.plain, self.effects} - {None}:
-            self._retire(cast("Producer", old))  # of an attempt before this one
+        """Make and start new producers in the place of those that there are."""
+        self._retire_producers()
         self.plain = self._transport.producer(fence=None if self._settings.exactly_once else self.lease_over)
         await self.plain.start()
         self.effects = self.plain
         if self._settings.exactly_once:
             await self._transact()
+        for topic in list(self._outbox.topics):
+            try:
+                await self.effects.partitions(topic)
+            except UnknownTopicError:
+                del self._outbox.topics[topic]
         self._outbox.connect(self.effects, self.plain)
 
     async def _transact(self) -> None:
@@ -147,22 +152,34 @@ class Clients:
         return self.consumer.lease() < FENCE * self._settings.session_timeout
 
     async def renew(self) -> None:
-        """Replace the producer of effects: after any failure the old one is of no more use.
+        """Replace the producers: after any failure the one of effects is of no more use, and the other may be what failed.
 
-        Under exactly-once the start of its successor aborts the transaction that it left open.
+        Under exactly-once the start of the successor aborts the transaction that was left open. Topics that were deleted meanwhile,
+        such as those of answers, are forgotten.
         """
-        old, exactly_once = self.effects, self._settings.exactly_once
-        if old is not None:
-            self._retire(old)
-        if exactly_once:
-            await self._transact()
-        else:
-            self.plain = self.effects = self._transport.producer(fence=self.lease_over)
-            await self.effects.start()
-        if self.effects is not None and self.plain is not None:
-            for topic in list(self._outbox.topics):
-                await self.effects.partitions(topic)
-            self._outbox.connect(self.effects, self.plain)
+        await self._produce()
+
+    async def mend(self, broken: Producer) -> None:
+        """Replace a producer that refused to send, unless it is one whose checkpoint will do so."""
+        if broken is not self.plain or (self.member and not self._settings.exactly_once):
+            return
+        fresh = self._transport.producer(fence=None if self._settings.exactly_once else self.lease_over)
+        try:
+            await fresh.start()
+        except TransportError as error:
+            logger.warning("sends outside of events fail until there is another producer: %s", error)
+            self._retire(fresh)
+            return
+        self._retire(broken)
+        self.plain = fresh
+        if self.effects is broken:
+            self.effects = fresh
+            self._outbox.topics.clear()
+        self._outbox.connect(cast("Producer", self.effects), fresh)
+
+    def _retire_producers(self) -> None:
+        for old in {self.plain, self.effects} - {None}:
+            self._retire(cast("Producer", old))
 
     def _retire(self, producer: Producer) -> None:
         task = asyncio.create_task(producer.stop())

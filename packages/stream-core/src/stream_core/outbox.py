@@ -105,6 +105,7 @@ class Outbox:
 
     Attributes:
         topics: what events have sent to, with the number of partitions.
+        broken: a producer that refused to send, for whoever replaces it.
         on_produce: called with key, value, partition, timestamp and a list of headers, which it may change, before each send of a topic.
     """
 
@@ -114,6 +115,7 @@ class Outbox:
         self._plain: Producer | None = None
         self.topics: dict[str, int] = {}
         self.on_produce: OnProduce | None = None
+        self.broken: Producer | None = None
         self._plain_topics: dict[str, int] = {}
         self._careful: dict[TP, int] = {}
         self._alone = asyncio.Lock()
@@ -176,7 +178,11 @@ class Outbox:
                 delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
                 await _by_itself(topic, delivery)
             return delivery
-        delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+        try:
+            delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+        except ProduceError:
+            self.broken = producer
+            raise
         await producer.room()
         return delivery
 

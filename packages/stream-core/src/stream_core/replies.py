@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -30,7 +30,7 @@ from stream_core.iteration import open_records
 from stream_core.models import Record
 from stream_core.outbox import Outbox
 from stream_core.ports import Admin, Reader, Transport
-from stream_core.records import TP, Headers, RawRecord, TopicSpec
+from stream_core.records import TP, Headers, RawRecord, RecordMetadata, TopicSpec
 from stream_core.wire import registry
 
 __all__ = ["CORRELATION_ID", "REPLY_TO", "Answers", "Replies", "ReplyPromise", "question_headers", "refuse"]
@@ -48,6 +48,7 @@ _PLAIN, _TYPED = "@ReqRepResponse", "faust.agents.models.ModelReqRepResponse"
 _CONFIG = {"cleanup.policy": "delete", "retention.ms": "86400000"}
 _POLL = 1.0
 _AGAIN = 0.5
+_LATE = 1000
 
 
 class ReplyPromise:
@@ -63,6 +64,7 @@ class ReplyPromise:
         self.correlation_id = correlation_id
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answer.add_done_callback(_seen)
+        self._sending: asyncio.Future[None] | None = None
 
     def done(self) -> bool:
         """Whether the answer, or an error, is there."""
@@ -77,6 +79,20 @@ class ReplyPromise:
         """There will be no answer."""
         if not self._answer.done():
             self._answer.set_exception(error)
+
+    def depends_on(self, sent: Awaitable[RecordMetadata]) -> None:
+        """There will be no answer when the question is not sent."""
+        self._sending = asyncio.ensure_future(self._sent(sent))
+
+    async def _sent(self, sent: Awaitable[RecordMetadata]) -> None:
+        try:
+            await sent
+        except StreamError as error:
+            self.fail(error)
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._answer.cancelled()
 
     def cancel(self) -> None:
         """Nobody waits for it any more: a late answer is ignored."""
@@ -112,6 +128,7 @@ class Replies:
         self._replication = replication
         self._lock = asyncio.Lock()
         self._promises: dict[str, ReplyPromise] = {}
+        self._late: dict[str, None] = {}
         self._positions: dict[TP, int] = {}
         self._reader: Reader | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -145,10 +162,16 @@ class Replies:
 
     def _forget(self, promise: ReplyPromise) -> None:
         self._promises.pop(promise.correlation_id, None)
+        if promise.cancelled() and len(self._late) < _LATE:
+            self._late[promise.correlation_id] = None
 
     async def stop(self) -> None:
-        """Fail what is still waited for, and close; within the deadlines of the clients."""
+        """Fail what is still waited for, and close; within the deadlines of the clients.
+
+        The topic is deleted unless answers are still to come, which would hold up whoever sends them; then it is left as it is.
+        """
         self._closed = True
+        complete = not (self._promises or self._late)
         for promise in list(self._promises.values()):
             promise.fail(RequestFailedError("the app stopped before there was an answer"))
         if self._reading is not None:
@@ -156,7 +179,10 @@ class Replies:
             await asyncio.wait([self._reading])
         if self._reader is not None:
             await self._reader.stop()
-            with suppress(TransportError):  # else it goes with its retention
+            if not complete:
+                logger.info("topic %s is left behind, because not all questions were answered", self.topic)
+                return
+            with suppress(TransportError):
                 await self._admin.delete([self.topic])
 
     async def _listen(self, topic: str) -> None:
@@ -198,6 +224,7 @@ class Replies:
             logger.warning("an answer at offset %d cannot be read: %s", record.offset, error)
             return
         if promise is None:
+            self._late.pop(answer["correlation_id"], None)
             return  # answered before, or nobody waits any more
         headers = dict(record.headers)
         if ERROR in headers:

@@ -1,0 +1,1 @@
+"""Questions and answers between processes on Kafka."""
