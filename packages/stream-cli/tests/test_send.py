@@ -199,11 +199,12 @@ def test_lines_of_standard_input(shop: Shop) -> None:
 
 
 def test_a_line_that_does_not_fit(shop: Shop) -> None:
-    """The line is named; those before it are sent, those behind it are not."""
+    """The line is named; those before it are sent and reported, those behind it are not."""
     good = '{"item": "tea", "count": 1}\n'
     result = shop.send("orders", "-", stdin=good + '{"item": 1}\n' + good)
     assert result.exit_code == 1
     assert "Error: line 2: the value does not fit Order" in result.stderr
+    assert len(result.stdout.splitlines()) == 1
     assert len(shop.records("orders")) == 1
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from stream_cli.locate import Application
 from stream_cli.names import suggest
-from stream_core.errors import BrokerUnavailableError, DeadlineError, UnknownTopicError
+from stream_core.errors import BrokerUnavailableError, DeadlineError, EncodeError, UnknownTopicError
 from stream_core.records import RecordMetadata
 from stream_core.schemas import Schema
 from stream_core.topics import Topic
@@ -60,9 +60,11 @@ class Sending:
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._report(sent))
-                    group.create_task(self._send(values, sent))
+                    sending = group.create_task(self._send(values, sent))
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
+            if problem := sending.result():
+                raise problem
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[None]:
@@ -92,20 +94,24 @@ class Sending:
 
     async def _send(
         self, values: AsyncIterable[bytes | None], sent: asyncio.Queue[Awaitable[RecordMetadata] | None]
-    ) -> None:
-        topic: Topic[bytes, bytes] = Topic(
-            self.topic, schema=Schema(bytes, bytes)
-        )  # keys and values are encoded already
+    ) -> EncodeError | None:
+        """Send all values; up to the first that cannot be sent, whose error is the result: those before it are reported first."""
+        topic: Topic[bytes, bytes] = Topic(self.topic, schema=Schema(bytes, bytes))  # what comes is encoded already
         topic.bind(self.app.engine.outbox)
+        problem = None
         first = True
-        async for value in values:
-            if not first and self.pause[1] > 0:
-                await asyncio.sleep(random.uniform(*self.pause))
-            first = False
-            async with self._deadline(f"topic {self.topic}: the broker took nothing more for {self.timeout:g} s"):
-                waiting = await topic.send(value, key=self.key, partition=self.partition)
-            await sent.put(waiting)
+        try:
+            async for value in values:
+                if not first and self.pause[1] > 0:
+                    await asyncio.sleep(random.uniform(*self.pause))
+                first = False
+                async with self._deadline(f"topic {self.topic}: the broker took nothing more for {self.timeout:g} s"):
+                    waiting = await topic.send(value, key=self.key, partition=self.partition)
+                await sent.put(waiting)
+        except EncodeError as error:
+            problem = error
         await sent.put(None)
+        return problem
 
     async def _report(self, sent: asyncio.Queue[Awaitable[RecordMetadata] | None]) -> None:
         while (waiting := await sent.get()) is not None:
