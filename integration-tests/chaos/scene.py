@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,14 +69,22 @@ class Scene:
         setup: what the row was told.
         program: what the workers run.
         refused: share of negative amounts in the load.
+        environment: what the workers get besides their settings.
         repeats: whether an echo may repeat; by default under at-least-once only.
     """
 
     def __init__(
-        self, setup: Setup, program: Program = BANK, *, refused: float = 0.0, repeats: bool | None = None
+        self,
+        setup: Setup,
+        program: Program = BANK,
+        *,
+        refused: float = 0.0,
+        repeats: bool | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.setup = setup
         self.program = program
+        self._environment = dict(environment or {})
         self.rng = random.Random(setup.seed)
         self.ledger = Ledger(refuses=program.refuses)
         self.kafka = Kafka(setup.broker.address)
@@ -156,6 +164,21 @@ class Scene:
 
         await until(done, seconds=self.setup.patience, what=what, check=self.fleet.check)
 
+    async def progress_everywhere(self) -> None:
+        """Wait until further deposits of every partition are committed: whoever had them, somebody has them now."""
+        start = await self.kafka.committed(APP, INPUT)
+        still: list[int] = []
+
+        async def done() -> bool:
+            now = await self.kafka.committed(APP, INPUT)
+            still[:] = [at for at in range(self.setup.partitions) if now.get(at, 0) <= start.get(at, 0)]
+            return not still
+
+        def what() -> str:
+            return f"further deposits of every partition are committed, there are none of {still}"
+
+        await until(done, seconds=2 * self.setup.patience, what=what, check=self.fleet.check)
+
     async def shared_by(self, workers: int) -> None:
         """Wait until the group is stable and has this many members."""
         found: int | None = None
@@ -218,6 +241,7 @@ class Scene:
             "APP_WEB_ENABLED": "false",
             "PYTHONPATH": str(EXAMPLES),
             "CHAOS_DIRECTORY": str(setup.directory),
+            **self._environment,
         }
         if setup.guarantee == AT_LEAST_ONCE:
             environment["BROKER_COMMIT_INTERVAL"] = "0.5"

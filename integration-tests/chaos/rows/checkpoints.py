@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chaos.audit import EXACTLY_ONCE
@@ -10,7 +10,7 @@ from chaos.errors import RowError
 from chaos.rows.registry import Row
 from chaos.scene import Scene, Setup
 from chaos.waiting import until
-from chaos.workers import PROGRAMS, Program, Worker
+from chaos.workers import PROGRAMS, Output, Program, Worker
 
 __all__ = ["ROWS", "STEPS"]
 
@@ -25,6 +25,7 @@ STEPS = (
 """The steps in their order; ``transaction.offsets`` is reached under exactly-once only."""
 
 ZOMBIE = Program(PROGRAMS / "zombie.py")
+BARE = Program(PROGRAMS / "zombie.py", (Output(table=""),))
 SIGKILLED = -9
 
 
@@ -72,26 +73,35 @@ async def reset_generation(setup: Setup) -> None:
 
 
 async def zombie(setup: Setup) -> None:
-    """A worker without generation that stops before its commit, and goes on after others took over, changes nothing."""
+    """A worker without generation that stops before its commit, and goes on after others did its events, changes nothing."""
     # Its transaction must still be open when it goes on: the generation is what stops it then, not the transaction timeout.
-    async with Scene(replace(setup, transaction=4 * setup.session), ZOMBIE) as scene:
+    patient = replace(setup, transaction=4 * setup.session)
+    await _succeeded(patient, BARE, ["checkpoint.acked:stop_as_zombie"], {"CHAOS_BARE": "1"})
+
+
+async def late(setup: Setup) -> None:
+    """A worker that stops in a checkpoint of its tables, and goes on after others have them, changes nothing."""
+    stops = ["checkpoint.cut:stop", "checkpoint.cut:stop_as_zombie", "checkpoint.acked:stop"]
+    await _succeeded(setup, ZOMBIE, stops, {})
+
+
+async def _succeeded(setup: Setup, program: Program, stops: Sequence[str], environment: Mapping[str, str]) -> None:
+    async with Scene(setup, program, environment=environment) as scene:
         await scene.fleet.start()
         victim = scene.fleet.workers[0]
         async with scene.load():
             await scene.progress()
             for _ in range(max(1, round(setup.seconds / 20))):
                 await victim.terminate()
-                await victim.start(failpoint=f"checkpoint.acked:stop_as_zombie@{scene.rng.randint(2, 6)}")
+                await victim.start(failpoint=f"{scene.rng.choice(stops)}@{scene.rng.randint(2, 6)}")
                 await _stopped(scene, victim)
-                await scene.shared_by(setup.workers - 1)
-                await asyncio.sleep(
-                    scene.rng.uniform(0.2, 1.5)
-                )  # how far its successors are with their recovery is chance
+                setup.say("a worker has stopped; waiting for its successors")
+                await scene.progress_everywhere()
                 victim.resume()
                 await scene.shared_by(setup.workers)
                 await scene.progress(50)
                 scene.tally.faults += 1
-        await scene.conclude()
+        await scene.conclude(replay=bool(program.outputs[0].table))
 
 
 async def _said(scene: Scene, worker: Worker, text: str, times: int) -> None:
@@ -122,4 +132,5 @@ ROWS = (
     Row("checkpoint-killed", killed, quick=1),
     Row("reset-generation", reset_generation, quick=1),
     Row("zombie", zombie, quick=1),
+    Row("late-owner", late),
 )
