@@ -62,6 +62,7 @@ class Bench:
         self._directory = directory
         self._say = say
         self._launcher = Launcher(directory, say)
+        (directory / "data").mkdir()
         self._run = uuid.uuid4().hex[:8]
         self._groups = 0
         self._topics: set[str] = set()
@@ -222,6 +223,8 @@ class Bench:
             _end(program)
             for name in names.values():
                 self._drop(name)
+        if report["unanswered"] and not (sample.packages or sample.java):
+            raise SampleError(f"{sample.program} left {report['unanswered']:,} events unanswered")
         return report
 
 

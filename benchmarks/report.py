@@ -51,9 +51,15 @@ def show(results: Sequence[Result], console: Console) -> None:
         console.print(made)
     for result in results:
         if result.lacking:
-            console.print(f"{result.row.name} was left out: {result.lacking}", markup=False)
+            console.print(f"{result.row.name} was left out: {_brief(result.lacking)}", markup=False)
         if result.failure:
-            console.print(f"{result.row.name} has failed: {result.failure}", style="red", markup=False)
+            console.print(f"{result.row.name} has failed: {_brief(result.failure)}", style="red", markup=False)
+
+
+def _brief(message: str) -> str:
+    """The first and the last line of a message; the whole of it was told when it happened."""
+    first, *more = message.strip().splitlines()
+    return f"{first} {more[-1]}" if more else first
 
 
 def _tables(results: Sequence[Result]) -> Iterator[tuple[Kind, list[list[str]]]]:

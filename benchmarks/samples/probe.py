@@ -24,7 +24,7 @@ ATTEMPTS = 600
 """Tenths of a second until the program in between has answered for the first time."""
 
 STRAGGLERS = 10.0
-"""Seconds to wait for the last answers."""
+"""Seconds to wait for the last answers; what has none then counts with the time that it has waited."""
 
 
 class Probe:
@@ -40,6 +40,7 @@ class Probe:
         self._producer = AIOKafkaProducer(bootstrap_servers=servers, linger_ms=0)
         self._consumer = AIOKafkaConsumer(bootstrap_servers=servers, fetch_max_wait_ms=500)
         self._sent = 0
+        self._times: list[float] = []
         self._latencies: dict[int, float] = {}
 
     async def run(self) -> dict[str, float]:
@@ -56,17 +57,28 @@ class Probe:
             gc.collect()
             gc.freeze()
             await self._steadily(self._options.seconds)
-            wanted = self._sent - began
-            async with asyncio.timeout(STRAGGLERS):
-                while sum(number >= began for number in self._latencies) < wanted:  # noqa: ASYNC110 - once, at the end
-                    await asyncio.sleep(0.01)
+            await self._answered(range(began, self._sent))
+            now = time.monotonic()
         finally:
             receiving.cancel()
             await self._consumer.stop()
             await self._producer.stop()
-        counted = [1000 * value for number, value in self._latencies.items() if number >= began]
+        counted = [1000 * self._latencies.get(number, now - self._times[number]) for number in range(began, self._sent)]
+        unanswered = sum(number not in self._latencies for number in range(began, self._sent))
         cuts = quantiles(counted, n=1000, method="inclusive")
-        return {"events": len(counted), "p50": cuts[499], "p99": cuts[989], "p999": cuts[998], "worst": max(counted)}
+        return {
+            "events": len(counted),
+            "unanswered": unanswered,
+            "p50": cuts[499],
+            "p99": cuts[989],
+            "p999": cuts[998],
+            "worst": max(counted),
+        }
+
+    async def _answered(self, numbers: range) -> None:
+        end = time.monotonic() + STRAGGLERS
+        while time.monotonic() < end and not all(number in self._latencies for number in numbers):  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.01)
 
     async def _first(self) -> None:
         for _ in range(ATTEMPTS):
@@ -84,7 +96,8 @@ class Probe:
 
     def _send(self) -> None:
         account = f"a{self._sent}"
-        value = json.dumps({"account": account, "amount": 50.0, "ts": time.monotonic()}).encode()
+        self._times.append(time.monotonic())
+        value = json.dumps({"account": account, "amount": 50.0, "ts": self._times[-1]}).encode()
         task = asyncio.ensure_future(self._producer.send(self._options.topic, value, key=account.encode()))
         task.add_done_callback(lambda done: done.exception())
         self._sent += 1
