@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -10,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 from cryptography.hazmat.primitives import serialization
 
 from stream_kafka.broker import Broker
 from stream_kafka.broker.ports import HOST, free_port
+from stream_kafka.client import Client
+from stream_kafka.settings import KafkaSettings
 
-__all__ = ["PASSWORD", "USER", "Secured", "token"]
+__all__ = ["OTHER", "PASSWORD", "USER", "Grant", "Secured", "token"]
 
-USER, PASSWORD = "ann", "s3cr3t-p@ss/w0rd"
+USER, OTHER, PASSWORD = "ann", "bob", "s3cr3t-p@ss/w0rd"
+"""A user that may do everything, one that may do what it is granted, and the password of both."""
 
 _PROTOCOLS = {
     "PASSWORDS": "SASL_PLAINTEXT",
@@ -29,6 +34,28 @@ _PROTOCOLS = {
     "SAFE": "SASL_SSL",
 }
 _MODULES = "org.apache.kafka.common.security"
+
+
+_ALLOW = 3
+_ANY = 1
+_KINDS = {"topic": 2, "group": 3, "transactional id": 5}
+_OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10}
+
+
+class Grant:
+    """Operations on a resource, in the words of the documentation.
+
+    Args:
+        resource: kind and name, such as ``"topic orders"``; with a star at the end all whose names begin like that.
+        operations: names of operations, separated by commas.
+    """
+
+    def __init__(self, resource: str, operations: str) -> None:
+        kind, _, name = resource.rpartition(" ")
+        self.kind = _KINDS[kind]
+        self.name = name.rstrip("*")
+        self.pattern = 4 if name.endswith("*") else 3
+        self.operations = [_OPERATIONS[operation] for operation in operations.split(", ")]
 
 
 @dataclass
@@ -56,12 +83,32 @@ class Secured:
         for name, host in (("TLS", HOST), ("SAFE", HOST), ("MUTUAL", HOST), ("ELSEWHERE", "kafka.example")):
             properties |= _tls(name, authority, host, directory)
         properties["listener.name.mutual.ssl.client.auth"] = "required"
-        broker = Broker(port=0, heap="256m", properties=properties, listeners=ports, users={USER: PASSWORD})
+        properties["listener.name.mutual.ssl.principal.mapping.rules"] = f"RULE:^.*$/{USER}/"
+        broker = Broker(
+            port=0, heap="256m", properties=properties, listeners=ports, users={USER: PASSWORD, OTHER: PASSWORD}
+        )
         return cls(broker, ports, authority)
 
     def address(self, listener: str) -> str:
         """The address of a listener, ``host:port``."""
         return f"{HOST}:{self.ports[listener]}"
+
+    async def grant(self, *grants: Grant) -> None:
+        """Let the user ``OTHER`` do something."""
+        client = Client(KafkaSettings(servers=(self.broker.address,)))
+        await client.connect()
+        try:
+            for grant in grants:
+                for operation in grant.operations:
+                    rule = (grant.kind, grant.name, grant.pattern, f"User:{OTHER}", "*", operation, _ALLOW)
+                    answer = await client.send(client.any_node(), CreateAclsRequest(*rule))
+                    assert all(code == 0 for code, _ in answer.creation_responses), answer
+            question = DescribeAclsRequest(grants[-1].kind, grants[-1].name, grants[-1].pattern, None, None, _ANY, _ANY)
+            async with asyncio.timeout(30):  # brokers learn of it a moment later
+                while not (await client.send(client.any_node(), question)).resources:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        finally:
+            await client.disconnect()
 
     def context(self, *, certificate: bool = False) -> ssl.SSLContext:
         """A context that trusts the authority, and has a certificate for this client on request."""
@@ -73,10 +120,13 @@ class Secured:
 
 
 def _log_ins() -> dict[str, str]:
-    plain = f'{_MODULES}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+    users = " ".join(f'user_{name}="{PASSWORD}"' for name in (USER, OTHER))
+    plain = f"{_MODULES}.plain.PlainLoginModule required {users};"
     scram = f"{_MODULES}.scram.ScramLoginModule required;"
     bearer = f'{_MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
     return {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:{USER};User:ANONYMOUS",
         "listener.name.passwords.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
         "listener.name.passwords.plain.sasl.jaas.config": plain,
         "listener.name.passwords.scram-sha-256.sasl.jaas.config": scram,

@@ -84,3 +84,19 @@ def test_what_may_be_asked_again() -> None:
     assert is_retriable(kafka.NotCoordinatorForGroupError())
     assert not is_retriable(kafka.IllegalGenerationError())
     assert not is_retriable(ValueError())
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (kafka.TopicAuthorizationFailedError("topic orders"), "topic orders"),
+        (kafka.TopicAuthorizationFailedError("orders"), "topic orders"),
+        (kafka.GroupAuthorizationFailedError("shop"), "group shop"),
+        (kafka.TransactionalIdAuthorizationFailed("shop-1"), "transactional id shop-1"),
+        (kafka.ClusterAuthorizationFailedError(), "the cluster"),
+    ],
+)
+def test_a_permission_that_is_missing_is_named(error: kafka.KafkaError, named: str) -> None:
+    """The message says on what, and who can mend it."""
+    said = f"testing: the user of this client has no permission on {named}; grant it at the broker"
+    assert str(translate(error, "testing")) == said

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import aiokafka.errors as kafka
 import pytest
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -18,7 +19,9 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_kafka.fetching import drain
+from stream_kafka.client import Client
+from stream_kafka.fetching import BatchFetcher, drain
+from stream_kafka.settings import KafkaSettings
 
 _CRC = 17
 _ATTRIBUTES = 21
@@ -107,6 +110,24 @@ def test_a_wrong_checksum_raises_when_nothing_is_before_it() -> None:
     with pytest.raises(kafka.CorruptRecordException, match="offset 0"):
         drain(source)
     assert source.next_fetch_offset == 0
+
+
+@pytest.mark.parametrize("check", [True, False])
+async def test_checksums_are_compared_unless_told_otherwise(check: bool) -> None:
+    """``check_crcs`` is the client's own option, and on by default."""
+    settings = KafkaSettings(check_crcs=check)
+    client = Client(settings)
+    fetcher = BatchFetcher(client, SubscriptionState(), settings, read_committed=False)
+    try:
+        assert fetcher._check_crcs is check
+    finally:
+        await fetcher.close()
+        await client.disconnect()
+    damaged = bytearray(_batch(0, [b"a"]))
+    damaged[_CRC] ^= 1
+    source = _fetched(bytes(damaged))
+    source._check_crcs = False
+    assert _values(drain(source)) == [b"a"]
 
 
 def test_what_is_before_a_wrong_checksum_is_delivered() -> None:

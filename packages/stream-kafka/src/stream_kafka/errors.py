@@ -120,6 +120,15 @@ _TABLE: dict[type[BaseException], type[StreamError]] = {
 }
 
 
+# What the user has no permission for, by the error of the broker.
+_FORBIDDEN: dict[type[BaseException], str] = {
+    kafka.ClusterAuthorizationFailedError: "the cluster",
+    kafka.GroupAuthorizationFailedError: "group",
+    kafka.TopicAuthorizationFailedError: "topic",
+    kafka.TransactionalIdAuthorizationFailed: "transactional id",
+}
+
+
 def translate(error: BaseException, doing: str) -> StreamError:
     """Make an error of the client library one of ours.
 
@@ -131,6 +140,9 @@ def translate(error: BaseException, doing: str) -> StreamError:
         return error
     ours = next((_TABLE[base] for base in type(error).__mro__ if base in _TABLE), TransportError)
     detail = str(error) or type(error).__name__
+    if (kind := _FORBIDDEN.get(type(error))) is not None:
+        name = str(error.args[0]).removeprefix("topic ") if error.args else ""
+        detail = f"the user of this client has no permission on {kind} {name}".rstrip() + "; grant it at the broker"
     made = ours(f"{doing}: {detail}")
     made.__cause__ = error
     return made

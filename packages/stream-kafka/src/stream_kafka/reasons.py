@@ -54,7 +54,8 @@ def _refusal(error: BaseException, address: str, credentials: Credentials | None
         case kafka.IllegalSaslStateError():
             return f"{address} is a listener without log-in; take the credentials away, or use the port for {mechanism}"
         case _ if isinstance(error, _REFUSED):
-            detail = f": {error.args[0]}" if error.args and error.args[0] else ""
+            said = str(error.args[0] or "").removeprefix("Authentication failed: ") if error.args else ""
+            detail = f": {said}" if said else ""
             return (
                 f"{address}: authentication failed for {who} ({mechanism}){detail}; "
                 "check broker_credentials, or user and password in the broker URL"
