@@ -131,7 +131,7 @@ def test_uvloop_that_is_not_installed(write: Write) -> None:
     assert "pip install stream-app[uvloop]" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["agents", "completion", "send", "tables", "worker"])
+@pytest.mark.parametrize("command", ["agents", "completion", "model", "models", "send", "tables", "worker"])
 def test_help_of_each_command_has_examples(command: str) -> None:
     """``--help`` teaches by examples, and needs no app."""
     result = call(command, "--help")

@@ -8,7 +8,7 @@ from stream_cli.context import Session, json_option, pass_session
 from stream_cli.names import short_name
 from stream_cli.output import print_json, print_table
 
-__all__ = ["agents", "tables"]
+__all__ = ["agents", "first_line", "tables"]
 
 
 @click.command()
@@ -30,7 +30,7 @@ def agents(session: Session) -> None:
         {
             "name": short_name(name, known),
             "topic": str(agent.topic),
-            "help": _first_line(agent.help),
+            "help": first_line(agent.help),
             "full_name": name,
         }
         for name, agent in sorted(known.items())
@@ -56,7 +56,7 @@ def tables(session: Session) -> None:
     """
     known = session.whole_app().tables
     rows = [
-        {"name": name, "changelog": table.changelog, "help": _first_line(table.help)}
+        {"name": name, "changelog": table.changelog, "help": first_line(table.help)}
         for name, table in sorted(known.items())
     ]
     if session.as_json:
@@ -65,5 +65,6 @@ def tables(session: Session) -> None:
         print_table("Tables", ("name", "changelog", "help"), rows)
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """The first line of a docstring."""
     return text.strip().partition("\n")[0].strip()

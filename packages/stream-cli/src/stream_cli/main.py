@@ -16,6 +16,7 @@ from stream_cli.context import Session
 from stream_cli.listing import agents, tables
 from stream_cli.locate import Application
 from stream_cli.loops import LOOPS
+from stream_cli.models import model, models
 from stream_cli.send import send
 from stream_cli.worker import worker
 from stream_core.errors import StreamError
@@ -80,7 +81,7 @@ def cli(context: click.Context, /, path: str | None, **options: Any) -> None:
     context.obj = session
 
 
-for _command in (agents, completion, send, tables, worker):
+for _command in (agents, completion, model, models, send, tables, worker):
     cli.add_command(_command)
 
 

@@ -7,17 +7,19 @@ from difflib import get_close_matches
 
 from stream_core.errors import ConfigurationError
 
-__all__ = ["full_name", "short_name", "suggest"]
+__all__ = ["full_name", "short_name", "shortest_end", "suggest"]
 
 
 def short_name(name: str, names: Collection[str]) -> str:
     """The shortest end of an agent's name that no other name of ``names`` has, behind ``@``."""
+    return f"@{shortest_end(name, names)}"
+
+
+def shortest_end(name: str, names: Collection[str]) -> str:
+    """The shortest end of a dotted name that no other name of ``names`` has."""
     parts = name.split(".")
-    for length in range(1, len(parts)):
-        short = ".".join(parts[-length:])
-        if _ending_in(short, names) == [name]:
-            return f"@{short}"
-    return f"@{name}"
+    ends = (".".join(parts[-length:]) for length in range(1, len(parts)))
+    return next((end for end in ends if _ending_in(end, names) == [name]), name)
 
 
 def full_name(short: str, names: Collection[str]) -> str:

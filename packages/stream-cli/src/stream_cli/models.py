@@ -1,0 +1,73 @@
+"""The commands ``models`` and ``model``: the record classes of an app, and what a value of one consists of."""
+
+from __future__ import annotations
+
+import inspect
+
+import click
+
+from stream_cli.context import Session, json_option, pass_session
+from stream_cli.listing import first_line
+from stream_cli.names import shortest_end
+from stream_cli.output import print_json, print_table
+from stream_cli.texts import find_type
+from stream_core.errors import ConfigurationError
+from stream_core.wire import options_of, registry
+
+__all__ = ["model", "models"]
+
+
+@click.command()
+@json_option
+@pass_session
+def models(session: Session) -> None:
+    """List the record classes of the app.
+
+    The names are those that "stream send --value-type" takes.
+
+    \b
+    Examples:
+      stream -A bank models
+      stream -A bank models --json
+    """
+    session.whole_app()
+    rows = [
+        {"name": shortest_end(name, registry), "help": first_line(cls.__doc__ or ""), "full_name": name}
+        for name, cls in sorted(registry.items())
+    ]
+    if session.as_json:
+        print_json(rows)
+    else:
+        print_table("Models", ("name", "help"), rows)
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@pass_session
+def model(session: Session, name: str) -> None:
+    """Show the fields of a record class: what to type for a value.
+
+    NAME is one of those that "stream models" lists. A field without default must be given.
+
+    \b
+    Examples:
+      stream -A bank model Deposit
+      stream -A bank model Deposit --json
+    """
+    session.whole_app()
+    cls = find_type(name)
+    if options_of(cls) is None:
+        raise ConfigurationError(f"{name} is no record class")
+    rows = [
+        {
+            "field": typed,
+            "type": inspect.formatannotation(field.annotation),
+            "default": "" if field.default is field.empty else repr(field.default),
+        }
+        for typed, field in zip(cls.__struct_encode_fields__, inspect.signature(cls).parameters.values(), strict=True)
+    ]
+    if session.as_json:
+        print_json(rows)
+    else:
+        print_table(cls.__name__, ("field", "type", "default"), rows)
