@@ -5,12 +5,16 @@ A comment "error" marks a line that must be refused: its ``type: ignore`` is an 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar, assert_type
 
-from stream_core.models import Record
-from stream_core.schemas import Schema
+from stream_core.codecs import Codec
 from stream_core.decoding import decoder
+from stream_core.errors import ValidationError
+from stream_core.models import Record
+from stream_core.records import RawRecord
+from stream_core.schemas import Schema
 
 T = TypeVar("T")
 
@@ -83,3 +87,84 @@ transfer.amount = "b"  # type: ignore[assignment]  # error: amount is a number
 bool(transfer.unknown)  # type: ignore[attr-defined]  # error: there is no such field
 Key("eu", 1).number = 2  # type: ignore[misc]  # error: it is frozen
 bool(Transfer("a") < Transfer("b"))  # type: ignore[operator]  # error: it has no order
+
+
+class Money:
+    """A class of the user's own."""
+
+    @classmethod
+    def parse(cls, text: str) -> Money:
+        raise NotImplementedError
+
+
+class Price(Record, coercions={Money: Money.parse}, date_parser=datetime.fromisoformat):
+    """Values of a class that msgspec does not know."""
+
+    price: Money
+    since: datetime | None = None
+
+
+class Circle(Shape):
+    """One of the family."""
+
+    r: float
+
+
+class Drawing(Record):
+    """Records of several classes."""
+
+    shapes: list[Shape]
+    event: Transfer | Refund | None = None
+
+
+class Legacy(Record):
+    """Options inside."""
+
+    id: int
+
+    class Options:
+        namespace = "legacy"
+        coerce = True
+
+
+class Plain(Schema):
+    """A schema with hooks."""
+
+    def loads_value(self, message: RawRecord, loads: Callable[[bytes], Any]) -> Any:
+        return dict(message.headers).get("type"), loads(message.value or b"")
+
+    def dumps_value(self, value: Any, headers: list[tuple[str, bytes]], dumps: Callable[[Any], Any]) -> bytes | None:
+        headers.append(("type", b"plain"))
+        return None if value is None else bytes(dumps(value))
+
+
+class Upper(Codec):
+    """A codec."""
+
+    def _dumps(self, obj: Any) -> bytes | None:
+        return str(obj).upper().encode()
+
+    def _loads(self, data: bytes) -> Any:
+        return data.decode().lower()
+
+
+assert_type(Price(Money()).price, Money)
+assert_type(Drawing([Circle(1.0)]).shapes[0], Shape)
+assert_type(Legacy(1).id, int)
+assert_type(Circle.loads(b"{}", default_serializer="yaml"), Circle)
+assert_type(transfer.validate(), list[ValidationError])
+assert_type(transfer.validation_errors, list[ValidationError])
+assert_type(transfer.is_valid(), bool)
+assert_type(transfer.to_representation(), dict[str, Any])
+assert_type(transfer.derive(refund := Refund("a", reason="b"), amount=1.0), Transfer)
+assert_type(refund.derive(reason="c"), Refund)
+assert_type(Plain(value_type=Transfer, value_serializer=Upper(), allow_empty=False).allow_empty, bool)
+assert_type(Upper() | Upper(), Codec)
+
+match Drawing([]).event:
+    case Refund(reason=reason):
+        assert_type(reason, str)
+
+Price("1 EUR")  # type: ignore[arg-type]  # error: the checker does not know that it is converted
+Drawing([Transfer("a")])  # type: ignore[list-item]  # error: it is no shape
+Record.loads("{}")  # type: ignore[arg-type]  # error: bytes are read
