@@ -272,6 +272,21 @@ async def test_a_client() -> None:
     await worker.stop()
 
 
+async def test_what_a_client_creates() -> None:
+    """Outputs have as many partitions as what the agents of the app read, also when a client is the first to start."""
+    app = make()
+    app.topic("out")
+
+    @app.agent(app.topic("numbers", partitions=3))
+    async def note(stream: Any) -> None:
+        async for _ in stream:
+            pass
+
+    await app.start_client()
+    assert cluster(app).topic("out").partitions == cluster(app).topic("numbers").partitions == 3
+    await app.stop()
+
+
 def test_topics_of_agents() -> None:
     """An agent without a topic gets one of its own, which may be described with it; a topic that is given may not."""
     app = make()

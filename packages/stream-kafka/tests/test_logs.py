@@ -35,6 +35,21 @@ def kept() -> Iterator[_Kept]:
     logger.propagate = propagate
 
 
+def test_news_are_for_whoever_debugs(kept: _Kept) -> None:
+    """What the client does every day is said when everything is logged, or when its own logger was set."""
+    logger, root, client = logging.getLogger("aiokafka.conn"), logging.getLogger(), logging.getLogger("aiokafka")
+    before = root.level, client.level
+    try:
+        for root_level, client_level in ((logging.INFO, 0), (logging.DEBUG, 0), (logging.INFO, logging.INFO)):
+            root.setLevel(root_level)
+            client.setLevel(client_level)
+            logger.info("root at %d, client at %d", root_level, client_level)
+    finally:
+        root.setLevel(before[0])
+        client.setLevel(before[1])
+    assert kept.lines == ["root at 10, client at 0", "root at 20, client at 20"]
+
+
 def test_one_line_for_each_cause(kept: _Kept) -> None:
     """A hundred failures of one kind are one line; another kind is another line."""
     logger = logging.getLogger("aiokafka.conn")
@@ -45,10 +60,10 @@ def test_one_line_for_each_cause(kept: _Kept) -> None:
     assert kept.lines == ["test: cannot connect to 0", "test: something else"]
 
 
-def test_information_is_not_held_back(kept: _Kept) -> None:
+def test_details_are_not_held_back(kept: _Kept) -> None:
     """Only warnings and errors are limited."""
     for _ in range(3):
-        logging.getLogger("aiokafka.conn").info("test: joined")
+        logging.getLogger("aiokafka.conn").debug("test: joined")
 
     assert len(kept.lines) == 3
 

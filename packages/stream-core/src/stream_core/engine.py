@@ -105,6 +105,7 @@ class Engine:
             *(settings, self.clients, self.topology, self.ownership),
             topics=self._topics,
             participants=participants,
+            unread=_topics_of(agents) if client_only else (),
             subscribe=self._subscribe,
         )
         self._agents = agents
@@ -378,3 +379,7 @@ class Engine:
                 self.outbox.broken = None
                 await self.clients.mend(broken)
             watchdog.look(loop.time())
+
+
+def _topics_of(agents: Sequence[Agent]) -> list[str]:
+    return [part.name for agent in agents if isinstance(agent.topic, Topic) for part in agent.topic.parts]

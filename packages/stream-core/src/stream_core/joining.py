@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from stream_core.clients import Clients, EngineSettings
@@ -36,6 +36,7 @@ class Joining:
         ownership: gets the partition counts.
         topics: all topics by name.
         participants: the tables.
+        unread: topics that are sources although nobody here reads them: those of agents that run elsewhere.
         subscribe: joins the group for these topics, or leaves some of them.
     """
 
@@ -48,6 +49,7 @@ class Joining:
         *,
         topics: Mapping[str, Topic[Any, Any]],
         participants: Sequence[Participant],
+        unread: Collection[str],
         subscribe: Callable[[set[str]], None],
     ) -> None:
         self._settings = settings
@@ -56,6 +58,7 @@ class Joining:
         self._ownership = ownership
         self._topics = topics
         self._participants = participants
+        self._unread = unread
         self._subscribe = subscribe
         self._joined = self._busy = False
 
@@ -110,8 +113,7 @@ class Joining:
 
     async def _declare(self, participants: Sequence[Participant]) -> dict[str, int]:
         topology, admin = self._topology, self._clients.admin
+        sources = topology.inputs | set(self._unread)
         return await self._clients.patiently(
-            lambda: declare(
-                *(admin, self._topics, topology.inputs, participants, self._settings), derived=topology.between
-            )
+            lambda: declare(*(admin, self._topics, sources, participants, self._settings), derived=topology.between)
         )

@@ -21,7 +21,7 @@ _SAY_EVERY = 10.0
 
 
 class _ClientLogFilter(logging.Filter):
-    """Lets one warning of each kind pass every ten seconds, and no credentials at all.
+    """Lets one warning of each kind pass every ten seconds, news only when debugging, and no credentials at all.
 
     Without a broker one consumer and two producers log 79 lines a second.
     """
@@ -35,7 +35,7 @@ class _ClientLogFilter(logging.Filter):
         if isinstance(record.args, tuple) and any(_is_secret(arg) for arg in record.args):
             record.args = tuple(type(arg).__name__ if _is_secret(arg) else arg for arg in record.args)
         if record.levelno < logging.WARNING:
-            return True
+            return record.levelno < logging.INFO or _wants_news()
         now = time.monotonic()
         said, held = self._said.get(record.msg, (-_SAY_EVERY, 0))
         if now - said < _SAY_EVERY:
@@ -45,6 +45,11 @@ class _ClientLogFilter(logging.Filter):
         if held:
             record.msg = f"{record.msg} ({held} more like this in the last {now - said:.0f} s)"
         return True
+
+
+def _wants_news() -> bool:
+    """Whether somebody wants what the client says of its daily work: a worker at INFO says what concerns its user by itself."""
+    return logging.getLogger("aiokafka").level != logging.NOTSET or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def _is_secret(arg: object) -> bool:
