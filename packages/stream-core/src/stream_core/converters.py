@@ -27,7 +27,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import UNSET, structs
 
-from stream_core.namespaces import Envelope, distinct, is_open, named_class, origin_of, record_options, struct_config
+from stream_core.namespaces import Envelope, chooser, distinct, is_open, origin_of, record_options, struct_config
 from stream_core.wire import is_record
 
 __all__ = ["Fields", "Rules"]
@@ -152,14 +152,14 @@ class Rules:
         """Converts to one of these record classes, or to a subclass of one that looks for them."""
         origins = tuple(origin_of(base) for base in bases)
         fields: dict[Any, Fields] = {}
-        choose = not exactly and is_open(bases)
+        choose = chooser(bases) if not exactly and is_open(bases) else None
 
         def convert_record(data: Any) -> Any:
             if isinstance(data, origins):
                 return data
             cls = bases[0]
-            if choose:
-                cls = named_class(bases, msgspec.convert(data, Envelope).metadata.ns)
+            if choose is not None:
+                cls = choose(msgspec.convert(data, Envelope).metadata.ns)
             if (found := fields.get(cls)) is None:
                 found = fields[cls] = Fields(cls, self._inside(record_options(cls)))
             return found.build(data)
@@ -244,9 +244,10 @@ class Fields:
     def __init__(self, cls: Any, rules: Rules | None = None) -> None:
         options = record_options(cls)
         self._cls = cls
+        self._origin = origin_of(cls)
         self._rules = Rules(not options.coerce, options.functions, objects=True) if rules is None else rules
         if struct_config(cls).array_like and self._helped:
-            raise TypeError(f"{origin_of(cls).__name__}: array_like=True does not go with {', '.join(self._helped)}")
+            raise TypeError(f"{self._origin.__name__}: array_like=True does not go with {', '.join(self._helped)}")
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values of some fields by their names, converted. Raises msgspec.ValidationError."""
@@ -261,27 +262,32 @@ class Fields:
     def build(self, data: Any) -> Any:
         """A record from a payload. Raises msgspec.ValidationError."""
         values = structs.asdict(self._rules.plain(data, self._all))
-        for name, help_ in self._helped.items():
-            encoded = self._encoded[name]
+        for name, encoded, help_ in self._payload:
             if encoded in data:
                 values[name] = _at(f".{encoded}", help_, data[encoded])
-        return _call(
-            lambda given: msgspec.StructMeta.__call__(origin_of(self._cls), **given), values, (ValueError, TypeError)
-        )
+        return _call(self._make, values, (ValueError, TypeError))
+
+    def _make(self, values: dict[str, Any]) -> Any:
+        """A record of these values, which are not converted again."""
+        return msgspec.StructMeta.__call__(self._origin, **values)
 
     @cached_property
     def _helped(self) -> dict[str, Convert]:
         return {one.name: help_ for one in structs.fields(self._cls) if (help_ := self._rules.help(one.type))}
 
     @cached_property
-    def _encoded(self) -> dict[str, str]:
-        return {one.name: one.encode_name for one in structs.fields(self._cls)}
+    def _payload(self) -> list[tuple[str, str, Convert]]:
+        """The fields with help: their names in the class and in payloads, and the help."""
+        helped = self._helped
+        return [
+            (one.name, one.encode_name, helped[one.name]) for one in structs.fields(self._cls) if one.name in helped
+        ]
 
     @cached_property
     def _some(self) -> type[msgspec.Struct]:
         """A struct with the other fields by name, none of them required."""
         fields = [(one.name, one.type, UNSET) for one in structs.fields(self._cls) if one.name not in self._helped]
-        return msgspec.defstruct(origin_of(self._cls).__name__, fields)
+        return msgspec.defstruct(self._origin.__name__, fields)
 
     @cached_property
     def _all(self) -> type[msgspec.Struct]:
@@ -293,7 +299,7 @@ class Fields:
             fields.append((one.name, Any if one.name in self._helped else one.type, made))
         config = struct_config(self._cls)
         return msgspec.defstruct(
-            *(origin_of(self._cls).__name__, fields),
+            *(self._origin.__name__, fields),
             kw_only=True,
             forbid_unknown_fields=config.forbid_unknown_fields,
             tag=config.tag,

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 
 from stream_core.converters import Rules
-from stream_core.namespaces import Envelope, members_of, named_by_payload, named_class, record_options
+from stream_core.namespaces import Envelope, chooser, members_of, named_by_payload, record_options
 from stream_core.wire import is_record
 
 __all__ = ["convert", "decoder"]
@@ -58,12 +58,13 @@ def _records_in(type_: Any) -> Iterator[Any]:
 
 def _by_namespace(bases: list[Any], *, nullable: bool) -> Callable[[bytes], Any]:
     """A decoder that looks for the class first, and then decodes it as msgspec does."""
+    choose = chooser(bases)
     decoders: dict[Any, Callable[[bytes], Any]] = {}
 
     def decode(data: bytes) -> Any:
         if nullable and data == b"null":
             return None
-        cls = named_class(bases, _envelope(data).metadata.ns)
+        cls = choose(_envelope(data).metadata.ns)
         if (found := decoders.get(cls)) is None:
             found = decoders[cls] = _exactly(cls)
         return found(data)

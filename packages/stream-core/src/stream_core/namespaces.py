@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -12,11 +12,11 @@ from stream_core.wire import is_record, registry
 
 __all__ = [
     "Envelope",
+    "chooser",
     "distinct",
     "is_open",
     "members_of",
     "named_by_payload",
-    "named_class",
     "origin_of",
     "record_options",
     "struct_config",
@@ -58,19 +58,32 @@ def distinct(records: list[Any]) -> list[Any]:
     return records
 
 
-def named_class(bases: Sequence[Any], namespace: str) -> Any:
-    """The one of ``bases`` that has this namespace, else the subclass of one that looks for them, else the only base."""
-    for base in bases:
-        if record_options(base).namespace == namespace and not record_options(base).abstract:
-            return base
-    cls = registry.get(namespace)
-    for base in bases:
-        if cls is not None and record_options(base).polymorphic and issubclass(cls, origin_of(base)):
+def chooser(bases: Sequence[Any]) -> Callable[[str], Any]:
+    """Finds the class that a payload names, among ``bases`` and the subclasses of those that look for them; else it is the only base.
+
+    What it gives back raises msgspec.ValidationError when the payload must name a class and does not.
+    """
+    concrete = [base for base in bases if not record_options(base).abstract]
+    known = {record_options(base).namespace: base for base in concrete}
+    families = tuple(origin_of(base) for base in bases if record_options(base).polymorphic)
+    fallback = bases[0] if len(bases) == 1 and concrete else None
+    accepted: set[Any] = set()
+
+    def choose(namespace: str) -> Any:
+        if (found := known.get(namespace)) is not None:
+            return found
+        cls = registry.get(namespace) if families else None
+        if cls in accepted:
             return cls
-    if len(bases) == 1 and not record_options(bases[0]).abstract:
-        return bases[0]
-    expected = f"a subclass of `{_names(bases)}`" if len(bases) == 1 else f"one of `{_names(bases)}`"
-    raise msgspec.ValidationError(f"Expected {expected}, got {namespace!r} - at `$.__faust.ns`")
+        if cls is not None and issubclass(cls, families):
+            accepted.add(cls)
+            return cls
+        if fallback is not None:
+            return fallback
+        expected = f"a subclass of `{_names(bases)}`" if len(bases) == 1 else f"one of `{_names(bases)}`"
+        raise msgspec.ValidationError(f"Expected {expected}, got {namespace!r} - at `$.__faust.ns`")
+
+    return choose
 
 
 def _names(records: Sequence[Any]) -> str:
