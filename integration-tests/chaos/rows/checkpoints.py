@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -80,12 +81,15 @@ async def zombie(setup: Setup) -> None:
 
 
 async def late(setup: Setup) -> None:
-    """A worker that stops in a checkpoint of its tables, and goes on after others have them, changes nothing."""
+    """A worker that stops in a checkpoint of its tables, and goes on when others have had them and are dead, changes nothing."""
+    # Dead, because what they write after it would cover up what it writes.
     stops = ["checkpoint.cut:stop", "checkpoint.cut:stop_as_zombie", "checkpoint.acked:stop"]
-    await _succeeded(setup, ZOMBIE, stops, {})
+    await _succeeded(setup, ZOMBIE, stops, {}, survived=False)
 
 
-async def _succeeded(setup: Setup, program: Program, stops: Sequence[str], environment: Mapping[str, str]) -> None:
+async def _succeeded(
+    setup: Setup, program: Program, stops: Sequence[str], environment: Mapping[str, str], *, survived: bool = True
+) -> None:
     async with Scene(setup, program, environment=environment) as scene:
         await scene.fleet.start()
         victim = scene.fleet.workers[0]
@@ -97,7 +101,10 @@ async def _succeeded(setup: Setup, program: Program, stops: Sequence[str], envir
                 await _stopped(scene, victim)
                 setup.say("a worker has stopped; waiting for its successors")
                 await scene.progress_everywhere()
+                if not survived:
+                    await asyncio.gather(*(worker.kill() for worker in scene.fleet.workers[1:]))
                 victim.resume()
+                await scene.fleet.start()
                 await scene.shared_by(setup.workers)
                 await scene.progress(50)
                 scene.tally.faults += 1
