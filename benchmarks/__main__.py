@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ WIDTH = 180
 def main() -> int:
     """Measure and print; the exit code is 0 when all programs ran and what came out of them was right, however fast."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # with the broker that we started
     given = {name: getattr(arguments, name) for name in ("rounds", "records", "keys", "seconds")}
     options = replace(
         QUICK if arguments.quick else Options(), **{name: value for name, value in given.items() if value is not None}

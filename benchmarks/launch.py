@@ -99,9 +99,10 @@ class Launcher:
     def _environment(self, peer: Sample) -> Path:
         self._say(f"making an environment with {', '.join(peer.packages)}")
         directory = self._directory / "environments" / peer.program
-        _run("uv", "venv", "--quiet", "--python", sys.executable, str(directory))
+        uv = os.environ.get("UV", "uv")  # `uv run` says where it is
+        _run(uv, "venv", "--quiet", "--python", sys.executable, str(directory))
         python = directory / "bin" / "python"
-        _run("uv", "pip", "install", "--quiet", "--python", str(python), *peer.packages)
+        _run(uv, "pip", "install", "--quiet", "--python", str(python), *peer.packages)
         return python
 
     def _compile(self) -> None:
@@ -134,6 +135,9 @@ def report_of(sample: Sample, process: subprocess.Popen[str], timeout: float) ->
         process.kill()
         out, complaints = process.communicate()
         complaints = f"not ended after {timeout:.0f} s\n{complaints}"
+    except BaseException:
+        process.kill()
+        raise
     lines = [line for line in out.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
         raise SampleError(f"{sample.program} ended with {process.returncode}:\n{complaints[-4000:]}")
