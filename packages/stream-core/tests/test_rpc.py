@@ -189,6 +189,17 @@ async def test_no_answer(lab: Lab) -> None:
     assert await agent.ask(2) == 2
 
 
+async def test_where_answers_cannot_go(lab: Lab) -> None:
+    """A reply topic that does not exist, and a channel, are refused before anything is asked."""
+    agent = await doubling(lab)
+    with pytest.raises(ConfigurationError, match="answers cannot go to topic nowhere, which does not exist"):
+        await agent.ask(1, reply_to="nowhere")
+    with pytest.raises(ConfigurationError, match="answers cannot go to <Channel local>"):
+        await agent.ask(1, reply_to=Channel("local"))
+    assert await agent.ask(2) == 4
+    assert sum(len(lab.records("numbers", partition)) for partition in range(2)) == 1
+
+
 async def test_who_cannot_be_asked(lab: Lab) -> None:
     """An agent that yields nothing, or an app that does not run, is an error that says so."""
     topic = lab.topic("numbers")

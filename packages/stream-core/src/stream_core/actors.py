@@ -153,11 +153,14 @@ class Actor:
             await result
             return
         assert isinstance(result, AsyncGenerator)  # as its definition has checked
+        sinks, cursor = self.agent.sinks, self.cursor
         async with aclosing(result) as values:
             async for value in values:
-                if self.agent.sinks:
-                    await deliver(self.agent.sinks, value)
-                await self._answers.give(self.cursor, value)
+                if sinks:
+                    await deliver(sinks, value)
+                record = cursor.record
+                if cursor.others or (record is not None and record.headers):
+                    await self._answers.give(cursor, value)
 
     def _returned(self) -> NoReturn:
         self.cursor.rollback()

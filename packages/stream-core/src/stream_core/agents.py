@@ -168,7 +168,7 @@ class Agent:
             what can be awaited for the metadata of the record.
         """
         if reply_to is not None:
-            target = reply_to if isinstance(reply_to, str) else str(getattr(reply_to, "channel", reply_to))
+            target = _reply_topic(reply_to)
             id_ = str(key) if correlation_id is None else correlation_id
             if self._wraps:
                 data = self.topic.schema.encode_value(value)
@@ -244,8 +244,7 @@ class Agent:
     ) -> ReplyPromise:
         """Send a value to the agent, and return a promise of its answer; the arguments are those of :meth:`ask`."""
         replies = self._get_replies()
-        own = None if reply_to is None else str(getattr(reply_to, "channel", reply_to))
-        promise = await replies.promise(own, correlation_id)
+        promise = await replies.promise(None if reply_to is None else _reply_topic(reply_to), correlation_id)
         try:
             sent = await self.send(
                 key=key,
@@ -344,6 +343,16 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent {self.name} on {self.topic}>"
+
+
+def _reply_topic(reply_to: Any) -> str:
+    """The name of the topic that a topic, an agent or a name stands for."""
+    target = getattr(reply_to, "channel", reply_to)
+    if isinstance(target, Channel):
+        raise ConfigurationError(
+            f"answers cannot go to {target!r}, which is in the memory of one process: give reply_to= a topic, or leave it out"
+        )
+    return str(target)
 
 
 _current: ContextVar[Agent | None] = ContextVar("stream_agent", default=None)

@@ -143,7 +143,7 @@ class Replies:
 
         Raises:
             TransportError: the topic cannot be made or read.
-            ConfigurationError: the app is stopped, or a question with this id waits for its answer.
+            ConfigurationError: the app is stopped, there is no such topic, or a question with this id waits for its answer.
         """
         topic = reply_to or self.topic
         async with self._lock:
@@ -188,7 +188,12 @@ class Replies:
     async def _listen(self, topic: str) -> None:
         if topic == self.topic:
             await self._admin.create([TopicSpec(topic, 1, self._replication, _CONFIG)])
-        count = (await self._admin.describe([topic]))[topic].partitions
+        described = await self._admin.describe([topic])
+        if topic not in described:
+            raise ConfigurationError(
+                f"answers cannot go to topic {topic}, which does not exist: create it, or leave reply_to= out"
+            )
+        count = described[topic].partitions
         if self._reader is None:
             reader = self._transport.reader(read_committed=False)
             await reader.start()
