@@ -126,18 +126,13 @@ class Clients:
         await self.patiently(self.consumer.start)
 
     async def _produce(self) -> None:
-        """Make and start new producers in the place of those that there are."""
-        self._retire_producers()
+        for old in {self.plain, self.effects} - {None}:
+            self._retire(cast("Producer", old))  # of an attempt before this one
         self.plain = self._transport.producer(fence=None if self._settings.exactly_once else self.lease_over)
         await self.plain.start()
         self.effects = self.plain
         if self._settings.exactly_once:
             await self._transact()
-        for topic in list(self._outbox.topics):
-            try:
-                await self.effects.partitions(topic)
-            except UnknownTopicError:
-                del self._outbox.topics[topic]
         self._outbox.connect(self.effects, self.plain)
 
     async def _transact(self) -> None:
@@ -152,12 +147,26 @@ class Clients:
         return self.consumer.lease() < FENCE * self._settings.session_timeout
 
     async def renew(self) -> None:
-        """Replace the producers: after any failure the one of effects is of no more use, and the other may be what failed.
+        """Replace the producer of effects: after any failure the old one is of no more use.
 
-        Under exactly-once the start of the successor aborts the transaction that was left open. Topics that were deleted meanwhile,
-        such as those of answers, are forgotten.
+        Under exactly-once the start of its successor aborts the transaction that it left open. Topics that were deleted meanwhile, such as
+        those of answers, are forgotten.
         """
-        await self._produce()
+        old, exactly_once = self.effects, self._settings.exactly_once
+        if old is not None:
+            self._retire(old)
+        if exactly_once:
+            await self._transact()
+        else:
+            self.plain = self.effects = self._transport.producer(fence=self.lease_over)
+            await self.effects.start()
+        if self.effects is not None and self.plain is not None:
+            for topic in list(self._outbox.topics):
+                try:
+                    await self.effects.partitions(topic)
+                except UnknownTopicError:
+                    del self._outbox.topics[topic]
+            self._outbox.connect(self.effects, self.plain)
 
     async def mend(self, broken: Producer) -> None:
         """Replace a producer that refused to send, unless it is one whose checkpoint will do so."""
@@ -176,10 +185,6 @@ class Clients:
             self.effects = fresh
             self._outbox.topics.clear()
         self._outbox.connect(cast("Producer", self.effects), fresh)
-
-    def _retire_producers(self) -> None:
-        for old in {self.plain, self.effects} - {None}:
-            self._retire(cast("Producer", old))
 
     def _retire(self, producer: Producer) -> None:
         task = asyncio.create_task(producer.stop())
