@@ -28,8 +28,8 @@ SHARE = 0.01
 """How far the share of what passes may be off in a part of the topic."""
 
 
-class Transfer(msgspec.Struct):
-    """A record that was sent on; what frameworks add to it is left out."""
+class Transfer(msgspec.Struct, forbid_unknown_fields=True):
+    """A record that was sent on; one with other fields, or fewer, is not what was read."""
 
     account: str
     amount: float
@@ -105,7 +105,10 @@ async def check_sent(url: str, topic: str, contents: Contents, program: str) -> 
     numbers: set[int] = set()
     decode = msgspec.json.Decoder(Transfer).decode
     async for record in _records(url, topic):
-        transfer = decode(record.value or b"")
+        try:
+            transfer = decode(record.value or b"")
+        except msgspec.MsgspecError as error:
+            raise SampleError(f"{program} sent {record.value!r}, which is no transfer: {error}") from error
         number = round((transfer.ts - BEGINNING) * RATE)
         if number in numbers:
             raise SampleError(f"{program} sent transfer {number} twice")

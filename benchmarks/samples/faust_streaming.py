@@ -16,7 +16,7 @@ app = faust.App(
 )
 
 
-class Transfer(faust.Record, serializer="json"):
+class Transfer(faust.Record, serializer="json", include_metadata=False):
     """A record of the topic."""
 
     account: str

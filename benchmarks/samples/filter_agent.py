@@ -12,7 +12,7 @@ meter = Meter(options)
 app = faust.App(options.id, broker=options.broker, datadir=options.datadir)
 
 
-class Transfer(faust.Record):
+class Transfer(faust.Record, include_metadata=False):
     """A record of the topic."""
 
     account: str
