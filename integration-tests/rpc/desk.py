@@ -63,7 +63,7 @@ def make(name: str, **settings: Any) -> Desk:
         async for value in stream:
             yield value * 2
 
-    numbers = {"key_type": str, "value_type": int, "on_decode_error": "skip"}
+    numbers: dict[str, Any] = {"key_type": str, "value_type": int, "on_decode_error": "skip"}
     return Desk(
         app,
         square,

@@ -183,10 +183,10 @@ async def test_pending_questions_of_faust(bootstrap: str, tmp_path: Path) -> Non
     async with office.worker():
         answers = await read(bootstrap, REPLIES, 2)
     assert {answer[0] for answer in answers} == {None}
-    assert sorted(answer[1] for answer in answers) == [
+    assert {answer[1] for answer in answers} == {
         b'{"key":"k","value":"abab","correlation_id":"two","__faust":{"ns":"@ReqRepResponse"}}',
         b'{"key":"k","value":6,"correlation_id":"one","__faust":{"ns":"@ReqRepResponse"}}',
-    ]
+    }
 
 
 async def test_a_wrapped_question_on_the_wire(bootstrap: str) -> None:

@@ -577,7 +577,7 @@ async def test_current_agent(lab: Lab) -> None:
 
     def note(where: str) -> None:
         agent = current_agent()
-        seen.add((where, agent and agent.name))
+        seen.add((where, None if agent is None else agent.name))
 
     def step(value: Any) -> Any:
         note("processor")
