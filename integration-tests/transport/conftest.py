@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport
+from stream_kafka.broker import Broker
 
+from .secured import Secured
 from .upkeep import KafkaUpkeep
 
 
@@ -30,4 +32,12 @@ def settings(bootstrap: str) -> KafkaSettings:
 async def harness(settings: KafkaSettings) -> AsyncIterator[BrokerHarness]:
     """Makes clients and topics of the broker, and takes them away after the test."""
     async with BrokerHarness(KafkaTransport(settings), upkeep=KafkaUpkeep(settings.servers[0])) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def secured(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """The broker with log-ins, TLS and access control; ``broker`` is asked for because it knows whether one can be had."""
+    made = Secured.make(tmp_path_factory.mktemp("keys"))
+    with made.broker:
         yield made

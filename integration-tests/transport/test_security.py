@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,21 +19,12 @@ from stream_core.errors import AuthenticationError, BrokerUnavailableError, Stre
 from stream_core.records import TP, Offset
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport, OAuthCredentials, SASLCredentials, SSLCredentials
-from stream_kafka.broker import Broker
 from stream_kafka.credentials import Credentials
 
 from .secured import PASSWORD, USER, Secured, token
 
 WRONG = "wr0ng-s3cret"
 QUICK = {"request_timeout": 15.0, "session_timeout": 6.0, "heartbeat_interval": 0.5, "rebalance_timeout": 10.0}
-
-
-@pytest.fixture(scope="module")
-def secured(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """The broker with log-ins and TLS; ``broker`` is asked for because it knows whether one can be had."""
-    made = Secured.make(tmp_path_factory.mktemp("keys"))
-    with made.broker:
-        yield made
 
 
 def scram(mechanism: str, password: str = PASSWORD, context: ssl.SSLContext | None = None) -> SASLCredentials:
@@ -322,10 +314,9 @@ async def test_a_worker_with_a_wrong_password_ends(
     async with run(program, *arguments(secured, listener, WRONG, tmp_path), *options) as worker:
         code = await worker.exit()
 
-    (line,) = [line for line in worker.log.splitlines() if "the worker ends" in line]
+    refused = rf"{secured.address(listener)}: authentication failed for user 'ann' \(SCRAM-SHA-512\): .*; check"
     assert code == 1
-    assert f"{secured.address(listener)}: authentication failed for user 'ann' (SCRAM-SHA-512)" in line
-    assert "check broker_credentials" in line
+    assert re.search(rf"the worker ends: {refused} broker_credentials, or user and password", worker.log), worker.log
     assert "Traceback" not in worker.log
     assert WRONG not in worker.log
 

@@ -88,6 +88,8 @@ def test_producers_have_times_of_their_own() -> None:
 
     assert (settings.of_producers.metadata_max_age, settings.of_producers.connections_max_idle) == (7.0, 8.0)
     assert (settings.metadata_max_age, settings.connections_max_idle) == (60.0, 540.0)
+    shared = KafkaSettings(metadata_max_age=5.0, connections_max_idle=6.0)
+    assert shared.of_producers == shared
 
 
 @pytest.mark.parametrize("url", ["aiokafka://h1", "my.package.Transport://h1", "package:Transport://h1", "kafka://h1"])

@@ -10,7 +10,7 @@ import aiokafka.errors as kafka
 
 from stream_core.errors import AuthenticationError, BrokerUnavailableError, TransportError
 from stream_kafka.connection import TokenError
-from stream_kafka.credentials import Credentials
+from stream_kafka.credentials import Credentials, SASLCredentials
 
 __all__ = ["why"]
 
@@ -56,10 +56,8 @@ def _refusal(error: BaseException, address: str, credentials: Credentials | None
         case _ if isinstance(error, _REFUSED):
             said = str(error.args[0] or "").removeprefix("Authentication failed: ") if error.args else ""
             detail = f": {said}" if said else ""
-            return (
-                f"{address}: authentication failed for {who} ({mechanism}){detail}; "
-                "check broker_credentials, or user and password in the broker URL"
-            )
+            where = ", or user and password in the broker URL" if isinstance(credentials, SASLCredentials) else ""
+            return f"{address}: authentication failed for {who} ({mechanism}){detail}; check broker_credentials{where}"
         case ssl.SSLCertVerificationError() if error.verify_code in _WRONG_HOST:
             return (
                 f"{address}: its certificate is for another host name ({error.verify_message}); "

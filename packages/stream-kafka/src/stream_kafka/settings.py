@@ -40,8 +40,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
         fetch_max_bytes: bytes of all partitions in one answer.
         fetch_max_wait: seconds that a broker holds a fetch when there is nothing to read.
         check_crcs: whether the checksums of batches are compared.
-        producer_metadata_max_age: as ``metadata_max_age``, for producers.
-        producer_connections_max_idle: as ``connections_max_idle``, for producers.
+        producer_metadata_max_age: ``metadata_max_age`` of producers; the same when ``None``.
+        producer_connections_max_idle: ``connections_max_idle`` of producers; the same when ``None``.
         linger: seconds that a batch waits for more records when nothing of its partition is in flight; 0 sends at the end of the
             current turn of the event loop. While one is in flight the next one fills anyway.
         max_batch_size: bytes of one batch of one partition before compression; stay below ``max.message.bytes`` of the topics.
@@ -66,8 +66,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
     fetch_max_bytes: int = 50 * _MIB
     fetch_max_wait: float = 0.5
     check_crcs: bool = True
-    producer_metadata_max_age: float = 60.0
-    producer_connections_max_idle: float = 540.0
+    producer_metadata_max_age: float | None = None
+    producer_connections_max_idle: float | None = None
     linger: float = 0.0
     max_batch_size: int = 128 * _KIB
     max_request_size: int = 1_000_000
@@ -99,8 +99,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
         """The same, as producers use them."""
         return msgspec.structs.replace(
             self,
-            metadata_max_age=self.producer_metadata_max_age,
-            connections_max_idle=self.producer_connections_max_idle,
+            metadata_max_age=self.producer_metadata_max_age or self.metadata_max_age,
+            connections_max_idle=self.producer_connections_max_idle or self.connections_max_idle,
         )
 
     def __rich_repr__(self) -> Any:
