@@ -131,8 +131,8 @@ class Tables:
         replay = Replay(part, self._position(part, begin, end), end, committed)
         started = time.monotonic()
         await self._recovery.run(replay)
-        # Above all epochs in the log; two owners that slept before they wrote anything still differ by their generations.
-        part.epoch = max(part.epoch, generation)
+        # Above all epochs in the log, and two owners that met the same ones still differ by their generations.
+        part.epoch += generation
         if end > replay.start:
             count, seconds = end - replay.start, time.monotonic() - started
             logger.info("recovered %s: %d changelog offsets in %.1f s", tp, count, seconds)
