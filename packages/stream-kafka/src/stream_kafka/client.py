@@ -62,7 +62,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             **security,
         }
         self._unreachable: dict[Any, TransportError] = {}
-        self._refused_since: float | None = None
+        self._refused: tuple[float, float] | None = None
+        """When connections were first and last refused, without one that succeeded between."""
 
     async def connect(self) -> None:
         """Learn the layout of the cluster, from the first address that answers.
@@ -121,16 +122,15 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
                 return self._not_connected(node_id, why(error, address, self.settings.credentials))
             self._conns[key] = made
             self._unreachable.pop(node_id, None)
-            self._refused_since = None
+            self._refused = None
             return made
 
     def _not_connected(self, node_id: Any, reason: TransportError) -> None:
         self._unreachable[node_id] = reason
         log.error("Unable to connect to node %s: %s", node_id, reason)
-        if not isinstance(reason, AuthenticationError):
-            self._refused_since = None
-        elif self._refused_since is None:
-            self._refused_since = time.monotonic()
+        now = time.monotonic()
+        first = self._refused[0] if self._refused is not None else now
+        self._refused = (first, now) if isinstance(reason, AuthenticationError) else None
         self.force_metadata_update()
 
     async def disconnect(self) -> None:
@@ -144,9 +144,9 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     def check(self) -> None:
         """Raise TransportError when the task that keeps the metadata fresh has died: everything else hangs then.
 
-        AuthenticationError when every connection made for a whole request timeout was refused: passwords change, and certificates.
+        AuthenticationError when every connection tried for a whole request timeout was refused: passwords change, and certificates.
         """
-        if self._refused_since is not None and time.monotonic() - self._refused_since > self.settings.request_timeout:
+        if self._refused is not None and self._refused[1] - self._refused[0] > self.settings.request_timeout:
             raise AuthenticationError(
                 f"brokers refuse this client since {self.settings.request_timeout:g} s: "
                 f"{'; '.join(map(str, self._unreachable.values()))}"
