@@ -277,7 +277,7 @@ async def test_a_worker_outlives_whom_it_has_answered(lab: Lab, transactional_id
     lab.put(topic, [2, 3])
     await lab.caught_up(topic)
     assert sorted(set(lab.values(out))) == [1, 2, 3]
-    with suppress(ProduceError):  # the answer to the deleted topic, sent once more, may have broken the producer of answers
+    with suppress(ProduceError):  # the answer to the deleted topic, sent again, may have broken this producer
         await agent.ask(4)
     await asyncio.sleep(2)
     assert await agent.ask(5) == 10
