@@ -24,6 +24,7 @@ from stream_core.schemas import Schema
 from stream_core.sessions import Chunk, Decoded, Feed, Rejected, Subscription, Verdict
 
 __all__ = [
+    "QUANTUM",
     "SKIPPED",
     "TURN",
     "Exhausted",
