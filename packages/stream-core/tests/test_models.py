@@ -374,7 +374,7 @@ def test_coercion_converts_on_construction_and_decoding() -> None:
 
     assert Lax("1").n == Lax.loads(b'{"n":"1"}').n == 1
     assert Strict("1").n == "1"
-    with pytest.raises(ValidationError, match="^Strict: "):
+    with pytest.raises(ValidationError, match=r"^Strict: "):
         Strict.loads(b'{"n":"1"}')
 
 

@@ -264,5 +264,5 @@ def test_custom_codecs_get_plain_data() -> None:
         b"{'account': 'a', 'amount': 1.5, '__faust': {'ns': 'bank.Transfer'}}"
     )
     assert schema.decode_value(b"x") == Transfer("a", 1.5)
-    with pytest.raises(ValidationError, match="^Transfer: "):
+    with pytest.raises(ValidationError, match=r"^Transfer: "):
         schema.decode_value(b"")
