@@ -139,6 +139,39 @@ class Outbox:
             raise ProduceError("the app is not started: start a worker, or await app.start() first")
         return self._effects
 
+    def post(
+        self,
+        topic: str,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp: int | None,
+        headers: Headers,
+    ) -> Awaitable[RecordMetadata] | None:
+        """Do what :meth:`send` does when there is nothing to wait for, as for nearly every record; ``None`` when there is.
+
+        It is the path of every record that events send: a coroutine would cost as much as all that it does.
+        """
+        producer = self._effects
+        if (
+            topic not in self.topics
+            or producer is None
+            or producer.crowded
+            or self._careful
+            or get_ident() != self._thread
+        ):
+            return None
+        if not self._transactional:
+            try:
+                return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+            except ProduceError:
+                self.broken = producer
+                raise
+        cursor = active_cursor()
+        if cursor is None or _in_memory(cursor) or self._held_bytes > BACKLOG:
+            return None
+        return self._hold(cursor, (topic, partition, key, value, timestamp, headers))
+
     async def send(
         self,
         topic: str,
@@ -160,8 +193,8 @@ class Outbox:
         if get_ident() != self._thread:
             return await self._hop(lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True))
         cursor = active_cursor() if self._transactional and not aside else None
-        if cursor is not None and cursor.session is not None and cursor.session.partition < 0:
-            cursor = None  # what happens in memory belongs to no interval
+        if cursor is not None and _in_memory(cursor):
+            cursor = None
         producer = self.effects if cursor is not None or not self._transactional else self._plain
         if producer is None:
             raise ProduceError("the app is not started: start a worker, or await app.start() first")
@@ -172,19 +205,31 @@ class Outbox:
                 return await self.send(topic, partition, key, value, timestamp, headers, aside=aside)
             known[topic] = count
         if cursor is not None:
-            return await self._hold(cursor, (topic, partition, key, value, timestamp, headers))
+            return await self._held(cursor, (topic, partition, key, value, timestamp, headers))
         if self._careful:
             async with self._alone:
                 delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
                 await _by_itself(topic, delivery)
             return delivery
+        delivery = self._leave(producer, topic, partition, key, value, timestamp, headers)
+        await producer.room()
+        return delivery
+
+    def _leave(
+        self,
+        producer: Producer,
+        topic: str,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp: int | None,
+        headers: Headers,
+    ) -> Awaitable[RecordMetadata]:
         try:
-            delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+            return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
         except ProduceError:
             self.broken = producer
             raise
-        await producer.room()
-        return delivery
 
     async def _hop(self, send: Callable[[], Awaitable[Awaitable[RecordMetadata]]]) -> Awaitable[RecordMetadata]:
         """Send in the thread of the engine; the metadata can be awaited here."""
@@ -199,11 +244,15 @@ class Outbox:
 
         return Sent(asyncio.run_coroutine_threadsafe(sent(), self._loop))
 
-    async def _hold(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
+    def _hold(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
         self._check(*record)
         held = HeldSend(self, cursor, record)
         cursor.held.append(held)
         cursor.attention = True
+        return held
+
+    async def _held(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
+        held = self._hold(cursor, record)
         if self._held_bytes > BACKLOG:
             await self._gate.wait()
         elif self._gate.is_set():
@@ -315,3 +364,8 @@ async def _by_itself(topic: str, delivery: Awaitable[RecordMetadata]) -> RecordM
         return await delivery
     except BatchRefusedError as error:
         raise RecordRefusedError(f"topic {topic}: the broker refused the record: {error}", topic) from error
+
+
+def _in_memory(cursor: Cursor) -> bool:
+    """Whether the open event exists in memory only: it belongs to no interval."""
+    return cursor.session is not None and cursor.session.partition < 0

@@ -164,6 +164,10 @@ class Producer(Protocol):
     def backlog(self) -> int:
         """Bytes accepted and not acknowledged yet."""
 
+    @property
+    def crowded(self) -> bool:
+        """Whether :meth:`room` would wait: asked for each record that is sent."""
+
     async def room(self) -> None:
         """Wait until the backlog is below the byte bound of the producer."""
 

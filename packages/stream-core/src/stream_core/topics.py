@@ -135,7 +135,8 @@ class Topic(Generic[K, V]):
             EncodeError: key or value do not fit the schema, the record is too large, or there is no such partition.
             ProduceError: the app is not started, or the producer is broken.
         """
-        if self._outbox is None:
+        outbox = self._outbox
+        if outbox is None:
             raise ConfigurationError(
                 f"cannot send to topic {self.name}: the app is not started; run a worker, or await app.start() first"
             )
@@ -144,15 +145,18 @@ class Topic(Generic[K, V]):
         millis = None if timestamp is None else round(timestamp * 1000)
         try:
             if schema.writes_headers:
-                data, pairs = schema.encode(key, value, pairs)
+                (raw_key, raw_value), pairs = schema.encode(key, value, pairs)
             else:
-                data = schema.encode_key(key), schema.encode_value(value)
+                raw_key, raw_value = schema.encode_key(key), schema.encode_value(value)
         except EncodeError as error:
             raise EncodeError(f"topic {self.name}: {error}", self.name) from error
-        if (tell := self._outbox.on_produce) is not None:
+        if outbox.on_produce is not None:
             pairs = list(pairs)
-            tell(*data, partition, timestamp, pairs)
-        return await self._outbox.send(self.name, partition, *data, millis, pairs, aside=aside)
+            outbox.on_produce(raw_key, raw_value, partition, timestamp, pairs)
+        sent = None if aside else outbox.post(self.name, partition, raw_key, raw_value, millis, pairs)
+        if sent is None:
+            sent = await outbox.send(self.name, partition, raw_key, raw_value, millis, pairs, aside=aside)
+        return sent
 
     def send_soon(
         self,

@@ -210,6 +210,11 @@ class KafkaProducer:
         """Bytes accepted and not acknowledged yet."""
         return self._backlog
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the backlog is at the byte bound of the settings."""
+        return self._backlog >= self._settings.backlog
+
     async def room(self) -> None:
         """Wait until the backlog is below the byte bound of the settings.
 

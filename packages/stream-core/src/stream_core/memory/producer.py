@@ -114,6 +114,11 @@ class MemoryProducer:
         """Bytes accepted and not acknowledged yet."""
         return self._sender.backlog
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the backlog is at :data:`MAX_BACKLOG`."""
+        return self.backlog >= MAX_BACKLOG
+
     async def room(self) -> None:
         """Wait until the backlog is below :data:`MAX_BACKLOG`. Raises DeadlineError."""
         timeout, what = self._settings.request_timeout, "acknowledge records, so that there is room for more"

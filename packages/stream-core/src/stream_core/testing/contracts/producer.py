@@ -102,6 +102,7 @@ async def backlog_is_what_is_not_acknowledged(harness: BrokerHarness) -> None:
     assert producer.backlog > one
     await producer.flush()
     assert producer.backlog == 0
+    assert not producer.crowded
     async with asyncio.timeout(harness.deadline):
         await producer.room()
 
