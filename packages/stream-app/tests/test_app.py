@@ -287,6 +287,48 @@ async def test_what_a_client_creates() -> None:
     await app.stop()
 
 
+async def test_where_answers_go() -> None:
+    """The topic for answers has the name, prefix and retention of the settings; a given one is left behind, one of its own is not."""
+    worker = make()
+
+    @worker.agent(name="double")
+    async def double(stream: Any) -> AsyncIterator[Any]:
+        async for value in stream:
+            yield value * 2
+
+    await worker.start()
+    for settings, begin, stays in (
+        ({"reply_to": "answers", "reply_expires": 60, "reply_create_topic": True}, "answers", True),
+        ({"reply_to_prefix": "mine-"}, "mine-", False),
+    ):
+        client = make(broker=worker.conf.broker[0], **settings)
+
+        @client.agent(name="double")
+        async def asked(stream: Any) -> AsyncIterator[Any]:
+            async for value in stream:
+                yield value
+
+        await client.start_client()
+        there = [name for name in cluster(worker).topics() if name.startswith(begin)]
+        assert len(there) == ("reply_create_topic" in settings)
+        assert await asked.ask(21) == 42
+        (name,) = (name for name in cluster(worker).topics() if name.startswith(begin))
+        assert cluster(worker).topic(name).config["retention.ms"] == ("60000" if stays else "86400000")
+        await client.stop()
+        assert (name in cluster(worker).topics()) == stays
+    await worker.stop()
+
+
+def test_the_supervisor_of_agents_that_name_none() -> None:
+    """It is that of the settings."""
+
+    async def body(stream: Any) -> None: ...
+
+    app = make(agent_supervisor="one_for_all")
+    assert app.agent(name="one")(body).strategy.value == "one_for_all"
+    assert app.agent(name="two", supervisor_strategy="crash")(body).strategy.value == "crash"
+
+
 def test_topics_of_agents() -> None:
     """An agent without a topic gets one of its own, which may be described with it; a topic that is given may not."""
     app = make()

@@ -40,7 +40,7 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
         on_failure: str | FailurePolicy = FailurePolicy.CRASH,
         on_error: OnError | None = None,
         sink: Iterable[Sink] = (),
-        supervisor_strategy: Any = "one_for_one",
+        supervisor_strategy: Any = None,
         use_reply_headers: bool = True,
         isolated_partitions: bool = False,
         **topic: Any,
@@ -54,7 +54,7 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
         on_failure: str | FailurePolicy = FailurePolicy.CRASH,
         on_error: OnError | None = None,
         sink: Iterable[Sink] = (),
-        supervisor_strategy: Any = "one_for_one",
+        supervisor_strategy: Any = None,
         use_reply_headers: bool = True,
         isolated_partitions: bool = False,
         **topic: Any,
@@ -70,7 +70,8 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
                 ``"dead_letter"``, or a :class:`~stream_core.policies.FailurePolicy`.
             on_error: called with the agent and the exception after each failure; sync or async.
             sink: where the values go that the body yields: agents, topics, channels, functions of the value.
-            supervisor_strategy: which actors start again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"``.
+            supervisor_strategy: which actors start again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"``;
+                the setting ``agent_supervisor`` when left out.
             use_reply_headers: whether questions carry the address of the answer in headers; ``False`` wraps their values, as Faust does.
             isolated_partitions: refused with a sentence.
             topic: arguments of :meth:`topic`, for a topic of the agent's own.
@@ -93,7 +94,7 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
                 on_failure=on_failure,
                 on_error=on_error,
                 sink=sink,
-                supervisor_strategy=supervisor_strategy,
+                supervisor_strategy=supervisor_strategy or self.conf.agent_supervisor,
                 use_reply_headers=use_reply_headers,
                 isolated_partitions=isolated_partitions,
             )

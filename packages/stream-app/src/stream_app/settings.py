@@ -116,6 +116,24 @@ class Settings(TransportSettings):
     )
     agent_max_restarts = Parameter(int, 5, "How often the same event may fail before the worker exits.")
 
+    agent_supervisor = Parameter[Any](
+        Any, "one_for_one", "Which actors of an agent start again after a failure: one_for_one, one_for_all or crash."
+    )
+    reply_to = Parameter[str | None](
+        str | None, None, "Topic for answers to the questions of this process; one of its own when unset."
+    )
+    reply_to_prefix = Parameter(str, "f-reply-", "How the name of that topic begins.", env="APP_REPLY_TO_PREFIX")
+    reply_expires = Parameter(
+        Seconds, 86_400.0, "Seconds for which unread answers are kept.", env="APP_REPLY_EXPIRES", parse=seconds
+    )
+    reply_create_topic = Parameter(
+        bool,
+        False,
+        "Whether that topic is made at the start, not at the first question.",
+        env="APP_REPLY_CREATE_TOPIC",
+        parse=flag,
+    )
+
     topic_partitions = Parameter[int | None](
         Count | None, None, "Partitions of the topics that the app creates; those of the source topic when unset."
     )

@@ -44,6 +44,10 @@ class EngineSettings:
         default_partitions: partitions of a topic to create when nothing else says so.
         replication: replication factor of topics to create.
         allow_declare: whether topics may be created at all.
+        reply_to: topic for answers to questions; ``None`` for one of this engine's own, which is deleted at the end.
+        reply_prefix: begin of the name of that topic.
+        reply_expires: for which unread answers are kept.
+        reply_create: make that topic at the start, not at the first question.
         fail_fast: give up at start when no broker answers, instead of waiting for one.
         predecessor: member id of a dead worker whose place this one takes.
     """
@@ -65,6 +69,10 @@ class EngineSettings:
     default_partitions: int | None = None
     replication: int = 1
     allow_declare: bool = True
+    reply_to: str | None = None
+    reply_prefix: str = "f-reply-"
+    reply_expires: float = 86_400.0
+    reply_create: bool = False
     fail_fast: bool = False
     predecessor: str | None = None
 

@@ -83,7 +83,7 @@ class Engine:
         self._participants = participants
         self.outbox = Outbox(transactional=settings.exactly_once)
         self.clients = Clients(transport, settings, self.outbox)
-        self.replies = Replies(transport, self.clients.admin, settings.replication)
+        self.replies = Replies(transport, self.clients.admin, settings)
         self.topology = Topology(
             *(settings.group, self._topics, self.outbox),
             max_restarts=settings.max_restarts,
@@ -140,6 +140,8 @@ class Engine:
             topic.bind(self.outbox)
         for agent in self._agents:
             agent.bind(self.replies)
+        if settings.reply_create:
+            await clients.patiently(self.replies.listen)
         for actor in list(self.topology.actors):
             self._act(actor)
         await self._joining.asked(self.failure)

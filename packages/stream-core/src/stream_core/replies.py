@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+from stream_core.clients import EngineSettings
 from stream_core.codecs import json_dumps, json_loads
 from stream_core.cursor import Cursor, Session
 from stream_core.errors import (
@@ -45,7 +46,6 @@ ERROR = "stream-error"
 """The header of an answer that says why there is no value."""
 
 _PLAIN, _TYPED = "@ReqRepResponse", "faust.agents.models.ModelReqRepResponse"
-_CONFIG = {"cleanup.policy": "delete", "retention.ms": "86400000"}
 _POLL = 1.0
 _AGAIN = 0.5
 _LATE = 1000
@@ -118,14 +118,16 @@ class Replies:
     Args:
         transport: makes the client that reads the topic.
         admin: makes the topic, and deletes it at the end.
-        replication: replication factor of the topic.
+        settings: of the engine; they name the topic.
     """
 
-    def __init__(self, transport: Transport, admin: Admin, replication: int = 1) -> None:
-        self.topic = f"f-reply-{uuid4()}"
+    def __init__(self, transport: Transport, admin: Admin, settings: EngineSettings) -> None:
+        self.topic = settings.reply_to or f"{settings.reply_prefix}{uuid4()}"
+        self._own = settings.reply_to is None
+        self._config = {"cleanup.policy": "delete", "retention.ms": str(int(settings.reply_expires * 1000))}
         self._admin = admin
         self._transport = transport
-        self._replication = replication
+        self._replication = settings.replication
         self._lock = asyncio.Lock()
         self._promises: dict[str, ReplyPromise] = {}
         self._late: dict[str, None] = {}
@@ -146,11 +148,7 @@ class Replies:
             ConfigurationError: the app is stopped, there is no such topic, or a question with this id waits for its answer.
         """
         topic = reply_to or self.topic
-        async with self._lock:
-            if self._closed:
-                raise ConfigurationError("the app is stopped: ask while it runs")
-            if not any(tp.topic == topic for tp in self._positions):
-                await self._listen(topic)
+        await self.listen(topic)
         promise = ReplyPromise(topic, correlation_id or str(uuid4()))
         if promise.correlation_id in self._promises:
             raise ConfigurationError(
@@ -159,6 +157,14 @@ class Replies:
         self._promises[promise.correlation_id] = promise
         promise.when_done(self._forget)
         return promise
+
+    async def listen(self, topic: str | None = None) -> None:
+        """Receive answers from a topic from now on, our own when left out; raises as :meth:`promise`."""
+        async with self._lock:
+            if self._closed:
+                raise ConfigurationError("the app is stopped: ask while it runs")
+            if not any(tp.topic == (topic or self.topic) for tp in self._positions):
+                await self._listen(topic or self.topic)
 
     def _forget(self, promise: ReplyPromise) -> None:
         self._promises.pop(promise.correlation_id, None)
@@ -179,6 +185,8 @@ class Replies:
             await asyncio.wait([self._reading])
         if self._reader is not None:
             await self._reader.stop()
+            if not self._own:
+                return
             if not complete:
                 logger.info("topic %s is left behind, because not all questions were answered", self.topic)
                 return
@@ -187,7 +195,7 @@ class Replies:
 
     async def _listen(self, topic: str) -> None:
         if topic == self.topic:
-            await self._admin.create([TopicSpec(topic, 1, self._replication, _CONFIG)])
+            await self._admin.create([TopicSpec(topic, 1, self._replication, self._config)])
         described = await self._admin.describe([topic])
         if topic not in described:
             raise ConfigurationError(

@@ -154,7 +154,7 @@ class KafkaProducer:
             lanes = self._taking[topic]
             if partition is None:
                 if self._partitioner is not None:
-                    partition = self._choose(self._partitioner, topic, key)
+                    partition = _choose(self._partitioner, topic, key, len(lanes))
                 else:
                     partition = lanes.sticky if key is None else partition_for(key, len(lanes))
             batch = lanes[partition].batch
@@ -182,15 +182,6 @@ class KafkaProducer:
                 lane.tp.topic,
             )
         return lane.open()
-
-    def _choose(self, partitioner: Partitioner, topic: str, key: bytes | None) -> int:
-        count = len(self._lanes[topic])
-        try:
-            return partitioner(key, range(count), range(count))
-        except Exception as error:
-            raise EncodeError(
-                f"topic {topic}: the partitioner raised {type(error).__name__}: {error}", topic
-            ) from error
 
     def _refuse(self, topic: str, partition: int | None) -> NoReturn:
         if self._failure is not None:
@@ -303,6 +294,13 @@ class KafkaProducer:
     def _client_failed(self, error: BaseException) -> None:
         who = f"transactional id {self._transactional_id}" if self._transactional_id else "the idempotent producer"
         self._break(produce_error(error, who))
+
+
+def _choose(partitioner: Partitioner, topic: str, key: bytes | None, count: int) -> int:
+    try:
+        return partitioner(key, range(count), range(count))
+    except Exception as error:
+        raise EncodeError(f"topic {topic}: the partitioner raised {type(error).__name__}: {error}", topic) from error
 
 
 def _compression(name: str | None) -> int:
