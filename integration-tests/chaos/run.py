@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import time
@@ -67,7 +68,7 @@ async def run(case: Case, broker: Broker, directory: Path, say: Callable[[str], 
 
     Args:
         case: what to run.
-        broker: a running broker; it is running again afterwards.
+        broker: the broker; it is started when it does not run.
         directory: where the case makes a directory of its own.
         say: shows what is going on.
     """
@@ -79,6 +80,7 @@ async def run(case: Case, broker: Broker, directory: Path, say: Callable[[str], 
     setup = Setup(broker, place, case.guarantee, case.seed, case.workers, case.seconds, say=say)
     began = time.monotonic()
     try:
+        await asyncio.to_thread(broker.start)  # the case before may have failed without it
         await case.row.play(setup)
     except Exception as error:  # the harness reports every failure as a verdict, its own too
         setup.tally.problems += _reasons(error)

@@ -10,16 +10,21 @@ have that moment. So the node first runs as controller alone until it has noted 
 
 from __future__ import annotations
 
+import re
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from stream_kafka.broker.properties import controller_properties, render
 
-__all__ = ["fence"]
+__all__ = ["count_fenced", "fence"]
 
-_FENCED = b"Fencing broker "
+T = TypeVar("T")
+
+_FENCED = re.compile(rb"Fencing broker (\d+) at epoch (\d+)")
 _READY = b"Kafka Server started"
 _POLL = 0.02
 _GRACE = 5.0
@@ -36,6 +41,12 @@ def fence(command: Sequence[str], data_dir: Path, server: Mapping[str, str], dea
         deadline: the monotonic time at which to give up; the broker's own start then says what is wrong.
     """
     config, log = data_dir / "controller.properties", data_dir / "controller.log"
+    metadata = data_dir / "topics" / "__cluster_metadata-0"
+
+    def read_metadata() -> bytes:
+        return b"".join(segment.read_bytes() for segment in sorted(metadata.glob("*.log")))
+
+    before = read_metadata()
     config.write_text(render(controller_properties(server)))
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -46,10 +57,11 @@ def fence(command: Sequence[str], data_dir: Path, server: Mapping[str, str], dea
             start_new_session=True,
         )
     try:
-        metadata = data_dir / "topics" / "__cluster_metadata-0"
-        if _await(lambda: _FENCED in log.read_bytes(), process, log, deadline):
-            before = _size(metadata)  # what is said is not written yet, but before whatever is written from now on
-            _await(lambda: _size(metadata) > before, process, log, deadline)
+        if found := _await(lambda: _FENCED.search(log.read_bytes()), process, log, deadline):
+            broker, epoch = map(int, found.groups())
+            # What is said is not written yet, and what is written next may be something else.
+            times = count_fenced(before, broker, epoch)
+            _await(lambda: count_fenced(read_metadata(), broker, epoch) > times, process, None, deadline)
     finally:
         process.terminate()
         try:
@@ -59,18 +71,23 @@ def fence(command: Sequence[str], data_dir: Path, server: Mapping[str, str], dea
             process.wait()
 
 
-def _await(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, deadline: float) -> bool:
-    """Whether ``condition`` held before the deadline, and in time after the controller was ready."""
+def _await(condition: Callable[[], T], process: subprocess.Popen[bytes], log: Path | None, deadline: float) -> T | None:
+    """What ``condition`` gives when it is true, before the deadline and, with a log, in time after the controller said that it is ready."""
     ready = False
     while time.monotonic() < deadline and process.poll() is None:
-        if condition():
-            return True
-        if not ready and _READY in log.read_bytes():
+        if answer := condition():
+            return answer
+        if log is not None and not ready and _READY in log.read_bytes():
             ready, deadline = True, min(deadline, time.monotonic() + _GRACE)
         time.sleep(_POLL)
-    return False
+    return None
 
 
-def _size(directory: Path) -> int:
-    """The bytes of a log."""
-    return sum(segment.stat().st_size for segment in directory.glob("*.log"))
+def count_fenced(metadata: bytes, broker: int, epoch: int) -> int:
+    """How often a metadata log says that the broker of this registration is fenced.
+
+    That is a BrokerRegistrationChangeRecord: frame version 1, type 17, its version, the broker, its epoch, and one tagged field, 0, of one
+    byte, which is 1. Metadata is never compressed.
+    """
+    registration = re.escape(struct.pack(">iq", broker, epoch))
+    return len(re.findall(rb"\x01\x11." + registration + rb"\x01\x00\x01\x01", metadata, re.DOTALL))
