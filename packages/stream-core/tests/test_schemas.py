@@ -212,8 +212,14 @@ def test_serializers_win_in_order() -> None:
     [
         (Schema(value_type=Opaque), r"cannot decode value_type Opaque: it is not a Record"),
         (Schema(key_type="Transfer"), r"cannot decode key_type Transfer"),
-        (Schema(value_type=Transfer | Nameless), r"do not say which of Transfer \| Nameless they are: Nameless must not have"),
-        (Schema(value_type=Opaque, value_serializer="json|binary"), r"cannot decode value_type Opaque: it is not a Record"),
+        (
+            Schema(value_type=Transfer | Nameless),
+            r"do not say which of Transfer \| Nameless they are: Nameless must not have",
+        ),
+        (
+            Schema(value_type=Opaque, value_serializer="json|binary"),
+            r"cannot decode value_type Opaque: it is not a Record",
+        ),
         (Schema(value_serializer="jsn"), r"did you mean 'json'"),
         (
             Schema(value_type=Transfer, value_serializer="raw"),
