@@ -306,6 +306,47 @@ async def test_an_event_with_released_sends_holds_the_commit(lab: Lab) -> None:
     assert lab.values(out) == [1, 2, 0]
 
 
+class SlowLedger(Ledger):
+    """A participant whose second partition takes its time to recover."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recovered = asyncio.Event()
+
+    async def open(self, shard: Shard, committed: Mapping[Reading, int], generation: int = 0) -> None:
+        """Wait until somebody says that the second partition is recovered."""
+        if shard.partition == 1:
+            await self.recovered.wait()
+        await super().open(shard, committed, generation)
+
+
+async def test_a_partition_that_begins_while_a_checkpoint_waits_is_in_it(lab: Lab) -> None:
+    """What its events sent before the cut is committed together with its offset."""
+    topic, out, go, slow = lab.topic("numbers", 2), lab.topic("out"), asyncio.Event(), SlowLedger()
+
+    async def waits(stream: Stream[int]) -> None:
+        async for value in stream:
+            sent = await out.send(value)
+            if value == 0:
+                await sent
+                await go.wait()
+
+    lab.put(topic, [0])
+    agents = [lab.agent(waits, topic, concurrency=2)]
+    starting = asyncio.create_task(lab.start(agents, [out], [slow], transactional_id="worker"))
+    await lab.until(lambda: lab.values(out, committed=False) == [0], "the first partition runs, and its event is open")
+    await asyncio.sleep(1)  # ten commit intervals: a checkpoint waits for that event
+    slow.recovered.set()
+    await starting
+    lab.put(topic, [1, 2], partition=1)
+    await lab.until(lambda: lab.values(out, committed=False) == [0, 1, 2], "the second partition runs, too")
+    assert lab.values(out) == []
+
+    go.set()
+    await lab.until(lambda: lab.values(out) == [0, 1, 2], "the checkpoint is made")
+    assert (lab.committed(topic), lab.committed(topic, 1)) == (Offset(1), Offset(2))
+
+
 async def test_commits_are_not_starved_by_acknowledgements(lab: Lab) -> None:
     """An agent that awaits an acknowledgement in each event is committed all the same, while it works."""
     topic, out = lab.topic("numbers"), lab.topic("out")

@@ -349,6 +349,30 @@ async def test_a_stop_aborts_the_open_transaction(lab: Lab) -> None:
 
 
 @both
+async def test_a_revocation_that_is_cancelled_gives_everything_up(lab: Lab, settings: dict[str, Any]) -> None:
+    """When the client cannot wait any longer, nothing of what was owned goes on, and nothing of it is committed."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await out.send(value)
+            await asyncio.get_running_loop().create_future()
+
+    engine = await lab.start([lab.agent(body, topic)], [out], drain_timeout=10.0, **settings)
+    lab.put(topic, range(3))
+    (session,) = engine.ownership.running
+    await lab.until(lambda: bool(session.cursors()), "an event is open")
+    revocation = asyncio.create_task(engine._revoked(frozenset({session.tp}), False))
+    await asyncio.sleep(1)
+    revocation.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await revocation
+
+    assert session.dead
+    assert (engine.ownership.sessions, lab.committed(topic)) == ({}, Offset(0))
+
+
+@both
 async def test_events_that_finish_too_late_are_dropped(lab: Lab, settings: dict[str, Any]) -> None:
     """What an event sent that finished behind the last cut of a generation is not committed with the next generation."""
     topic, out, go = lab.topic("numbers"), lab.topic("out"), asyncio.Event()

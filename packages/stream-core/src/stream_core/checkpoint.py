@@ -60,9 +60,10 @@ class Checkpoint:
     """One checkpoint of everything a worker owns.
 
     Args:
-        sessions: the partitions, running ones only.
+        sessions: gives the running partitions; asked at the cut, because one that began to run while the checkpoint waited has
+            effects in the interval, too.
         group: the identity to commit under, snapshotted at assignment.
-        cursors: of all actors.
+        cursors: gives those of all actors; asked likewise.
         clients: consumer and producers.
         outbox: whose gate closes while a transaction is committed.
         participants: the tables.
@@ -72,9 +73,9 @@ class Checkpoint:
 
     def __init__(
         self,
-        sessions: Sequence[PartitionSession],
+        sessions: Callable[[], Sequence[PartitionSession]],
         group: GroupMetadata,
-        cursors: Sequence[Cursor],
+        cursors: Callable[[], Sequence[Cursor]],
         *,
         clients: Clients,
         outbox: Outbox,
@@ -82,14 +83,15 @@ class Checkpoint:
         exactly_once: bool,
         is_current: Callable[[], bool],
     ) -> None:
-        self._sessions = sessions
+        self._get_sessions = sessions
         self._group = group
-        self._cursors = cursors
+        self._get_cursors = cursors
         self._clients = clients
         self._outbox = outbox
         self._participants = participants
         self._exactly_once = exactly_once
         self._is_current = is_current
+        self._sessions: Sequence[PartitionSession] = ()
         self._offsets: dict[TP, Offset] = {}
         self._positions: list[tuple[Feed, int]] = []
         self._last: dict[TP, Awaitable[RecordMetadata]] = {}
@@ -122,13 +124,14 @@ class Checkpoint:
 
     async def _settled(self) -> None:
         """Wait until no open event has effects that others see: such an event must be in the interval as a whole."""
-        while any(cursor.pinned for cursor in self._cursors):
+        while any(cursor.pinned for cursor in self._get_cursors()):
             self._outbox.hold_releases()
             await asyncio.sleep(SETTLE)
 
     def cut(self) -> bool:
         """Step 1: fix what belongs to the interval, in one moment."""
-        unfinished = [cursor for cursor in self._cursors if cursor.record is not None]
+        self._sessions = self._get_sessions()
+        unfinished = [cursor for cursor in self._get_cursors() if cursor.record is not None]
         for session in self._sessions:
             position, leads = session.position, session.leads
             self._positions += [(feed, feed.position) for feed in session.feeds.values()]

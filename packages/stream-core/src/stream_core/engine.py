@@ -268,7 +268,7 @@ class Engine:
             await self._abort(*self._spoiled)
             return False
         checkpoint = Checkpoint(
-            *(ownership.running, group, self.topology.cursors),
+            *(lambda: ownership.running, group, lambda: self.topology.cursors),
             clients=self.clients,
             outbox=self.outbox,
             participants=self._participants,
@@ -351,11 +351,12 @@ class Engine:
                         committed = drained and ownership.epoch == epoch and not self.failure.done()
         except TimeoutError:
             logger.warning("%s: not committed within %.0f s; given up uncommitted, to be replayed", why, budget)
-        if committed:
-            ownership.release()
-            self.outbox.close_gate()
-        else:
-            self._drop()
+        finally:  # whatever happens, a cancellation too: nothing of these sessions may go on
+            if committed:
+                ownership.release()
+                self.outbox.close_gate()
+            else:
+                self._drop()
 
     async def _drained(self, budget: float) -> bool:
         """Wait until no event is open, or the budget is used up; returns whether none is."""
