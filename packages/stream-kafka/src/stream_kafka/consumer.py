@@ -75,7 +75,7 @@ class KafkaConsumer:
     def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
         """Join the group for these topics, or change the subscription (which costs a rebalance)."""
         client = self._started()
-        budget = min(10.0, self._settings.rebalance_timeout / 3)
+        budget = min(12.0, 0.4 * self._settings.rebalance_timeout)
         if self._rebalances is None:
             self._rebalances = Rebalances(listener, self._coordinator, self._fetcher, self._assignor, budget)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Collection
 
@@ -19,6 +20,8 @@ from stream_kafka.fetching import BatchFetcher
 
 __all__ = ["Rebalances"]
 
+log = logging.getLogger(__name__)
+
 
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
     """Tells a listener of assignments and revocations, and keeps what it raises: aiokafka would only log that.
@@ -28,7 +31,7 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         coordinator: whose generation is snapshotted.
         fetcher: whose positions are set aside at assignment.
         assignor: who is told the generation of its assignment.
-        budget: seconds that a revocation may take.
+        budget: seconds that a revocation may take; then it is cancelled, and has half of that to end.
     """
 
     def __init__(
@@ -74,13 +77,21 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         work = asyncio.ensure_future(self.listener.revoked(tps, lost))
         try:
             await asyncio.wait((work,), timeout=self._budget)
-        finally:
             late = not work.done()
+            if late:
+                log.warning("giving up %d partitions takes longer than %g s; it is cancelled", len(tps), self._budget)
+                work.cancel()
+                await asyncio.wait((work,), timeout=self._budget / 2)
+        finally:
+            endless = not work.done()
             abandon(work)
-        if late:
-            error: BaseException | None = TimeoutError(f"it took longer than {self._budget:g} s and was abandoned")
-        else:
-            error = asyncio.CancelledError() if work.cancelled() else work.exception()
+        error: BaseException | None = None
+        if endless:
+            error = TimeoutError(f"it took longer than {self._budget:g} s, and did not end when it was cancelled")
+        elif not work.cancelled():
+            error = work.exception()
+        elif not late:
+            error = asyncio.CancelledError()
         if error is not None:
             self._record(f"giving up {len(tps)} partitions failed", error)
 
