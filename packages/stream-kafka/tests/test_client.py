@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from stream_core.errors import BrokerUnavailableError, StreamError
+from stream_core.errors import BrokerUnavailableError, StreamError, TransportError
 from stream_core.ports import RebalanceListener
 from stream_core.records import TP
 from stream_kafka import KafkaSettings, KafkaTransport
+from stream_kafka.client import Client
 
 CLIENTS = ("consumer", "reader", "producer", "transactional producer", "admin")
 
@@ -113,3 +114,14 @@ async def test_clients_that_were_not_started_say_so(refused: str) -> None:
             await wait
     for client in (consumer, reader, producer, admin):
         await client.stop()
+
+
+async def test_a_topic_asked_for_while_the_client_is_closed(refused: str) -> None:
+    """Whoever waits for the partitions of a topic learns that the client was closed; so does who asks later."""
+    client = Client(KafkaSettings(servers=(refused,)))
+    asking = asyncio.create_task(client.partition_count("topic"))
+    await asyncio.sleep(0)
+    await client.disconnect()
+    for question in asking, client.partition_count("topic"):
+        with pytest.raises(TransportError, match="topic topic: the client was closed"):
+            await question

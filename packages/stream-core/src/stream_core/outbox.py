@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 from stream_core.cursor import Cursor, active_cursor
-from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError
+from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError, TransportError
 from stream_core.ports import Producer
 from stream_core.records import TP, Headers, RecordMetadata
 
@@ -200,7 +200,12 @@ class Outbox:
             raise ProduceError("the app is not started: start a worker, or await app.start() first")
         known = self.topics if producer is self._effects else self._plain_topics
         if topic not in known:
-            count = await producer.partitions(topic)
+            count = 0
+            try:
+                count = await producer.partitions(topic)
+            except TransportError:
+                if producer in (self._effects, self._plain):
+                    raise
             if producer not in (self._effects, self._plain):  # replaced meanwhile: ask its successor
                 return await self.send(topic, partition, key, value, timestamp, headers, aside=aside)
             known[topic] = count

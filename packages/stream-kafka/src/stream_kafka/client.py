@@ -64,6 +64,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         self._unreachable: dict[Any, TransportError] = {}
         self._refused: tuple[float, float] | None = None
         """When connections were first and last refused, without one that succeeded between."""
+        self._closed = False
 
     async def connect(self) -> None:
         """Learn the layout of the cluster, from the first address that answers.
@@ -135,6 +136,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     async def disconnect(self) -> None:
         """Close all connections, in bounded time; never raises."""
+        self._closed = True
         await quietly(_CLOSE_BUDGET, self.close(), "closing connections")
         # Whoever waits for metadata of a closed client would wait for ever.
         waiting = self._md_update_fut
@@ -201,6 +203,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         Raises:
             UnknownTopicError: the cluster does not have it, asked for a second.
             DeadlineError: no broker answers.
+            TransportError: the client was closed meanwhile.
         """
         known = self.cluster.partitions_for_topic(topic)
         if known is not None:
@@ -212,7 +215,10 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         answers = 0
         self._topics.add(topic)
         while True:
-            answers += await self.force_metadata_update()
+            if not self._closed:
+                answers += await self.force_metadata_update()
+            if self._closed:  # nothing would ever be learnt
+                raise TransportError(f"asking for topic {topic}: the client was closed")
             found = self.cluster.partitions_for_topic(topic)
             if found is not None:
                 return len(found)
