@@ -87,7 +87,7 @@ build: clean
 [group('release')]
 [no-exit-message]
 wheels:
-    uv run pytest tests/packaging
+    uv run pytest tests/distributions
 
 # Remove what the recipes made
 [group('release')]
