@@ -530,3 +530,26 @@ async def test_without_a_start_nothing_is_sent() -> None:
     """A send before the start says what to do."""
     with pytest.raises(ProduceError, match="the app is not started"):
         await Outbox(transactional=True).send("out", None, None, b"", None, ())
+
+
+async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab) -> None:
+    """The send asks its successor; without one it fails."""
+    out, outbox = lab.topic("out"), Outbox(transactional=False)
+    old, new = lab.transport.producer(), lab.transport.producer()
+    await old.start()
+    await new.start()
+    outbox.connect(old, old)
+    for successor in new, None:
+        lab.cluster.faults.fail_next("metadata", TransportError("the client was closed"))
+        sending = asyncio.create_task(outbox.send("out", 0, None, b"1", None, ()))
+        await asyncio.sleep(0)  # it has asked
+        if successor is None:
+            with pytest.raises(TransportError, match="the client was closed"):
+                await sending
+        else:
+            outbox.connect(successor, successor)
+            await (await sending)
+            outbox.topics.clear()
+    assert lab.values(out) == [1]
+    await old.stop()
+    await new.stop()
