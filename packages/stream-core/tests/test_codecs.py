@@ -135,6 +135,8 @@ def test_yaml_bytes() -> None:
     """YAML writes what JSON writes, in the order of the fields; it reads no tags, and reports nonsense as ValueError."""
     codec = get_codec("yaml")
     assert codec.dumps(Point(1, date(2020, 1, 2))) == b"x: 1\n'on': '2020-01-02'\n__faust:\n  ns: codecs.Point\n"
+    for text in ("\x85    ", "a\u2028 b", "\u2029é"):
+        assert codec.loads(codec.dumps({"text": text}) or b"") == {"text": text}
     assert codec.dumps("é") == "é\n...\n".encode()
     for evil in (b"!!python/object/apply:os.getcwd []", b"a: [1"):
         with pytest.raises(ValueError, match="it is no YAML"):

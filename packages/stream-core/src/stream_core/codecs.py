@@ -124,6 +124,9 @@ class _Binary(_Raw):
         return b64decode(data, validate=True)
 
 
+_YAML_BREAKS = frozenset("\x85\u2028\u2029")
+
+
 class _Yaml(Codec):
     """YAML in its safe form: plain values only, no tags that name classes."""
 
@@ -135,8 +138,9 @@ class _Yaml(Codec):
         self._yaml = yaml
 
     def _dumps(self, obj: Any) -> bytes:
-        plain = orjson.loads(json_dumps(obj))  # records, dates and the like as JSON has them
-        text: str = self._yaml.safe_dump(plain, allow_unicode=True, sort_keys=False)
+        json = json_dumps(obj).decode()  # records, dates and the like as JSON has them
+        readable = _YAML_BREAKS.isdisjoint(json)  # PyYAML writes these as they are, and reads them as the end of a line
+        text: str = self._yaml.safe_dump(orjson.loads(json), allow_unicode=readable, sort_keys=False)
         return text.encode()
 
     def _loads(self, data: bytes) -> Any:
