@@ -60,6 +60,24 @@ def test_one_line_for_each_cause(kept: _Kept) -> None:
     assert kept.lines == ["test: cannot connect to 0", "test: something else"]
 
 
+def test_what_is_tried_again_is_said_when_it_goes_on() -> None:
+    """A new broker has no coordinator for a moment: that is no error yet, and becomes one after some seconds."""
+    now = 100.0
+    keeper = logs.ClientLogFilter(lambda: now)
+
+    def said() -> bool:
+        message = "Group Coordinator Request failed: %s"
+        return keeper.filter(logging.LogRecord("aiokafka", logging.ERROR, "", 0, message, ("[Error 15]",), None))
+
+    for step in (0.0, 1.0, 1.0):
+        now += step
+        assert not said()
+    now += 1.0
+    assert said()
+    now += 60.0
+    assert not said()
+
+
 def test_details_are_not_held_back(kept: _Kept) -> None:
     """Only warnings and errors are limited."""
     for _ in range(3):

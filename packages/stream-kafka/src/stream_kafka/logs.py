@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
-__all__ = ["install"]
+__all__ = ["ClientLogFilter", "install"]
 
 _LOGGERS = (
     "aiokafka",
@@ -19,16 +20,33 @@ _LOGGERS = (
 )
 _SAY_EVERY = 10.0
 
+_RETRIED = (
+    "Group Coordinator Request failed: %s",
+    "Marking the coordinator dead (node %s)for group %s.",
+    "Got error produce response on topic-partition %s, retrying. Error: %s",
+)
+"""What the client tries again by itself: a new broker has no coordinator yet, and a new topic no leader."""
 
-class _ClientLogFilter(logging.Filter):
+_PATIENCE = 3.0
+"""Seconds for which that goes on before it is trouble."""
+
+
+class ClientLogFilter(logging.Filter):
     """Lets one warning of each kind pass every ten seconds, news only when debugging, and no credentials at all.
+
+    What the client tries again by itself is said when it goes on for some seconds.
+
+    Args:
+        clock: seconds that only grow.
 
     Without a broker one consumer and two producers log 79 lines a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self._clock = clock
         self._said: dict[str, tuple[float, int]] = {}
+        self._retried: dict[str, tuple[float, float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether the record is logged; may shorten it."""
@@ -36,7 +54,9 @@ class _ClientLogFilter(logging.Filter):
             record.args = tuple(type(arg).__name__ if _is_secret(arg) else arg for arg in record.args)
         if record.levelno < logging.WARNING:
             return record.levelno < logging.INFO or _wants_news()
-        now = time.monotonic()
+        now = self._clock()
+        if record.msg in _RETRIED and not self._goes_on(record.msg, now):
+            return False
         said, held = self._said.get(record.msg, (-_SAY_EVERY, 0))
         if now - said < _SAY_EVERY:
             self._said[record.msg] = (said, held + 1)
@@ -45,6 +65,14 @@ class _ClientLogFilter(logging.Filter):
         if held:
             record.msg = f"{record.msg} ({held} more like this in the last {now - said:.0f} s)"
         return True
+
+    def _goes_on(self, message: str, now: float) -> bool:
+        """Whether this has happened again and again for some seconds."""
+        first, last = self._retried.get(message, (now, now))
+        if now - last > _SAY_EVERY:
+            first = now
+        self._retried[message] = (first, now)
+        return now - first >= _PATIENCE
 
 
 def _wants_news() -> bool:
@@ -56,7 +84,7 @@ def _is_secret(arg: object) -> bool:
     return type(arg).__name__.startswith("Sasl")
 
 
-_FILTER = _ClientLogFilter()
+_FILTER = ClientLogFilter()
 
 
 def install() -> None:
