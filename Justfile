@@ -12,7 +12,7 @@ default:
 demo transport="memory":
     uv run python examples/demo.py {{ transport }}
 
-# Start a development Kafka in the foreground, on a free port if 9092 is taken
+# Start a development Kafka in the foreground; --port 9093 when 9092 is taken
 [group('try it')]
 broker *args:
     uv run stream broker {{ args }}
