@@ -56,6 +56,15 @@ async def test_a_topic_with_a_schema() -> None:
         app.topic("other", schema=schema, value_type=int)
 
 
+def test_a_schema_follows_the_settings() -> None:
+    """What it does not say about serializers the app says."""
+    app = make(value_serializer="text", key_serializer="json")
+    topic = app.topic("numbers", schema=faust.Schema(key_type=int, value_type=str))
+    assert (topic.schema.encode_key(5), topic.schema.encode_value("a")) == (b"5", b"a")
+    named = app.topic("named", schema=faust.Schema(value_serializer="json"))
+    assert named.schema.encode_value("a") == b'"a"'
+
+
 async def test_what_is_said_of_a_topic_is_what_it_is_created_with() -> None:
     """Partitions, retention and cleanup policy reach the broker."""
     app = make()

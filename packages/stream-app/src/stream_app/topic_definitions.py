@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -152,7 +153,12 @@ class TopicDefinitions(Registry):
             raise ConfigurationError(
                 "a topic has either schema=, or types and serializers of its own: leave one of them out"
             )
-        return given
+        defaults = {"key_default": self.conf.key_serializer, "value_default": self.conf.value_serializer}
+        return (
+            given
+            if (given.key_default, given.value_default) == tuple(defaults.values())
+            else replace(given, **defaults)
+        )
 
     def _describe(self, name: str, schema: Schema, options: dict[str, Any]) -> Topic[Any, Any]:
         known = self._topics.get(name)
