@@ -153,12 +153,9 @@ class TopicDefinitions(Registry):
             raise ConfigurationError(
                 "a topic has either schema=, or types and serializers of its own: leave one of them out"
             )
-        defaults = {"key_default": self.conf.key_serializer, "value_default": self.conf.value_serializer}
-        return (
-            given
-            if (given.key_default, given.value_default) == tuple(defaults.values())
-            else replace(given, **defaults)
-        )
+        key, value = self.conf.key_serializer, self.conf.value_serializer
+        same = (given.key_default, given.value_default) == (key, value)
+        return given if same else replace(given, key_default=key, value_default=value)
 
     def _describe(self, name: str, schema: Schema, options: dict[str, Any]) -> Topic[Any, Any]:
         known = self._topics.get(name)
