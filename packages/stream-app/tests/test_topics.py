@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 import stream_app as faust
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, DeadlineError
+from stream_core.memory.log import Entry
 from stream_core.records import TP, TopicSpec
+from stream_core.topics import TopicPattern
 
 from .apps import cluster, make, until
 
@@ -171,6 +174,44 @@ async def test_topics_by_a_pattern() -> None:
     await until(lambda: more == ["orders-west"])
     await again.stop()
     await sender.stop()
+
+
+async def test_a_new_topic_is_not_forgotten_when_the_broker_fails() -> None:
+    """A topic that matches is joined at the next look when the first attempt to join for it failed."""
+    app = make(topic_discovery_interval=0.02)
+    faults = cluster(app).faults
+    seen: list[int] = []
+
+    class Unlucky(TopicPattern[Any, Any]):
+        """Whoever finds something new has a broker that does not answer the next request."""
+
+        def find(self, names: Iterable[str]) -> Sequence[faust.Topic[Any, Any]]:
+            new = super().find(names)
+            if new:
+                faults.fail_next("metadata", DeadlineError("provoked"))
+            return new
+
+    @app.agent(Unlucky("orders-.*", schema=faust.Schema(value_type=int)))
+    async def note(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            seen.append(number)
+
+    await app.start(fail_fast=True)
+    cluster(app).create(TopicSpec("orders-east", 1))
+    cluster(app).append(TP("orders-east", 0), [Entry(0, None, b"1")])
+    await until(lambda: seen == [1])
+    await app.stop()
+
+
+async def test_the_types_of_a_pattern_are_checked_at_the_start() -> None:
+    """As those of any topic are: not at the first record."""
+    app = make()
+
+    @app.agent(app.topic(pattern="orders-.*", value_type=object))
+    async def note(stream: faust.Stream[Any]) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="value_type object"):
+        await app.start()
 
 
 def test_a_pattern_is_a_regular_expression() -> None:

@@ -418,10 +418,10 @@ def test_definitions_are_checked(lab: Lab) -> None:
     topic = lab.topic("numbers")
 
     def plain(stream: Stream[int]) -> None:
-        raise NotImplementedError
+        raise AssertionError("refused before it runs")
 
     async def good(stream: Stream[int]) -> None:
-        raise NotImplementedError
+        raise AssertionError("refused before it runs")
 
     with pytest.raises(ConfigurationError, match="agent plain: write it as `async def`"):
         Agent(plain, name="plain", topic=topic)  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def test_sinks_are_checked(lab: Lab) -> None:
     topic = lab.topic("numbers")
 
     async def silent(stream: Stream[int]) -> None:
-        raise NotImplementedError
+        raise AssertionError("refused before it runs")
 
     with pytest.raises(ConfigurationError, match=r"agent double: 'out' is no sink; give an agent, a topic"):
         lab.agent(double, topic, sink=["out"])

@@ -61,6 +61,7 @@ class Joining:
         self._unread = unread
         self._subscribe = subscribe
         self._joined = self._busy = False
+        self._subscribed: set[str] = set()
 
     async def declare(self) -> None:
         """Make sure that the topics exist which are known before any body has run."""
@@ -89,13 +90,16 @@ class Joining:
     async def join(self) -> None:
         """Declare what is read, changelogs included, and join the group for it; again when that has changed."""
         self._ownership.counts = await self._declare(self._participants)
-        self._subscribe(self._topology.sources)
+        self._subscribed = self._topology.sources
+        self._subscribe(self._subscribed)
         self._joined, self._busy = True, False
 
     async def look(self) -> None:
-        """Join again when there are new topics that match a pattern."""
-        if self._topology.match(await self._clients.admin.topics()) and self._joined and not self._ownership.stopping:
-            logger.info("new topics match: joining the group for %s", ", ".join(sorted(self._topology.sources)))
+        """Join again when there are topics that match a pattern and that the group was not joined for: also when that failed before."""
+        self._topology.match(await self._clients.admin.topics())
+        new = self._topology.sources - self._subscribed
+        if new and self._joined and not (self._busy or self._ownership.stopping):
+            logger.info("new topics match: joining the group for %s, too", ", ".join(sorted(new)))
             await self.join()
 
     def outdated(self) -> bool:

@@ -125,17 +125,13 @@ class Topology:
         """Whether somebody reads topics by a pattern."""
         return bool(self._patterns)
 
-    def match(self, names: Iterable[str]) -> bool:
-        """Let patterns find their topics among ``names``, less those of dead letters; returns whether there are new ones."""
-        found = False
+    def match(self, names: Iterable[str]) -> None:
+        """Let patterns find their topics among ``names``, less those of dead letters."""
         for subscription, pattern in self._patterns.items():
-            new = pattern.find(name for name in names if name not in self._letters)
-            for topic in new:
+            for topic in pattern.find(name for name in names if name not in self._letters):
                 self._topics.setdefault(topic.name, topic)
                 topic.bind(self._outbox)
             subscription.topics = tuple(topic.name for topic in pattern.parts)
-            found = found or bool(new)
-        return found
 
     def stream(self, channel: Source, name: str | None = None) -> Stream[Any]:
         """A stream over a topic or channel, outside of agents; it ends when its iteration is closed.
@@ -186,6 +182,7 @@ class Topology:
             subscription.on_progress = self._on_progress
             self._provide(channel.on_decode_error, subscription)
             if isinstance(channel, TopicPattern):
+                channel.schema.check()
                 self._patterns[subscription] = channel
         subscription.reject = partial(self._rejected, subscription)
         self.subscriptions.append(subscription)
