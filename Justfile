@@ -29,9 +29,9 @@ test *args: check
 test-unit *args:
     uv run pytest packages {{ args }}
 
-# The static checks: format, lint, layers, dependencies, types
+# The static checks: format, lint, layers, dependencies, types; and how large things are
 [group('check')]
-check: lint layers dependencies types
+check: lint layers dependencies types sizes
 
 # Ruff: format and lint
 [group('check')]
@@ -54,6 +54,11 @@ dependencies:
 types:
     uv run mypy
     for tree in typing_tests tests integration-tests; do uv run mypy "$tree"; done
+
+# The largest files, classes and functions: for whoever reads, no law
+[group('check')]
+sizes:
+    @uv run python tests/architecture/sizes.py
 
 # Format and mend what can be mended
 [group('check')]

@@ -45,7 +45,7 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
         isolated_partitions: bool = False,
         **topic: Any,
     ) -> Callable[[AgentBody], Agent]: ...
-    def agent(  # noqa: PLR0913 - the arguments of the guides
+    def agent(
         self,
         channel: Any = None,
         *,

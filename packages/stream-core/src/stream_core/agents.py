@@ -61,7 +61,7 @@ class Agent:
         ConfigurationError: the body cannot be an agent, or an argument is out of range.
     """
 
-    def __init__(  # noqa: PLR0913 - the arguments of the guides
+    def __init__(
         self,
         body: AgentBody,
         *,

@@ -46,7 +46,7 @@ class Topic(Generic[K, V]):
         ConfigurationError: the name is not a topic name, or the policy is unknown.
     """
 
-    def __init__(  # noqa: PLR0913 - the arguments of the guides
+    def __init__(
         self,
         name: str,
         *,
