@@ -27,7 +27,7 @@ METHODS = {
     fetcher.FetchResult: "check_assignment",
     fetcher.PartitionRecords: "_consume_aborted_up_to _contains_abort_marker",
     group_coordinator.GroupCoordinator: (
-        "_send_req _maybe_leave_group ensure_coordinator_known coordinator_dead reset_generation close"
+        "_send_req _maybe_leave_group ensure_coordinator_known coordinator_dead reset_generation request_rejoin close"
     ),
     subscription_state.SubscriptionState: (
         "subscribe assign_from_user is_assigned pause resume seek reassignment_in_progress subscription"

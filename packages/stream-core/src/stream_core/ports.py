@@ -91,6 +91,13 @@ class Consumer(Protocol):
     def resume(self, tps: Collection[TP]) -> None:
         """Deliver these partitions again from where they were paused or sought. Partitions not owned are ignored."""
 
+    def rejoin(self) -> None:
+        """Ask for a new generation of the group: ``revoked`` and ``assigned`` follow, as at any rebalance.
+
+        A commit whose outcome is unknown may still be on its way. Once the next generation is there, the broker refuses it.
+        Before :meth:`subscribe` this does nothing.
+        """
+
     async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
         """The group's committed offsets, stable ones only: waits while a transaction that commits one is undecided (KIP-447)."""
 

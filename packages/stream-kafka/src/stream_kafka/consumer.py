@@ -110,6 +110,13 @@ class KafkaConsumer:
         for partition in self._owned(tps):
             self._subscription.resume(partition)
 
+    def rejoin(self) -> None:
+        """Ask for a new generation of the group: ``revoked`` and ``assigned`` follow, as at any rebalance."""
+        self._started()
+        # What a member says when it joins names the generation that it had. So a member that comes again is never the same to the
+        # broker, which would answer with the old generation otherwise.
+        self._coordinator.request_rejoin()
+
     async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
         """The group's committed offsets, stable ones only: waits while a transaction that commits one is undecided (KIP-447).
 

@@ -73,6 +73,11 @@ class MemoryConsumer(Fetcher):
         self._topics, self._listener = frozenset(topics), listener
         self._rejoin.set()
 
+    def rejoin(self) -> None:
+        """Ask for a new generation of the group."""
+        if self._listener is not None:
+            self._rejoin.set()
+
     def pause(self, tps: Collection[TP]) -> None:
         """Deliver nothing of these partitions until resumed."""
         self._paused.update(tp for tp in tps if tp in self._positions)

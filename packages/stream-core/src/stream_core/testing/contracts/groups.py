@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from stream_core.errors import FencedError
-from stream_core.records import TP, Offset, TopicSpec
+from stream_core.records import TP, GroupMetadata, Offset, TopicSpec
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import Assigned, GroupMember, Revoked, raises
 
@@ -129,6 +130,47 @@ async def an_older_generation_cannot_commit(harness: BrokerHarness) -> None:
     assert await first.consumer.committed([tp]) == {tp: Offset(1)}
 
 
+async def any_member_can_ask_for_a_generation(harness: BrokerHarness) -> None:
+    """Whichever member asks to rejoin, all are revoked and assigned in a newer generation, and the older one cannot commit."""
+    topic, group = await harness.topic(partitions=2), harness.name("group")
+    members = [await harness.member(group, topic), await harness.member(group, topic)]
+    await harness.drive(members, lambda: _share(members, topic, 2), "two members share two partitions")
+
+    for member in members:
+        before = {each: (each.group, each.partitions) for each in members}
+        member.consumer.rejoin()
+
+        def renewed(older: dict[GroupMember, tuple[GroupMetadata, frozenset[TP]]] = before) -> bool:
+            newer = all(each.group.generation > older[each][0].generation for each in members if each.assignment)
+            return newer and _share(members, topic, 2)
+
+        await harness.drive(members, renewed, "two members share two partitions in another generation")
+        for each, (metadata, partitions) in before.items():
+            assert Revoked(partitions, lost=False) in each.events
+            (tp,) = partitions
+            late = partial(each.consumer.commit, {tp: Offset(7)}, metadata)
+            async with asyncio.timeout(harness.deadline * 2):
+                await raises(FencedError, late, f"commit as {metadata}")
+
+    tps = [TP(topic, 0), TP(topic, 1)]
+    assert await members[0].consumer.committed(tps) == dict.fromkeys(tps)
+
+
+async def asking_before_it_subscribes_does_nothing(harness: BrokerHarness) -> None:
+    """A consumer that has joined nothing joins nothing by asking for a new generation."""
+    topic, group = await harness.topic(), harness.name("group")
+    idle = harness.transport.consumer(group, read_committed=False)
+    await idle.start()
+    try:
+        idle.rejoin()
+        member = await harness.alone(group, topic)
+
+        idle.check()
+        assert member.partitions == {TP(topic, 0)}
+    finally:
+        await harness.stop(idle)
+
+
 async def a_removed_member_comes_back_as_another(harness: BrokerHarness) -> None:
     """A live member that is taken out learns that it is lost, cannot commit any more, and joins again under a new id."""
     topic, group = await harness.topic(), harness.name("group")
@@ -202,6 +244,8 @@ CHECKS = (
     nothing_is_assigned_before_all_is_revoked,
     a_new_generation_begins_silent,
     an_older_generation_cannot_commit,
+    any_member_can_ask_for_a_generation,
+    asking_before_it_subscribes_does_nothing,
     a_removed_member_comes_back_as_another,
     a_removed_member_is_not_waited_for,
     a_member_without_partitions_is_told_so,
