@@ -10,6 +10,7 @@ import pytest
 
 from stream_core.agents import Agent
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, DeadlineError, TransportError
+from stream_core.memory.producer import MemoryProducer
 from stream_core.records import TP, Offset
 from stream_core.streams import Stream
 from stream_core.topics import Topic
@@ -395,6 +396,26 @@ async def test_events_that_finish_too_late_are_dropped(lab: Lab, settings: dict[
     assert Counter(lab.values(out)).keys() == {0, 1, 2}
     if settings:
         assert lab.values(out) == [0, 1, 2]
+
+
+class Silent(MemoryProducer):
+    """A producer whose broker does not answer when a transaction is to be ended."""
+
+    async def abort(self) -> None:
+        """Wait for an answer that does not come."""
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_a_stop_of_the_clients_is_within_its_budget(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """An abort that is not answered is given up, and the group is left all the same."""
+    engine = await lab.start([Collecting(lab, lab.topic("numbers")).agent], transactional_id="worker")
+    engine.clients.effects = Silent(lab.cluster, transactional_id="worker")
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    await engine.clients.stop(4.0)
+    assert clock() - begun <= 4.0
+    assert "aborting the open transaction: not done in time" in caplog.text
+    assert not lab.cluster.group(GROUP).members
 
 
 async def test_a_client_that_breaks_ends_the_worker(lab: Lab) -> None:

@@ -205,23 +205,45 @@ class Clients:
         if self.plain is not None and self.plain is not self.effects:
             self.plain.check()
 
-    async def stop(self) -> None:
-        """Leave the group and close everything; bounded by the deadlines of the clients.
+    async def stop(self, left: float = 10.0) -> None:
+        """Leave the group and close everything.
 
-        An open transaction is aborted, so that whoever reads its records need not wait for its timeout.
+        An open transaction is aborted, so that whoever reads its records need not wait for its timeout; and before the group is left,
+        because no request of a producer may leave once the lease of the group is over.
+
+        Args:
+            left: seconds that all of this may take, also without a broker.
         """
+        clock = asyncio.get_running_loop().time
+        end = clock() + left
         if self._settings.exactly_once and self.effects is not None:
-            try:
-                await self.effects.abort()
-            except TransportError as error:
-                logger.warning("the open transaction is not aborted, and ends with its timeout: %s", error)
-        await self.consumer.stop()
-        for producer in {self.effects, self.plain} - {None}:
-            if producer is not None:
-                await producer.stop()
-        if self._retired:
-            await asyncio.wait(self._retired, timeout=self._settings.deadline)
+            # Half of the time at most: whoever gets the partitions waits for our leaving first, and then for the transaction.
+            await _by(end - left / 2, self._abort(self.effects), "aborting the open transaction")
+        steps: list[tuple[Awaitable[None], str]] = [
+            (self.consumer.stop(), "leaving the group"),
+            (self.admin.stop(), "closing the admin client"),
+        ]
+        steps += [
+            (producer.stop(), "closing a producer") for producer in {self.effects, self.plain} if producer is not None
+        ]
+        steps += [(task, "closing a producer") for task in self._retired]
+        await asyncio.gather(*(_by(end, step, what) for step, what in steps))
+
+    async def _abort(self, effects: Producer) -> None:
         try:
-            await self.admin.stop()
+            await effects.abort()
         except TransportError as error:
-            logger.warning("closing the admin client: %s", error)
+            logger.warning("the open transaction is not aborted, and ends with its timeout: %s", error)
+
+
+async def _by(end: float, step: Awaitable[None], what: str) -> None:
+    """Await a step of the stop until ``end`` on the clock of the loop; one that is late is cancelled, which is said, and left behind."""
+    task = asyncio.ensure_future(step)
+    try:
+        await asyncio.wait([task], timeout=max(0.0, end - asyncio.get_running_loop().time()))
+    finally:
+        if not task.done():
+            task.cancel()
+            logger.warning("%s: not done in time, and given up", what)
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("%s: %s", what, error)
