@@ -40,7 +40,8 @@ METHODS = {
     ),
     sender.TxnOffsetCommitHandler: "create_request handle_response do",
     transaction_manager.TransactionManager: (
-        "error_transaction fatal_error begin_transaction committing_transaction aborting_transaction "
+        "maybe_add_partition_to_txn complete_transaction error_transaction fatal_error begin_transaction "
+        "committing_transaction aborting_transaction "
         "add_offsets_to_txn offset_committed wait_for_transaction_end is_fatal_error"
     ),
     DefaultRecordBatchBuilder: "append size estimate_size_in_bytes",

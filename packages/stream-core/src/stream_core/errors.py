@@ -20,7 +20,8 @@
     │   ├── AuthenticationError     client and broker do not accept each other: waiting does not help
     │   ├── DeadlineError           an answer did not come in time
     │   ├── ProduceError            a record was not acknowledged
-    │   │   └── BatchRefusedError   the broker refused a batch for what is in it
+    │   │   ├── BatchRefusedError   the broker refused a batch for what is in it
+    │   │   └── TransactionExpiredError  the broker aborted a transaction that was open for too long
     │   ├── CommitError             offsets were not committed
     │   ├── FencedError             a newer member or producer took over: drop everything, rejoin
     │   ├── OffsetOutOfRangeError   the log does not hold that offset (any more)
@@ -63,6 +64,7 @@ __all__ = [
     "StoreLockedError",
     "StreamError",
     "TopicMismatchError",
+    "TransactionExpiredError",
     "TransportError",
     "UnknownSettingError",
     "UnknownTopicError",
@@ -181,6 +183,10 @@ class BatchRefusedError(ProduceError):
         while error is not None and not isinstance(error, cls):
             error = error.__cause__
         return error is not None
+
+
+class TransactionExpiredError(ProduceError):
+    """The broker aborted a transaction of this producer that was open for longer than its timeout; nobody else took over."""
 
 
 class CommitError(TransportError):

@@ -175,6 +175,14 @@ class Producer(Protocol):
     def crowded(self) -> bool:
         """Whether :meth:`room` would wait: asked for each record that is sent."""
 
+    @property
+    def transaction_age(self) -> float:
+        """Seconds for which the broker may have had the transaction open; 0.0 while nothing of it was sent, and without one.
+
+        The broker aborts it when this passes the transaction timeout. The time begins with the first record or offset that is
+        to be sent, and runs on while the process is stopped.
+        """
+
     async def room(self) -> None:
         """Wait until the backlog is below the byte bound of the producer."""
 
@@ -188,7 +196,13 @@ class Producer(Protocol):
         """Begin a transaction."""
 
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata | None) -> None:
-        """Commit the offsets (fenced by ``group``) and the transaction. Raises FencedError; any other failure leaves it undecided."""
+        """Commit the offsets (fenced by ``group``) and the transaction.
+
+        Raises:
+            FencedError: a newer member or producer took over: nothing was committed.
+            TransactionExpiredError: the transaction was open for longer than its timeout: nothing was committed.
+            TransportError: anything else; whether it was committed is undecided.
+        """
 
     async def abort(self) -> None:
         """Abort the transaction; within a deadline. Raises TransportError when that is undecided."""

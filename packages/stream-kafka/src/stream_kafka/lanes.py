@@ -110,12 +110,14 @@ class Lane:
         linger: seconds that a batch waits for more when nothing is in flight.
         outstanding: the futures of all batches that are sealed and not acknowledged, kept up to date here.
         acknowledged: called with each batch when it is decided, and with its error.
+        explain: makes an error of the client one of ours, given the begin of its message.
     """
 
     __slots__ = (
         "_accumulator",
         "_acknowledged",
         "_builder",
+        "_explain",
         "_linger",
         "_outstanding",
         "_topic",
@@ -133,6 +135,7 @@ class Lane:
         linger: float,
         outstanding: set[asyncio.Future[Any]],
         acknowledged: Callable[[OpenBatch, BaseException | None], None],
+        explain: Callable[[BaseException, str], StreamError] = produce_error,
     ) -> None:
         self.tp = tp
         self._topic = topic
@@ -141,6 +144,7 @@ class Lane:
         self._linger = linger
         self._outstanding = outstanding
         self._acknowledged = acknowledged
+        self._explain = explain
         self.in_flight = 0
         self.batch = OpenBatch(self, None)
 
@@ -192,7 +196,7 @@ class Lane:
 
     def undelivered(self, error: BaseException) -> StreamError:
         """The error of a record of this partition that was not acknowledged: ProduceError or FencedError."""
-        return produce_error(error, f"topic {self.tp.topic}, partition {self.tp.partition}: not acknowledged")
+        return self._explain(error, f"topic {self.tp.topic}, partition {self.tp.partition}: not acknowledged")
 
     def drop(self, error: StreamError) -> int:
         """Fail the open batch instead of sending it; returns the bytes that this frees."""

@@ -122,7 +122,14 @@ class KafkaProducer:
             for partition in range(len(lanes), count):
                 tp = TopicPartition(topic, partition)
                 lanes[partition] = Lane(
-                    tp, lanes, self._accumulator, builder, self._settings.linger, self._outstanding, self._acknowledged
+                    tp,
+                    lanes,
+                    self._accumulator,
+                    builder,
+                    self._settings.linger,
+                    self._outstanding,
+                    self._acknowledged,
+                    self._explain,
                 )
         return count
 
@@ -205,6 +212,11 @@ class KafkaProducer:
     def crowded(self) -> bool:
         """Whether the backlog is at the byte bound of the settings."""
         return self._backlog >= self._settings.backlog
+
+    @property
+    def transaction_age(self) -> float:
+        """Seconds for which the broker may have had the transaction open; 0.0 while nothing of it was sent, and without one."""
+        return self._transactions.age if self._transactions is not None else 0.0
 
     async def room(self) -> None:
         """Wait until the backlog is below the byte bound of the settings.
@@ -293,7 +305,11 @@ class KafkaProducer:
 
     def _client_failed(self, error: BaseException) -> None:
         who = f"transactional id {self._transactional_id}" if self._transactional_id else "the idempotent producer"
-        self._break(produce_error(error, who))
+        self._break(self._explain(error, who))
+
+    def _explain(self, error: BaseException, doing: str) -> StreamError:
+        """Make an error of the client one of ours; ``doing`` begins its message."""
+        return produce_error(error, doing)
 
 
 def _choose(partitioner: Partitioner, topic: str, key: bytes | None, count: int) -> int:

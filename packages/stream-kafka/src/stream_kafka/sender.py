@@ -10,10 +10,12 @@ import aiokafka.errors as kafka
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.structs import TopicPartition
 from aiokafka.util import INTEGER_MAX_VALUE, create_future
 
 from stream_core.errors import FencedError
 from stream_kafka.client import Client
+from stream_kafka.coordinator import boottime
 from stream_kafka.errors import is_retriable
 
 __all__ = ["FencedSender", "TransactionState"]
@@ -28,14 +30,58 @@ class TransactionState(TransactionManager):  # type: ignore[misc]
         transactional_id: the id, or ``None`` for a producer that is idempotent only.
         timeout: seconds after which the broker aborts the transaction.
         failed: told of every error after which nothing more can be sent.
+        clock: seconds, on a clock that runs on while the process is stopped, as that of the broker does.
     """
 
     _txn_consumer_group: str | None
     _transaction_waiter: Any
 
-    def __init__(self, transactional_id: str | None, timeout: float, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        transactional_id: str | None,
+        timeout: float,
+        failed: Callable[[BaseException], None],
+        clock: Callable[[], float] = boottime,
+    ) -> None:
         super().__init__(transactional_id, int(timeout * 1000) if transactional_id else INTEGER_MAX_VALUE)
         self._failed = failed
+        self._timeout = timeout
+        self._clock = clock
+        self._opened: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the first record or offset of the transaction was to be sent; 0.0 before."""
+        return self._clock() - self._opened if self._opened is not None else 0.0
+
+    @property
+    def expired(self) -> bool:
+        """Whether the transaction is so old that the broker aborts it."""
+        return self.age > self._timeout
+
+    def begin_transaction(self) -> None:
+        """Begin a transaction, of which the broker knows nothing yet."""
+        super().begin_transaction()
+        self._opened = None
+
+    def maybe_add_partition_to_txn(self, tp: TopicPartition) -> None:
+        """Note that records of a partition are to be sent in the transaction."""
+        super().maybe_add_partition_to_txn(tp)
+        self._open()
+
+    def add_offsets_to_txn(self, offsets: Any, group_id: str) -> Any:
+        """Note that offsets are to be sent in the transaction; returns the future of their acknowledgement."""
+        self._open()
+        return super().add_offsets_to_txn(offsets, group_id)
+
+    def complete_transaction(self) -> None:
+        """Note that the transaction is committed or aborted."""
+        super().complete_transaction()
+        self._opened = None
+
+    def _open(self) -> None:
+        if self._opened is None and self.transactional_id is not None:
+            self._opened = self._clock()
 
     def error_transaction(self, exc: BaseException) -> None:
         """Note that the transaction can only be aborted."""

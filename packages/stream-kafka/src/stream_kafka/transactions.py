@@ -12,7 +12,7 @@ from aiokafka.producer.sender import TxnOffsetCommitHandler
 from aiokafka.producer.transaction_manager import TransactionState as State
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from stream_core.errors import FencedError, ProduceError, StreamError, TransportError
+from stream_core.errors import FencedError, ProduceError, StreamError, TransactionExpiredError, TransportError
 from stream_core.failpoints import reach
 from stream_core.records import TP, GroupMetadata, Offset
 from stream_kafka.client import Client
@@ -39,6 +39,7 @@ _MEMBER_FENCED = (
     kafka.RebalanceInProgressError,
 )
 _PRODUCER_FENCED = (kafka.InvalidProducerEpoch, ProducerFencedCode)
+_EPOCH_REFUSED = (*_PRODUCER_FENCED, kafka.ProducerFenced)
 _ABORTABLE = (kafka.GroupAuthorizationFailedError, kafka.TopicAuthorizationFailedError, TransactionAbortable)
 
 
@@ -138,6 +139,7 @@ class KafkaTransactionalProducer(KafkaProducer):
 
         Raises:
             FencedError: a newer member or producer took over, or the group has let this member go: nothing was committed.
+            TransactionExpiredError: the broker aborted the transaction, which was open for longer than its timeout.
             ProduceError: a record was not acknowledged: nothing was committed.
             TransportError: anything else; whether it was committed is undecided.
         """
@@ -148,7 +150,7 @@ class KafkaTransactionalProducer(KafkaProducer):
         await self.flush()
         if self._transactions.state is not State.IN_TRANSACTION:
             raise self._ended()
-        timeout, who = self._settings.request_timeout, f"transactional id {self._transactional_id}"
+        timeout, who = self._settings.request_timeout, self._who
         try:
             if offsets and group is not None:
                 doing = f"{who}: committing offsets of group {group.group} in generation {group.generation}"
@@ -158,7 +160,10 @@ class KafkaTransactionalProducer(KafkaProducer):
             self._transactions.committing_transaction()
             await within(timeout, self._end(), f"{who}: committing the transaction")
         except BaseException as error:
-            self._break(produce_error(error, f"{who}: the commit failed"))
+            failure = self._explain(error, f"{who}: the commit failed")
+            self._break(failure)
+            if isinstance(failure, TransactionExpiredError):
+                raise failure from error
             raise
         self._check_connections()
 
@@ -185,11 +190,14 @@ class KafkaTransactionalProducer(KafkaProducer):
             # then the next producer of this id, or the transaction timeout, ends it.
             return
         self._transactions.aborting_transaction()
-        who = f"transactional id {self._transactional_id}"
         try:
-            await within(self._settings.request_timeout, self._end(), f"{who}: aborting the transaction")
+            await within(self._settings.request_timeout, self._end(), f"{self._who}: aborting the transaction")
+        except FencedError as error:
+            # Whoever fenced this producer, a successor or the transaction timeout, has ended its transaction.
+            self._break(self._explain(error, self._who))
+            return
         except StreamError as error:
-            self._break(produce_error(error, who))
+            self._break(self._explain(error, self._who))
             raise
         self._check_connections()
 
@@ -203,6 +211,24 @@ class KafkaTransactionalProducer(KafkaProducer):
 
     async def _end(self) -> None:
         await asyncio.shield(self._transactions.wait_for_transaction_end())
+
+    @property
+    def _who(self) -> str:
+        return f"transactional id {self._transactional_id}"
+
+    def _explain(self, error: BaseException, doing: str) -> StreamError:
+        ours = produce_error(error, doing)
+        cause = ours.__cause__ if error is ours else error
+        # The broker raises the epoch when it aborts a transaction that has expired, and refuses its producer as it does one that
+        # has a successor: only the age tells the two apart.
+        if not isinstance(cause, _EPOCH_REFUSED) or not self._transactions.expired:
+            return ours
+        made = TransactionExpiredError(
+            f"{doing}: the broker aborted the transaction of {self._who}, which was open for {self._transactions.age:.1f} s; "
+            f"finish events sooner, or raise broker_transaction_timeout={self._settings.transaction_timeout:g}"
+        )
+        made.__cause__ = cause
+        return made
 
     def _taking_nothing(self) -> None:
         self._taking = {}

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from stream_core.errors import (
-    BatchRefusedError,
     CommitError,
     EncodeError,
     FencedError,
     ProduceError,
+    TransactionExpiredError,
     TransportError,
     UnknownTopicError,
 )
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.log import BATCH_OVERHEAD, Entry, record_size
-from stream_core.memory.sending import Acknowledgement, Sender
+from stream_core.memory.sending import Acknowledgement, Sender, kind_of
 from stream_core.memory.settings import MemorySettings
 from stream_core.memory.transactions import Identity
 from stream_core.partitioner import partition_for
@@ -119,6 +119,11 @@ class MemoryProducer:
         """Whether the backlog is at :data:`MAX_BACKLOG`."""
         return self.backlog >= MAX_BACKLOG
 
+    @property
+    def transaction_age(self) -> float:
+        """Seconds for which the broker has had the transaction open; 0.0 without one."""
+        return self._sender.age
+
     async def room(self) -> None:
         """Wait until the backlog is below :data:`MAX_BACKLOG`. Raises DeadlineError."""
         timeout, what = self._settings.request_timeout, "acknowledge records, so that there is room for more"
@@ -133,8 +138,7 @@ class MemoryProducer:
         """
         await self._sender.acknowledged()
         if (failure := self._sender.failure) is not None:
-            kind = BatchRefusedError if isinstance(failure, BatchRefusedError) else ProduceError
-            raise kind(f"a record was not acknowledged: {failure}") from failure
+            raise kind_of(failure)(f"a record was not acknowledged: {failure}") from failure
 
     async def begin(self) -> None:
         """Begin a transaction."""
@@ -156,7 +160,7 @@ class MemoryProducer:
             async with self._sender.request("txn_offset_commit"):
                 coordinator = self._cluster.group(group.group)
                 self._cluster.transactions.add_offsets(identity, offsets, coordinator, group)
-                self._sender.touched = True
+                self._sender.opened()
         await self._end(identity, commit=True)
 
     async def abort(self) -> None:
@@ -171,8 +175,12 @@ class MemoryProducer:
         self._sender.ask_fence()
         try:
             await self._end(self._identity, commit=False)
-        except FencedError as error:  # whoever fenced this producer has aborted its transaction
+        except (
+            FencedError,
+            TransactionExpiredError,
+        ) as error:  # whoever fenced this producer has aborted its transaction
             self._sender.failure = error
+            self._sender.ended()
             self._state = "ready"
 
     def check(self) -> None:
@@ -197,7 +205,7 @@ class MemoryProducer:
     def _check_sending(self) -> None:
         """Raise ProduceError when nothing can be sent now."""
         if (failure := self._sender.failure) is not None:
-            raise ProduceError(f"the producer is broken, make a new one: {failure}") from failure
+            raise kind_of(failure)(f"the producer is broken, make a new one: {failure}") from failure
         expected = "ready" if self._transactional_id is None else "in transaction"
         if self._state != expected:
             raise ProduceError(f"cannot send: the producer is {self._state}, not {expected}")
@@ -228,5 +236,5 @@ class MemoryProducer:
         if self._sender.touched:
             async with self._sender.request("end_txn"):
                 self._cluster.transactions.end(identity, commit=commit)
-        self._sender.touched = False
+        self._sender.ended()
         self._state = "ready"

@@ -8,13 +8,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from stream_core.errors import BatchRefusedError, FencedError, ProduceError, TransportError
+from stream_core.errors import FencedError, ProduceError, TransportError
 from stream_core.memory.cluster import Appended, MemoryCluster
 from stream_core.memory.log import Entry
 from stream_core.memory.transactions import Identity
 from stream_core.records import TP, RecordMetadata
 
-__all__ = ["Acknowledgement", "Sender"]
+__all__ = ["Acknowledgement", "Sender", "kind_of"]
+
+
+def kind_of(failure: TransportError) -> type[ProduceError]:
+    """Give the class of error that a record that was not acknowledged has, by what broke its producer."""
+    return type(failure) if isinstance(failure, ProduceError) else ProduceError
 
 
 class _Batch:
@@ -49,8 +54,7 @@ class Acknowledgement:
         batch = self._batch
         await self._sender.acknowledged([batch])
         if batch.error is not None:
-            kind = BatchRefusedError if isinstance(batch.error, BatchRefusedError) else ProduceError
-            raise kind(f"a record was not acknowledged by {batch.tp}: {batch.error}") from batch.error
+            raise kind_of(batch.error)(f"a record was not acknowledged by {batch.tp}: {batch.error}") from batch.error
         offset, timestamp = batch.appended
         sent = batch.entries[self._index].timestamp
         return RecordMetadata(*batch.tp, offset + self._index, sent if timestamp < 0 else timestamp)
@@ -67,18 +71,17 @@ class Sender:
     Attributes:
         identity: of a transactional producer, once it has one.
         failure: what broke it: after the first failure nothing is sent any more.
-        touched: the broker has seen something of the open transaction.
         backlog: bytes that are not acknowledged.
     """
 
     def __init__(self, cluster: MemoryCluster, timeout: float, fence: Callable[[], bool] | None) -> None:
         self.identity: Identity | None = None
         self.failure: TransportError | None = None
-        self.touched = False
         self.backlog = 0
         self._cluster = cluster
         self._timeout = timeout
         self._fence = fence
+        self._opened: float | None = None
         self._building: dict[TP, _Batch] = {}
         self._unacknowledged: dict[_Batch, None] = {}  # in the order they were begun
 
@@ -94,6 +97,25 @@ class Sender:
         batch.size += size
         self.backlog += size
         return Acknowledgement(self, batch, len(batch.entries) - 1)
+
+    @property
+    def touched(self) -> bool:
+        """Whether the broker has seen something of the open transaction."""
+        return self._opened is not None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the broker has seen the first of the open transaction; 0.0 before."""
+        return asyncio.get_running_loop().time() - self._opened if self._opened is not None else 0.0
+
+    def opened(self) -> None:
+        """Note that the broker has seen something of the open transaction."""
+        if self._opened is None and self.identity is not None:
+            self._opened = asyncio.get_running_loop().time()
+
+    def ended(self) -> None:
+        """Note that the transaction is decided."""
+        self._opened = None
 
     async def acknowledged(self, batches: list[_Batch] | None = None) -> None:
         """Wait until these batches, or all that were begun, are acknowledged or refused. Raises DeadlineError."""
@@ -129,7 +151,7 @@ class Sender:
                 self.ask_fence()
                 with self._cluster.faults.at("produce"):
                     batch.appended = self._cluster.append(batch.tp, batch.entries, self.identity)
-                    self.touched = True
+                    self.opened()
             except TransportError as error:
                 self.failure = self.failure or error
                 self._finish(batch, error)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
-from stream_core.errors import FencedError, TransportError
+from stream_core.errors import FencedError, TransactionExpiredError, TransportError
 from stream_core.memory.groups import Group
 from stream_core.memory.log import Entry, PartitionLog
 from stream_core.memory.wakeup import Wakeup
@@ -36,6 +36,7 @@ class _State:
         groups: where it has offsets.
         committed: the last decision, ``None`` before the first one and while a transaction is open.
         expiry: ends the open transaction, when there is one.
+        expired: who had the transaction that timed out last, until a successor begins.
     """
 
     identity: Identity
@@ -44,6 +45,7 @@ class _State:
     groups: set[Group] = field(default_factory=set)
     committed: bool | None = None
     expiry: asyncio.TimerHandle | None = None
+    expired: Identity | None = None
 
 
 class Transactions:
@@ -72,10 +74,11 @@ class Transactions:
             return identity
         state.timeout = timeout
         self.expire(transactional_id)
+        state.expired = None
         return state.identity
 
     def append(self, identity: Identity, log: PartitionLog, entries: Sequence[Entry]) -> int:
-        """Append records to the open transaction; returns the first offset. Raises FencedError."""
+        """Append records to the open transaction; returns the first offset. Raises FencedError, TransactionExpiredError."""
         state = self._state(identity)
         self._open(state)
         state.logs.add(log)
@@ -95,7 +98,8 @@ class Transactions:
         """Decide the open transaction; deciding it again the same way does nothing.
 
         Raises:
-            FencedError: a successor began its epoch, or the transaction timed out.
+            FencedError: a successor began its epoch.
+            TransactionExpiredError: the transaction timed out.
             TransportError: it has been decided the other way.
         """
         state = self._state(identity)
@@ -105,9 +109,10 @@ class Transactions:
         self._decide(state, commit=commit)
 
     def expire(self, transactional_id: str) -> None:
-        """Abort the open transaction, as when its timeout has passed: its producer finds itself fenced."""
+        """Abort the open transaction, as when its timeout has passed: its producer can do nothing more."""
         state = self._states[transactional_id]
         self._decide(state, commit=False)
+        state.expired = state.identity
         state.identity = state.identity._replace(epoch=state.identity.epoch + 1)
 
     def expire_all(self) -> None:
@@ -119,10 +124,14 @@ class Transactions:
     def _state(self, identity: Identity) -> _State:
         """The state of a producer that is not fenced."""
         state = self._states[identity.transactional_id]
+        if state.expired == identity:
+            raise TransactionExpiredError(
+                f"the transaction of {identity.transactional_id} was open for longer than {state.timeout:g} s and is aborted"
+            )
         if state.identity != identity:
             raise FencedError(
                 f"producer epoch {identity.epoch} of {identity.transactional_id} is fenced, the current one is "
-                f"{state.identity.epoch}: a newer producer took over, or the transaction timed out"
+                f"{state.identity.epoch}: a newer producer took over"
             )
         return state
 

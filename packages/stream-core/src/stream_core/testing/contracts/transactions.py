@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from stream_core.errors import FencedError, StreamError, TransportError
+from stream_core.errors import FencedError, ProduceError, StreamError, TransactionExpiredError, TransportError
 from stream_core.ports import Producer
 from stream_core.records import TP, Offset
 from stream_core.testing.contracts.harness import BrokerHarness, send
@@ -253,7 +253,7 @@ async def a_refused_record_cannot_be_committed(harness: BrokerHarness) -> None:
 
 
 async def an_open_transaction_times_out(harness: BrokerHarness) -> None:
-    """One that stays open past the transaction timeout is aborted, readers go on, and its producer is fenced."""
+    """One that stays open past the transaction timeout is aborted, readers go on, and its producer can say that it was that."""
     tp = TP(await harness.topic(), 0)
     reader = await harness.reader({tp: 0}, read_committed=True)
     sleeper = await _transactional(harness, tp.topic)
@@ -263,10 +263,63 @@ async def an_open_transaction_times_out(harness: BrokerHarness) -> None:
 
     received = await harness.receive(reader, lambda got: got.count() >= 1)
     async with asyncio.timeout(harness.deadline * 2):
-        await raises(FencedError, lambda: sleeper.commit({}, None), "commit after the timeout")
+        await raises(TransactionExpiredError, lambda: sleeper.commit({}, None), "commit after the timeout")
     await harness.stop(sleeper)
 
     assert received.values(tp) == [b"behind"]
+
+
+async def an_expired_transaction_is_said_however_it_is_found(harness: BrokerHarness) -> None:
+    """Whether the next thing is a record, offsets or an abort: it is no rival's fence, and the abort has nothing to do."""
+    topic = await harness.topic()
+    tp = TP(topic, 0)
+    member = await harness.alone(harness.name("group"), topic)
+    reader = await harness.reader({tp: 0}, read_committed=True)
+    names = [harness.name("transaction") for _ in range(3)]
+    sending, committing, aborting = [
+        await _transactional(harness, topic, transactional_id=transactional_id) for transactional_id in names
+    ]
+    for producer in (sending, committing, aborting):
+        await producer.begin()
+        await send(producer, tp, "of a sleeper")
+
+    ended = 6
+    await harness.receive(reader, lambda got: got.next_offset.get(tp, 0) >= ended)
+    async with asyncio.timeout(harness.deadline * 2):
+        await raises(TransactionExpiredError, partial(send, sending, tp, "late"), "a record after the timeout")
+        offsets = partial(committing.commit, {tp: Offset(1)}, member.group)
+        await raises(TransactionExpiredError, offsets, "offsets after the timeout")
+        await aborting.abort()
+        await raises(ProduceError, aborting.begin, "another transaction of an expired producer")
+    for producer in (sending, committing, aborting):
+        await harness.stop(producer)
+
+    assert await member.consumer.committed([tp]) == {tp: None}
+    assert (await harness.silence(reader)).count() == 0, "a record of an expired transaction was seen"
+
+
+async def knows_for_how_long_it_is_open(harness: BrokerHarness) -> None:
+    """The age counts from the first record or offset, not from ``begin``, and is zero again when the transaction is over."""
+    topic = await harness.topic()
+    tp = TP(topic, 0)
+    member = await harness.alone(harness.name("group"), topic)
+    producer, plain = await _transactional(harness, topic), await harness.producer(topic)
+
+    ages = [producer.transaction_age]
+    for end in (partial(producer.commit, {tp: Offset(1)}, member.group), producer.abort):
+        await producer.begin()
+        await asyncio.sleep(harness.quiet)
+        ages.append(producer.transaction_age)
+        await send(producer, tp, "a")
+        await asyncio.sleep(harness.quiet)
+        await send(producer, tp, "b")
+        assert producer.transaction_age >= harness.quiet
+        await end()
+        ages.append(producer.transaction_age)
+    await send(plain, tp, "c")
+
+    assert ages == [0.0] * 5
+    assert plain.transaction_age == 0.0
 
 
 async def empty_transactions_end(harness: BrokerHarness) -> None:
@@ -294,6 +347,8 @@ CHECKS = (
     offsets_and_records_are_one,
     a_refused_record_cannot_be_committed,
     an_open_transaction_times_out,
+    an_expired_transaction_is_said_however_it_is_found,
+    knows_for_how_long_it_is_open,
     empty_transactions_end,
 )
 """The checks of this suite; the transaction timeout of the transport must be shorter than the harness's deadline."""
