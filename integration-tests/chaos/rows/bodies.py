@@ -5,7 +5,7 @@ from __future__ import annotations
 from chaos.audit import EXACTLY_ONCE
 from chaos.errors import RowError
 from chaos.faults import Kind, inject, plan
-from chaos.ledger import Deposit, Position
+from chaos.ledger import Deposit
 from chaos.rows.registry import Row
 from chaos.scene import Scene, Setup
 from chaos.waiting import until
@@ -57,7 +57,7 @@ async def hanging(setup: Setup) -> None:
         await worker.start()
         await scene.feeder.burst(200)
         await scene.caught_up()
-        stuck = await _send(scene, Deposit("a0", -1))
+        stuck = await scene.feeder.deliver(Deposit("a0", -1))
         await scene.feeder.burst(200)
         await until(
             lambda: _says(scene, STUCK, "hanging.py"),
@@ -81,7 +81,7 @@ async def blocking(setup: Setup) -> None:
         async with scene.load():
             await scene.progress(50)
             await scene.shared_by(setup.workers)
-            stuck = await _send(scene, Deposit("a0", -1))
+            stuck = await scene.feeder.deliver(Deposit("a0", -1))
 
             async def done() -> bool:
                 return (await scene.kafka.committed(APP, INPUT)).get(stuck.partition, 0) > stuck.offset
@@ -94,15 +94,6 @@ async def blocking(setup: Setup) -> None:
             await scene.shared_by(setup.workers)
             await scene.progress(50)
         await scene.conclude(replay=False)
-
-
-async def _send(scene: Scene, deposit: Deposit) -> Position:
-    before = set(scene.ledger.deposits)
-    await scene.feeder.send(deposit)
-    await scene.feeder.drain()
-    return min(
-        position for position, found in scene.ledger.deposits.items() if position not in before and found == deposit
-    )
 
 
 async def _says(scene: Scene, *texts: str) -> bool:

@@ -63,7 +63,7 @@ async def absent(setup: Setup) -> None:
         try:
             began = time.monotonic()
             await scene.fleet.start()
-            await asyncio.gather(*(_hinted(worker) for worker in scene.fleet.workers))
+            await asyncio.gather(*(_hinted(worker, setup.patience) for worker in scene.fleet.workers))
             scene.fleet.check()
             await asyncio.sleep(min(setup.seconds, 15.0))  # the fault itself: the broker stays away
         finally:
@@ -76,11 +76,11 @@ async def absent(setup: Setup) -> None:
         await scene.conclude()
 
 
-async def _hinted(worker: Worker) -> None:
+async def _hinted(worker: Worker, seconds: float) -> None:
     async def said() -> bool:
         return HINT in worker.output()
 
-    await until(said, seconds=15, what=lambda: f"worker {worker.number} names {HINT!r}", check=worker.check)
+    await until(said, seconds=seconds, what=lambda: f"worker {worker.number} names {HINT!r}", check=worker.check)
 
 
 async def fail_fast(setup: Setup) -> None:
@@ -91,7 +91,7 @@ async def fail_fast(setup: Setup) -> None:
         await asyncio.to_thread(setup.broker.kill)
         try:
             await worker.start(arguments=["--fail-fast"])
-            code = await worker.exited(30)
+            code = await worker.exited(setup.patience)
         finally:
             await asyncio.to_thread(setup.broker.start)
         if code != 1 or HINT not in worker.output():

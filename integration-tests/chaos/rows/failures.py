@@ -26,10 +26,7 @@ async def crashing(setup: Setup) -> None:
         await scene.shared_by(setup.workers)
         await scene.feeder.burst(200)
         await scene.caught_up()
-        before = set(scene.ledger.deposits)
-        await scene.feeder.send(Deposit("a0", -1))
-        await scene.feeder.drain()
-        (refused,) = scene.ledger.deposits.keys() - before
+        refused = await scene.feeder.deliver(Deposit("a0", -1))
         await scene.feeder.burst(200)
         codes = await asyncio.gather(*(worker.exited(2 * setup.patience) for worker in scene.fleet.workers))
         if min(codes) <= 0:
