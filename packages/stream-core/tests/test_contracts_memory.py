@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from uuid import uuid4
 
 import pytest
 
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
+from stream_core.memory.reader import MemoryReader
 from stream_core.ports import Stores
+from stream_core.records import TP
 from stream_core.testing import contracts
 from stream_core.testing.contracts import BrokerHarness
 
@@ -58,6 +60,43 @@ async def test_broker(check: Callable[[BrokerHarness], Awaitable[None]], transpo
     """The clients of the in-process broker keep their ports' promises."""
     async with BrokerHarness(transport, upkeep=MemoryUpkeep(transport.cluster)) as harness:
         await check(harness)
+
+
+class OvertakenReader(MemoryReader):
+    """A reader whose broker cleans right after it has said where a log starts, as one with threads of its own may."""
+
+    async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
+        """Where the logs started before they were cleaned."""
+        found = await super().start_offsets(tps)
+        for tp in tps:
+            self._cluster.clean(tp.topic)
+        return found
+
+
+class OvertakingTransport(MemoryTransport):
+    """The clients of a cluster that cleans at the worst moment."""
+
+    def reader(self, *, read_committed: bool) -> MemoryReader:
+        """A reader without a group."""
+        return OvertakenReader(self.cluster, read_committed=read_committed)
+
+
+class NoUpkeep(MemoryUpkeep):
+    """A cluster that nobody tells to clean: it does so by itself."""
+
+    async def clean(self, topic: str) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("check", contracts.cleaning.CHECKS, ids=lambda check: check.__name__)
+async def test_cleaning_at_the_worst_moment(check: Callable[[BrokerHarness], Awaitable[None]]) -> None:
+    """The checks of cleaning also hold when the start of a log moves between the question for it and the read."""
+    name = uuid4().hex
+    transport = OvertakingTransport(f"memory://{name}", transaction_timeout=10.0)
+    async with BrokerHarness(transport, upkeep=NoUpkeep(transport.cluster)) as harness:
+        await check(harness)
+    MemoryCluster.discard(name)
 
 
 @pytest.mark.parametrize("check", contracts.store.CHECKS, ids=lambda check: check.__name__)
