@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -25,7 +24,7 @@ from stream_core.ports import Consumer, RebalanceListener
 from stream_kafka import KafkaSettings, KafkaTransport
 
 async def main(server, group, topic):
-    settings = KafkaSettings(servers=(server,), session_timeout=30.0)
+    settings = KafkaSettings(servers=(server,), session_timeout=300.0)
     consumer = KafkaTransport(settings).consumer(group, read_committed=True)
     await consumer.start()
     async def revoked(partitions, lost): ...
@@ -38,7 +37,10 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_a_dead_member_can_be_taken_out(harness: BrokerHarness, settings: KafkaSettings) -> None:
-    """After ``kill -9`` a successor that removes the member has the partitions at once, not after the session timeout."""
+    """After ``kill -9`` a successor that removes the member has the partitions at once, not after the session timeout.
+
+    The session of the dead member is far longer than the harness waits for anything.
+    """
     topic, group = await harness.topic(partitions=2), harness.name("group")
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CHILD, settings.servers[0], group, topic, stdout=asyncio.subprocess.PIPE
@@ -50,11 +52,11 @@ async def test_a_dead_member_can_be_taken_out(harness: BrokerHarness, settings: 
     await child.wait()
     admin = await harness.admin()
 
-    began = time.monotonic()
     await admin.remove_member(group, member)
-    await harness.alone(group, topic)
 
-    assert time.monotonic() - began < 10, "the successor waited for the session of the dead member"
+    successor = await harness.alone(group, topic)
+
+    assert len(successor.partitions) == 2
 
 
 async def test_offsets_are_committed_until_the_join_completes(harness: BrokerHarness) -> None:
@@ -95,23 +97,25 @@ async def test_a_commit_without_generation_is_refused(harness: BrokerHarness) ->
 
 
 async def test_the_lease_follows_the_heartbeats(harness: BrokerHarness, settings: KafkaSettings) -> None:
-    """It stays near the session timeout while the broker answers, and is over when the member is taken out."""
+    """It is renewed whenever the broker answers, up to the session timeout, and is over when the member is taken out."""
     topic, group = await harness.topic(), harness.name("group")
     leases: list[float] = []
+    renewed = 0
+    last = 0.0
 
     async def note(revoked: Revoked) -> None:
         leases.append(member.consumer.lease())
 
+    def renewed_three_times() -> bool:
+        nonlocal renewed, last
+        before, last = last, member.consumer.lease()
+        assert last <= settings.session_timeout
+        renewed += last > before  # between two heartbeats it only falls
+        return renewed > 3
+
     member = await harness.member(group, topic, on_revoked=note)
     await harness.drive([member], lambda: bool(member.partitions), "the member owns everything")
-    end = time.monotonic() + 3 * settings.heartbeat_interval
-    while time.monotonic() < end:
-        await member.poll(0.1)
-        assert (
-            settings.session_timeout - 2 * settings.heartbeat_interval
-            < member.consumer.lease()
-            <= settings.session_timeout
-        )
+    await harness.drive([member], renewed_three_times, "three heartbeats renew the lease")
 
     await (await harness.admin()).remove_member(group, member.group.member)
     await harness.drive([member], lambda: bool(leases), "the member learns that it was taken out")
@@ -145,25 +149,29 @@ async def test_a_revocation_that_takes_too_long_is_cancelled(harness: BrokerHarn
     first.consumer.check()
 
 
-async def test_a_member_that_is_joining_can_stop_at_once(harness: BrokerHarness) -> None:
-    """It does not wait until the others have joined, and the others do not wait for its session."""
-    topic, group = await harness.topic(partitions=2), harness.name("group")
-    never, rebalancing = asyncio.Event(), asyncio.Event()
+async def test_a_member_that_is_joining_can_stop_at_once(settings: KafkaSettings) -> None:
+    """It does not wait until the others have joined, which is not before the revocation of the first gives up."""
+    never, rebalancing, given_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def hang(revoked: Revoked) -> None:
         # The group asks for partitions back when the join of the second member has reached it.
         rebalancing.set()
-        await never.wait()
+        try:
+            await never.wait()
+        finally:
+            given_up.set()
 
-    first = await harness.member(group, topic, on_revoked=hang)
-    await harness.drive([first], lambda: len(first.partitions) == 2, "the first member owns everything")
-    second = await harness.member(group, topic)
-    await harness.drive([first, second], rebalancing.is_set, "the second member waits to join")
+    patient = msgspec.structs.replace(settings, rebalance_timeout=40.0, request_timeout=60.0)
+    async with BrokerHarness(KafkaTransport(patient)) as harness:
+        topic, group = await harness.topic(partitions=2), harness.name("group")
+        first = await harness.member(group, topic, on_revoked=hang)
+        await harness.drive([first], lambda: len(first.partitions) == 2, "the first member owns everything")
+        second = await harness.member(group, topic)
+        await harness.drive([first, second], rebalancing.is_set, "the second member waits to join")
 
-    began = time.monotonic()
-    await second.consumer.stop()
+        await harness.stop(second.consumer)
 
-    assert time.monotonic() - began < 2
+        assert not given_up.is_set()
 
 
 async def _poll_for_ever(consumer: Consumer) -> None:
