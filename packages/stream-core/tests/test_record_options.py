@@ -84,12 +84,12 @@ def test_options_in_the_class() -> None:
 
 def test_a_misspelt_option_is_refused() -> None:
     """Neither a keyword nor an attribute of ``Options`` that does not exist is passed over."""
-    with pytest.raises(TypeError, match="'namespce' is an invalid keyword"):
+    with pytest.raises(TypeError, match=r"keyword.*'namespce'|'namespce'.*keyword"):
 
         class Wrong(Record, namespce="a"):  # type: ignore[call-arg]
             """Misspelt."""
 
-    with pytest.raises(TypeError, match="'serialiser' is an invalid keyword"):
+    with pytest.raises(TypeError, match=r"keyword.*'serialiser'|'serialiser'.*keyword"):
 
         class Other(Record):
             """Misspelt."""
