@@ -2,6 +2,9 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
+# Where `uv run` says that uv is: it need not be on the path of whoever calls it
+export PATH := env('PATH') + ':' + parent_directory(env('UV', justfile_directory() / '.uv/bin/uv'))
+
 # List the recipes
 [private]
 default:
@@ -17,17 +20,24 @@ demo transport="memory":
 broker *args:
     uv run stream broker {{ args }}
 
-# Everything: the static checks, then all tests, the cheap ones first (this is what CI runs)
+# Everything: the static checks, then all tests, the cheap ones first, those of the packages on every Python (this is what CI runs)
 [group('check')]
 [no-exit-message]
 test *args: check
     uv run pytest {{ args }}
+    {{ if args == "" { "uv run python tests/versions/run.py" } else { "" } }}
 
 # The tests of the packages: no broker, no network, seconds
 [group('check')]
 [no-exit-message]
 test-unit *args:
     uv run pytest packages {{ args }}
+
+# The tests of the packages on every other Python of this machine
+[group('check')]
+[no-exit-message]
+test-versions *args:
+    uv run python tests/versions/run.py {{ args }}
 
 # The static checks: format, lint, layers, dependencies, types; and how large things are
 [group('check')]

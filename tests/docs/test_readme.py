@@ -17,9 +17,20 @@ def test_first_app_is_the_example() -> None:
     assert block == (ROOT / "examples" / "bank.py").read_text()
 
 
+BEGINNING = "python3 -m pip install --target .uv uv && .uv/bin/uv run just"
+"""How both commands of the README begin: pip refuses to install into the Python of many systems, not into a directory."""
+
+
+def test_one_command_tries_it_and_one_tests_it() -> None:
+    """Both stand alone, and install nothing outside of the checkout."""
+    assert re.findall(rf"^    {re.escape(BEGINNING)} (.*)$", README, re.MULTILINE) == ["demo", "test"]
+    assert "pip install uv" not in README
+
+
 def test_ci_runs_the_test_command() -> None:
     """CI calls the command that the README gives, and no other of this project."""
-    (command,) = re.findall(r"^    (pip install uv && uv run just test)$", README, re.MULTILINE)
+    command = f"{BEGINNING} test"
+    assert command in README
     script = (ROOT / ".ci" / "run").read_text()
     assert command in script
     assert script.count("uv run") == 1

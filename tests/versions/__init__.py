@@ -1,0 +1,1 @@
+"""The package tests on every Python of this machine."""
