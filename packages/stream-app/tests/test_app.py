@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 import stream_app as faust
-from stream_core.errors import ConfigurationError, UnknownSettingError
+from stream_core.errors import ConfigurationError, UnknownSettingError, WorkerError
 from stream_core.records import TP
 
 from .apps import cluster, make, until
@@ -343,6 +344,97 @@ def test_topics_of_agents() -> None:
     assert (str(own.topic), own.topic.schema.value_type) == ("shop-mine", int)
     with pytest.raises(ConfigurationError, match="partitions describe a topic of its own"):
         app.agent(app.topic("numbers"), name="other", partitions=3)(body)
+
+
+@pytest.mark.parametrize("channel", ["numbers", None, "topic"])
+def test_misspelt_options_of_agents(channel: Any) -> None:
+    """Are refused by name, with the nearest one, before anything is said of the topic."""
+    app = make()
+
+    async def body(stream: Any) -> None: ...
+
+    source = app.topic("numbers") if channel == "topic" else channel
+    with pytest.raises(
+        ConfigurationError, match=r"agent mine: there is no option 'concurency': did you mean 'concurrency'\?"
+    ):
+        app.agent(source, name="mine", concurency=2)(body)
+    with pytest.raises(ConfigurationError, match=r"there is no option 'partition': did you mean 'partitions'\?"):
+        app.agent(source, name="mine", partition=2)(body)
+
+
+class Body:
+    """An object that can be called."""
+
+    async def __call__(self, stream: Any) -> None:
+        """Read nothing."""
+
+
+async def test_bodies_that_cannot_read_a_stream() -> None:
+    """They are refused at the definition, with what to write."""
+    app = make()
+
+    async def without() -> None: ...
+
+    async def with_more(stream: Any, more: Any) -> None: ...
+
+    async def plain(stream: Any) -> None:
+        for _ in stream:
+            pass
+
+    async def plain_events(stream: Any) -> AsyncIterator[Any]:
+        for event in stream.events():
+            yield event
+
+    async def fine(stream: Any, more: int = 0) -> None:
+        async for values in stream:
+            for _ in values:
+                pass
+
+    async def prepared(stream: Any) -> None:
+        stream = [stream]
+        for one in stream:
+            async for _ in one:
+                pass
+
+    for body in (without, with_more):
+        with pytest.raises(
+            ConfigurationError, match=r"called with the stream and nothing else, .*write `async def body\(stream\)`"
+        ):
+            app.agent()(body)  # type: ignore[arg-type]
+    for body in (plain, plain_events):
+        with pytest.raises(ConfigurationError, match=r"a stream is read by `async for \.\.\. in stream`"):
+            app.agent()(body)
+    with pytest.raises(ConfigurationError, match=r"obj\.__call__"):
+        app.agent("numbers")(Body())
+    app.agent("numbers")(Body().__call__)
+    for body in (fine, prepared):
+        app.agent("numbers")(body)
+
+
+async def test_a_body_that_fails_without_an_event() -> None:
+    """No policy would help, and none is advised."""
+    app = make(agent_max_restarts=0)
+
+    @app.agent("numbers", name="broken")
+    async def broken(stream: Any) -> None:
+        raise ValueError("no")
+
+    with pytest.raises(WorkerError, match=r"at no event: ValueError: no; mend the agent$"):
+        await app.start()
+
+
+async def test_the_zone_of_a_calendar() -> None:
+    """Is an object or a name, as in the setting."""
+    app = make()
+
+    async def body() -> None: ...
+
+    app.crontab("0 18 * * *", timezone="Europe/Berlin")(body)
+    app.crontab("0 18 * * *", timezone=UTC)(body)
+    with pytest.raises(ConfigurationError, match="there is no time zone 'Europe/Berlim'"):
+        app.crontab("0 18 * * *", timezone="Europe/Berlim")(body)
+    with pytest.raises(ConfigurationError, match=r"timer .*body: '1s' is no interval: write seconds, or a timedelta"):
+        app.timer("1s")(body)  # type: ignore[arg-type]
 
 
 # -- signals and settings

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -244,3 +246,87 @@ async def test_produce_signal() -> None:
     await until(lambda: headers == [{"a": b"b", "trace": b"1"}])
     assert told == [(b"k", b"5", {"partition": None, "timestamp": 3.5})]
     await app.stop()
+
+
+# -- descriptions
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "difference"),
+    [
+        ({}, {"partitions": 8}, "partitions=8, and nothing before"),
+        ({"partitions": 3}, {"partitions": 8}, "partitions=8, and 3 before"),
+        ({}, {"replicas": 3}, "replicas=3, and nothing before"),
+        ({}, {"retention": 60}, "retention.ms='60000', and nothing before"),
+        ({"retention": 60.0}, {"retention": timedelta(minutes=2)}, "retention.ms='120000', and '60000' before"),
+        ({"compacting": True}, {"compacting": False}, "compacting=False, and True before"),
+        ({"compacting": True}, {"deleting": True}, "deleting=True, and False before"),
+        ({}, {"config": {"max.message.bytes": "5"}}, "max.message.bytes='5', and nothing before"),
+        ({}, {"on_decode_error": "skip"}, "on_decode_error="),
+        ({"on_decode_error": "skip"}, {"on_decode_error": "crash"}, "on_decode_error="),
+        ({}, {"on_produce_error": "skip"}, "on_produce_error="),
+        ({}, {"acks": False}, "acks=False, and True before"),
+        ({}, {"internal": True}, "internal=True, and False before"),
+        ({}, {"maxsize": 5}, "maxsize=5, and nothing before"),
+        ({}, {"value_type": int}, "value_type=int, and nothing before"),
+        ({"value_type": str}, {"value_type": int}, "value_type=int, and str before"),
+        ({"key_type": str}, {"key_type": int}, "key_type=int, and str before"),
+        ({}, {"value_serializer": "pickle"}, "value_serializer='pickle', and nothing before"),
+        ({"value_type": str}, {"schema": faust.Schema(value_type=int)}, "schema="),
+    ],
+)
+def test_a_topic_is_described_alike(first: dict[str, Any], again: dict[str, Any], difference: str) -> None:
+    """What a further description says and the first did not is refused with both values, wherever it is said."""
+    for describe in (
+        lambda app: app.topic("orders", **again),
+        lambda app: app.topic("others", "orders", **again),
+        lambda app: app.agent("orders", **again)(nothing),
+    ):
+        app = make()
+        known = app.topic("orders", **first)
+        with pytest.raises(ConfigurationError, match=f"orders is described twice, .*{re.escape(difference)}"):
+            describe(app)
+        assert list(app.topics.values()) == [known]
+
+
+async def nothing(stream: Any) -> None:
+    """Read nothing."""
+
+
+def test_a_topic_is_shared() -> None:
+    """A further description that says the same, or less, gives the same topic."""
+    app = make()
+    options: dict[str, Any] = {
+        "value_type": int,
+        "partitions": 3,
+        "retention": 60,
+        "compacting": True,
+        "on_decode_error": "skip",
+        "config": {"max.message.bytes": "5"},
+    }
+    topic = app.topic("orders", **options)
+    assert app.topic("orders", **options) is topic
+    assert app.topic("orders", retention=timedelta(minutes=1)) is topic
+    assert app.topic("orders") is topic
+    assert app.agent("orders", partitions=3)(nothing).topic is topic
+    assert app.topic("orders", "orders") is topic
+
+
+def test_topics_that_are_read_as_one_are_alike() -> None:
+    """Those that were described before, too."""
+    app = make()
+    app.topic("east", value_type=int)
+    with pytest.raises(ConfigurationError, match="east and west are read as one, and their schema differs"):
+        app.topic("east", "west")
+    assert list(app.topics) == ["east"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("partition", "partitions"), ("value_typ", "value_serializer|value_type")]
+)
+def test_misspelt_options(wrong: str, right: str) -> None:
+    """Are refused by name, with the nearest one."""
+    with pytest.raises(
+        ConfigurationError, match=f"topic orders: there is no option '{wrong}': did you mean '({right})'"
+    ):
+        make().topic("orders", **{wrong: 1})  # type: ignore[call-overload]

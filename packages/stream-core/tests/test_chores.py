@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
 from zoneinfo import ZoneInfo
 
+import looptime
 import pytest
+from cronsim import CronSim
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream_core.chores import Chore, crontab, task, timer
 from stream_core.errors import ConfigurationError
@@ -140,3 +147,147 @@ async def test_what_is_refused() -> None:
         timer(body, 0)
     with pytest.raises(ConfigurationError, match=r"'61 \* \* \* \*' is no cron expression"):
         crontab(body, "61 * * * *")
+
+
+# -- calendars over changes of the clock
+
+ZONES = (
+    "Africa/Casablanca",
+    "America/Havana",
+    "America/New_York",
+    "America/St_Johns",
+    "Antarctica/Troll",
+    "Asia/Beirut",
+    "Australia/Lord_Howe",
+    "Europe/Berlin",
+    "Europe/Dublin",
+    "UTC",
+)
+"""Zones that change their clocks by an hour, by half of one and by two, at night, at midnight and in a month of fasting."""
+
+SPECS = (
+    "* * * * *",
+    "0 * * * *",
+    "*/20 * * * *",
+    "30 2 * * *",
+    "15 1,2,3 * * *",
+    "*/30 1-3 * * *",
+    "0 0 * * *",
+    "45 */2 * * *",
+)
+
+
+@cache
+def changes(zone: tzinfo) -> list[datetime]:
+    """When the clock of a zone is changed in 2026, in UTC; a day in summer where it never is."""
+    hours = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number) for number in range(365 * 24)]
+    offsets = [hour.astimezone(zone).utcoffset() for hour in hours]
+    found = [hour for hour, one, other in zip(hours[1:], offsets, offsets[1:], strict=False) if one != other]
+    return found or [datetime(2026, 7, 1, tzinfo=UTC)]
+
+
+def ticks_of(spec: str, zone: tzinfo, start: datetime, seconds: float) -> list[datetime]:
+    """When a calendar ticks, on a wall with a clock that nobody sets."""
+    seen: list[datetime] = []
+
+    async def run() -> None:
+        wall = Wall(start)
+
+        async def body() -> None:
+            seen.append(wall(UTC))
+
+        await run_for(crontab(body, spec, zone=zone, now=wall), seconds)
+
+    with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        runner.run(run())
+    return seen
+
+
+@given(st.data(), st.sampled_from(ZONES), st.sampled_from(SPECS), st.integers(-200, 60), st.integers(0, 59))
+@settings(max_examples=40)
+def test_the_moments_of_a_calendar_are_those_of_cron(
+    data: st.DataObject, zone: str, spec: str, minutes: int, second: int
+) -> None:
+    """However the clock is changed meanwhile, the body runs at each moment that CronSim lists, once, and at no other."""
+    here = ZoneInfo(zone)
+    start = data.draw(st.sampled_from(changes(here))) + timedelta(minutes=minutes, seconds=second)
+    end = start + timedelta(hours=6, seconds=30)
+    listed = itertools.takewhile(
+        lambda moment: moment <= end, (moment.astimezone(UTC) for moment in CronSim(spec, start.astimezone(here)))
+    )
+
+    expected = [moment for moment in listed if moment > start]
+    seen = ticks_of(spec, here, start, (end - start).total_seconds())
+
+    assert [moment.replace(microsecond=0) for moment in seen] == expected
+
+
+class SetWall(Wall):
+    """A clock on the wall that somebody sets."""
+
+    def set(self, by: timedelta) -> None:
+        """Set it forward, or back."""
+        self._at += by
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        (timedelta(hours=-1), ["01 10:00", "01 11:00", "01 12:00"]),  # nothing is repeated
+        (timedelta(minutes=30), ["01 10:00", "01 11:00", "01 12:00", "01 13:00"]),
+        (timedelta(days=-3), ["01 10:00", "29 11:00", "29 12:00", "29 13:00"]),  # it was wrong before
+        (
+            timedelta(days=365),
+            ["01 10:00", "01 10:21", "01 11:00", "01 12:00", "01 13:00"],
+        ),  # once, and not 8,760 times
+    ],
+)
+async def test_a_clock_that_is_set_by_hand(by: timedelta, expected: list[str]) -> None:
+    """Set back a little, a calendar repeats nothing; set back or forward by much, it goes on from there, and makes up for nothing."""
+    wall, seen = SetWall(datetime(2026, 6, 1, 9, 30, tzinfo=UTC)), list[str]()
+
+    async def body() -> None:
+        seen.append(f"{wall(UTC):%d %H:%M}")
+
+    running = asyncio.create_task(
+        run_for(crontab(body, "0 * * * *", zone=ZoneInfo("Europe/Berlin"), now=wall), 4 * 3600)
+    )
+    await asyncio.sleep(50.5 * 60)
+    wall.set(by)
+    await running
+    assert seen == expected
+
+
+async def test_a_body_that_takes_longer_than_the_moments_of_its_calendar() -> None:
+    """Moments that pass while it runs are left out, but for one within the last minute."""
+    wall, seen = Wall(datetime(2026, 6, 1, 9, 30, tzinfo=UTC)), list[str]()
+
+    async def body() -> None:
+        seen.append(f"{wall(UTC):%H:%M:%S}")
+        await asyncio.sleep(150 if len(seen) == 1 else 0)
+
+    await run_for(crontab(body, "* * * * *", now=wall), 6 * 60)
+    assert seen == ["09:31:00", "09:33:30", "09:34:00", "09:35:00"]
+
+
+async def test_a_timer_that_is_always_late_says_so_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """Ticks that are left out meanwhile are counted."""
+
+    async def body() -> None:
+        await asyncio.sleep(0.25)
+
+    await run_for(timer(body, 0.1), 150)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert "leaves 1 ticks out" in lines[0]
+    assert int(re.findall(r"leaves (\d+) ticks out", lines[1])[0]) > 300
+    assert "it takes longer than 0.1 s" in lines[1]
+
+
+async def test_a_calendar_without_a_day_is_refused() -> None:
+    """An expression that no day ever matches is an error that says so."""
+
+    async def body() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"crontab .*body: '0 0 30 2 \*' is no cron expression"):
+        crontab(body, "0 0 30 2 *")

@@ -484,3 +484,26 @@ def test_plain_values_are_encoded_natively() -> None:
     """The table of encoders serves any object."""
     assert encoders[int](2**70) == str(2**70).encode()
     assert encoders[dict]({"a": Point(1)}).startswith(b'{"a":{"x":1')
+
+
+def test_records_that_a_function_defines() -> None:
+    """They cannot name each other, nor themselves, and that is said."""
+
+    class Inner(Record):
+        number: int
+
+    class Outer(Record):
+        inner: Inner
+
+    class Tree(Record):
+        branches: list[Tree]
+
+    for cls, attempt in (
+        (Outer, lambda: Outer.loads(b"{}")),
+        (Tree, lambda: Tree([]).dumps()),
+        (Tree, Tree.make_final),
+    ):
+        with pytest.raises(
+            NameError, match=f"is not defined: {cls.__name__} names it .* define both at its top, not in a function"
+        ):
+            attempt()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from stream_app.registry import Registry
 from stream_app.services import check_service
+from stream_app.settings import Settings
 from stream_core import chores
 from stream_core.chores import Chore
 
@@ -54,18 +55,23 @@ class ChoreDefinitions(Registry):
 
         return define
 
-    def crontab(self, spec: str, *, timezone: tzinfo | None = None, on_leader: bool = False) -> Callable[[F], F]:
+    def crontab(self, spec: str, *, timezone: tzinfo | str | None = None, on_leader: bool = False) -> Callable[[F], F]:
         """Define a timer by a cron expression.
 
         Args:
             spec: minute, hour, day of month, month, day of week, such as ``"30 18 * * mon-fri"``.
-            timezone: of the expression; the setting ``timezone`` when left out.
+            timezone: of the expression, such as ``"Europe/Berlin"``; the setting ``timezone`` when left out.
             on_leader: run on one worker only: the leader.
+
+        Raises:
+            ConfigurationError: the expression cannot be read, there is no such time zone, or the function is not async.
         """
 
         def define(function: Any) -> Any:
-            body, zone = self._with_app(function), timezone or self.conf.timezone
-            self._add(chores.crontab(body, spec, zone=zone, on_leader=on_leader))
+            where = (
+                self.conf.timezone if timezone is None else Settings.timezone.convert(timezone, "crontab(): timezone")
+            )
+            self._add(chores.crontab(self._with_app(function), spec, zone=where, on_leader=on_leader))
             return function
 
         return define

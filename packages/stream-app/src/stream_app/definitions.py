@@ -8,7 +8,8 @@ from typing import Any, TypeVar, overload
 
 from stream_app.agents import Agent
 from stream_app.chore_definitions import ChoreDefinitions
-from stream_app.topic_definitions import TopicDefinitions
+from stream_app.descriptions import check_names
+from stream_app.topic_definitions import TOPIC_OPTIONS, TopicDefinitions
 from stream_core.agents import AgentBody, OnError
 from stream_core.annotations import qualified_name
 from stream_core.channels import Channel
@@ -77,13 +78,13 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
             topic: arguments of :meth:`topic`, for a topic of the agent's own.
 
         Raises:
-            ConfigurationError: there is an agent of that name, or topic arguments come with a channel.
+            ConfigurationError: there is an agent of that name, the body cannot be an agent, there is no such option, or topic arguments
+                come with a channel.
         """
 
         def define(body: AgentBody) -> Agent:
-            function: Any = getattr(body, "func", body)  # of a partial
-            own = function.__qualname__.rpartition("<locals>.")[2]
-            known = name or qualified_name(function.__module__, own)
+            known = name or _name_of(body)
+            check_names(f"agent {known}", topic, AGENT_OPTIONS)
             source = self._source(channel, known, topic)
             agent = Agent(
                 body,
@@ -187,3 +188,17 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
                 )
             self._tables[name] = table
         return table
+
+
+AGENT_OPTIONS = {*inspect.signature(Definitions.agent).parameters, *TOPIC_OPTIONS} - {"self", "topic"}
+"""The names of what :meth:`Definitions.agent` takes."""
+
+
+def _name_of(body: Any) -> str:
+    """The name of an agent that is given none: ``module.function``."""
+    function = getattr(body, "func", body)  # of a partial
+    if not hasattr(function, "__qualname__"):
+        raise ConfigurationError(
+            f"{body!r} has no name, and is no function: make an agent of an async function or method, such as obj.method, or obj.__call__"
+        )
+    return qualified_name(function.__module__, function.__qualname__.rpartition("<locals>.")[2])

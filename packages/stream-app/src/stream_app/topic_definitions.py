@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
+from stream_app.descriptions import check_again, check_names
 from stream_app.registry import Registry
 from stream_core.channels import Channel
 from stream_core.codecs import CodecArg
@@ -16,7 +17,7 @@ from stream_core.policies import FailurePolicy
 from stream_core.schemas import Schema
 from stream_core.topics import Topic, TopicGroup, TopicPattern
 
-__all__ = ["TopicDefinitions", "TopicOptions"]
+__all__ = ["TOPIC_OPTIONS", "TopicDefinitions", "TopicOptions"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -57,6 +58,10 @@ class TopicOptions(TypedDict, total=False):
     acks: bool
 
 
+TOPIC_OPTIONS = {"key_type", "value_type", "schema", "pattern", *TopicOptions.__annotations__}
+"""The names of what a topic description may say."""
+
+
 class TopicDefinitions(Registry):
     """Defines topics and channels."""
 
@@ -87,7 +92,7 @@ class TopicDefinitions(Registry):
         pattern: str | re.Pattern[str] | None = None,
         **options: Unpack[TopicOptions],
     ) -> Topic[Any, Any]:
-        """Describe a topic. Describing it again gives the same topic.
+        """Describe a topic. Describing it again gives the same topic, and must not contradict what was said before.
 
         Args:
             names: name of the topic; several names are topics that are read as one, and cannot be sent to.
@@ -100,18 +105,28 @@ class TopicDefinitions(Registry):
             options: see :class:`TopicOptions`.
 
         Raises:
-            ConfigurationError: no name is given, a name is no topic name, or the topic is described already, with other types.
+            ConfigurationError: no name is given, a name is no topic name, there is no such option, or the topic is described already
+                and something that is said here differs.
         """
+        check_names(f"topic {', '.join(names) or pattern}", options, TOPIC_OPTIONS)
         if (pattern is None) == (not names):
             raise ConfigurationError("app.topic() needs the name of the topic, or pattern=: one of them")
+        names = tuple(dict.fromkeys(names))
         rest: dict[str, Any] = {**options}
         serializers = rest.pop("key_serializer", None), rest.pop("value_serializer", None)
         compiled = self._schema(schema, key_type, value_type, *serializers)
         if pattern is not None:
             return TopicPattern(pattern, schema=compiled, **rest)
+        types = {"key_type": key_type, "value_type": value_type}
         with self._defining:
-            topics = [self._describe(name, compiled, rest) for name in names]
-        return topics[0] if len(topics) == 1 else TopicGroup(topics)
+            for known in filter(None, map(self._topics.get, names)):
+                check_again(known, None if schema is None else compiled, {**types, **options})
+            topics = [self._topics.get(name) or Topic(name, schema=compiled, **rest) for name in names]
+            whole = topics[0] if len(topics) == 1 else TopicGroup(topics)
+            for topic in topics:  # last: a call that is refused leaves nothing behind
+                if self._topics.setdefault(topic.name, topic) is topic:
+                    self._defined(topic)
+        return whole
 
     def channel(
         self,
@@ -156,19 +171,6 @@ class TopicDefinitions(Registry):
         key, value = self.conf.key_serializer, self.conf.value_serializer
         same = (given.key_default, given.value_default) == (key, value)
         return given if same else replace(given, key_default=key, value_default=value)
-
-    def _describe(self, name: str, schema: Schema, options: dict[str, Any]) -> Topic[Any, Any]:
-        known = self._topics.get(name)
-        if known is not None:
-            if known.schema != schema:
-                raise ConfigurationError(
-                    f"topic {name} is described twice, with different types; describe it once, and share it"
-                )
-            return known
-        topic: Topic[Any, Any] = Topic(name, schema=schema, **options)
-        self._topics[name] = topic
-        self._defined(topic)
-        return topic
 
     def _named(self, channel: Topic[Any, Any] | Channel[Any, Any] | str) -> Topic[Any, Any] | Channel[Any, Any]:
         """A topic by its name, described now if it was not; topics and channels as they are."""

@@ -238,10 +238,10 @@ class Actor:
     def _give_up(self, error: BaseException, times: int, events: Opened) -> WorkerError:
         cause = error if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
         option = "on_decode_error" if isinstance(error, DecodeError) else "on_failure"
-        return WorkerError(
-            f"agent {self.cursor.name} failed {times} times at {_place(events)}: {cause}; "
-            f'mend the event or the agent, or declare {option}="skip" or "dead_letter"'
+        advice = (
+            f'mend the event or the agent, or declare {option}="skip" or "dead_letter"' if events else "mend the agent"
         )
+        return WorkerError(f"agent {self.cursor.name} failed {times} times at {_place(events)}: {cause}; {advice}")
 
 
 def _place(events: Opened) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -80,8 +81,7 @@ class Agent:
                 f"agent {name}: isolated_partitions is not supported; the events of each partition are in order without it: leave it "
                 "out, and set concurrency= where events wait for something"
             )
-        if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
-            raise ConfigurationError(f"agent {name}: write it as `async def`, with `async for ... in stream` in it")
+        _check_body(body, name)
         if concurrency < 1:
             raise ConfigurationError(f"agent {name}: concurrency={concurrency} is not at least 1")
         self.body: AgentBody = body
@@ -366,3 +366,43 @@ def current_agent() -> Agent | None:
 def set_current_agent(agent: Agent) -> None:
     """Make ``agent`` the one of this task; its actors call it once."""
     _current.set(agent if agent.part_of is None else agent.part_of)
+
+
+def _check_body(body: AgentBody, name: str) -> None:
+    """Raise ConfigurationError for a body that cannot read a stream: no event would ever reach it."""
+    if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
+        raise ConfigurationError(f"agent {name}: write it as `async def`, with `async for ... in stream` in it")
+    signature = inspect.signature(body)
+    try:
+        (given,) = signature.bind("stream").arguments
+    except TypeError as error:
+        raise ConfigurationError(
+            f"agent {name}: its body is called with the stream and nothing else, and takes {signature} ({error}): "
+            "write `async def body(stream)`"
+        ) from None
+    if _plain_loop(body, given):
+        raise ConfigurationError(f"agent {name}: a stream is read by `async for ... in {given}`, not by a plain `for`")
+
+
+def _plain_loop(body: AgentBody, stream: str) -> bool:
+    """Whether the code has a plain ``for`` over its argument ``stream``, or over ``stream.events()`` or ``stream.items()``."""
+    function: Any = inspect.unwrap(body.func if isinstance(body, partial) else body)
+    if not hasattr(function, "__code__"):  # it is compiled
+        return False
+    last = ""
+    for step in dis.get_instructions(function):
+        if step.argval == stream:
+            if step.opname.startswith("STORE"):  # the name is something else from here on
+                return False
+            last = "stream"
+        elif step.argval in ("events", "items") and last == "stream":
+            last = "method"
+        elif step.opname == "GET_ITER":
+            if last in ("stream", "called"):
+                return True
+            last = ""
+        elif step.opname == "CALL":
+            last = "called" if last == "method" else ""
+        elif step.opname not in ("PRECALL", "PUSH_NULL"):
+            last = ""
+    return False

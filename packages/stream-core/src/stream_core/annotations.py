@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
@@ -12,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 if sys.version_info >= (3, 14):
     import annotationlib
 
-__all__ = ["field_types", "is_optional", "qualified_name"]
+__all__ = ["explain_names", "field_types", "is_optional", "module_name", "qualified_name"]
 
 
 def field_types(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +34,23 @@ def is_optional(type_: Any) -> bool:
     if get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
     return get_origin(type_) in (Union, UnionType) and NoneType in get_args(type_)
+
+
+@contextmanager
+def explain_names(type_: Any) -> Iterator[None]:
+    """Say what to do about a name in the annotations of a class that cannot be found when its types are looked up.
+
+    Raises:
+        NameError: the one that the block raises, with that.
+    """
+    try:
+        yield
+    except NameError as error:
+        name = getattr(type_, "__name__", type_)
+        raise NameError(
+            f"{error}: {name} names it in its annotations, which are looked up in the module: define both at its top, not in a function",
+            name=error.name,
+        ) from error
 
 
 class _Undefined:
@@ -64,10 +82,11 @@ def qualified_name(module: str, qualname: str) -> str:
     ``__main__`` is the file that was started, and a file of a package carries the name of the package even when it was imported from
     the package's own directory.
     """
-    return f"{_module_name(module)}.{qualname}"
+    return f"{module_name(module)}.{qualname}"
 
 
-def _module_name(name: str) -> str:
+def module_name(name: str) -> str:
+    """The name under which other modules import the module that is loaded as ``name``."""
     module = sys.modules.get(name)
     is_main = name in ("__main__", "__mp_main__")  # the second in processes that multiprocessing starts
     if is_main and (spec := getattr(module, "__spec__", None)) is not None:

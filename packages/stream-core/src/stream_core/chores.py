@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -21,6 +21,18 @@ logger = logging.getLogger(__name__)
 LOOK = 0.5
 """Seconds between two looks at who the leader is."""
 
+QUIET = 60.0
+"""Seconds between two warnings that a timer leaves ticks out."""
+
+LOOK_AT_CLOCK = 60.0
+"""Seconds between two looks at the clock on the wall, which may be set meanwhile."""
+
+LATE = timedelta(minutes=1)
+"""By how much a moment of a calendar may be past and still count."""
+
+CORRECTION = timedelta(hours=3)
+"""A clock that is set back by more than that was wrong: as in cron."""
+
 Body = Callable[[], Awaitable[Any]]
 Ticks = AsyncIterator[None]
 
@@ -30,7 +42,7 @@ class Chore:
     """A body, and when it runs.
 
     Attributes:
-        name: for messages.
+        name: for messages, such as ``timer cleanup``.
         body: what runs.
         ticks: makes the moments at which it runs; ``None`` runs it once, when the app is operational.
         on_leader: run it on the leader only: a task is cancelled when its worker is leader no longer, and runs again when
@@ -97,9 +109,12 @@ def timer(body: Any, interval: float | timedelta, *, on_leader: bool = False) ->
     Raises:
         ConfigurationError: the interval is not positive, or ``body`` is no async function.
     """
-    every = seconds_of(interval)
     name, checked = _checked(body, "timer")
-    if every <= 0:
+    try:
+        every = seconds_of(interval)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{name}: {interval!r} is no interval: write seconds, or a timedelta") from None
+    if not every > 0:  # nan, too
         raise ConfigurationError(f"{name}: an interval of {every:g} s is not more than 0")
     return Chore(name, checked, lambda: _steadily(name, every), on_leader)
 
@@ -127,7 +142,8 @@ def crontab(
     name, checked = _checked(body, "crontab")
     here = zone or UTC
     try:
-        CronSim(spec, now(here))
+        if next(_moments(spec, here, now(UTC)), None) is None:
+            raise CronSimError("there is no such day")
     except CronSimError as error:
         raise ConfigurationError(
             f"{name}: {spec!r} is no cron expression ({error}); write minute, hour, day of month, month and day of week, "
@@ -144,30 +160,61 @@ def seconds_of(interval: float | timedelta) -> float:
 async def _steadily(name: str, every: float) -> Ticks:
     loop = asyncio.get_running_loop()
     due = loop.time() + every
+    missed, told = 0, -QUIET
     while True:
         await asyncio.sleep(max(0.0, due - loop.time()))
         yield
         due += every
         if (late := loop.time() - due) >= every:
-            missed = int(late // every)
-            logger.warning(
-                "timer %s is %.1f s late and leaves %d ticks out: it takes longer than %g s", name, late, missed, every
-            )
-            due += missed * every
+            missed += int(late // every)
+            due += late // every * every
+            if loop.time() - told >= QUIET:
+                logger.warning(
+                    "%s leaves %d ticks out, %.3g s late: it takes longer than %g s", name, missed, late, every
+                )
+                missed, told = 0, loop.time()
 
 
 async def _on_calendar(spec: str, zone: tzinfo, now: Callable[[tzinfo | None], datetime]) -> Ticks:
-    last = now(zone)
-    while True:
-        due = next(CronSim(spec, last))
-        while (left := (due - now(zone)).total_seconds()) > 0:  # noqa: ASYNC110 - a clock on the wall may be set meanwhile
-            await asyncio.sleep(min(left, 60.0))
-        yield
-        last = max(due, now(zone) - timedelta(minutes=1))
+    """Tick at the moments of a cron expression.
+
+    Moments that pass while the body runs or the process sleeps are not made up for, but for the one that was waited for. As in cron, a
+    clock that is set back by some hours at most repeats nothing; one that is set back by more was wrong before, and counts from anew.
+    """
+    seen = now(UTC)
+    moments = _moments(spec, zone, seen)
+    due = next(moments, None)
+    while due is not None:
+        ticks = seen >= due
+        if ticks:
+            yield
+        else:
+            await asyncio.sleep(min((due - seen).total_seconds(), LOOK_AT_CLOCK))
+        before, seen = seen, now(UTC)
+        begin = seen - LATE
+        if before - seen > CORRECTION:
+            moments = _moments(spec, zone, seen)
+            due = next(moments, None)
+        elif ticks:
+            if begin - due > LATE:  # far behind: listing each moment since then would take long
+                moments = _moments(spec, zone, begin)
+            due = next((moment for moment in moments if moment > begin), None)
+
+
+def _moments(spec: str, zone: tzinfo, after: datetime) -> Iterator[datetime]:
+    """The moments of a cron expression later than ``after``, as CronSim lists them: in UTC, in order, each once.
+
+    In UTC, because Python subtracts and compares two times of one zone as its clocks show them: as if no clock were ever changed.
+    """
+    for moment in CronSim(spec, after.astimezone(zone)):
+        if (found := moment.astimezone(UTC)) > after:
+            after = found
+            yield found
 
 
 def _checked(body: Any, kind: str) -> tuple[str, Body]:
-    name = getattr(body, "__qualname__", None) or repr(body)
+    """The name of a chore for messages, such as ``timer cleanup``, and its body. Raises ConfigurationError."""
+    name = f"{kind} {getattr(body, '__qualname__', None) or repr(body)}"
     if not inspect.iscoroutinefunction(body):
-        raise ConfigurationError(f"{kind} {name}: write it as `async def`")
+        raise ConfigurationError(f"{name}: write it as `async def`")
     return name, body

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from stream_core.annotations import explain_names
 from stream_core.converters import Rules
 from stream_core.namespaces import Envelope, chooser, members_of, named_by_payload, record_options
 from stream_core.wire import is_record
@@ -24,11 +25,12 @@ def decoder(type_: Any) -> Callable[[bytes], Any]:
     Raises TypeError for a type that cannot be decoded, and NameError when it names a class that is not defined.
     """
     strict = not _is_lax(type_)
-    if bases := named_by_payload(type_):
-        return _by_namespace(bases, nullable=NoneType in members_of(type_))
-    help_ = Rules(strict).help(type_)
-    if help_ is None:
-        return msgspec.json.Decoder(type_, strict=strict).decode
+    with explain_names(type_):
+        if bases := named_by_payload(type_):
+            return _by_namespace(bases, nullable=NoneType in members_of(type_))
+        help_ = Rules(strict).help(type_)
+        if help_ is None:
+            return msgspec.json.Decoder(type_, strict=strict).decode
     return lambda data: help_(msgspec.json.decode(data))
 
 

@@ -46,7 +46,10 @@ class Key:
             owner, field = key.__objclass__, key.__name__
             return cls(name or field, key.__get__, get_type_hints(owner).get(field), partitions, field=name is None)
         if not callable(key):
-            raise ConfigurationError(f"group_by({key!r}): give it a field, such as Transfer.account, or a function")
+            raise ConfigurationError(
+                f"group_by({key!r}): give it a field, such as Transfer.account, or for several fields a function that makes one text of "
+                'them: group_by(lambda one: f"{one.bank}-{one.account}", name="account")'
+            )
         if name is None:
             raise ConfigurationError("group_by() with a function needs name=, for the name of its topic")
         return cls(name, key, None, partitions)

@@ -216,11 +216,20 @@ class TopicGroup(Topic[K, V]):
     """Several topics that are read as one; it cannot be sent to.
 
     Args:
-        parts: the topics, of one schema.
+        parts: the topics, which are described alike.
+
+    Raises:
+        ConfigurationError: one of them has other types than the first, or another ``on_decode_error`` or ``acks``.
     """
 
     def __init__(self, parts: Sequence[Topic[K, V]]) -> None:
         first = parts[0]
+        for part in parts:
+            for what in ("schema", "on_decode_error", "acks"):
+                if getattr(part, what) != getattr(first, what):
+                    raise ConfigurationError(
+                        f"topics {first.name} and {part.name} are read as one, and their {what} differs: describe them alike, or apart"
+                    )
         super().__init__(first.name, schema=first.schema, on_decode_error=first.on_decode_error, acks=first.acks)
         self.name = ", ".join(part.name for part in parts)
         self._parts: tuple[Topic[K, V], ...] = tuple(parts)

@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw, UnsetType, structs
 
+from stream_core.annotations import explain_names
 from stream_core.codecs import CodecArg, json_dumps
 
 __all__ = ["Encoders", "RecordOptions", "encoders", "is_record", "options_of", "registry", "without_none"]
@@ -105,7 +106,8 @@ encoders = Encoders()
 
 def _compile(cls: type[Any]) -> Callable[[Any], bytes]:
     """The encoder of one record class, for instances of exactly this class."""
-    nested = tuple(field.name for field in structs.fields(cls) if _may_hold_records(field.type))
+    with explain_names(cls):
+        nested = tuple(field.name for field in structs.fields(cls) if _may_hold_records(field.type))
     encode = _embedding(nested) if nested else _native
     if not cls._options.include_metadata:
         return encode

@@ -1,0 +1,80 @@
+"""What a program says of a topic, compared with what it has said before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from stream_core.errors import ConfigurationError
+from stream_core.schemas import Schema
+from stream_core.topics import Topic
+
+__all__ = ["check_again", "check_names"]
+
+TYPES = ("key_type", "value_type", "key_serializer", "value_serializer")
+POLICIES = {"compacting": "compact", "deleting": "delete"}
+
+
+def check_names(where: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raise ConfigurationError when one of the options ``given`` is not ``known``; the message names the nearest one.
+
+    Args:
+        where: names the definition.
+        given: names of options that were written.
+        known: names of the options that there are.
+    """
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{where}: there is no option {name!r}: {hint}")
+
+
+def check_again(topic: Topic[Any, Any], schema: Schema | None, options: Mapping[str, Any]) -> None:
+    """Compare a further description of a topic with the first one, in what the further one says.
+
+    Args:
+        topic: the topic as it was described first.
+        schema: the whole schema, where the further description gives one.
+        options: the arguments of the further description; ``None`` stands for one that was left out.
+
+    Raises:
+        ConfigurationError: they differ; names what differs with both values.
+    """
+    differences = [
+        f"{name}={_shown(given)}, and {_shown(known)} before"
+        for name, given, known in _pairs(topic, schema, options)
+        if given != known
+    ]
+    if differences:
+        raise ConfigurationError(
+            f"topic {topic.name} is described twice, and not alike: {'; '.join(differences)}; describe it once, and share it"
+        )
+
+
+def _pairs(topic: Topic[Any, Any], schema: Schema | None, options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """What was said, and what holds: by name."""
+    said = {name: value for name, value in options.items() if value is not None}
+    types = {name: said.pop(name) for name in TYPES if name in said}
+    if schema is not None:
+        yield "schema", schema, topic.schema
+    for name, value in types.items():
+        yield name, value, getattr(topic.schema, name)
+    again: Topic[Any, Any] = Topic(topic.name, schema=topic.schema, **said)
+    cleanup = topic.config.get("cleanup.policy", "").split(",")
+    for name in said:
+        if name in POLICIES:
+            yield name, said[name], POLICIES[name] in cleanup
+        elif name == "retention":
+            yield "retention.ms", again.config["retention.ms"], topic.config.get("retention.ms")
+        elif name == "config":
+            for key, value in again.config.items():
+                if key in said["config"]:
+                    yield key, value, topic.config.get(key)
+        else:
+            yield name, getattr(again, name), getattr(topic, name)
+
+
+def _shown(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else "nothing" if value is None else repr(value)
