@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stream_app.settings import Settings
 from stream_core.engine import Engine
 from stream_core.errors import MissingPackageError
+from stream_core.states import EngineState
 
 if TYPE_CHECKING:
     from stream_web import Status, WebServer
@@ -53,8 +54,8 @@ def make_web_server(conf: Settings, engine: Engine) -> WebServer | None:
 
 def _unready(engine: Engine) -> str:
     """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
-    if engine.failure.done() or engine.ownership.stopping:
-        return "stopping"
+    if engine.state in (EngineState.FAILED, EngineState.STOPPING, EngineState.STOPPED):
+        return "failed" if engine.failure.done() else "stopping"
     if engine.clients.plain is None:
         return "waiting for the broker"
     if engine.ready:

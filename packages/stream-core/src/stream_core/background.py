@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 __all__ = ["Background"]
@@ -12,11 +12,15 @@ __all__ = ["Background"]
 class Background:
     """Runs tasks and watches them.
 
+    Args:
+        on_failure: called with the first error, in the moment in which it is known.
+
     Attributes:
         failure: has the first error as its result, once there is one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[BaseException], None] = lambda error: None) -> None:
+        self._on_failure = on_failure
         self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -24,6 +28,7 @@ class Background:
         """The engine cannot go on."""
         if not self.failure.done():
             self.failure.set_result(error)
+            self._on_failure(error)
 
     def spawn(self, body: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a coroutine as a watched task."""

@@ -37,6 +37,7 @@ class EngineSettings:
         session_timeout: of the consumer group.
         deadline: for one checkpoint, and for any other wait on the broker.
         drain_timeout: for open events at revocation and stop.
+        stop_timeout: for a stop, all in all.
         processing_timeout: for one event, before it is reported as stuck.
         discovery_interval: between two looks for new topics that match a pattern.
         offset_reset: where a partition without committed offset begins, ``earliest`` or ``latest``.
@@ -62,6 +63,7 @@ class EngineSettings:
     session_timeout: float = 30.0
     deadline: float = 40.0
     drain_timeout: float = 10.0
+    stop_timeout: float = 25.0
     processing_timeout: float = 300.0
     discovery_interval: float = 30.0
     offset_reset: str = "earliest"
@@ -101,6 +103,7 @@ class Clients:
         self.member = False
         self.plain: Producer | None = None
         self.effects: Producer | None = None
+        self._discarded: Producer | None = None
 
     async def patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Do a step of the start as often as it takes for the broker to answer, unless ``fail_fast`` is set.
@@ -154,6 +157,15 @@ class Clients:
             return False
         return self.consumer.lease() < FENCE * self._settings.session_timeout
 
+    def discard(self) -> None:
+        """Let nothing of a dropped interval leave any more; :meth:`renew` makes another producer.
+
+        At least once the producer is stopped at once. In a transaction whatever leaves comes to nothing: its successor aborts it.
+        """
+        if self.effects is not None and not self._settings.exactly_once:
+            self._retire(self.effects)
+            self._discarded = self.effects
+
     async def renew(self) -> None:
         """Replace the producer of effects: after any failure the old one is of no more use.
 
@@ -161,8 +173,9 @@ class Clients:
         those of answers, are forgotten.
         """
         old, exactly_once = self.effects, self._settings.exactly_once
-        if old is not None:
+        if old is not None and old is not self._discarded:
             self._retire(old)
+        self._discarded = None
         if exactly_once:
             await self._transact()
         else:

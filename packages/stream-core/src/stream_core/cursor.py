@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stream_core.states import SESSION, Machine, SessionState
+
 if TYPE_CHECKING:
     from stream_core.records import TP, RawRecord
     from stream_core.schemas import Schema
@@ -33,21 +35,37 @@ class Session:
         schema: how its keys and values are decoded.
         partitions: how many partitions the topic has.
 
+        state: where it begins; see :data:`~stream_core.states.SESSION`.
+
     Attributes:
         partition: the partition number, -1 in memory only.
-        open: whether it still takes events; false from revocation on, when open events may finish.
+        open: whether it takes events, in state RUNNING only. This and ``dead`` follow the state; they are attributes because they are
+            asked for while events are delivered.
         dead: the partition is given up, or its interval dropped: effects of its events come to nothing.
     """
 
-    __slots__ = ("dead", "open", "partition", "partitions", "schema", "tp")
+    __slots__ = ("_machine", "dead", "open", "partition", "partitions", "schema", "tp")
 
-    def __init__(self, tp: TP, schema: Schema, partitions: int) -> None:
+    def __init__(
+        self, tp: TP, schema: Schema, partitions: int, state: SessionState = SessionState.RUNNING
+    ) -> None:
         self.tp = tp
         self.partition = tp.partition
         self.partitions = partitions
         self.schema = schema
-        self.open = True
+        self._machine = Machine(f"the session of {tp}", state, SESSION)
+        self.open = state is SessionState.RUNNING
         self.dead = False
+
+    @property
+    def state(self) -> SessionState:
+        """The state of the partition in this generation."""
+        return self._machine.state
+
+    def _to(self, state: SessionState) -> None:
+        self._machine.to(state)
+        self.open = state is SessionState.RUNNING
+        self.dead = state is SessionState.CLOSED
 
     def first(self, cursor: Cursor) -> bool:
         """Whether all events before the open one of ``cursor`` are finished by its subscription: so it is in order."""

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -21,26 +22,18 @@ from stream_core.agents import Agent
 from stream_core.announcing import Announcing
 from stream_core.background import Background
 from stream_core.backpressure import BackPressure
-from stream_core.checkpoint import Checkpoint
 from stream_core.clients import Clients, EngineSettings
-from stream_core.errors import (
-    BatchRefusedError,
-    BrokerUnavailableError,
-    DeadlineError,
-    FencedError,
-    OffsetOutOfRangeError,
-    TransportError,
-    WorkerError,
-)
-from stream_core.failpoints import Failpoint
+from stream_core.errors import AuthenticationError, FencedError, OffsetOutOfRangeError, TransportError
+from stream_core.interval import RunningInterval
 from stream_core.joining import Joining
 from stream_core.leadership import Leadership
 from stream_core.outbox import Outbox
 from stream_core.ownership import Hooks, Ownership
 from stream_core.participants import Participant
 from stream_core.ports import RebalanceListener, Transport
-from stream_core.records import TP
+from stream_core.records import TP, GroupMetadata
 from stream_core.replies import Replies
+from stream_core.states import ENGINE, EngineState, Machine
 from stream_core.topics import Topic
 from stream_core.topology import Topology
 from stream_core.watchdog import Watchdog
@@ -50,8 +43,6 @@ __all__ = ["Engine"]
 logger = logging.getLogger(__name__)
 
 POLL = 1.0
-PATIENCE = 5
-"""Aborts in a row, for reasons that waiting does not mend, after which the worker gives up."""
 
 
 class Engine:
@@ -80,44 +71,63 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._topics = {topic.name: topic for topic in topics}
+        self._agents = agents
         self._participants = participants
+        self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
+        self._ready = asyncio.Event()
+        self._fetching = False
+        self._leaving: asyncio.Task[None] | None = None
+        self.background = Background(self._failed)
+        self.announcing = Announcing(settings.drain_timeout)
         self.outbox = Outbox(transactional=settings.exactly_once)
         self.clients = Clients(transport, settings, self.outbox)
         self.replies = Replies(transport, self.clients.admin, settings)
         self.topology = Topology(
-            *(settings.group, self._topics, self.outbox),
+            settings.group,
+            self._topics,
+            self.outbox,
             max_restarts=settings.max_restarts,
             on_progress=self._progressed,
             on_conflict=self._conflict,
             on_actor=self._act,
             on_change=self._changed,
         )
-        self._fetching = False
         self.ownership = Ownership(
-            *(settings, self.clients, self.outbox),
+            settings,
+            self._machine,
+            self.clients,
+            self.outbox,
             topics=self._topics,
             subscriptions=self.topology.subscriptions,
             participants=participants,
-            hooks=Hooks(on_member, self._opened, self.fail),
+            hooks=Hooks(on_member, self._begin, self._opened, self.fail),
+        )
+        self.interval = RunningInterval(
+            settings,
+            self._machine,
+            clients=self.clients,
+            outbox=self.outbox,
+            ownership=self.ownership,
+            cursors=lambda: self.topology.cursors,
+            actors=lambda: self.topology.actors,
+            participants=participants,
+            fail=self.fail,
         )
         self.leadership = Leadership(self.topology, self.ownership)
         self._joining = Joining(
-            *(settings, self.clients, self.topology, self.ownership),
+            settings,
+            self._machine,
+            self.clients,
+            self.topology,
+            self.ownership,
             topics=self._topics,
             participants=participants,
             unread=_topics_of(agents) if client_only else (),
             subscribe=self._subscribe,
         )
-        self._agents = agents
         for agent in () if client_only else agents:
             self.topology.add(agent)
-        self._lock = asyncio.Lock()
-        self._progress, self._commit_now, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions)
-        self.background = Background()
-        self.announcing = Announcing(self.background, settings.drain_timeout)
-        self._aborts = 0
-        self._spoiled: tuple[str, BaseException] | None = None
 
     # -- life
 
@@ -129,6 +139,7 @@ class Engine:
             ConfigurationError: topics do not fit their definitions.
             WorkerError: an agent or a store failed for good.
         """
+        self._machine.to(EngineState.STARTING)
         clients, settings = self.clients, self._settings
         await clients.start()
         await self._joining.declare()
@@ -157,13 +168,14 @@ class Engine:
     def _subscribe(self, sources: set[str]) -> None:
         """Join the group for these topics."""
         if sources:
-            listener = RebalanceListener(self.ownership.assigned, self._revoked)
-            self.clients.consumer.subscribe(sources, self.announcing.around(listener))
+            listener = RebalanceListener(self._assigned, self._revoked)
+            self.clients.consumer.subscribe(sources, listener)
         if sources and not self._fetching:
             self._fetching = True
+            self._machine.to(EngineState.JOINING)
             self.background.spawn(self._fetch(), "fetch")
         elif not self._fetching:
-            self._ready.set()
+            self._opened()
             if self._settings.exactly_once:
                 self.outbox.open_gate()
 
@@ -179,18 +191,52 @@ class Engine:
             topic.bind(self.outbox)
 
     async def stop(self) -> None:
-        """Finish open events, commit, leave the group and close; bounded by the deadlines of the settings."""
-        self.ownership.stopping = True
-        await self._give_up("stop", lost=False)
-        await self.background.stop(self._settings.drain_timeout)
+        """Finish open events, commit, leave the group and close everything; within ``stop_timeout``, and only once.
+
+        Each step is made whatever the ones before it raise; the first of these errors is raised at the end.
+        """
+        if self.state in (EngineState.STOPPING, EngineState.STOPPED):
+            return
+        self._machine.to(EngineState.STOPPING)
+        settings = self._settings
+        end = asyncio.get_running_loop().time() + settings.stop_timeout
+
+        def left() -> float:
+            return max(end - asyncio.get_running_loop().time(), 1.0)
+
+        try:
+            async with AsyncExitStack() as steps:  # from the last to the first
+                for participant in self._participants:
+                    steps.push_async_callback(participant.stop)
+                steps.push_async_callback(self._close_clients, left)
+                steps.callback(self._unbind)
+                steps.push_async_callback(self.background.stop, settings.stop_timeout / 5)
+                steps.push_async_callback(
+                    self.interval.give_up, "stop", lost=False, budget=min(settings.drain_timeout, settings.stop_timeout / 2)
+                )
+        finally:
+            self._machine.to(EngineState.STOPPED)
+
+    async def _close_clients(self, left: Callable[[], float]) -> None:
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left() / 2):
+                    await self.replies.stop()
+        finally:
+            if self._leaving is not None:
+                await asyncio.wait([self._leaving], timeout=left() / 2)
+            await self.clients.stop()
+
+    def _unbind(self) -> None:
         for topic in self._topics.values():
             topic.bind(None)
         for agent in self._agents:
             agent.bind(None)
-        await self.replies.stop()
-        await self.clients.stop()
-        for participant in self._participants:
-            await participant.stop()
+
+    @property
+    def state(self) -> EngineState:
+        """What the engine does."""
+        return self._machine.state
 
     @property
     def failure(self) -> asyncio.Future[Any]:
@@ -200,12 +246,21 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether this worker has its partitions and works on them; without agents, whether it is started."""
-        working = self.ownership.ready if self._fetching else self._ready.is_set()
-        return working and not self.failure.done()
+        return self.state is EngineState.RUNNING
 
     def fail(self, error: BaseException) -> None:
-        """The worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
+        """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
         self.background.fail(error)
+
+    def _failed(self, error: BaseException) -> None:
+        """Commit nothing any more: drop what is not committed, and let the group give the partitions to others at once."""
+        if not self._machine.may(EngineState.FAILED):
+            return
+        self._machine.to(EngineState.FAILED)
+        self.interval.drop()
+        if self._fetching:
+            self.clients.member = False
+            self._leaving = asyncio.create_task(self.clients.consumer.stop(), name="leave the group")
 
     async def _discover(self) -> None:
         """Look for topics that match the patterns of those who read by one."""
@@ -223,20 +278,32 @@ class Engine:
             try:
                 batches = await consumer.poll(POLL)
             except OffsetOutOfRangeError as error:
-                await self.ownership.out_of_range(error.tp, self.checkpoint)
+                await self._out_of_range(error)
                 continue
             for batch in batches:
                 session = self.ownership.sessions.get(batch.tp)
-                if session is not None and session.running and session.open:
+                if session is not None and session.open:
                     session.deliver(batch)
             await self._pressure.hungry()
 
+    async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
+        """Let the partition go on elsewhere in its log. The error comes again with the next poll when that did not work."""
+        try:
+            await self.ownership.out_of_range(error.tp, error.offset, self.checkpoint)
+        except FencedError:
+            await asyncio.sleep(POLL)  # a rebalance: whoever gets the partition decides
+        except AuthenticationError:
+            raise
+        except TransportError as trouble:
+            logger.warning("%s; it cannot be decided yet where to go on: %s", error, trouble)
+            await asyncio.sleep(POLL)
+
     def _progressed(self) -> None:
         """An agent finished some events."""
-        self._progress.set()
+        self.interval.progress.set()
         self._pressure.release()
-        if not self._commit_now.is_set() and self._due():
-            self._commit_now.set()
+        if not self.interval.due.is_set() and self._due():
+            self.interval.due.set()
 
     def _due(self) -> bool:
         """Whether a checkpoint comes early, because so much has happened since the last one."""
@@ -248,127 +315,42 @@ class Engine:
     # -- checkpoints
 
     async def _commit_loop(self) -> None:
+        due = self.interval.due
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._commit_now.wait(), self._settings.commit_interval)
-            self._commit_now.clear()
+                await asyncio.wait_for(due.wait(), self._settings.commit_interval)
+            due.clear()
             await self.checkpoint()
 
     async def checkpoint(self) -> bool:
-        """Commit what is finished now; returns whether anything was committed. Failure aborts the interval."""
-        async with self._lock:
-            return await self._checkpoint(self._settings.deadline)
-
-    async def _checkpoint(self, deadline: float) -> bool:
-        ownership = self.ownership
-        group, epoch = ownership.group, ownership.epoch
-        if group is None:
-            return False
-        if self._spoiled:
-            await self._abort(*self._spoiled)
-            return False
-        checkpoint = Checkpoint(
-            *(lambda: ownership.running, group, lambda: self.topology.cursors),
-            clients=self.clients,
-            outbox=self.outbox,
-            participants=self._participants,
-            exactly_once=self._settings.exactly_once,
-            is_current=lambda: ownership.epoch == epoch and not self._spoiled,
-        )
-        try:
-            async with asyncio.timeout(deadline):
-                done = await checkpoint.run()
-        except (TransportError, TimeoutError, Failpoint) as error:
-            if ownership.epoch == epoch:
-                await self._abort(f"checkpoint failed: {error or type(error).__name__}", error)
-            return False
-        except Exception as error:
-            self.fail(error)
-            return False
-        if done:
-            self._aborts = 0
-            self.outbox.relax({tp: session.committed for tp, session in ownership.sessions.items()})
-        return done
-
-    async def _abort(self, reason: str, error: BaseException) -> None:
-        """Drop the interval: nothing of it counts; it is replayed from the committed offsets."""
-        self._aborts += 1
-        waiting_helps = isinstance(error, (DeadlineError, BrokerUnavailableError, FencedError, TimeoutError, Failpoint))
-        if self._aborts > PATIENCE and not waiting_helps:
-            self.fail(WorkerError(f"{self._aborts} checkpoints failed in a row: {reason}"))
-            return
-        delay = min(0.05 * 2**self._aborts, 5.0)
-        logger.error("%s; the interval is dropped and replayed in %.1f s", reason, delay, exc_info=not waiting_helps)
-        if BatchRefusedError.behind(error):
-            self.outbox.take_care({tp: session.fetch_position for tp, session in self.ownership.sessions.items()})
-        tps, group = list(self.ownership.sessions), self.ownership.group
-        self._drop()
-        if group is not None:
-            self.ownership.reopen(tps, group, delay)
-
-    def _drop(self) -> None:
-        """Forget everything since the last checkpoint, in one moment."""
-        cursors = set(self.ownership.release())
-        for participant in self._participants:
-            participant.aborted()
-        self.outbox.drop()
-        self.ownership.stale_producer = True
-        self._spoiled = None
-        for actor in self.topology.actors:
-            if actor.cursor in cursors:
-                actor.interrupt()
+        """Commit what is finished now; returns whether anything was committed. See :mod:`stream_core.interval`."""
+        return await self.interval.checkpoint()
 
     def _conflict(self, reason: str, error: BaseException | None) -> None:
-        """The next checkpoint must not count the interval but drop it, and is due now."""
-        self._spoiled = self._spoiled or (reason, error or Failpoint(reason))
-        self._commit_now.set()
+        self.interval.spoil(reason, error)
 
     # -- rebalances
 
+    async def _begin(self) -> None:
+        await self.interval.begin()
+
     def _opened(self) -> None:
+        self._machine.to(EngineState.RUNNING)
         self._ready.set()
 
+    def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
+        self.ownership.assigned(tps, group)
+        self.background.spawn(self.announcing.tell("assigned", tps), "partitions assigned")
+
     async def _revoked(self, tps: frozenset[TP], lost: bool) -> None:
-        await self._give_up("revocation", lost=lost)
-
-    async def _give_up(self, why: str, *, lost: bool) -> None:
-        """Finish open events, commit and give up all partitions; what is not finished in time comes to nothing."""
-        ownership = self.ownership
-        ownership.close()
-        for actor in self.topology.actors:
-            actor.wake()
-        if not ownership.sessions:
-            ownership.release()
-            return
-        budget, committed = self._settings.drain_timeout, False
+        if self._machine.may(EngineState.REVOKING):
+            self._machine.to(EngineState.REVOKING)
+        telling = self.announcing.tell("revoked", tps)
         try:
-            async with asyncio.timeout(budget):
-                if not lost:
-                    drained = await self._drained(budget / 2)
-                    async with self._lock:
-                        epoch = ownership.epoch
-                        await self._checkpoint(budget)
-                        committed = drained and ownership.epoch == epoch and not self.failure.done()
-        except TimeoutError:
-            logger.warning("%s: not committed within %.0f s; given up uncommitted, to be replayed", why, budget)
-        finally:  # whatever happens, a cancellation too: nothing of these sessions may go on
-            if committed:
-                ownership.release()
-                self.outbox.close_gate()
-            else:
-                self._drop()
-
-    async def _drained(self, budget: float) -> bool:
-        """Wait until no event is open, or the budget is used up; returns whether none is."""
-        try:
-            async with asyncio.timeout(budget):
-                while any(session.cursors() for session in self.ownership.sessions.values()):
-                    self._progress.clear()
-                    await self._progress.wait()
-        except TimeoutError:
-            logger.warning("some events are still open after %.0f s; they are replayed by the next owner", budget)
-            return False
-        return True
+            await self.interval.give_up("revocation", lost=lost, budget=self._settings.drain_timeout, beside=telling)
+        finally:
+            if self.state is EngineState.REVOKING:
+                self._machine.to(EngineState.JOINING)
 
     # -- health
 

@@ -29,6 +29,7 @@
     ├── StoreError                  the local store of a table
     │   ├── StoreLockedError        another process holds it
     │   └── StoreCorruptError       its files are damaged: wipe and replay
+    ├── IllegalStateError           something was told to do what its state forbids: a fault of Stream itself
     └── WorkerError                 the worker cannot go on and exits non-zero
 """
 
@@ -52,6 +53,7 @@ __all__ = [
     "EventError",
     "FencedError",
     "HandlerError",
+    "IllegalStateError",
     "MissingPackageError",
     "NoReplyError",
     "OffsetOutOfRangeError",
@@ -233,6 +235,10 @@ class NoReplyError(StreamError, TimeoutError):
 
 class RequestFailedError(StreamError):
     """A question will not be answered: its event failed and was given up, or the app stopped."""
+
+
+class IllegalStateError(StreamError):
+    """Something was told to do what its state forbids, such as a commit after a failure: a fault of Stream itself, please report it."""
 
 
 class WorkerError(StreamError):

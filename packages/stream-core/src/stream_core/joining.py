@@ -15,6 +15,7 @@ from stream_core.clients import Clients, EngineSettings
 from stream_core.declare import declare
 from stream_core.ownership import Ownership
 from stream_core.participants import Participant
+from stream_core.states import EngineState, Machine
 from stream_core.topics import Topic
 from stream_core.topology import Topology
 
@@ -31,6 +32,7 @@ class Joining:
 
     Args:
         settings: of the engine.
+        engine: the state of the engine.
         clients: of the engine.
         topology: who reads what.
         ownership: gets the partition counts.
@@ -43,6 +45,7 @@ class Joining:
     def __init__(
         self,
         settings: EngineSettings,
+        engine: Machine[EngineState],
         clients: Clients,
         topology: Topology,
         ownership: Ownership,
@@ -53,6 +56,7 @@ class Joining:
         subscribe: Callable[[set[str]], None],
     ) -> None:
         self._settings = settings
+        self._engine = engine
         self._clients = clients
         self._topology = topology
         self._ownership = ownership
@@ -98,13 +102,13 @@ class Joining:
         """Join again when there are topics that match a pattern and that the group was not joined for: also when that failed before."""
         self._topology.match(await self._clients.admin.topics())
         new = self._topology.sources - self._subscribed
-        if new and self._joined and not (self._busy or self._ownership.stopping):
+        if new and self._joined and not (self._busy or self._engine.state is EngineState.STOPPING):
             logger.info("new topics match: joining the group for %s, too", ", ".join(sorted(new)))
             await self.join()
 
     def outdated(self) -> bool:
         """Somebody reads something else now: whether to :meth:`join` again, which costs a rebalance."""
-        if not self._joined or self._ownership.stopping:
+        if not self._joined or self._engine.state is EngineState.STOPPING:
             return False
         known = {subscription.name for subscription in self._topology.subscriptions}
         for session in self._ownership.sessions.values():

@@ -38,4 +38,4 @@ class Leadership:
                 "no leader is elected: define a task or timer with on_leader=True, or set topic_disable_leader=False"
             )
         session = self._ownership.sessions.get(self._seat)
-        return session is not None and session.open and session.running
+        return session is not None and session.open

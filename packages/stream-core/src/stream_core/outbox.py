@@ -326,6 +326,11 @@ class Outbox:
         first = cursor.session is None or cursor.session.first(cursor)
         return self._gate.is_set() and first and (self._releasing or cursor.pinned)
 
+    @property
+    def careful(self) -> bool:
+        """Whether records are sent one at a time, to find the one that is refused."""
+        return bool(self._careful)
+
     def take_care(self, until: Mapping[TP, int]) -> None:
         """A record was refused: send one at a time until these positions are committed, so that the one is found."""
         self._careful = {**until, **{tp: max(end, until.get(tp, end)) for tp, end in self._careful.items()}}

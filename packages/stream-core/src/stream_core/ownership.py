@@ -1,7 +1,8 @@
 """What this worker owns: sessions from assignment over recovery to revocation.
 
 The callbacks of the consumer only snapshot and wake: recovery runs in a task of its own, because no heartbeat is sent while
-``assigned`` runs. ``epoch`` moves on with every assignment, revocation and abort, and whoever waited compares it before he acts.
+``assigned`` runs. ``epoch`` moves on with every assignment, revocation and drop of an interval, and whoever has waited for something
+compares it before doing anything.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stream_core.checkpoint import decode_leads
 from stream_core.clients import Clients, EngineSettings
-from stream_core.errors import AuthenticationError, DeadlineError, FencedError, TransportError
+from stream_core.cursor import Cursor
+from stream_core.errors import AuthenticationError, DeadlineError, FencedError, TransportError, WorkerError
+from stream_core.leads import decode_leads
 from stream_core.outbox import Outbox
 from stream_core.participants import Participant, Reading, Shard
 from stream_core.records import TP, GroupMetadata, Offset
 from stream_core.sessions import PartitionSession, Subscription
+from stream_core.states import EngineState, Machine
 from stream_core.tasks import together
 from stream_core.topics import Topic
 
@@ -33,11 +36,13 @@ class Hooks(NamedTuple):
 
     Attributes:
         member: told the member id of each generation.
+        begin: awaited before partitions are opened: makes a producer when the interval before was dropped.
         ready: called when everything assigned is recovered and running.
         failure: called with an error that the worker cannot survive.
     """
 
     member: Callable[[str], None]
+    begin: Callable[[], Awaitable[None]]
     ready: Callable[[], None]
     failure: Callable[[BaseException], None]
 
@@ -47,6 +52,7 @@ class Ownership:
 
     Args:
         settings: of the engine.
+        engine: the state of the engine.
         clients: consumer and producers.
         outbox: opened when a transaction is open.
         topics: the source topics by name.
@@ -58,6 +64,7 @@ class Ownership:
     def __init__(
         self,
         settings: EngineSettings,
+        engine: Machine[EngineState],
         clients: Clients,
         outbox: Outbox,
         *,
@@ -67,6 +74,7 @@ class Ownership:
         hooks: Hooks,
     ) -> None:
         self._settings = settings
+        self._engine = engine
         self._clients = clients
         self._outbox = outbox
         self._topics = topics
@@ -78,8 +86,7 @@ class Ownership:
         self.sessions: dict[TP, PartitionSession] = {}
         self.group: GroupMetadata | None = None
         self.epoch = 0
-        self.stale_producer = False
-        self.stopping = False
+        self._superseded: list[PartitionSession] = []
 
     @property
     def running(self) -> list[PartitionSession]:
@@ -91,16 +98,19 @@ class Ownership:
         """How many offsets are finished and not committed."""
         return sum(session.position - session.committed for session in self.running)
 
-    @property
-    def ready(self) -> bool:
-        """Whether an assignment is there and all of it is recovered."""
-        return self.group is not None and all(session.running for session in self.sessions.values())
+    def open_cursors(self) -> list[Cursor]:
+        """The cursors that have an event of these sessions open."""
+        return [cursor for session in self._all() for cursor in session.cursors()]
+
+    def _all(self) -> list[PartitionSession]:
+        return [*self.sessions.values(), *self._superseded]
 
     def assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
         """A new generation: make its sessions, and recover them in the background."""
-        if self.stopping:
+        if self._engine.state in (EngineState.FAILED, EngineState.STOPPING):
             return
-        self.epoch += 1
+        self._engine.to(EngineState.RECOVERING)
+        self.release()  # nothing is left, unless a revocation was cut short
         self.group = group
         self._clients.member = True
         self._hooks.member(group.member)
@@ -116,29 +126,23 @@ class Ownership:
         session.maxsize = topic.maxsize or self._settings.buffer_maxsize
         return session
 
-    def close(self) -> None:
+    def suspend(self) -> None:
         """Take no more events; those that are open may finish, and count."""
         self._cancel_opening()
         for session in self.sessions.values():
-            session.close()
+            session.suspend()
 
-    def release(self) -> list[Any]:
+    def release(self) -> list[Cursor]:
         """Give all sessions up; returns the cursors whose open events come to nothing now."""
         self._cancel_opening()
         self.epoch += 1
-        cursors = []
-        for session in self.sessions.values():
-            session.close()
-            session.dead = True
-            for cursor in session.cursors():
-                cursor.abandon()
-                cursors.append(cursor)
-        self.sessions = {}
+        cursors = [cursor for session in self._all() for cursor in session.close()]
+        self.sessions, self._superseded = {}, []
         self.group = None
         return cursors
 
     def reopen(self, tps: Collection[TP], group: GroupMetadata, delay: float) -> None:
-        """After an abort: make new sessions for what was released and is still owned, from the committed offsets."""
+        """After a drop: make new sessions for what was released and is still owned, from the committed offsets."""
         self._clients.consumer.pause(tps)
         self.group = group
         self.sessions = {tp: self._session(tp) for tp in tps}
@@ -176,20 +180,22 @@ class Ownership:
             self._hooks.failure(error)
 
     async def _recover(self, epoch: int) -> None:
+        # First, because the new owner of a partition waits for its store, and the steps below may wait for the broker.
+        shards = self._shards(list(self.sessions.values()))
+        for participant in self._participants:
+            await participant.keep(list(shards))
         if self._clients.lease_over():
             raise DeadlineError("no heartbeat was answered for too long; waiting for the group")
-        if self.stale_producer:
-            await self._clients.renew()
-            self.stale_producer = False
+        await self._hooks.begin()
+        if self.epoch != epoch:
+            return
+        await self._compare_counts()
         sessions = list(self.sessions.values())
         offsets = await self._start_offsets([session.tp for session in sessions])
         if self.epoch != epoch:
             return
         if self._settings.exactly_once:
             self._outbox.open_gate()
-        shards = self._shards(sessions)
-        for participant in self._participants:
-            await participant.keep(list(shards))
         await together(self._run(epoch, shard, members, offsets) for shard, members in shards.items())
         if self.epoch == epoch:
             self._hooks.ready()
@@ -238,25 +244,60 @@ class Ownership:
             offsets |= found
         return offsets
 
-    async def out_of_range(self, tp: TP, checkpoint: Callable[[], Awaitable[bool]]) -> None:
-        """The log does not hold the position of ``tp`` any more: go on at its start or end, and say so."""
-        session, group = self.sessions.get(tp), self.group
+    async def out_of_range(self, tp: TP, offset: int, checkpoint: Callable[[], Awaitable[bool]]) -> None:
+        """Go on where the log of ``tp`` begins or ends, since it does not hold ``offset`` (any more), and say so.
+
+        Below its start the setting ``offset_reset`` decides; beyond its end (a log that was cut off after an unclean election) there is
+        nothing to read again, so the end is right.
+
+        Raises:
+            TransportError: it could not be found out, or not be committed; it can be tried again.
+        """
+        session, group, epoch = self.sessions.get(tp), self.group, self.epoch
         if session is None or group is None:
             return
-        epoch = self.epoch
         await checkpoint()
         consumer = self._clients.consumer
-        where = consumer.end_offsets if self._settings.offset_reset == "latest" else consumer.start_offsets
-        offset = (await where([tp]))[tp]
+        start, end = (await consumer.start_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+        position = end if offset > end or self._settings.offset_reset == "latest" else start
         if self.epoch == epoch:
-            await consumer.commit({tp: Offset(offset)}, group)
+            await consumer.commit({tp: Offset(position)}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
         logger.error(
-            "%s: offset %d is not in the log any more (retention, or the topic was recreated); going on at offset %d",
-            *(tp, session.fetch_position, offset),
+            "%s: offset %d is not in the log, which holds %d to %d (retention, an unclean election, or the topic was made again); "
+            "going on at offset %d",
+            tp,
+            offset,
+            start,
+            end,
+            position,
         )
-        session.close()
+        session.suspend()
+        self._superseded.append(session)
         self.sessions[tp] = fresh = self._session(tp)
-        fresh.run(offset, self._subscriptions_of(tp.topic), {})
-        consumer.seek(tp, offset)
+        fresh.run(position, self._subscriptions_of(tp.topic), {})
+        consumer.seek(tp, position)
+
+    async def _compare_counts(self) -> None:
+        """Look whether a source has got more partitions since they were counted.
+
+        Raises:
+            WorkerError: it has, and there are tables: keys have moved to other partitions, away from their state.
+        """
+        described = await self._clients.admin.describe(list({tp.topic for tp in self.sessions}))
+        for topic, info in described.items():
+            known = self.counts.get(topic, info.partitions)
+            if info.partitions == known:
+                continue
+            if self._participants:
+                raise WorkerError(
+                    f"topic {topic} has {info.partitions} partitions now, and had {known} when the worker started: its keys have moved to "
+                    "other partitions, away from their state in the tables. Send to a new topic with the new count and read that under a new "
+                    "version= of the app, or make the topic again with the old count"
+                )
+            logger.warning("topic %s has %d partitions now, and had %d", topic, info.partitions, known)
+            self.counts[topic] = info.partitions
+            for session in self.sessions.values():
+                if session.tp.topic == topic:
+                    session.partitions = info.partitions

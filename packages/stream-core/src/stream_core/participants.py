@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from stream_core.cursor import Cursor
+from stream_core.errors import RecordRefusedError
 from stream_core.records import TP, Headers, TopicSpec
 
 __all__ = ["Change", "Interval", "Participant", "Reading", "Shard"]
@@ -79,6 +80,9 @@ class Participant(Protocol):
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
         """The changelog records of what was cut: one per key, with its final value."""
+
+    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+        """The broker refuses this record for good: let the event that makes the same change again fail with ``error``, by its policy."""
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """The checkpoint is committed: make it durable. ``ends`` are the offsets behind the last change of each changelog."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream_core.cursor import Cursor, Session
 from stream_core.progress import Progress
+from stream_core.states import SessionState
 
 if TYPE_CHECKING:
     from stream_core.errors import EventError
@@ -309,20 +310,18 @@ class PartitionSession(Session):
 
     Attributes:
         feeds: progress of each subscription by name.
-        running: whether records are delivered (recovery is over).
         fetch_position: the offset behind what the consumer delivered.
         committed: the last committed offset.
         lag: records behind the fetch position, -1 when unknown.
         maxsize: records that may wait before the partition is paused; set by whoever fetches.
     """
 
-    __slots__ = ("_left", "_record_size", "committed", "decode", "feeds", "fetch_position", "lag", "maxsize", "running")
+    __slots__ = ("_left", "_record_size", "committed", "decode", "feeds", "fetch_position", "lag", "maxsize")
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
-        super().__init__(tp, schema, partitions)
+        super().__init__(tp, schema, partitions, SessionState.RESTORING)
         self.decode = decode
         self.feeds: dict[str, Feed] = {}
-        self.running = False
         self.fetch_position = -1
         self.committed = -1
         self.lag = -1
@@ -335,7 +334,12 @@ class PartitionSession(Session):
         for subscription in subscriptions:
             start = max(position, leads.get(subscription.name, position))
             self.feeds[subscription.name] = Feed(self, subscription, start)
-        self.running = True
+        self._to(SessionState.RUNNING)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is restored and not given up: what its events did, and still do where they are open, counts."""
+        return self.state in (SessionState.RUNNING, SessionState.SUSPENDED)
 
     def deliver(self, batch: Batch) -> None:
         """Hand a batch to every subscription, in chunks."""
@@ -367,11 +371,24 @@ class PartitionSession(Session):
         first = cursor.others[0][1] if cursor.others else cursor.record
         return progress.position >= first.offset
 
-    def close(self) -> None:
-        """Take no more events: chunks of this session are dropped, open events may finish."""
-        self.open = False
-        for cursor in self.cursors():
-            cursor.attention = True
+    def suspend(self) -> None:
+        """Take no more events: chunks of this session are dropped, open events may finish. Without any it is closed at once."""
+        if self.state is SessionState.RUNNING:
+            self._to(SessionState.SUSPENDED)
+            for cursor in self.cursors():
+                cursor.attention = True
+        elif self.state is SessionState.RESTORING:
+            self._to(SessionState.CLOSED)
+
+    def close(self) -> list[Cursor]:
+        """Give the partition up; returns the cursors of the events that are open, whose effects come to nothing."""
+        self.suspend()
+        cursors = self.cursors()
+        for cursor in cursors:
+            cursor.abandon()
+        if self.state is SessionState.SUSPENDED:
+            self._to(SessionState.CLOSED)
+        return cursors
 
     def cursors(self) -> list[Cursor]:
         """The cursors that have an event of this session open."""
