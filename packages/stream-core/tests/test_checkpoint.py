@@ -10,17 +10,18 @@ import pytest
 
 from stream_core import failpoints
 from stream_core.agents import Agent
-from stream_core.checkpoint import decode_leads
 from stream_core.cursor import Cursor, active_cursor
 from stream_core.errors import (
     CommitError,
     DeadlineError,
     FencedError,
     ProduceError,
+    RecordRefusedError,
     StoreError,
     TransportError,
     WorkerError,
 )
+from stream_core.leads import decode_leads
 from stream_core.outbox import Outbox
 from stream_core.participants import Change, Interval, Reading, Shard
 from stream_core.records import TP, Offset, TopicSpec
@@ -54,6 +55,7 @@ class Ledger:
         self.intervals: list[Mapping[Reading, Interval]] = []
         self.committed_readings: list[Mapping[Reading, int]] = []
         self.broken: Exception | None = None
+        self.refused: list[RecordRefusedError] = []
 
     def add(self) -> None:
         """Count an event when it finishes."""
@@ -99,6 +101,10 @@ class Ledger:
         self.intervals.append(intervals)
         if self.frozen != self.stored:
             yield Change(*CHANGELOG, b"count", b"%d" % self.frozen, ())
+
+    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+        """Remember what the broker does not take."""
+        self.refused.append(error)
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """Write the disk."""

@@ -305,10 +305,14 @@ async def test_crash(lab: Lab, kind: Kind, policy: Any, settings: dict[str, Any]
     assert "failed 3 times at numbers-0 offset 2" in str(error)
     assert ("on_decode_error=" in str(error)) == (kind.declared == "source")
     assert 'or "dead_letter"' in str(error)
-    if kind.limit < 1000:  # the interval is dropped whole, each time
-        assert lab.committed(case.topic) == Offset(0)
+    committed = lab.committed(case.topic)
+    if (
+        kind.limit < 1000
+    ):  # the interval is dropped whole, each time; one in between may have ended before the bad event
+        assert committed is not None
+        assert committed.offset <= BAD
     else:
-        assert lab.committed(case.topic) == Offset(BAD)
+        assert committed == Offset(BAD)
         assert set(lab.values(case.out)) >= {0, 1}
         assert lab.values(case.out) == [0, 1] or kind.agent
     assert not set(kind.bad) & set(lab.values(case.out))

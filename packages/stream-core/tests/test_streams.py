@@ -171,7 +171,7 @@ async def test_values_of_a_closed_session_stop() -> None:
     await anext(events)
     await anext(events)
 
-    source.session.close()
+    source.session.suspend()
     waiting = asyncio.ensure_future(anext(events))
     await asyncio.sleep(1)
 
@@ -187,7 +187,7 @@ async def test_a_failure_while_the_session_closes_loses_no_progress() -> None:
     events = aiter(source.stream)
     for _ in range(3):
         await anext(events)
-    source.session.close()
+    source.session.suspend()
 
     source.cursor.rollback()
     rewind(source.stream.iteration.cursor)
@@ -203,7 +203,6 @@ async def test_effects_of_a_dead_session_come_to_nothing() -> None:
     await anext(events)
     source.cursor.held.append("late")
     source.session.close()
-    source.session.dead = True
 
     waiting = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from stream_core.memory import MemoryStores
 from stream_core.participants import Interval, Reading
 from stream_core.records import TP, StoredRecord
 from stream_core.schemas import Schema
+from stream_core.states import SessionState
 from stream_tables.errors import PartitionsMismatchError, TableError
 from stream_tables.overlay import ABSENT
 from stream_tables.partition import TablePartition
@@ -289,7 +290,7 @@ def test_a_partition_that_was_given_up_is_refused(part: TablePartition, session:
     cursor = actor("one")
     begin(cursor, session)
     part.set(cursor, b"a", 1)
-    session.dead = True
+    cursor.session = Session(session.tp, session.schema, session.partitions, SessionState.CLOSED)
     cursor.abandon()
     part.overlay.clear()
     with pytest.raises(TableError, match="the partition of this event was given up"):

@@ -46,16 +46,14 @@ class Session:
 
     __slots__ = ("_machine", "dead", "open", "partition", "partitions", "schema", "tp")
 
-    def __init__(
-        self, tp: TP, schema: Schema, partitions: int, state: SessionState = SessionState.RUNNING
-    ) -> None:
+    def __init__(self, tp: TP, schema: Schema, partitions: int, state: SessionState = SessionState.RUNNING) -> None:
         self.tp = tp
         self.partition = tp.partition
         self.partitions = partitions
         self.schema = schema
         self._machine = Machine(f"the session of {tp}", state, SESSION)
         self.open = state is SessionState.RUNNING
-        self.dead = False
+        self.dead = state is SessionState.CLOSED
 
     @property
     def state(self) -> SessionState:

@@ -76,7 +76,7 @@ class Engine:
         self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
         self._ready = asyncio.Event()
         self._fetching = False
-        self._leaving: asyncio.Task[None] | None = None
+        self._collapse: asyncio.Task[None] | None = None
         self.background = Background(self._failed)
         self.announcing = Announcing(settings.drain_timeout)
         self.outbox = Outbox(transactional=settings.exactly_once)
@@ -212,10 +212,18 @@ class Engine:
                 steps.callback(self._unbind)
                 steps.push_async_callback(self.background.stop, settings.stop_timeout / 5)
                 steps.push_async_callback(
-                    self.interval.give_up, "stop", lost=False, budget=min(settings.drain_timeout, settings.stop_timeout / 2)
+                    self.interval.give_up,
+                    "stop",
+                    lost=False,
+                    budget=min(settings.drain_timeout, settings.stop_timeout / 2),
                 )
         finally:
             self._machine.to(EngineState.STOPPED)
+
+    async def _give_up(self, budget: float) -> None:
+        if self._collapse is not None:
+            await asyncio.wait([self._collapse], timeout=budget)
+        await self.interval.give_up("stop", lost=False, budget=budget)
 
     async def _close_clients(self, left: Callable[[], float]) -> None:
         try:
@@ -223,8 +231,6 @@ class Engine:
                 async with asyncio.timeout(left() / 2):
                     await self.replies.stop()
         finally:
-            if self._leaving is not None:
-                await asyncio.wait([self._leaving], timeout=left() / 2)
             await self.clients.stop()
 
     def _unbind(self) -> None:
@@ -253,14 +259,23 @@ class Engine:
         self.background.fail(error)
 
     def _failed(self, error: BaseException) -> None:
-        """Commit nothing any more: drop what is not committed, and let the group give the partitions to others at once."""
-        if not self._machine.may(EngineState.FAILED):
-            return
-        self._machine.to(EngineState.FAILED)
-        self.interval.drop()
-        if self._fetching:
-            self.clients.member = False
-            self._leaving = asyncio.create_task(self.clients.consumer.stop(), name="leave the group")
+        """Give everything up at once, so that others get the partitions also where nobody stops this engine."""
+        if self._machine.may(EngineState.FAILED):
+            self._machine.to(EngineState.FAILED)
+            self._collapse = asyncio.create_task(self._give_everything_up(), name="give up after a failure")
+
+    async def _give_everything_up(self) -> None:
+        """Commit what is whole, drop the rest, and leave the group.
+
+        An interval that met the failure is dropped already. One that did not, because an agent cannot go on for instance, is committed
+        as at any revocation: its events need not be done again.
+        """
+        try:
+            await self.interval.give_up("failure", lost=False, budget=self._settings.drain_timeout)
+        finally:
+            if self._fetching:
+                self.clients.member = False
+                await self.clients.consumer.stop()
 
     async def _discover(self) -> None:
         """Look for topics that match the patterns of those who read by one."""

@@ -18,7 +18,7 @@ What can go wrong, and what follows:
   the commit may still arrive later and turn the committed offset back; so the group is joined anew, which fences it.
 - *After 5* a store may fail. What it lacks is in the changelog, and its position stays where it was; the worker ends, and whoever
   opens the store next replays. No checkpoint may come in between: it would move the position past what was never stored. That is
-  why a failed engine commits nothing more, and why a table refuses a cut while the one before is not stored.
+  why whatever fails in a checkpoint drops the interval first, and why a table refuses a cut while the one before is not stored.
 - *A partition goes away* (:meth:`RunningInterval.give_up`): its sessions are suspended first, then open events have half of the budget to
   finish, then a last checkpoint; what is not committed by then is dropped, and the next owner does it again.
 
@@ -124,6 +124,11 @@ class RunningInterval:
         """What becomes of it."""
         return self._state.state
 
+    @property
+    def spoiled(self) -> bool:
+        """Whether it must be dropped."""
+        return self.state is IntervalState.SPOILED
+
     # -- commit
 
     async def checkpoint(self) -> bool:
@@ -132,9 +137,9 @@ class RunningInterval:
             return await self._checkpoint(self._settings.deadline)
 
     async def _checkpoint(self, deadline: float) -> bool:
-        if self.ownership.group is None or self._engine.state is EngineState.FAILED:
+        if self.ownership.group is None:  # nothing is owned, or it was dropped
             return False
-        if self.state is IntervalState.SPOILED:
+        if self.spoiled:
             self._drop_and_replay(*self._spoiler)
             return False
         checkpoint = Checkpoint(self, exactly_once=self._settings.exactly_once)
@@ -144,7 +149,7 @@ class RunningInterval:
         except (TransportError, TimeoutError, Failpoint, ChangeRefusedError) as error:
             if not checkpoint.is_current():
                 return False  # dropped meanwhile
-            if self.state is IntervalState.SPOILED:
+            if self.spoiled:
                 self._drop_and_replay(*self._spoiler, undecided=checkpoint.undecided)
             else:
                 undecided = checkpoint.undecided and not isinstance(error, (FencedError, CommitError))
@@ -262,7 +267,6 @@ class RunningInterval:
         ownership.suspend()  # before anything is waited for: no event begins that could not finish
         for actor in self._actors():
             actor.wake()
-        lost = lost or self._engine.state is EngineState.FAILED
         try:
             async with asyncio.timeout(budget):
                 if ownership.sessions and not lost:
@@ -338,7 +342,7 @@ class Checkpoint:
         return self._interval.ownership.epoch == self._epoch
 
     def _still_current(self) -> None:
-        if not self.is_current() or self._interval.state is IntervalState.SPOILED:
+        if not self.is_current() or self._interval.spoiled:
             raise FencedError("the interval was dropped while the checkpoint ran")
 
     async def run(self) -> bool:

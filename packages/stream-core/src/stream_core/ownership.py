@@ -20,7 +20,7 @@ from stream_core.outbox import Outbox
 from stream_core.participants import Participant, Reading, Shard
 from stream_core.records import TP, GroupMetadata, Offset
 from stream_core.sessions import PartitionSession, Subscription
-from stream_core.states import EngineState, Machine
+from stream_core.states import EngineState, Machine, SessionState
 from stream_core.tasks import together
 from stream_core.topics import Topic
 
@@ -197,7 +197,7 @@ class Ownership:
         if self._settings.exactly_once:
             self._outbox.open_gate()
         await together(self._run(epoch, shard, members, offsets) for shard, members in shards.items())
-        if self.epoch == epoch:
+        if self.epoch == epoch and self._engine.state is EngineState.RECOVERING:
             self._hooks.ready()
 
     def _shards(self, sessions: Sequence[PartitionSession]) -> dict[Shard, list[PartitionSession]]:
@@ -217,8 +217,8 @@ class Ownership:
                 committed[Reading(session.tp, subscription.name)] = max(start, leads.get(subscription.name, start))
         for participant in self._participants:
             await participant.open(shard, committed, self.group.generation if self.group is not None else 0)
-        if self.epoch != epoch:
-            return
+        if self.epoch != epoch or any(session.state is not SessionState.RESTORING for session in sessions):
+            return  # given up meanwhile
         for session in sessions:
             offset = offsets[session.tp]
             session.run(offset.offset, self._subscriptions_of(session.tp.topic), decode_leads(offset.metadata))
@@ -265,7 +265,7 @@ class Ownership:
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
         logger.error(
-            "%s: offset %d is not in the log, which holds %d to %d (retention, an unclean election, or the topic was made again); "
+            "%s: offset %d is not in the log any more, which holds %d to %d (retention, an unclean election, or the topic was made again); "
             "going on at offset %d",
             tp,
             offset,
@@ -293,8 +293,8 @@ class Ownership:
             if self._participants:
                 raise WorkerError(
                     f"topic {topic} has {info.partitions} partitions now, and had {known} when the worker started: its keys have moved to "
-                    "other partitions, away from their state in the tables. Send to a new topic with the new count and read that under a new "
-                    "version= of the app, or make the topic again with the old count"
+                    "other partitions, away from their state in the tables. Send to a new topic with the new count and read that "
+                    "under a new version= of the app, or make the topic again with the old count"
                 )
             logger.warning("topic %s has %d partitions now, and had %d", topic, info.partitions, known)
             self.counts[topic] = info.partitions

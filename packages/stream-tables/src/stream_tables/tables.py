@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_core.cursor import Cursor
-from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError
+from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError
 from stream_core.participants import Change, Interval, Reading, Shard
 from stream_core.ports import Reader, Store, Stores
 from stream_core.records import TP, TopicSpec
@@ -205,6 +205,9 @@ class Tables:
             except StoreError:
                 if self._parts.get(tp) is part:
                     raise  # else it was given up meanwhile: its next owner takes the values from the changelog
+
+    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+        """Let the event that makes this change again fail."""
 
     def aborted(self) -> None:
         """Drop all overlays."""
