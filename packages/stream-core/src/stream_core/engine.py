@@ -231,7 +231,7 @@ class Engine:
                 async with asyncio.timeout(left() / 2):
                     await self.replies.stop()
         finally:
-            await self.clients.stop()
+            await self.clients.stop(left())
 
     def _unbind(self) -> None:
         for topic in self._topics.values():
