@@ -75,6 +75,8 @@ def _explain(outcome: Outcome) -> None:
 @click.option(
     "--guarantee", default=None, type=click.Choice([EXACTLY_ONCE, AT_LEAST_ONCE]), help="Only under this one."
 )
+@click.option("--only", default="", help="Of the row sweep: only these faults, such as producer.send#17:ProduceError.")
+@click.option("--pairs", default=0, help="Of the row sweep: this many pairs of faults instead of single ones.")
 @click.option(
     "--logs",
     default=None,
@@ -89,6 +91,8 @@ def main(
     seed: int | None,
     workers: int | None,
     guarantee: str | None,
+    only: str,
+    pairs: int,
     logs: Path | None,
     listed: bool,
 ) -> None:
@@ -98,10 +102,16 @@ def main(
         return
     seed = int(time.time()) % 1_000_000 if seed is None else seed
     logs = (logs or Path(tempfile.mkdtemp(prefix="stream-chaos-"))).resolve()
-    chosen = list(cases(names, seconds=seconds, seed=seed, workers=workers, times=times, guarantee=guarantee))
+    rounds = cases(
+        names, seconds=seconds, seed=seed, workers=workers, times=times, guarantee=guarantee, only=only, pairs=pairs
+    )
+    chosen = list(rounds)
     console.print(f"{len(chosen)} cases, seed {seed}, logs in {logs}")
-    with Broker(0, logs / "broker") as broker:
+    broker = Broker(0, logs / "broker")  # the first case that needs it starts it
+    try:
         outcomes = asyncio.run(_run(chosen, broker, logs))
+    finally:
+        broker.stop()
     console.print(table(outcomes))
     if not all(outcome.passed for outcome in outcomes):
         sys.exit(1)

@@ -28,6 +28,8 @@ class Case:
     workers: int
     seconds: float
     seed: int
+    only: str = ""
+    pairs: int = 0
 
     @property
     def name(self) -> str:
@@ -43,6 +45,8 @@ def cases(
     workers: int | None = None,
     times: int = 1,
     guarantee: str | None = None,
+    only: str = "",
+    pairs: int = 0,
 ) -> Iterator[Case]:
     """The cases of a run, whole rounds after each other.
 
@@ -53,6 +57,8 @@ def cases(
         workers: number of workers instead of each row's own (rows of one worker keep theirs).
         times: number of rounds.
         guarantee: only this one; none means each row's own.
+        only: the faults of the only run of a sweep.
+        pairs: how many pairs of faults a sweep draws.
     """
     for number in range(times):
         for row in (row for row in ROWS if not names or row.name in names):
@@ -60,7 +66,7 @@ def cases(
             for count in counts:
                 for chosen in row.guarantees:
                     if guarantee in (None, chosen):
-                        yield Case(row, chosen, count, seconds, seed + number)
+                        yield Case(row, chosen, count, seconds, seed + number, only, pairs)
 
 
 async def run(case: Case, broker: Broker, directory: Path, say: Callable[[str], None]) -> Outcome:
@@ -77,14 +83,17 @@ async def run(case: Case, broker: Broker, directory: Path, say: Callable[[str], 
     )  # the stock client says each failed attempt, dozens a second
     place = directory / f"{case.name}-{case.seed}"
     place.mkdir(parents=True)
-    setup = Setup(broker, place, case.guarantee, case.seed, case.workers, case.seconds, say=say)
+    setup = Setup(
+        broker, place, case.guarantee, case.seed, case.workers, case.seconds, only=case.only, pairs=case.pairs, say=say
+    )
     began = time.monotonic()
     try:
-        await asyncio.to_thread(broker.start)  # the case before may have failed without it
+        if case.row.broker:
+            await asyncio.to_thread(broker.start)  # the case before may have failed without it
         await case.row.play(setup)
     except Exception as error:  # the harness reports every failure as a verdict, its own too
         setup.tally.problems += _reasons(error)
-    if setup.tally.problems:
+    if setup.tally.problems and case.row.broker:
         _keep_topics(broker, place)
     tails = "" if not setup.tally.problems else "\n".join(_tail(log) for log in sorted(place.glob("*.log")))
     seconds = time.monotonic() - began

@@ -39,6 +39,8 @@ class Setup:
         rate: deposits a second.
         session: session timeout of the group in seconds.
         transaction: transaction timeout in seconds.
+        only: the faults of the only run of a sweep; all of them when it is empty.
+        pairs: how many pairs of faults a sweep draws; 0 for single ones.
         say: shows what is going on.
         tally: gets what was found.
     """
@@ -53,6 +55,8 @@ class Setup:
     rate: float = 150.0
     session: float = 6.0
     transaction: float = 8.0
+    only: str = ""
+    pairs: int = 0
     say: Callable[[str], None] = lambda _: None
     tally: Tally = field(default_factory=Tally)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.rows import bodies, brokers, checkpoints, disks, failures, groups, lifecycle, mixed
+from chaos.rows import bodies, brokers, checkpoints, disks, failures, groups, lifecycle, mixed, sweep
 from chaos.rows.registry import Row
 
 __all__ = ["ROWS", "Row"]
@@ -16,5 +16,6 @@ ROWS: tuple[Row, ...] = (
     *lifecycle.ROWS,
     *groups.ROWS,
     *bodies.ROWS,
+    *sweep.ROWS,
 )
 """All rows, in the order in which they run."""

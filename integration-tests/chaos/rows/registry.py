@@ -23,6 +23,7 @@ class Row:
         guarantees: run once under each.
         workers: run once with each number of workers.
         quick: seconds of faults in the short form, under the first guarantee and number of workers; 0 leaves it out.
+        broker: whether it needs one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Row:
     guarantees: tuple[str, ...] = BOTH
     workers: tuple[int, ...] = (2, 3)
     quick: float = 0.0
+    broker: bool = True
 
     @property
     def summary(self) -> str:

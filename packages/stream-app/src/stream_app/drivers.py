@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from stream_core.errors import ConfigurationError, MissingPackageError
@@ -34,15 +34,16 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
     """
     if scheme == "memory":
         return builtin
-    found = {entry.name: entry for entry in entry_points(group=group)}
+    found: dict[str, EntryPoint] = {}
     try:
-        if scheme in found:
-            loaded: Callable[..., Any] = found[scheme].load()
-            return loaded
         if "." in scheme or ":" in scheme:
             module, _, name = scheme.replace(":", ".").rpartition(".")
             by_path: Callable[..., Any] = getattr(importlib.import_module(module), name)
             return by_path
+        found = {entry.name: entry for entry in entry_points(group=group)}
+        if scheme in found:
+            loaded: Callable[..., Any] = found[scheme].load()
+            return loaded
     except (ImportError, AttributeError) as error:
         package = PACKAGES.get(scheme, scheme)
         raise MissingPackageError(

@@ -18,11 +18,11 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in the order in which they began to wait
 
     def notify(self) -> None:
         """Let everyone who waits look again."""
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -34,11 +34,11 @@ class Wakeup:
     async def wait(self, timeout: float) -> bool:
         """Wait for the next change, up to ``timeout`` seconds of loop time; false when there was none."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             done, _ = await asyncio.wait((waiter,), timeout=max(0.0, timeout))
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
         return bool(done)
 
     async def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:

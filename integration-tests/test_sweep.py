@@ -1,0 +1,112 @@
+"""The fault sweep itself: it counts every method of every port, and the same calls come in each run.
+
+The whole of it is ``just chaos --row sweep``, and pairs of faults with ``--pairs``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_core import ports
+from stream_core.errors import ConfigurationError
+from sweep.cases import pairs, part, singles
+from sweep.faults import WAYS, Fault, parse
+from sweep.run import GUARANTEES
+
+HERE = Path(__file__).parent
+
+NEVER_FAIL = {
+    "consumer.pause",
+    "consumer.rejoin",
+    "consumer.resume",
+    "consumer.seek",
+    "consumer.subscribe",
+    "producer.backlog",
+    "producer.crowded",
+    "producer.max_record_size",
+    "producer.transaction_age",
+    "reader.seek",
+    "store.close",
+    "stores.close",
+}
+"""What ports name no error for."""
+
+COUNTS = {"producer.send": 40, "store.write": 9, "consumer.check": 1}
+
+
+def sweep(*arguments: str) -> list[dict[str, Any]]:
+    """Run the sweep in a process of its own; returns the cases that failed."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "sweep", *arguments],
+        cwd=HERE,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    failed = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == bool(failed), ended.stderr
+    return failed
+
+
+def test_every_method_of_a_port_can_fail_or_names_no_error() -> None:
+    """A method that a port gets must be given the ways in which it fails, or said to have none."""
+    methods = {
+        f"{port.__name__.lower()}.{name}"
+        for port in (ports.Consumer, ports.Producer, ports.Admin, ports.Reader, ports.Store, ports.Stores)
+        for name in vars(port)
+        if not name.startswith("_")
+    }
+    assert methods == (WAYS.keys() - {"producer.deliver"}) | NEVER_FAIL
+
+
+def test_faults_are_read_as_they_are_written() -> None:
+    """A reproducer names the faults of its run."""
+    faults = (Fault("producer.send", 17, "ProduceError"), Fault("store.write", 3, "full/done"))
+    assert parse(",".join(map(str, faults))) == faults
+
+
+@pytest.mark.parametrize(
+    "text", ["", "producer.send", "producer.send#1:full", "nobody.send#1:late", "store.get#x:damaged"]
+)
+def test_what_is_no_fault_is_refused(text: str) -> None:
+    """A call that cannot fail in this way is named."""
+    with pytest.raises(ConfigurationError, match="is no fault"):
+        parse(text)
+
+
+def test_three_seeds_in_a_row_have_first_middle_and_last() -> None:
+    """The part that is run each time has every kind of fault, and goes around."""
+    whole = set(singles(COUNTS))
+    parts = [set(part(COUNTS, seed)) for seed in range(3)]
+    kinds = {(fault.call, fault.way) for (fault,) in whole}
+    for one in parts:
+        assert one < whole
+        assert {(fault.call, fault.way) for (fault,) in one} == kinds
+    ends = {number for one in parts for (fault,) in one for number in [fault.number] if fault.call == "producer.send"}
+    assert {1, 20, 40} <= ends
+
+
+def test_pairs_are_drawn_by_their_seed() -> None:
+    """The same seed draws the same pairs, of calls that there are."""
+    drawn = list(pairs(COUNTS, 7, 50))
+    assert drawn == list(pairs(COUNTS, 7, 50))
+    assert drawn != list(pairs(COUNTS, 8, 50))
+    assert all(fault.number <= COUNTS[fault.call] for faults in drawn for fault in faults)
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_the_same_calls_come_in_each_process(guarantee: str) -> None:
+    """The number of a call is its name: two processes that run the scenario make the same calls in the same order."""
+    command = [sys.executable, "-c", f"from sweep.run import play; print(play((), {guarantee!r}).trace)"]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    traces = [subprocess.check_output(command, cwd=HERE, env=environment, timeout=100) for _ in range(2)]
+    assert len(traces[0]) > 1000
+    assert traces[0] == traces[1]
