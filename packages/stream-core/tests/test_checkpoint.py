@@ -10,7 +10,7 @@ import pytest
 
 from stream_core import failpoints
 from stream_core.agents import Agent
-from stream_core.cursor import Cursor, active_cursor
+from stream_core.cursor import Cursor, active_cursor, set_cursor
 from stream_core.errors import (
     CommitError,
     DeadlineError,
@@ -24,7 +24,7 @@ from stream_core.errors import (
 from stream_core.leads import decode_leads
 from stream_core.outbox import Outbox
 from stream_core.participants import Change, Interval, Reading, Shard
-from stream_core.records import TP, Offset, TopicSpec
+from stream_core.records import TP, Offset, StoredRecord, TopicSpec
 from stream_core.streams import Stream
 from stream_core.topics import Topic
 
@@ -538,13 +538,19 @@ async def test_without_a_start_nothing_is_sent() -> None:
         await Outbox(transactional=True).send("out", None, None, b"", None, ())
 
 
-async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab) -> None:
+@pytest.mark.parametrize("of_event", [False, True], ids=["outside", "of an event"])
+async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab, of_event: bool) -> None:
     """The send asks its successor; without one it fails."""
     out, outbox = lab.topic("out"), Outbox(transactional=False)
     old, new = lab.transport.producer(), lab.transport.producer()
     await old.start()
     await new.start()
-    outbox.connect(old, old)
+    connect = outbox.connect if of_event else outbox.aside.connect
+    if of_event:
+        cursor = Cursor("body[0]", "body", outbox.emit)
+        cursor.record = StoredRecord(0, 0, None, b"1", ())
+        set_cursor(cursor)
+    connect(old)
     for successor in new, None:
         lab.cluster.faults.fail_next("metadata", TransportError("the client was closed"))
         sending = asyncio.create_task(outbox.send("out", 0, None, b"1", None, ()))
@@ -553,8 +559,9 @@ async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab)
             with pytest.raises(TransportError, match="the client was closed"):
                 await sending
         else:
-            outbox.connect(successor, successor)
+            connect(successor)
             await (await sending)
+            connect(successor)
             outbox.topics.clear()
     assert lab.values(out) == [1]
     await old.stop()

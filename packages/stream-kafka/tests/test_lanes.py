@@ -24,18 +24,18 @@ class _Outgoing:
         self.accumulator = MessageAccumulator(ClusterMetadata(), batch_size, 0, 60.0)
         self.errors: list[BaseException] = []
         self.outstanding: set[asyncio.Future[Any]] = set()
-        topic = TopicLanes()
-        self.topic = topic
-        for partition in range(2):
-            topic[partition] = Lane(
+        self.topic = topic = TopicLanes(
+            lambda lanes, partition: Lane(
                 TopicPartition("t", partition),
-                topic,
+                lanes,
                 self.accumulator,
                 lambda: BatchBuilder(batch_size, 0),
                 linger,
                 self.outstanding,
                 self._acknowledged,
             )
+        )
+        topic.resize(2)
         self.lane = topic[0]
 
     def _acknowledged(self, batch: OpenBatch, error: BaseException | None) -> None:
@@ -177,3 +177,16 @@ async def test_records_without_a_key_change_the_partition_with_each_batch() -> N
     await asyncio.sleep(0)
 
     assert out.topic.sticky == 1
+
+
+async def test_lanes_follow_the_partitions_of_their_topic() -> None:
+    """New partitions get lanes; what one holds that is gone is sent, and records without a key go to those that are left."""
+    out = _Outgoing()
+    kept, out.lane = out.topic[0], out.topic[1]
+    out.topic.resize(4)
+    assert sorted(out.topic) == [0, 1, 2, 3]
+    out.topic.sticky = 3
+    out.append(b"0")
+    out.topic.resize(1)
+    assert (list(out.topic.values()), out.topic.sticky) == ([kept], 0)
+    assert [batch.record_count for batch in out.accumulator._batches[TopicPartition("t", 1)]] == [1]

@@ -56,7 +56,7 @@ def _unready(engine: Engine) -> str:
     """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
     if engine.state in (EngineState.FAILED, EngineState.STOPPING, EngineState.STOPPED):
         return "failed" if engine.failure.done() else "stopping"
-    if engine.clients.plain is None:
+    if not engine.clients.connected:
         return "waiting for the broker"
     if engine.ready:
         return "waiting for the broker" if engine.clients.lease_over() else ""

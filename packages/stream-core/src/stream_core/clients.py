@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from functools import partial
+from typing import TypeVar
 
 from stream_core.errors import BrokerUnavailableError, DeadlineError, TransportError, UnknownTopicError
 from stream_core.outbox import Outbox
@@ -17,6 +18,9 @@ __all__ = ["Clients", "EngineSettings"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+FLUSH = 0.8
+"""Part of the time for closing that may be spent on waiting for acknowledgements."""
 
 FENCE = 0.2
 """Part of the session timeout before its end from which nothing is sent any more."""
@@ -49,6 +53,7 @@ class EngineSettings:
         reply_prefix: begin of the name of that topic.
         reply_expires: for which unread answers are kept.
         reply_create: make that topic at the start, not at the first question.
+        reply_allowed: what the names of topics begin with that answers may go to, beside topics of the app and those of ``reply_prefix``.
         fail_fast: give up at start when no broker answers, instead of waiting for one.
         predecessor: member id of a dead worker whose place this one takes.
     """
@@ -75,6 +80,7 @@ class EngineSettings:
     reply_prefix: str = "f-reply-"
     reply_expires: float = 86_400.0
     reply_create: bool = False
+    reply_allowed: Sequence[str] = ()
     fail_fast: bool = False
     predecessor: str | None = None
 
@@ -101,9 +107,9 @@ class Clients:
         self.admin: Admin = transport.admin()
         self.consumer: Consumer = transport.consumer(settings.group, read_committed=settings.exactly_once)
         self.member = False
-        self.plain: Producer | None = None
         self.effects: Producer | None = None
-        self._discarded: Producer | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     async def patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Do a step of the start as often as it takes for the broker to answer, unless ``fail_fast`` is set.
@@ -134,22 +140,54 @@ class Clients:
         """Connect, and start producers and consumer; waits for the broker unless ``fail_fast`` is set."""
         await self.patiently(self.admin.start)
         await self.patiently(self._produce)
+        self._keeping = asyncio.create_task(self._outbox.aside.keep(self._make_aside), name="sends outside of events")
         await self.patiently(self.consumer.start)
 
     async def _produce(self) -> None:
-        for old in {self.plain, self.effects} - {None}:
-            self._retire(cast("Producer", old))  # of an attempt before this one
-        self.plain = self._transport.producer(fence=None if self._settings.exactly_once else self.lease_over)
-        await self.plain.start()
-        self.effects = self.plain
-        if self._settings.exactly_once:
-            await self._transact()
-        self._outbox.connect(self.effects, self.plain)
+        making = [asyncio.create_task(self._make_aside()), asyncio.create_task(self._make_effects())]
+        try:
+            aside, effects = await asyncio.gather(*making)
+        except BaseException:
+            for task in making:
+                task.cancel()
+            await asyncio.wait(making)
+            for task in making:
+                if not task.cancelled() and task.exception() is None:
+                    self._retire(task.result())
+            raise
+        self.effects = effects
+        self._outbox.connect(effects)
+        self._outbox.aside.connect(aside)
 
-    async def _transact(self) -> None:
-        self.effects = self._transport.producer(transactional_id=self._settings.transactional_id, fence=self.lease_over)
-        await self.effects.start()
-        await self.effects.begin()
+    async def _make_aside(self) -> Producer:
+        """A producer for what no offset depends on: it has no fence."""
+        return await self._started(self._transport.producer())
+
+    async def _make_effects(self) -> Producer:
+        settings = self._settings
+        producer = await self._started(
+            self._transport.producer(transactional_id=settings.transactional_id, fence=self.lease_over)
+        )
+        if settings.exactly_once:
+            await self._whole(producer, producer.begin)
+        return producer
+
+    async def _started(self, producer: Producer) -> Producer:
+        await self._whole(producer, producer.start)
+        return producer
+
+    async def _whole(self, producer: Producer, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step that makes a producer useful; one that fails in it, or is cancelled, is stopped: nobody else knows it."""
+        try:
+            await step()
+        except BaseException:
+            self._retire(producer)
+            raise
+
+    @property
+    def connected(self) -> bool:
+        """Whether there are producers to send by."""
+        return self.effects is not None and self._outbox.aside.producer is not None
 
     def lease_over(self) -> bool:
         """Whether the group may have given our partitions to somebody else: nothing may be sent any more."""
@@ -163,60 +201,37 @@ class Clients:
         At least once the producer is stopped at once. In a transaction whatever leaves comes to nothing: its successor aborts it.
         """
         if self.effects is not None and not self._settings.exactly_once:
-            self._retire(self.effects)
-            self._discarded = self.effects
+            self._stopping = self._retire(self.effects)
 
     async def renew(self) -> None:
         """Replace the producer of effects: after any failure the old one is of no more use.
 
-        Under exactly-once the start of its successor aborts the transaction that it left open. Topics that were deleted meanwhile, such as
-        those of answers, are forgotten.
+        It is stopped before there is another one, so that nothing of it comes late. Under exactly-once the start of its successor aborts
+        the transaction that it left open. Topics that were deleted meanwhile, such as those of answers, are forgotten.
+
+        Raises:
+            TransportError: there is no other one yet; try again.
         """
-        old, exactly_once = self.effects, self._settings.exactly_once
-        if old is not None and old is not self._discarded:
-            self._retire(old)
-        self._discarded = None
-        if exactly_once:
-            await self._transact()
-        else:
-            self.plain = self.effects = self._transport.producer(fence=self.lease_over)
-            await self.effects.start()
-        if self.effects is not None and self.plain is not None:
-            for topic in list(self._outbox.topics):
-                try:
-                    await self.effects.partitions(topic)
-                except UnknownTopicError:
-                    del self._outbox.topics[topic]
-            self._outbox.connect(self.effects, self.plain)
+        if self.effects is not None:
+            # Not cancelled when this is: nothing of the old one may come late.
+            await asyncio.wait([self._stopping or self._retire(self.effects)])
+            self._stopping = None
+        effects = await self._make_effects()
+        await self._whole(effects, partial(_learn, effects, self._outbox.topics))
+        self.effects = effects
+        self._outbox.connect(effects)
 
-    async def mend(self, broken: Producer) -> None:
-        """Replace a producer that refused to send, unless it is one whose checkpoint will do so."""
-        if broken is not self.plain or (self.member and not self._settings.exactly_once):
-            return
-        fresh = self._transport.producer(fence=None if self._settings.exactly_once else self.lease_over)
-        try:
-            await fresh.start()
-        except TransportError as error:
-            logger.warning("sends outside of events fail until there is another producer: %s", error)
-            self._retire(fresh)
-            return
-        self._retire(broken)
-        self.plain = fresh
-        if self.effects is broken:
-            self.effects = fresh
-            self._outbox.topics.clear()
-        self._outbox.connect(cast("Producer", self.effects), fresh)
-
-    def _retire(self, producer: Producer) -> None:
-        task = asyncio.create_task(producer.stop())
+    def _retire(self, producer: Producer) -> asyncio.Task[None]:
+        task = asyncio.create_task(producer.stop(), name="stopping a producer")
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
+        return task
 
     def check(self) -> None:
         """Raise TransportError when a background task of a client has died."""
         self.consumer.check()
-        if self.plain is not None and self.plain is not self.effects:
-            self.plain.check()
+        if self._keeping is not None and self._keeping.done() and not self._keeping.cancelled():
+            self._keeping.result()
 
     async def stop(self, left: float = 10.0) -> None:
         """Leave the group and close everything.
@@ -227,8 +242,10 @@ class Clients:
         Args:
             left: seconds that all of this may take, also without a broker.
         """
-        clock = asyncio.get_running_loop().time
-        end = clock() + left
+        end = asyncio.get_running_loop().time() + left
+        await asyncio.gather(self._leave(end, left), self._close_aside(end, left))
+
+    async def _leave(self, end: float, left: float) -> None:
         if self._settings.exactly_once and self.effects is not None:
             # Half of the time at most: whoever gets the partitions waits for our leaving first, and then for the transaction.
             await _by(end - left / 2, self._abort(self.effects), "aborting the open transaction")
@@ -236,17 +253,34 @@ class Clients:
             (self.consumer.stop(), "leaving the group"),
             (self.admin.stop(), "closing the admin client"),
         ]
-        steps += [
-            (producer.stop(), "closing a producer") for producer in {self.effects, self.plain} if producer is not None
-        ]
+        if self.effects is not None:
+            steps.append((self.effects.stop(), "closing a producer"))
         steps += [(task, "closing a producer") for task in self._retired]
         await asyncio.gather(*(_by(end, step, what) for step, what in steps))
+
+    async def _close_aside(self, end: float, left: float) -> None:
+        """Wait for the sends outside of events that are on their way: what a program has sent before it stops the app is not lost."""
+        aside, keeping = self._outbox.aside, self._keeping
+        if keeping is not None:
+            await aside.close(0.0 if keeping.done() else left * FLUSH)
+            keeping.cancel()
+            await asyncio.wait([keeping], timeout=left * (1 - FLUSH))
+        await _by(end, aside.stop(), "closing a producer")
 
     async def _abort(self, effects: Producer) -> None:
         try:
             await effects.abort()
         except TransportError as error:
             logger.warning("the open transaction is not aborted, and ends with its timeout: %s", error)
+
+
+async def _learn(producer: Producer, topics: set[str]) -> None:
+    """Let a producer know the partitions of topics; those that do not exist any more are taken out."""
+    for topic in list(topics):
+        try:
+            await producer.partitions(topic)
+        except UnknownTopicError:
+            topics.discard(topic)
 
 
 async def _by(end: float, step: Awaitable[None], what: str) -> None:

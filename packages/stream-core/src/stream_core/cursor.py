@@ -86,6 +86,7 @@ class Cursor:
         acknowledgement: finishes the open event, where that is done by hand.
         undo: ``(overlay, key, previous)`` for each change of the open event, oldest first.
         held: sends that leave when the event finishes (exactly-once only).
+        held_bytes: how many bytes these are.
         pinned: the open event has effects that others can see already, so no cut may pass before it finishes.
         iterations: those that have taken something for this actor and not given it back.
         attention: the stream must call :meth:`finish` before it goes on; kept as one flag because it is tested per event.
@@ -97,6 +98,7 @@ class Cursor:
         "attention",
         "concurrent",
         "held",
+        "held_bytes",
         "iterations",
         "name",
         "others",
@@ -124,6 +126,7 @@ class Cursor:
         self.acknowledgement: Any = None
         self.undo: list[tuple[Restorable, bytes, Any]] = []
         self.held: list[Any] = []
+        self.held_bytes = 0
         self.pinned = False
         self.attention = False
         self.iterations: list[Any] = []
@@ -135,6 +138,7 @@ class Cursor:
         self.undo.clear()
         if self.held:
             held, self.held = self.held, []
+            self.held_bytes = 0
             if session is not None and not session.dead:
                 self._emit(held)
         self.pinned = False
@@ -145,6 +149,7 @@ class Cursor:
         """Forget the effects of the open event without taking them back: what they changed is dropped as a whole."""
         self.undo.clear()
         self.held.clear()
+        self.held_bytes = 0
         self.pinned = False
 
     def rollback(self) -> bool:
@@ -158,6 +163,7 @@ class Cursor:
         pinned = self.pinned
         self.undo.clear()
         self.held.clear()
+        self.held_bytes = 0
         self.pinned = False
         self.attention = False
         return pinned

@@ -375,9 +375,6 @@ class Engine:
         while True:
             await asyncio.sleep(1.0)
             self.clients.check()
-            if (broken := self.outbox.broken) is not None:
-                self.outbox.broken = None
-                await self.clients.mend(broken)
             watchdog.look(loop.time())
 
 

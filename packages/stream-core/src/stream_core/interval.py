@@ -438,6 +438,7 @@ class Checkpoint:
     async def _acknowledge(self) -> None:
         """Step 4."""
         await self._effects.flush()
+        await self._outbox.aside.acknowledged()  # answers, and questions
         for tp, delivery in self._last.items():
             self._ends[tp] = (await delivery).offset + 1
         reach("checkpoint.acked")

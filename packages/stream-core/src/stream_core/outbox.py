@@ -1,7 +1,7 @@
 """Where sends go: at once, or held until the event that makes them finishes.
 
-Two producers (design decision 6): one carries the effects of events, transactional under exactly-once; the other carries what
-happens outside events and goes at once, plain and idempotent. Under at-least-once they are the same producer.
+Two producers (design decisions 6 and 21): one carries the effects of events, is transactional under exactly-once, and sends nothing
+once the lease of the group is over; the other, of :mod:`stream_core.aside`, carries what happens outside events, at once.
 
 Under exactly-once the sends of an event are held until it finishes, so that a failed event leaves nothing behind, and while a
 transaction is being committed the sends of the next interval wait behind a gate.
@@ -18,9 +18,12 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import Any, TypeVar
 
-from stream_core.cursor import Cursor, active_cursor
+import msgspec
+
+from stream_core.aside import NOT_STARTED, Aside, Encoded
+from stream_core.cursor import Cursor, Session, active_cursor
 from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError, TransportError
-from stream_core.ports import Producer
+from stream_core.ports import Delivery, Producer
 from stream_core.records import TP, Headers, RecordMetadata
 
 __all__ = ["SETTLE", "HeldSend", "OnProduce", "Outbox", "Sent"]
@@ -34,7 +37,7 @@ SETTLE = 0.002
 """Seconds between two looks at events that have to finish first."""
 
 BACKLOG = 16 * 1024 * 1024
-"""Bytes of held sends from which an event waits."""
+"""Bytes of held sends from which an event waits: for the gate, or, when it holds so many itself, until it may let them go."""
 
 OVERHEAD = 100
 """Bytes of a record beside key, value and headers, with those of its batch, at most."""
@@ -48,31 +51,31 @@ async def _result(delivery: Awaitable[RecordMetadata]) -> RecordMetadata:
     return await delivery
 
 
-class HeldSend:
+class HeldSend(msgspec.Struct, eq=False):
     """A send whose event is not finished; awaiting it releases the sends of that event first.
 
     Attributes:
+        outbox: that holds it.
         cursor: of the actor whose event it is.
         session: of that event.
         record: what is sent.
+        size: its bytes.
         delivery: the acknowledgement, once it has left.
         dropped: it will never leave.
         parked: its event is finished, and one before it is not.
     """
 
-    __slots__ = ("_outbox", "cursor", "delivery", "dropped", "parked", "record", "session")
-
-    def __init__(self, outbox: Outbox, cursor: Cursor, record: tuple[Any, ...]) -> None:
-        self._outbox = outbox
-        self.cursor = cursor
-        self.record = record
-        self.session = cursor.session
-        self.delivery: Awaitable[RecordMetadata] | None = None
-        self.dropped = False
-        self.parked = False
+    outbox: Outbox
+    cursor: Cursor
+    session: Session | None
+    record: Encoded
+    size: int
+    delivery: Delivery | None = None
+    dropped: bool = False
+    parked: bool = False
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        return self._outbox.deliver(self).__await__()
+        return self.outbox.deliver(self).__await__()
 
 
 class Sent:
@@ -104,19 +107,19 @@ class Outbox:
         transactional: hold the sends of events until they finish, and let them through a gate.
 
     Attributes:
-        topics: what events have sent to, with the number of partitions.
-        broken: a producer that refused to send, for whoever replaces it.
+        aside: sends what is no effect of an event.
+        topics: what events have sent to.
+        may_answer: whether the answer to a question may go to a topic of that name.
         on_produce: called with key, value, partition, timestamp and a list of headers, which it may change, before each send of a topic.
     """
 
     def __init__(self, *, transactional: bool) -> None:
         self._transactional = transactional
         self._effects: Producer | None = None
-        self._plain: Producer | None = None
-        self.topics: dict[str, int] = {}
+        self.aside = Aside()
+        self.topics: set[str] = set()
+        self.may_answer: Callable[[str], bool] = bool
         self.on_produce: OnProduce | None = None
-        self.broken: Producer | None = None
-        self._plain_topics: dict[str, int] = {}
         self._careful: dict[TP, int] = {}
         self._alone = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
@@ -126,17 +129,15 @@ class Outbox:
         self._waiting: list[HeldSend] = []
         self._held_bytes = 0
 
-    def connect(self, effects: Producer, plain: Producer) -> None:
-        """Use these producers from now on; ``effects`` must know the partitions of :attr:`topics`."""
-        if plain is not self._plain:
-            self._plain_topics.clear()
-        self._effects, self._plain = effects, plain
+    def connect(self, effects: Producer) -> None:
+        """Send the effects of events by this producer from now on; it must know the partitions of :attr:`topics`."""
+        self._effects = effects
 
     @property
     def effects(self) -> Producer:
         """The producer of the effects of events."""
         if self._effects is None:
-            raise ProduceError("the app is not started: start a worker, or await app.start() first")
+            raise ProduceError(NOT_STARTED)
         return self._effects
 
     def post(
@@ -152,23 +153,17 @@ class Outbox:
 
         It is the path of every record that events send: a coroutine would cost as much as all that it does.
         """
+        if get_ident() != self._thread:
+            return None
+        cursor = active_cursor()
+        if cursor is None or ((session := cursor.session) is not None and session.partition < 0):
+            return self.aside.post((topic, partition, key, value, timestamp, headers))
         producer = self._effects
-        if (
-            topic not in self.topics
-            or producer is None
-            or producer.crowded
-            or self._careful
-            or get_ident() != self._thread
-        ):
+        if topic not in self.topics or producer is None or producer.crowded or self._careful:
             return None
         if not self._transactional:
-            try:
-                return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
-            except ProduceError:
-                self.broken = producer
-                raise
-        cursor = active_cursor()
-        if cursor is None or _in_memory(cursor) or self._held_bytes > BACKLOG:
+            return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+        if self._held_bytes > BACKLOG or cursor.held_bytes > BACKLOG:
             return None
         return self._hold(cursor, (topic, partition, key, value, timestamp, headers))
 
@@ -182,59 +177,52 @@ class Outbox:
         headers: Headers,
         *,
         aside: bool = False,
+        optional: bool = False,
     ) -> Awaitable[RecordMetadata]:
         """Send one encoded record; returns once it is in its partition's builder, or held by its event.
 
-        With ``aside`` it is no effect of the open event: it goes at once, and is not taken back when the event fails.
+        With ``aside`` it is no effect of the open event: it goes at once, and is not taken back when the event fails. ``optional`` is
+        an answer that nobody misses whose topic refuses it.
 
-        Waits only for the metadata of a topic that was not used before, and while more bytes are on the way than the
-        producer's bound allows.
+        Waits only for the metadata of a topic that was not used before, while more bytes are on the way than the producer's bound
+        allows, and, outside of events, for a producer.
         """
         if get_ident() != self._thread:
             return await self._hop(lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True))
-        cursor = active_cursor() if self._transactional and not aside else None
-        if cursor is not None and _in_memory(cursor):
-            cursor = None
-        producer = self.effects if cursor is not None or not self._transactional else self._plain
-        if producer is None:
-            raise ProduceError("the app is not started: start a worker, or await app.start() first")
-        known = self.topics if producer is self._effects else self._plain_topics
-        if topic not in known:
-            count = 0
-            try:
-                count = await producer.partitions(topic)
-            except TransportError:
-                if producer in (self._effects, self._plain):
-                    raise
-            if producer not in (self._effects, self._plain):  # replaced meanwhile: ask its successor
-                return await self.send(topic, partition, key, value, timestamp, headers, aside=aside)
-            known[topic] = count
-        if cursor is not None:
-            return await self._held(cursor, (topic, partition, key, value, timestamp, headers))
+        cursor, record = active_cursor(), (topic, partition, key, value, timestamp, headers)
+        if cursor is None or _in_memory(cursor):
+            return await self.aside.send(record)
+        if aside:
+            if not self._careful:
+                return await self.aside.send(record, of_event=True, optional=optional)
+            kept = await self.aside.send(record, optional=optional)
+            await kept  # refused, it fails here, in its event
+            return kept
+        producer = await self._effects_for(topic)
+        if self._transactional:
+            return await self._held(cursor, record)
         if self._careful:
             async with self._alone:
                 delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
                 await _by_itself(topic, delivery)
             return delivery
-        delivery = self._leave(producer, topic, partition, key, value, timestamp, headers)
+        delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
         await producer.room()
         return delivery
 
-    def _leave(
-        self,
-        producer: Producer,
-        topic: str,
-        partition: int | None,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp: int | None,
-        headers: Headers,
-    ) -> Awaitable[RecordMetadata]:
-        try:
-            return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
-        except ProduceError:
-            self.broken = producer
-            raise
+    async def _effects_for(self, topic: str) -> Producer:
+        """The producer of effects, which knows the partitions of ``topic`` then."""
+        while topic not in self.topics:
+            producer = self.effects
+            try:
+                await producer.partitions(topic)
+            except TransportError:
+                if producer is self._effects:
+                    raise
+            else:
+                if producer is self._effects:  # else it was replaced meanwhile: its successor is asked
+                    self.topics.add(topic)
+        return self.effects
 
     async def _hop(self, send: Callable[[], Awaitable[Awaitable[RecordMetadata]]]) -> Awaitable[RecordMetadata]:
         """Send in the thread of the engine; the metadata can be awaited here."""
@@ -249,24 +237,26 @@ class Outbox:
 
         return Sent(asyncio.run_coroutine_threadsafe(sent(), self._loop))
 
-    def _hold(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
-        self._check(*record)
-        held = HeldSend(self, cursor, record)
+    def _hold(self, cursor: Cursor, record: Encoded) -> HeldSend:
+        held = HeldSend(self, cursor, cursor.session, record, self._size(*record))
         cursor.held.append(held)
+        cursor.held_bytes += held.size
         cursor.attention = True
         return held
 
-    async def _held(self, cursor: Cursor, record: tuple[Any, ...]) -> HeldSend:
+    async def _held(self, cursor: Cursor, record: Encoded) -> HeldSend:
         held = self._hold(cursor, record)
         if self._held_bytes > BACKLOG:
             await self._gate.wait()
-        elif self._gate.is_set():
+        if cursor.held_bytes > BACKLOG:
+            await self._released(held)
+        if self._gate.is_set():
             await self.effects.room()
         if self._careful:
             await self.deliver(held)
         return held
 
-    def _check(
+    def _size(
         self,
         topic: str,
         partition: int | None,
@@ -274,22 +264,23 @@ class Outbox:
         value: bytes | None,
         _timestamp: int | None,
         headers: Headers,
-    ) -> None:
-        """Raise EncodeError for what the producer would not take: later, when the event is finished, that were too late."""
-        size = OVERHEAD + len(key or b"") + len(value or b"")
+    ) -> int:
+        """The bytes of a record, at most. Raises EncodeError for what the producer would not take: later, that were too late."""
+        size, producer = OVERHEAD + len(key or b"") + len(value or b""), self.effects
         if headers:
             size += sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
-        if size > self.effects.max_record_size:
-            limit = self.effects.max_record_size
+        if size > producer.max_record_size:
+            limit = producer.max_record_size
             raise EncodeError(f"a record of {size} bytes for topic {topic} is larger than {limit}", topic)
-        if partition is not None and not 0 <= partition < self.topics[topic]:
-            raise EncodeError(f"topic {topic} has {self.topics[topic]} partitions, and no partition {partition}", topic)
+        if partition is not None and not 0 <= partition < (count := producer.count(topic)):
+            raise EncodeError(f"topic {topic} has {count} partitions, and no partition {partition}", topic)
+        return size
 
     def emit(self, held: list[HeldSend]) -> None:
         """Send what a finished event held, or keep it for the next interval while the gate is closed."""
         if not self._gate.is_set():
             self._waiting.extend(held)
-            self._held_bytes += sum(len(send.record[3] or b"") + 64 for send in held)
+            self._held_bytes += sum(send.size for send in held)
             return
         for send in held:
             self._go(send)
@@ -304,12 +295,22 @@ class Outbox:
         The event is pinned then: the next cut waits for it, because its records are in the open transaction. When actors
         overtake each other it waits for the events before it first, so that no cut ever has to wait for those.
         """
+        await self._released(held)
+        assert held.delivery is not None
+        if not self._careful:
+            return await held.delivery
+        async with self._alone:  # free, if this send has just left: nothing was awaited since
+            return await _by_itself(held.record[0], held.delivery)
+
+    async def _released(self, held: HeldSend) -> None:
+        """Wait until a held send has left; see :meth:`deliver`."""
         cursor = held.cursor
         while held.delivery is None:
             if held.dropped or (held.session is not None and held.session.dead):
                 raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
             if held in cursor.held and self._may_release(cursor) and not self._alone.locked():
                 sends, cursor.held = cursor.held, []
+                cursor.held_bytes = 0
                 cursor.pinned = cursor.attention = True
                 for send in sends:
                     self._go(send)
@@ -317,10 +318,6 @@ class Outbox:
                 await asyncio.sleep(SETTLE)
             else:
                 held.dropped = True
-        if not self._careful:
-            return await held.delivery
-        async with self._alone:  # free, if this send has just left: nothing was awaited since
-            return await _by_itself(held.record[0], held.delivery)
 
     def _may_release(self, cursor: Cursor) -> bool:
         first = cursor.session is None or cursor.session.first(cursor)
@@ -367,6 +364,7 @@ class Outbox:
         for held in self._waiting:
             held.dropped = True
         self._waiting.clear()
+        self.aside.drop()
 
 
 async def _by_itself(topic: str, delivery: Awaitable[RecordMetadata]) -> RecordMetadata:

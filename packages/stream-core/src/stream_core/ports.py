@@ -8,13 +8,13 @@ waits for a broker has a deadline of its own (the request timeout of its setting
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from stream_core.records import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
 
-__all__ = ["Admin", "Consumer", "Producer", "Reader", "RebalanceListener", "Store", "Stores", "Transport"]
+__all__ = ["Admin", "Consumer", "Delivery", "Producer", "Reader", "RebalanceListener", "Store", "Stores", "Transport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,16 @@ class Consumer(Protocol):
         """Raise TransportError when a background task of the client has died; called every second by the supervisor."""
 
 
+class Delivery(Protocol):
+    """A record on its way: await it for its place, as often as one likes."""
+
+    def __await__(self) -> Generator[object, None, RecordMetadata]:
+        """Wait for the acknowledgement, without linger; raises ProduceError or FencedError when there will be none."""
+
+    def acknowledged(self) -> bool | None:
+        """Whether the record is acknowledged; ``None`` while that is not decided. Awaiting a decided one does not suspend."""
+
+
 class Producer(Protocol):
     """Sends records, in order per partition, one builder per partition and one acknowledgement per batch.
 
@@ -138,6 +148,13 @@ class Producer(Protocol):
     async def partitions(self, topic: str) -> int:
         """The number of partitions of ``topic``; raises UnknownTopicError. Must have been awaited once before ``send`` to it."""
 
+    def count(self, topic: str) -> int:
+        """The number of partitions that ``send`` chooses from; 0 before :meth:`partitions` was awaited.
+
+        It follows the cluster: partitions that are added are sent to once the client has heard of them, and a topic that was made
+        again has those that it has now.
+        """
+
     def send(
         self,
         topic: str,
@@ -147,7 +164,7 @@ class Producer(Protocol):
         *,
         timestamp: int | None = None,
         headers: Headers = (),
-    ) -> Awaitable[RecordMetadata]:
+    ) -> Delivery:
         """Append one record to its partition's builder; never waits.
 
         Args:

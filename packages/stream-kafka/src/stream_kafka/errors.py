@@ -151,13 +151,14 @@ def translate(error: BaseException, doing: str) -> StreamError:
 def produce_error(error: BaseException, doing: str) -> StreamError:
     """As :func:`translate`, for records that were not acknowledged: FencedError when somebody took over, else ProduceError.
 
-    BatchRefusedError, one of them, when a record is to blame.
+    BatchRefusedError, one of them, when a record is to blame, or its topic may not be written to.
     """
     ours = translate(error, doing)
     if isinstance(ours, ProduceError | FencedError):
         return ours
-    made = ProduceError(str(ours))
-    made.__cause__ = error
+    # A topic that may not be written to refuses what is sent to it; the other records of the producer are not to blame.
+    made = (BatchRefusedError if isinstance(error, kafka.TopicAuthorizationFailedError) else ProduceError)(str(ours))
+    made.__cause__ = ours  # it tells whether waiting helps
     return made
 
 

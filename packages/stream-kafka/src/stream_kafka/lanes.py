@@ -75,6 +75,13 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
     batch: OpenBatch
     record: Any
 
+    def acknowledged(self) -> bool | None:
+        """Whether the record is acknowledged; ``None`` while that is not decided."""
+        future = self.batch.future
+        if future is None or not future.done():
+            return None
+        return not future.cancelled() and future.exception() is None
+
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         future = self.batch.settled()
         try:
@@ -90,13 +97,27 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
 
 
 class TopicLanes(dict[int, "Lane"]):
-    """The lanes of a topic by partition, and the one that records without a key go to for the time being."""
+    """The lanes of a topic by partition, and the one that records without a key go to for the time being.
 
-    __slots__ = ("sticky",)
+    Args:
+        make: makes the lane of a partition.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_make", "sticky")
+
+    def __init__(self, make: Callable[[TopicLanes, int], Lane]) -> None:
         super().__init__()
+        self._make = make
         self.sticky = 0
+
+    def resize(self, count: int) -> None:
+        """Have as many lanes as the topic has partitions now: it was given more, or was made again with fewer."""
+        for partition in range(len(self), count):
+            self[partition] = self._make(self, partition)
+        for partition in range(count, len(self)):
+            # A broker that lags may know fewer for a moment. So what the lane holds is sent, and not failed.
+            self.pop(partition).seal()
+        self.sticky %= count
 
 
 class Lane:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
@@ -20,7 +20,7 @@ from stream_core.errors import (
     TransportError,
 )
 from stream_core.partitioner import partition_for
-from stream_core.records import TP, GroupMetadata, Headers, Offset, RecordMetadata
+from stream_core.records import TP, GroupMetadata, Headers, Offset
 from stream_kafka.client import Client
 from stream_kafka.deadlines import quietly, why_ended, within
 from stream_kafka.errors import produce_error
@@ -72,6 +72,7 @@ class KafkaProducer:
         client = Client(settings)
         await client.connect()
         self._client = client
+        client.cluster.add_listener(self._follow)
         self._transactions = TransactionState(self._transactional_id, settings.transaction_timeout, self._client_failed)
         self._accumulator = MessageAccumulator(
             client.cluster,
@@ -116,13 +117,12 @@ class KafkaProducer:
         """
         client = self._started()
         count = await client.partition_count(topic)
-        if len(self._lanes.get(topic, ())) < count:
+        if topic not in self._lanes:
             builder = await self._builder_for(topic)
-            lanes = self._lanes.setdefault(topic, TopicLanes())
-            for partition in range(len(lanes), count):
-                tp = TopicPartition(topic, partition)
-                lanes[partition] = Lane(
-                    tp,
+
+            def lane(lanes: TopicLanes, partition: int) -> Lane:
+                return Lane(
+                    TopicPartition(topic, partition),
                     lanes,
                     self._accumulator,
                     builder,
@@ -131,7 +131,20 @@ class KafkaProducer:
                     self._acknowledged,
                     self._explain,
                 )
+
+            lanes = self._lanes.setdefault(topic, TopicLanes(lane))  # somebody may have asked meanwhile
+            lanes.resize(count)
         return count
+
+    def count(self, topic: str) -> int:
+        """The number of partitions of ``topic`` by the metadata, which are asked for every ``metadata_max_age``; 0 when not known."""
+        return len(self._lanes.get(topic, ()))
+
+    def _follow(self, cluster: Any) -> None:
+        """Send to the partitions that topics have by new metadata; one that is gone keeps those that it had."""
+        for topic, lanes in self._lanes.items():
+            if found := cluster.partitions_for_topic(topic):
+                lanes.resize(len(found))
 
     async def _builder_for(self, topic: str) -> Callable[[], BatchBuilder]:
         # The broker refuses whole batches by the limit of their topic, and one refused batch costs the producer.
@@ -149,7 +162,7 @@ class KafkaProducer:
         *,
         timestamp: int | None = None,
         headers: Headers = (),
-    ) -> Awaitable[RecordMetadata]:
+    ) -> Delivery:
         """Append one record to its partition's builder; never waits. See :meth:`stream_core.ports.Producer.send`.
 
         Raises:

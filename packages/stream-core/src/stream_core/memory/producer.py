@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 from stream_core.errors import (
@@ -85,6 +86,14 @@ class MemoryProducer:
         async with self._cluster.request("metadata"):
             self._counts[topic] = self._cluster.topic(topic).partitions
         return self._counts[topic]
+
+    def count(self, topic: str) -> int:
+        """The number of partitions of ``topic``, as it is now; that known last when the topic was deleted."""
+        known = self._counts.get(topic, 0)
+        if known:
+            with suppress(UnknownTopicError):
+                known = self._counts[topic] = self._cluster.topic(topic).partitions
+        return known
 
     def send(
         self,
@@ -212,8 +221,8 @@ class MemoryProducer:
 
     def _route(self, topic: str, partition: int | None, key: bytes | None) -> TP:
         """The partition of a record: as told, by its key, or in turns."""
-        count = self._counts.get(topic)
-        if count is None:
+        count = self.count(topic)
+        if not count:
             raise UnknownTopicError(f"the partitions of topic {topic} are not known: await partitions({topic!r}) first")
         if partition is None and (partitioner := self._settings.partitioner) is not None:
             try:

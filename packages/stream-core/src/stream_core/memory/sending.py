@@ -49,6 +49,11 @@ class Acknowledgement:
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         return self._wait().__await__()
 
+    def acknowledged(self) -> bool | None:
+        """Whether the record is in the log; ``None`` while that is not decided."""
+        batch = self._batch
+        return batch.error is None if batch.done else None
+
     async def _wait(self) -> RecordMetadata:
         """Wait for the batch; the record is in the log when this returns."""
         batch = self._batch
