@@ -32,7 +32,18 @@ async def main():
     await app.stop()
     print("loaded:", *sorted(sys.modules.keys() & {modules!r}))
 """
-OPTIONAL = {"aiohttp", "aiokafka", "click", "jgo", "rich", "rocksdict", "stream_cli", "stream_web", "uvloop", "yaml"}
+OPTIONAL = {
+    "aiohttp",
+    "aiokafka",
+    "click",
+    "requests",
+    "rich",
+    "rocksdict",
+    "stream_cli",
+    "stream_web",
+    "uvloop",
+    "yaml",
+}
 COMPRESSED = """
 from stream_kafka import KafkaTransport
 for name in ("snappy", "lz4", "zstd"):

@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars
+import pytest
+
+from stream_core.errors import BrokerUnavailableError
+from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars, pinned
+from stream_kafka.broker.maven import REPOSITORY
+from stream_kafka.broker.ports import HOST, free_port
 
 WITHOUT = """
 import sys
-sys.modules[sys.argv[1]] = None  # what Python finds when a package is not installed
+sys.modules["requests"] = None  # what Python finds when a package is not installed
 from pathlib import Path
 from stream_core.errors import MissingPackageError
 from stream_kafka.broker.artifacts import jars
 try:
-    jars(Path(sys.argv[2]))
+    jars(Path(sys.argv[1]))
 except MissingPackageError as error:
     print(error)
 """
 
 
+def digest(content: bytes) -> str:
+    """The sum that a pin has for a jar."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def test_complete_cache_is_used_as_it_is(tmp_path: Path) -> None:
-    """With all jars of its list present nothing is resolved, in the order of the list."""
-    for name in ("b.jar", "a.jar"):
-        (tmp_path / name).touch()
-    (tmp_path / "classpath").write_text("b.jar\na.jar\n")
+    """With all jars present nothing is fetched, and they come in the order of the pins."""
+    pins = {name: digest(name.encode()) for name in ("b.jar", "a.jar")}
+    for name in pins:
+        (tmp_path / name).write_text(name)
     said: list[str] = []
-    assert jars(tmp_path, said.append) == [tmp_path / "b.jar", tmp_path / "a.jar"]
+    assert jars(tmp_path, said.append, pins) == [tmp_path / "b.jar", tmp_path / "a.jar"]
     assert said == []
 
 
+def test_a_changed_file_of_the_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each start looks: what is not the file any more is said and fetched again, and not run when that fails."""
+    monkeypatch.setenv(REPOSITORY, f"http://{HOST}:{free_port()}")
+    (tmp_path / "a.jar").write_bytes(b"something else")
+    said: list[str] = []
+    with pytest.raises(BrokerUnavailableError, match="could not be fetched"):
+        jars(tmp_path, said.append, {"a.jar": digest(b"a")})
+    assert said[0].startswith(f"{tmp_path / 'a.jar'} is not the file that Apache Kafka")
+
+
 def test_missing_extra_is_named(tmp_path: Path) -> None:
-    """Without jgo (or what it brings) the error says what to install."""
-    for package in ("jgo", "requests"):
-        command = [sys.executable, "-c", WITHOUT, package, str(tmp_path)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        assert 'pip install "stream-kafka[broker]"' in answer.stdout
-        assert str(tmp_path) in answer.stdout
+    """Without requests the error says what to install."""
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert 'pip install "stream-kafka[broker]"' in answer.stdout
+    assert str(tmp_path) in answer.stdout
 
 
 def test_cache_is_outside_the_tree() -> None:
     """The jars are in the user's cache directory, apart for each version."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     assert cache_dir() == Path(base) / "stream" / f"kafka-{KAFKA_VERSION}"
+
+
+def test_every_jar_is_pinned() -> None:
+    """The list is that of this version: each file once, by a relative path, with a whole sum; the broker first."""
+    pins = pinned()
+    paths = list(pins)
+    assert paths[0] == f"org/apache/kafka/kafka_2.13/{KAFKA_VERSION}/kafka_2.13-{KAFKA_VERSION}.jar"
+    assert any(path.startswith("org/slf4j/slf4j-simple/") for path in paths)
+    assert len({PurePosixPath(path).name for path in paths}) == len(paths) > 40
+    for path, digest in pins.items():
+        assert path.endswith(".jar")
+        assert not {"", "..", "."} & set(path.split("/")), path
+        assert len(bytes.fromhex(digest)) == 32

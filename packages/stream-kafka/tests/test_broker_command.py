@@ -53,3 +53,10 @@ def test_broker_that_does_not_run() -> None:
     server.stop()
     with pytest.raises(ConfigurationError, match=r"from start\(\) to stop\(\)"):
         _ = server.data_dir
+
+
+def test_last_lines_are_text(tmp_path: Path) -> None:
+    """A log whose end was lost is filled with zero bytes, and may be large: neither is shown."""
+    (tmp_path / "server.log").write_bytes(b"INFO at first\n" * 200_000 + b"\0" * 300_000 + b"ERROR what went wrong\n")
+    said = Broker(port=0, data_dir=tmp_path).last_lines(2)
+    assert said == f"its log {tmp_path / 'server.log'} says:\nERROR what went wrong"

@@ -1,4 +1,4 @@
-"""Fetching artifacts: from a Maven repository that the test serves."""
+"""Fetching files: from a Maven repository that the test serves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from pathlib import Path
 import pytest
 
 from stream_core.errors import BrokerUnavailableError
-from stream_kafka.broker.maven import download
+from stream_kafka.broker.maven import REPOSITORY, download
 from stream_kafka.broker.ports import HOST, free_port
-
-POM = """<project><modelVersion>4.0.0</modelVersion>
-<groupId>org.example</groupId><artifactId>{name}</artifactId><version>1.0</version><dependencies>{dependencies}</dependencies></project>"""
-DEPENDENCY = """<dependency><groupId>org.example</groupId><artifactId>{name}</artifactId><version>1.0</version>
-<scope>{scope}</scope></dependency>"""
 
 
 class Repository:
@@ -33,20 +28,16 @@ class Repository:
         self._thread.start()
 
     @property
-    def remotes(self) -> dict[str, str]:
-        """What a download takes as repositories."""
-        return {"ours": f"http://{HOST}:{self._server.server_address[1]}"}
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{HOST}:{self._server.server_address[1]}"
 
-    def publish(self, name: str, *dependencies: tuple[str, str]) -> Path:
-        """Add ``org.example:name:1.0`` with dependencies (name and scope); returns its jar."""
-        directory = self.root / "org" / "example" / name / "1.0"
-        directory.mkdir(parents=True)
-        listed = "".join(DEPENDENCY.format(name=each, scope=scope) for each, scope in dependencies)
-        (directory / f"{name}-1.0.pom").write_text(POM.format(name=name, dependencies=listed))
-        jar = directory / f"{name}-1.0.jar"
-        jar.write_bytes(name.encode())
-        jar.with_name(f"{jar.name}.sha1").write_text(hashlib.sha1(name.encode()).hexdigest())
-        return jar
+    def publish(self, path: str, content: bytes) -> dict[str, str]:
+        """Add a file; returns its path with its sum."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        return {path: hashlib.sha256(content).hexdigest()}
 
     def close(self) -> None:
         """Stop serving."""
@@ -75,57 +66,53 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
     served.close()
 
 
-def fetch(repository: Repository, cache: Path, said: list[str] | None = None) -> list[Path]:
-    """Download ``org.example:top:1.0`` from ``repository``."""
-    say = (said if said is not None else []).append
-    return download(["org.example:top:1.0"], cache, say, repository.remotes)
+TOP, OTHER = "org/example/top/1.0/top-1.0.jar", "org/example/other/1.0/other-1.0.jar"
 
 
-def test_fetches_what_is_needed_at_run_time(repository: Repository, tmp_path: Path) -> None:
-    """Dependencies of all levels come along, those of tests do not, and the caller hears how many there are."""
-    repository.publish("top", ("middle", "runtime"), ("junit", "test"))
-    repository.publish("middle", ("bottom", "compile"))
-    repository.publish("bottom")
-    repository.publish("junit")
-    said: list[str] = []
-    jars = fetch(repository, tmp_path / "cache", said)
-    assert {jar.name: jar.read_bytes() for jar in jars} == {
-        "top-1.0.jar": b"top",
-        "middle-1.0.jar": b"middle",
-        "bottom-1.0.jar": b"bottom",
-    }
-    assert said == ["3 files to fetch"]
+def test_files_are_fetched_into_the_layout_of_the_repository(repository: Repository, tmp_path: Path) -> None:
+    """Whole and nothing beside them, and the caller hears how many there are."""
+    files = repository.publish(TOP, b"top") | repository.publish(OTHER, b"other")
+    cache, said = tmp_path / "cache", list[str]()
+    download(files, cache, said.append, repository.url)
+    found = {str(file.relative_to(cache)): file.read_bytes() for file in cache.rglob("*") if file.is_file()}
+    assert found == {TOP: b"top", OTHER: b"other"}
+    assert said == ["2 files to fetch"]
 
 
-def test_nothing_is_fetched_twice(repository: Repository, tmp_path: Path) -> None:
-    """A file that the cache has is not asked for again."""
-    repository.publish("top")
-    first = fetch(repository, tmp_path / "cache")
-    repository.asked.clear()
-    assert fetch(repository, tmp_path / "cache") == first
-    assert repository.asked == []
+def test_the_environment_names_a_mirror(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked instead of the central repository."""
+    monkeypatch.setenv(REPOSITORY, f"{repository.url}/")
+    download(repository.publish(TOP, b"top"), tmp_path, print)
+    assert (tmp_path / TOP).read_bytes() == b"top"
+    assert repository.asked == [f"/{TOP}"]
 
 
-def test_damaged_file_is_refused_and_not_kept(repository: Repository, tmp_path: Path) -> None:
-    """A jar whose checksum is wrong raises, and the next try fetches it again."""
-    jar = repository.publish("top")
-    jar.write_bytes(b"damaged")
-    with pytest.raises(BrokerUnavailableError, match=r"top-1\.0\.jar was damaged on its way"):
-        fetch(repository, tmp_path / "cache")
+def test_another_file_is_refused_and_not_kept(repository: Repository, tmp_path: Path) -> None:
+    """A file with another sum than its pin is an error, whatever the repository says about it; the next try fetches it again."""
+    files = repository.publish(TOP, b"top")
+    repository.publish(TOP, b"not what it was")
+    repository.publish(f"{TOP}.sha1", hashlib.sha1(b"not what it was", usedforsecurity=False).hexdigest().encode())
+    with pytest.raises(
+        BrokerUnavailableError, match=r"top-1\.0\.jar is not the file that it should be, and is not used"
+    ):
+        download(files, tmp_path / "cache", print, repository.url)
     assert not list((tmp_path / "cache").rglob("*.jar*"))
-    jar.write_bytes(b"top")
-    assert [found.read_bytes() for found in fetch(repository, tmp_path / "cache")] == [b"top"]
+    repository.publish(TOP, b"top")
+    download(files, tmp_path / "cache", print, repository.url)
+    assert (tmp_path / "cache" / TOP).read_bytes() == b"top"
 
 
-def test_file_that_no_repository_has(repository: Repository, tmp_path: Path) -> None:
-    """The error names the artifact and the repositories that were asked."""
-    repository.publish("top").unlink()
-    with pytest.raises(BrokerUnavailableError, match=r"no Maven repository \(ours\) has org\.example:top:jar:1\.0"):
-        fetch(repository, tmp_path / "cache")
+def test_file_that_the_repository_does_not_have(repository: Repository, tmp_path: Path) -> None:
+    """The error names where it was looked for."""
+    files = repository.publish(TOP, b"top")
+    (repository.root / TOP).unlink()
+    with pytest.raises(BrokerUnavailableError, match=rf"there is no {repository.url}/{TOP}: is a mirror incomplete"):
+        download(files, tmp_path / "cache", print, repository.url)
 
 
 def test_repository_that_does_not_answer(tmp_path: Path) -> None:
     """A repository that cannot be reached is one clear error that says what to check."""
-    nowhere = {"ours": f"http://{HOST}:{free_port()}"}
     with pytest.raises(BrokerUnavailableError, match="Check the network and its proxy settings"):
-        download(["org.example:top:1.0"], tmp_path, print, nowhere)
+        download({TOP: "0"}, tmp_path, print, f"http://{HOST}:{free_port()}")

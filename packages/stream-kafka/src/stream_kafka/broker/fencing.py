@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from stream_kafka.broker.directory import DataDirectory
 from stream_kafka.broker.properties import controller_properties, render
 
 __all__ = ["count_fenced", "fence"]
@@ -31,31 +32,24 @@ _GRACE = 5.0
 """Seconds after the start until the controller must have noted it; it has nothing to note if the broker had not been let in."""
 
 
-def fence(command: Sequence[str], data_dir: Path, server: Mapping[str, str], deadline: float) -> None:
+def fence(command: Sequence[str], directory: DataDirectory, server: Mapping[str, str], deadline: float) -> None:
     """Run the node as controller alone until the broker's death is in the metadata.
 
     Args:
         command: the Java command up to the class.
-        data_dir: the directory of the broker; the configuration and the log of this step go there too.
+        directory: that of the broker; the configuration and the log of this step go there too.
         server: the properties of the broker.
         deadline: the monotonic time at which to give up; the broker's own start then says what is wrong.
     """
-    config, log = data_dir / "controller.properties", data_dir / "controller.log"
-    metadata = data_dir / "topics" / "__cluster_metadata-0"
+    log = directory.path / "controller.log"
+    metadata = directory.path / "topics" / "__cluster_metadata-0"
 
     def read_metadata() -> bytes:
         return b"".join(segment.read_bytes() for segment in sorted(metadata.glob("*.log")))
 
     before = read_metadata()
-    config.write_text(render(controller_properties(server)))
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "kafka.Kafka", str(config)],
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    config = directory.write("controller.properties", render(controller_properties(server)))
+    process = directory.start([*command, "kafka.Kafka", str(config)], log)
     try:
         if found := _await(lambda: _FENCED.search(log.read_bytes()), process, log, deadline):
             broker, epoch = map(int, found.groups())

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
 from stream_kafka.broker.artifacts import KAFKA_VERSION, Say, cache_dir, jars, silent
+from stream_kafka.broker.directory import DataDirectory
 from stream_kafka.broker.fencing import fence
 from stream_kafka.broker.java import class_cache, find_java
 from stream_kafka.broker.ports import HOST, free_port, is_free
@@ -27,6 +28,9 @@ FAST_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 _READY = b"Kafka Server started"
 _POLL = 0.05
+_TAIL = 1 << 20
+"""Bytes of the log in which the lines are looked for that tell what went wrong."""
+
 _SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -46,7 +50,8 @@ class Broker:
         heap: the most memory for the Java heap, as the JVM writes sizes (``512m``, ``2g``).
         properties: broker properties that replace or add to ours, in Kafka's names.
         listeners: ports of further listeners by their names, such as ``{"SASL_SSL": 9093}``; the properties say the rest about them.
-        users: passwords of users that may log in by SCRAM; they are created with the data directory.
+        users: passwords of users that may log in by SCRAM; they are created with the data directory. For tests: whoever can read
+            the directory can read what log-ins need.
         jvm_options: further options of the JVM.
         say: is told one line about each step that takes time.
 
@@ -76,6 +81,7 @@ class Broker:
         self._jvm_options = (f"-Xmx{heap}", *jvm_options)
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
+        self._directory: DataDirectory | None = None
 
     @property
     def address(self) -> str:
@@ -112,35 +118,33 @@ class Broker:
     def start(self, timeout: float = 120.0) -> None:
         """Start, and return when clients can connect; does nothing when it runs already. A download is not part of the timeout.
 
+        The broker ends when this process does, however that ends.
+
         Args:
             timeout: seconds until the broker must be ready.
 
         Raises:
             BrokerUnavailableError: it ended or was not ready in time (with the last lines of its log), or its files could
                 not be fetched.
-            ConfigurationError: the port is in use.
+            ConfigurationError: the port or the data directory is in use.
             MissingPackageError: there is no Java, or nothing to fetch the files with.
         """
         if self.is_running:
             return
+        self._leave()
+        if self._given_dir:
+            DataDirectory.refuse_used(self._given_dir)  # before the port: this names the process
         self._require_port()
         command = self._java_command()
-        config = self._write_config()
+        directory = self._directory = DataDirectory(self._require_dir())
         deadline = time.monotonic() + timeout
-        if not (self.data_dir / "topics" / "meta.properties").exists():
-            self._format(command, config, timeout)
-        elif not (self.data_dir / "topics" / ".kafka_cleanshutdown").exists():
-            fence(command, self.data_dir, self._properties(), deadline)
-        with self.log.open("wb") as log:
-            # A session of its own: Ctrl+C in a terminal reaches whoever started the broker, and that decides.
-            self._process = subprocess.Popen(
-                [*command, "kafka.Kafka", str(config)],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
         try:
+            config = directory.write("server.properties", render(self._properties()))
+            if not (self.data_dir / "topics" / "meta.properties").exists():
+                self._format(command, config, timeout)
+            elif not (self.data_dir / "topics" / ".kafka_cleanshutdown").exists():
+                fence(command, directory, self._properties(), deadline)
+            self._process = directory.start([*command, "kafka.Kafka", str(config)], self.log)
             self._await_ready(deadline)
         except BaseException:
             self.kill()
@@ -159,6 +163,7 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._process = None
+        self._leave()
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
@@ -169,6 +174,7 @@ class Broker:
             self._process.kill()
             self._process.wait()
             self._process = None
+        self._leave()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait up to ``timeout`` seconds, or as long as it takes, for the process to end by itself; whether it has."""
@@ -188,7 +194,12 @@ class Broker:
 
     def last_lines(self, count: int = 15) -> str:
         """A sentence with the ``count`` last lines of the log that tell what went wrong."""
-        lines = self.log.read_text(errors="replace").splitlines()
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _TAIL))
+            text = (
+                log.read().replace(b"\0", b"").decode(errors="replace")
+            )  # a file that lost its end is filled with them
+        lines = text.splitlines()
         telling = [line for line in lines if "ERROR" in line or "FATAL" in line or "Exception" in line] or lines
         return f"its log {self.log} says:\n" + "\n".join(telling[-count:])
 
@@ -221,33 +232,50 @@ class Broker:
         options = [f"-XX:AOTCache={prepared}"] if prepared and prepared.exists() else []
         return [str(java), *options, *self._jvm_options, *_LOG_OPTIONS, "-cp", os.pathsep.join(map(str, class_path))]
 
-    def _write_config(self) -> Path:
-        if self._given_dir:
-            self._given_dir.mkdir(parents=True, exist_ok=True)
-        elif self._temporary is None:
+    def _require_dir(self) -> Path:
+        if self._given_dir is None and self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="stream-broker-")
-        config = self.data_dir / "server.properties"
-        config.write_text(render(self._properties()))
-        return config
+        return self.data_dir
+
+    def _leave(self) -> None:
+        if self._directory is not None:
+            self._directory.leave()
+            self._directory = None
 
     def _properties(self) -> dict[str, str]:
         directory = self.data_dir / "topics"
         return server_properties(self.port, free_port(), directory, self.properties, self._listeners)
 
     def _format(self, command: Sequence[str], config: Path, timeout: float) -> None:
+        assert self._directory is not None
         self._say(f"Preparing {self.data_dir}")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(config)]
+        arguments = ["format", f"--cluster-id={cluster}", "--config", str(config)]
         for mechanism in _SCRAM:
             for name, password in self._users.items():
-                tool += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
+                arguments += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
+        # In a file, one a line: everybody on the machine can read the arguments of a process.
+        given = self._directory.write("format.arguments", "".join(f"{argument}\n" for argument in arguments))
+        log = self.data_dir / "format.log"
         try:
-            subprocess.run(tool, check=True, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        except subprocess.SubprocessError as error:
-            detail = f"{error}\n{getattr(error, 'stderr', None) or ''}"
-            raise BrokerUnavailableError(
-                f"the data directory {self.data_dir} could not be prepared: {detail}"
-            ) from error
+            process = self._directory.start([*command, "kafka.tools.StorageTool", f"@{given}"], log)
+            try:
+                code = process.wait(timeout)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            said = log.read_text(errors="replace")
+        except subprocess.TimeoutExpired:
+            message = f"the data directory {self.data_dir} could not be prepared within {timeout:.0f} s"
+            raise BrokerUnavailableError(message) from None
+        finally:
+            given.unlink()
+            log.unlink(missing_ok=True)
+        if code:
+            for password in self._users.values():
+                said = said.replace(password, "***")
+            raise BrokerUnavailableError(f"the data directory {self.data_dir} could not be prepared:\n{said}")
 
     def _await_ready(self, deadline: float) -> None:
         while _READY not in self.log.read_bytes():
