@@ -30,7 +30,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from stream_core.actors import Actor
 from stream_core.clients import Clients, EngineSettings
@@ -56,6 +57,7 @@ from stream_core.ports import Producer
 from stream_core.records import TP, GroupMetadata, Offset, RecordMetadata
 from stream_core.sessions import Feed, PartitionSession
 from stream_core.states import INTERVAL, EngineState, IntervalState, Machine
+from stream_core.tasks import together
 
 __all__ = ["RunningInterval"]
 
@@ -335,6 +337,7 @@ class Checkpoint:
         self._positions: list[tuple[Feed, int]] = []
         self._last: dict[TP, Awaitable[RecordMetadata]] = {}
         self._ends: dict[TP, int] = {}
+        self._changed = False
         self.undecided = False
 
     def is_current(self) -> bool:
@@ -387,7 +390,8 @@ class Checkpoint:
             self._positions += [(feed, feed.position) for feed in session.feeds.values()]
             if any(feed.position != feed.committed for feed in session.feeds.values()) or position != session.committed:
                 self._offsets[session.tp] = Offset(position, encode_leads(leads, session.tp))
-        if not self._offsets and not any(participant.pending for participant in self._participants):
+        self._changed = any(participant.pending for participant in self._participants)
+        if not (self._offsets or self._changed):
             return False
         self._interval.cutting()
         for participant in self._participants:
@@ -412,7 +416,7 @@ class Checkpoint:
                     self._still_current()
                 await self._send(participant, change, tp)
                 count += 1
-                if count % SLICE == 0:
+                if count % SLICE == 0 or self._effects.crowded:
                     await self._effects.room()
                     await asyncio.sleep(0)
                     self._still_current()
@@ -436,9 +440,14 @@ class Checkpoint:
             raise ChangeRefusedError(f"topic {change.topic}, partition {change.partition}: {error}") from error
 
     async def _acknowledge(self) -> None:
-        """Step 4."""
-        await self._effects.flush()
-        await self._outbox.aside.acknowledged()  # answers, and questions
+        """Step 4; meanwhile the broker is asked whether keys have moved away from their state."""
+        waits: list[Coroutine[Any, Any, None]] = [
+            self._effects.flush(),
+            self._outbox.aside.acknowledged(),  # answers, and questions
+        ]
+        if self._changed:
+            waits.append(self._interval.ownership.compare_counts())
+        await together(waits)
         for tp, delivery in self._last.items():
             self._ends[tp] = (await delivery).offset + 1
         reach("checkpoint.acked")

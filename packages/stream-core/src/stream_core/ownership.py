@@ -189,7 +189,7 @@ class Ownership:
         await self._hooks.begin()
         if self.epoch != epoch:
             return
-        await self._compare_counts()
+        await self.compare_counts()
         sessions = list(self.sessions.values())
         offsets = await self._start_offsets([session.tp for session in sessions])
         if self.epoch != epoch:
@@ -279,13 +279,14 @@ class Ownership:
         fresh.run(position, self._subscriptions_of(tp.topic), {})
         consumer.seek(tp, position)
 
-    async def _compare_counts(self) -> None:
-        """Look whether a source has got more partitions since they were counted.
+    async def compare_counts(self) -> None:
+        """Look whether a source has got more partitions since they were counted: at each assignment, and before table changes are
+        committed, because producers may know of new partitions long before the group does.
 
         Raises:
             WorkerError: it has, and there are tables: keys have moved to other partitions, away from their state.
         """
-        described = await self._clients.admin.describe(list({tp.topic for tp in self.sessions}))
+        described = await self._clients.admin.describe(list({tp.topic for tp in self.sessions}), config=False)
         for topic, info in described.items():
             known = self.counts.get(topic, info.partitions)
             if info.partitions == known:

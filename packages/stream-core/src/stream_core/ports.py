@@ -237,8 +237,9 @@ class Admin(Protocol):
     async def stop(self) -> None:
         """Close; within a deadline, never raises."""
 
-    async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
-        """Those of ``topics`` that exist, with partition counts and configuration. Never creates a topic."""
+    async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, as the brokers know them now: partition counts, ids, and configuration unless ``config`` is
+        false, which is one request less. Never creates a topic."""
 
     async def topics(self) -> set[str]:
         """The names of all topics but those that the brokers keep for themselves."""

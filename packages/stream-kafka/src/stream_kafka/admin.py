@@ -44,11 +44,11 @@ class KafkaAdmin:
         if client is not None:
             await client.disconnect()
 
-    async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
-        """Those of ``topics`` that exist, with partition counts, configuration and ids. Never creates a topic."""
+    async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, with partition counts, ids, and configuration if wanted. Never creates a topic."""
         client = self._started()
         found = await layouts(client, topics) if topics else {}
-        configs = await configurations(client, found) if found else {}
+        configs = await configurations(client, found) if found and config else {}
         return {
             name: TopicInfo(name, layout.partitions, configs.get(name, {}), layout.id) for name, layout in found.items()
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.records import TopicInfo, TopicSpec
@@ -27,11 +28,12 @@ class MemoryAdmin:
     async def stop(self) -> None:
         """Close."""
 
-    async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
+    async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
         """Those of ``topics`` that exist."""
         async with self._cluster.request("metadata"):
             known = self._cluster.topics()
-            return {name: known[name] for name in topics if name in known}
+            found = {name: known[name] for name in topics if name in known}
+            return found if config else {name: replace(info, config={}) for name, info in found.items()}
 
     async def topics(self) -> set[str]:
         """The names of all topics."""

@@ -29,6 +29,10 @@ async def describes_what_was_created(harness: BrokerHarness) -> None:
     assert described[plain].config["cleanup.policy"] == "delete"
     assert described[compacted].config["cleanup.policy"] == "compact"
     assert described[compacted].config["min.compaction.lag.ms"] == "60000"
+    short = await admin.describe([plain, compacted], config=False)
+    assert {name: (info.partitions, info.id, info.config) for name, info in short.items()} == {
+        name: (info.partitions, info.id, {}) for name, info in described.items()
+    }
 
 
 async def describing_creates_nothing(harness: BrokerHarness) -> None:

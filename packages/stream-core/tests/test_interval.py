@@ -1,0 +1,361 @@
+"""The interval when something inside fails: nothing of it is committed by a later checkpoint, and nothing leaves once it is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from stream_core.errors import (
+    DeadlineError,
+    EncodeError,
+    FencedError,
+    RecordRefusedError,
+    StoreError,
+    TransportError,
+    WorkerError,
+)
+from stream_core.participants import Change, Interval, Reading
+from stream_core.records import TP, Offset, TopicSpec
+from stream_core.states import EngineState, IntervalState
+from stream_core.streams import Stream
+from stream_core.topics import Topic
+
+from .harness import GROUP, Lab
+from .test_checkpoint import CHANGELOG, Counting, Ledger, both, settings_for
+
+pytestmark = pytest.mark.looptime
+
+
+class Refusing(Ledger):
+    """A ledger whose changes cannot be made while it is told so."""
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+        """Raise in the middle of it: what comes behind was not sent."""
+        yield from super().changes(intervals)
+        if self.broken is not None:
+            raise self.broken
+
+
+@both
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "after more events"])
+async def test_what_cannot_be_sent_is_not_committed_later(lab: Lab, guarantee: str, later: bool) -> None:
+    """A checkpoint that fails in the program drops its interval: no later one, the last one neither, commits its events."""
+    counting = Counting(lab)
+    counting.ledger = Refusing()
+    engine = await counting.start(**settings_for(guarantee))
+    counting.ledger.broken = ValueError("no bytes for this")
+    lab.put(counting.topic, range(3))
+    error = await lab.failed(engine)
+    counting.ledger.broken = None
+    if later:
+        lab.put(counting.topic, range(3, 6))
+        await asyncio.sleep(1)
+    await lab.stop(engine)
+
+    assert str(error) == "no bytes for this"
+    assert lab.committed(counting.topic) == Offset(0)
+    assert (counting.ledger.stored, counting.ledger.position) == (0, 0)
+    await counting.start(**settings_for(guarantee))
+    await lab.caught_up(counting.topic)
+    assert counting.ledger.stored == lab.cluster.log(TP("numbers", 0)).end
+
+
+@both
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "after more events"])
+async def test_no_position_moves_past_what_was_not_stored(lab: Lab, guarantee: str, later: bool) -> None:
+    """When a store fails after the commit no checkpoint follows: the store stays where it was, and is replayed."""
+    counting = Counting(lab)
+    engine = await counting.start(**settings_for(guarantee))
+    counting.ledger.broken = StoreError("no space left")
+    lab.put(counting.topic, range(3))
+    error = await lab.failed(engine)
+    counting.ledger.broken = None
+    if later:
+        lab.put(counting.topic, range(3, 6))
+        await asyncio.sleep(1)
+    await lab.stop(engine)
+
+    assert isinstance(error, WorkerError)
+    assert lab.committed(counting.topic) == Offset(3)
+    assert (counting.ledger.stored, counting.ledger.position) == (0, 0)
+
+
+class Long(Ledger):
+    """A ledger with many changes."""
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+        """As many records as fill the producer, and more."""
+        for number in range(100):
+            yield Change(*CHANGELOG, b"%d" % number, b"x" * 500_000, ())
+
+
+async def test_a_dropped_checkpoint_sends_nothing_more(lab: Lab) -> None:
+    """Once a revocation has given the partitions up, nothing of the checkpoint that was under way leaves any more."""
+    counting = Counting(lab)
+    counting.ledger = Long()
+    engine = await counting.start(drain_timeout=2.0)
+    lab.cluster.faults.pause_acks(CHANGELOG)  # so that the producer is full in the middle of the checkpoint
+    lab.put(counting.topic, range(3))
+    log = lab.cluster.log(CHANGELOG)
+    await lab.until(lambda: engine.outbox.effects.crowded, "the producer is full")
+    other = lab.engine([lab.agent(counting.count, counting.topic, name="other")], [counting.out])
+    lab.engines.append(other)
+    starting = asyncio.create_task(other.start())
+    await lab.until(lambda: not engine.ownership.sessions, "the partitions are given up")
+    end = log.end
+
+    lab.cluster.faults.resume_acks(CHANGELOG)
+    await starting
+    assert log.end == end < 100
+    assert lab.committed(counting.topic) in (Offset(0), Offset(3))
+
+
+@both
+async def test_an_engine_that_failed_holds_no_partitions(lab: Lab, guarantee: str) -> None:
+    """Where nobody stops an engine that cannot go on, another one gets its partitions all the same, and no event is lost."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def picky(stream: Stream[int]) -> None:
+        async for value in stream:
+            if value == 2 and not healed:
+                raise ValueError(value)
+            await out.send(value)
+
+    healed: list[bool] = []
+    engine = await lab.start([lab.agent(picky, topic)], [out], max_restarts=0, **settings_for(guarantee))
+    lab.put(topic, range(4))
+    await lab.failed(engine)
+    lab.engines.remove(engine)
+    healed.append(True)
+
+    settings = {"transactional_id": "second"} if guarantee == "exactly_once" else {}
+    await lab.start([lab.agent(picky, topic)], [out], **settings)
+    await lab.caught_up(topic)
+    assert lab.values(out) == [0, 1, 2, 3]
+    assert engine.state is EngineState.FAILED
+    await engine.stop()
+
+
+async def test_a_revocation_closes_before_it_tells(lab: Lab) -> None:
+    """No event begins any more when the app is told of a revocation, and its handler takes no time from the last commit."""
+    counting = Counting(lab)
+    engine = await counting.start(commit_interval=1000.0, drain_timeout=3.0)
+    told = asyncio.Event()
+
+    async def handler(what: str, tps: frozenset[TP]) -> None:
+        if what == "revoked":
+            told.set()
+            lab.put(counting.topic, [3])
+            await asyncio.sleep(1000)
+
+    engine.announcing.handler = handler
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
+    engine.clients.consumer.rejoin()
+    await told.wait()
+    await lab.until(lambda: lab.committed(counting.topic) == Offset(3), "the last commit", timeout=1.0)
+    assert counting.handled == [0, 1, 2]
+    await lab.until(lambda: counting.handled == [0, 1, 2, 3], "the next generation goes on")
+
+
+async def test_what_is_given_up_is_not_opened_again(lab: Lab) -> None:
+    """A checkpoint that fails while the partitions are given up drops them: no event begins in between."""
+    counting = Counting(lab)
+    engine = await counting.start(commit_interval=1000.0)
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
+    lab.cluster.faults.fail_next("offset_commit", DeadlineError("provoked"))
+    await engine._revoked(frozenset(engine.ownership.sessions), False)
+
+    assert not engine.ownership.sessions
+    assert engine.state is EngineState.JOINING
+    assert engine.interval.state is IntervalState.DROPPED
+    engine.clients.consumer.rejoin()
+    await lab.until(lambda: len(counting.handled) == 6, "the next generation replays")
+
+
+async def test_a_stop_makes_every_step(lab: Lab) -> None:
+    """A step of a stop that raises keeps none of the others from being made, and is raised in the end."""
+    counting = Counting(lab)
+    stopped: list[str] = []
+
+    class Loud(Ledger):
+        """A ledger that cannot be closed."""
+
+        async def stop(self) -> None:
+            """Raise."""
+            stopped.append("ledger")
+            raise OSError("the disk is gone")
+
+    second = Ledger()
+    second.stop = lambda: _note(stopped, "second")  # type: ignore[method-assign]
+    engine = lab.engine([counting.agent], [counting.out], [Loud(), second])
+    await engine.start()
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
+    with pytest.raises(OSError, match="the disk is gone"):
+        await engine.stop()
+
+    assert stopped == ["second", "ledger"]
+    assert engine.state is EngineState.STOPPED
+    assert lab.committed(counting.topic) == Offset(3)
+    assert not lab.cluster.group(GROUP).members
+    await engine.stop()
+
+
+async def _note(notes: list[str], note: str) -> None:
+    notes.append(note)
+
+
+@both
+async def test_more_partitions_with_a_table_end_the_worker(lab: Lab, guarantee: str) -> None:
+    """A source that has got more partitions ends a worker with tables before an event of a moved key counts."""
+    counting = Counting(lab)
+    engine = await counting.start(**settings_for(guarantee))
+    lab.put(counting.topic, range(3))
+    await lab.caught_up(counting.topic)
+    lab.cluster.add_partitions("numbers", 3)
+    lab.put(counting.topic, [3])  # it could be of a key that has moved here
+    error = await lab.failed(engine)
+    await lab.stop(engine)
+
+    assert isinstance(error, WorkerError)
+    assert "topic numbers has 3 partitions now, and had 1 when the worker started" in str(error)
+    assert lab.committed(counting.topic) == Offset(3)
+    assert counting.ledger.stored == 3
+
+
+async def test_more_partitions_without_a_table_are_read(lab: Lab) -> None:
+    """Without tables a worker goes on with the partitions that a source has got."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.cluster.add_partitions("numbers", 3)
+    engine.clients.consumer.rejoin()
+    lab.put(topic, [1], partition=2)
+    await lab.until(lambda: seen == [1], "the new partition is read")
+    assert {session.partitions for session in engine.ownership.sessions.values()} == {3}
+
+
+@pytest.mark.parametrize("error", [FencedError("a rebalance is on"), DeadlineError("the broker is away")])
+async def test_out_of_range_waits_for_the_broker(lab: Lab, error: TransportError) -> None:
+    """A position that is gone while nothing can be committed does not end the worker: it goes on when that is over."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.put(topic, range(3))
+    await lab.caught_up(topic)
+    lab.cluster.faults.fail_next("offset_commit", error)
+    engine.clients.consumer.pause([TP("numbers", 0)])
+    lab.put(topic, range(3, 10))
+    lab.cluster.log(TP("numbers", 0)).truncate(7)
+    engine.clients.consumer.seek(TP("numbers", 0), 3)
+    engine.clients.consumer.resume([TP("numbers", 0)])
+    await lab.until(lambda: seen == [0, 1, 2, 7, 8, 9], "it goes on")
+
+
+async def test_a_log_that_was_cut_off_is_not_read_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """A position beyond the end of the log goes to its end: the start would be all of it once more."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.put(topic, range(3))
+    await lab.caught_up(topic)
+    engine.clients.consumer.seek(TP("numbers", 0), 10)
+    await lab.until(lambda: "going on at offset 3" in caplog.text, "it is at the end")
+    lab.put(topic, [3])
+    await lab.until(lambda: seen == [0, 1, 2, 3], "it goes on")
+
+
+class Choosy(Ledger):
+    """A ledger whose changes the broker does not take; it keeps to itself what was refused."""
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+        """One change that is larger than the changelog allows, one that is not."""
+        yield Change(*CHANGELOG, b"large", b"x" * 5000, ())
+        yield Change(*CHANGELOG, b"small", b"x", ())
+
+
+@both
+async def test_a_change_that_the_broker_refuses_is_found(lab: Lab, guarantee: str) -> None:
+    """The participant is told of the very change that the broker refuses; when that helps nothing the worker ends."""
+    counting = Counting(lab)
+    counting.ledger = Choosy()
+    other = lab.topic("other")
+
+    async def bystander(stream: Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    lab.cluster.create(TopicSpec(CHANGELOG.topic, 1, config={"cleanup.policy": "compact", "max.message.bytes": "1000"}))
+    agents = [counting.agent, lab.agent(bystander, other)]
+    engine = await lab.start(agents, [counting.out], [counting.ledger], **settings_for(guarantee))
+    lab.put(counting.topic, range(3))
+    error = await lab.failed(engine)
+
+    assert isinstance(error, WorkerError)
+    assert "checkpoints failed in a row" in str(error)
+    assert counting.ledger.refused
+    assert all(isinstance(one, RecordRefusedError) and "ledger" in str(one) for one in counting.ledger.refused)
+    assert lab.committed(counting.topic) == Offset(0)
+
+
+async def test_a_change_that_no_request_holds_is_told(lab: Lab) -> None:
+    """A change that the producer does not take is the participant's to know, and no event is committed without it."""
+
+    class Huge(Ledger):
+        """A ledger with a change that is larger than a request."""
+
+        def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+            """One change."""
+            yield Change(*CHANGELOG, b"huge", b"x" * 10_000_000, ())
+
+    counting = Counting(lab)
+    counting.ledger = Huge()
+    engine = await counting.start()
+    lab.put(counting.topic, range(3))
+    error = await lab.failed(engine)
+    assert isinstance(error, WorkerError)
+    assert isinstance(counting.ledger.refused[0].__cause__, EncodeError)
+    assert lab.committed(counting.topic) == Offset(0)
+
+
+async def test_others_that_commit_do_not_end_a_row_of_drops(lab: Lab) -> None:
+    """Commits of one partition do not hide that the interval of another one fails each time."""
+    topic: Topic[Any, Any] = lab.topic("numbers", 2)
+    lab.cluster.create(TopicSpec("out", 1, config={"max.message.bytes": "1000"}))
+    out: Topic[Any, Any] = Topic("out", schema=topic.schema)
+
+    async def body(stream: Stream[int]) -> None:
+        async for event in stream.events():
+            if event.message.partition == 1:
+                await out.send("x" * 2000)
+
+    engine = await lab.start([lab.agent(body, topic, on_failure="crash")], [out], max_restarts=100)
+    engine.outbox.take_care = lambda until: None  # type: ignore[method-assign]  # so that the record is never found
+    lab.put(topic, [1], partition=1)
+
+    async def load() -> None:
+        while True:
+            lab.put(topic, [0], partition=0)
+            await asyncio.sleep(0.05)
+
+    loading = asyncio.create_task(load())
+    error = await lab.failed(engine)
+    loading.cancel()
+    assert "checkpoints failed in a row" in str(error)
