@@ -316,7 +316,9 @@ async def test_a_worker_with_a_wrong_password_ends(
 
     refused = rf"{secured.address(listener)}: authentication failed for user 'ann' \(SCRAM-SHA-512\): .*; check"
     assert code == 1
-    assert re.search(rf"the worker ends: {refused} broker_credentials, or user and password", worker.log), worker.log
+    assert re.search(
+        rf"(?:the worker ends|cannot go on): {refused} broker_credentials, or user and password", worker.log
+    ), worker.log
     assert "Traceback" not in worker.log
     assert WRONG not in worker.log
 

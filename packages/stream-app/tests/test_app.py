@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -11,10 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 import stream_app as faust
-from stream_core.errors import ConfigurationError, UnknownSettingError, WorkerError
+from stream_core.errors import BrokerUnavailableError, ConfigurationError, StreamError, UnknownSettingError, WorkerError
 from stream_core.records import TP
 
 from .apps import cluster, make, until
@@ -49,19 +52,132 @@ async def test_tasks_and_timers_run_beside_agents() -> None:
     await app.stop()
 
 
-async def test_a_task_that_fails_is_the_failure_of_the_app() -> None:
-    """Nothing goes wrong in silence."""
+@pytest.mark.parametrize("kind", ["task", "timer", "stream error"])
+async def test_a_task_that_fails_is_the_failure_of_the_app(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing goes wrong in silence: it is named once, with its traceback, and raised by whoever waits for the app, and by its stop."""
     app = make()
+    error = StreamError("no") if kind == "stream error" else ValueError("no")
 
-    @app.timer(0.01)
+    @app.task if kind != "timer" else app.timer(0.01)
     async def broken() -> None:
-        raise ValueError("no")
+        raise error
 
     await app.start()
     async with asyncio.timeout(10):
-        failure = await asyncio.shield(app.engine.failure)
-    assert isinstance(failure, ValueError)
-    await app.stop()
+        with pytest.raises(type(error), match="no") as waited:
+            await app.wait()
+    assert waited.value is error
+    engine = app.engine
+    with pytest.raises(type(error), match="no"):
+        await app.stop()
+    assert engine.clients.plain is None or not engine.ready
+    assert app.failure is error
+    (line,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert re.match(r"the worker of shop cannot go on: (task|timer) .*broken failed: .*no$", line.getMessage())
+    assert line.exc_info is not None
+    assert line.exc_info[1] is error
+    await app.stop()  # it is stopped
+
+
+async def test_an_agent_that_ends_for_good(caplog: pytest.LogCaptureFixture) -> None:
+    """By an exception, or because it leaves its loop: it is logged, and ``async with app`` and ``app.stop`` raise it."""
+    for ending in ("exception", "break"):
+        app = make(agent_max_restarts=0)
+
+        @app.agent("numbers", name="broken", value_type=int)
+        async def broken(stream: faust.Stream[int], ending: str = ending) -> None:
+            async for _ in stream:
+                if ending == "exception":
+                    raise ValueError("no")
+                break
+
+        async def work(app: faust.App = app) -> None:
+            async with asyncio.timeout(10), app:
+                await app.send("numbers", value=1)
+                await asyncio.shield(app.engine.failure)
+
+        with pytest.raises(WorkerError, match="agent broken"):
+            await work()
+        with pytest.raises(ConfigurationError, match="not started"):
+            app.engine.ready  # noqa: B018 - it raises
+        lines = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
+        assert len(lines) == 1
+        assert "the worker of shop cannot go on: agent broken" in lines[0]
+        caplog.clear()
+
+
+async def test_what_the_block_raises_goes_first() -> None:
+    """``async with app`` raises what its block raises, and stops all the same."""
+    app = make()
+
+    async def fail() -> None:
+        async with app:
+            app.engine.fail(ValueError("no"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail()
+    assert isinstance(app.failure, ValueError)
+    async with app:  # it can be started again
+        assert app.failure is None
+
+
+async def test_waiting_for_an_app() -> None:
+    """It ends with the app, and needs one that is started."""
+    app = make()
+    with pytest.raises(ConfigurationError, match="app shop is not started"):
+        await app.wait()
+    await app.start()
+    waiting = asyncio.create_task(app.wait())
+    await asyncio.gather(app.stop(), app.stop())
+    async with asyncio.timeout(10):
+        await waiting
+
+
+async def test_stopping_from_another_thread() -> None:
+    """The app stops in its own event loop; of a loop that has ended without it, that is said."""
+    app = make()
+    await app.start()
+    await asyncio.to_thread(lambda: asyncio.run(app.stop()))
+    with pytest.raises(ConfigurationError, match="not started"):
+        app.engine.ready  # noqa: B018 - it raises
+
+    app = make()
+    await asyncio.to_thread(lambda: asyncio.run(app.start()))
+    with pytest.raises(ConfigurationError, match="the event loop of app shop has ended"):
+        await app.stop()
+
+
+async def test_two_workers_of_one_app_in_one_process() -> None:
+    """Under exactly-once, too: they share the partitions, and none takes the other's place as a producer."""
+    name = f"memory://{uuid4().hex}"
+    seen: list[int] = []
+
+    def worker() -> faust.App:
+        app = make(broker=name, processing_guarantee="exactly_once")
+
+        @app.agent(app.topic("numbers", key_type=int, value_type=int, partitions=4), name="note")
+        async def note(stream: faust.Stream[int]) -> None:
+            async for number in stream:
+                await out.send(number)
+
+        out = app.topic("out", value_type=int)
+
+        @app.agent(out, name="see")
+        async def see(stream: faust.Stream[int]) -> None:
+            async for number in stream:
+                seen.append(number)
+
+        return app
+
+    one, two = worker(), worker()
+    async with one, two:
+        for number in range(20):
+            await one.topic("numbers").send(number, key=number)
+        await until(lambda: len(seen) >= 20)
+        assert sorted(seen) == list(range(20))
+        assert one.engine.ownership.sessions
+        assert two.engine.ownership.sessions
 
 
 async def test_one_of_two_workers_leads() -> None:
@@ -562,3 +678,46 @@ async def test_an_agent_alone_on_a_channel() -> None:
         await agent.put(7)
         assert agent.results == {0: 7}
     assert seen == [7]
+
+
+# -- the web server of a worker
+
+
+async def test_health_without_a_broker(caplog: pytest.LogCaptureFixture) -> None:
+    """The worker is alive, and says why it is not ready."""
+    app = make(web_enabled=True, web_port=free_port())
+    for _ in range(1000):
+        cluster(app).faults.fail_next("connect", BrokerUnavailableError("provoked"))
+    starting = asyncio.create_task(app.start())
+    await until(lambda: "provoked; waiting for it" in caplog.text)
+    assert await health(app, "live") == (200, {"status": "live"})
+    assert await health(app, "ready") == (503, {"status": "not ready", "reason": "waiting for the broker"})
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+
+
+async def test_health_after_a_failure() -> None:
+    """Both pages tell of it until the app is stopped."""
+    app = make(web_enabled=True, web_port=free_port())
+    await app.start()
+    assert await health(app, "live") == (200, {"status": "live"})
+    assert await health(app, "ready") == (200, {"status": "ready"})
+    app.engine.fail(ValueError("no"))
+    assert await health(app, "live") == (503, {"status": "failed"})
+    assert await health(app, "ready") == (503, {"status": "not ready", "reason": "failed"})
+    with pytest.raises(ValueError, match="no"):
+        await app.stop()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+async def health(app: faust.App, page: str) -> tuple[int, Any]:
+    """What a page of the worker answers."""
+    url = f"http://127.0.0.1:{app.conf.web_port}/health/{page}"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.json()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import mode
 import pytest
 
 import stream_app as faust
-from stream_core.errors import ConfigurationError
+from stream_app.worker import Signals
+from stream_core.errors import ConfigurationError, WorkerError
+from stream_core.testing.clock import ManualClock
 
 from .apps import make, until
 
@@ -172,9 +179,10 @@ async def test_a_service_that_crashes_ends_the_app() -> None:
 
     await app.start()
     async with asyncio.timeout(10):
-        failure = await asyncio.shield(app.engine.failure)
-    assert "crashed: ValueError: fallen" in str(failure)
-    await app.stop()
+        with pytest.raises(WorkerError, match="crashed: ValueError: fallen"):
+            await app.wait()
+    with pytest.raises(WorkerError, match="crashed: ValueError: fallen"):
+        await app.stop()
 
 
 def test_what_is_no_service() -> None:
@@ -183,3 +191,217 @@ def test_what_is_no_service() -> None:
         make().service(object())
     with pytest.raises(ConfigurationError, match="is no service: give it"):
         faust.Worker(make(), object())
+
+
+# -- what a worker says
+
+
+async def test_a_failure_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """By the app whose failure it is; the last line says that the worker has stopped."""
+    app = make()
+
+    @app.task
+    async def fail() -> None:
+        raise ValueError("no")
+
+    assert await faust.Worker(app, loglevel="CRITICAL").start() == 1
+    assert [record.levelname for record in caplog.records].count("CRITICAL") == 1
+    assert caplog.records[-1].getMessage().startswith("worker of shop has stopped: after a failure")
+
+
+async def test_a_start_that_fails_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """By the worker: nobody else knows of it."""
+    app = make(topic_disable_leader=True)
+    app.task(on_leader=True)(app.stop)
+    with caplog.at_level("INFO"):
+        assert await faust.Worker(app).start() == 1
+    (line,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert line.getMessage().startswith("the worker ends: topic_disable_leader is set")
+    assert caplog.records[-1].getMessage() == "worker of shop has stopped before it was ready"
+
+
+async def test_the_last_line_of_a_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """Says what has become of its work."""
+    app = make()
+
+    @app.agent("numbers")
+    async def note(stream: Any) -> None:
+        async for _ in stream:
+            pass
+
+    worker = faust.Worker(app)
+    with caplog.at_level("INFO"):
+        running = asyncio.create_task(worker.start())
+        await until(lambda: "worker of shop is ready" in caplog.text)
+        await worker.stop()
+        assert await running == 0
+    assert caplog.records[-1].getMessage() == "worker of shop has stopped: committed, left the group"
+
+
+async def test_a_worker_is_stopped_from_another_thread() -> None:
+    """Its loop ends what runs in it."""
+    app = make()
+    worker = faust.Worker(app, loglevel="CRITICAL")
+    running = asyncio.create_task(worker.start())
+    await until(lambda: started(app))
+    await asyncio.to_thread(lambda: asyncio.run(worker.stop()))
+    assert await running == 0
+    await worker.stop()  # it has ended
+
+
+def test_signals_that_come_at_once_are_one() -> None:
+    """A second one is one that comes more than a second later."""
+    clock = ManualClock(100.0)
+    signals = Signals(clock)
+    assert signals.heard() == "first"
+    assert signals.heard() == "again"
+    clock.advance(1.0)
+    assert signals.heard() == "again"
+    clock.advance(0.1)
+    assert signals.heard() == "second"
+
+
+async def test_two_signals_at_once_end_nothing() -> None:
+    """The worker stops as for one."""
+    app = make()
+    running = asyncio.create_task(faust.Worker(app, loglevel="CRITICAL").start())
+    await until(lambda: started(app))
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert await running == 0
+
+
+async def test_a_worker_that_does_nothing_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A worker without agents, tasks, timers and services is most often a mistake."""
+    for app, idle in ((make("idle"), True), (make("busy"), False)):
+        if not idle:
+            app.timer(1000.0)(nothing)
+        worker = faust.Worker(app)
+        running = asyncio.create_task(worker.start())
+        await until(lambda app=app: started(app))
+        await worker.stop()
+        assert await running == 0
+        assert (f"the app {app.id} has no agents, tasks, timers and services" in caplog.text) == idle
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+def test_two_apps_of_one_name() -> None:
+    """Where one of them has definitions and never runs, the worker of the other says so."""
+    one, two = make("twin"), make("twin")
+    assert not [line for line in one.doubts() if "two apps" in line]
+    two.timer(1.0)(nothing)
+    (line,) = [line for line in one.doubts() if "two apps" in line]
+    assert re.search(
+        r"two apps named twin: one made in .*apps, line \d+ runs, and one made in .*apps, line \d+ does not, with 1 agents",
+        line,
+    )
+    assert not [line for line in two.doubts() if "two apps" in line]
+
+
+PROJECT = {
+    "proj/__init__.py": "",
+    "proj/main.py": """
+        import stream_app as faust
+
+        app = faust.App("proj", broker="memory://", web_enabled=False, autodiscover=["proj.agents"])
+
+        if __name__ == "__main__":
+            app.main()
+    """,
+    "proj/agents.py": """
+        import proj.main
+        from proj.main import app
+
+
+        @app.agent("numbers")
+        async def count(stream):
+            async for _ in stream:
+                pass
+
+
+        assert proj.main.app is app
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-m", "proj.main"), ("proj/main.py",), ("-m", "stream_cli", "-A", "proj.main")], ids=" ".join
+)
+def test_a_program_and_its_module_are_one(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """However a program is started, agents in other modules are those of its app."""
+    for name, text in PROJECT.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *arguments, "agents", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "proj.agents.count" in done.stdout
+
+
+# -- as a dependency of a service of mode
+
+
+class Parent(mode.Service):
+    """A service that depends on an app."""
+
+    def __init__(self, app: faust.App) -> None:
+        super().__init__()
+        self.app = app
+
+    def on_init_dependencies(self) -> list[Any]:
+        """What starts and stops with it."""
+        return [self.app]
+
+
+async def test_an_app_is_a_dependency_of_a_service() -> None:
+    """It starts, stops and starts again with it."""
+    app = make()
+    service = Parent(app)
+    await service.start()
+    assert started(app)
+    assert not await app.maybe_start()
+    assert app.beacon.root is service.beacon
+    await service.restart()
+    assert started(app)
+    await service.stop()
+    assert not started(app)
+    await service.remove_dependency(app)
+    assert app.beacon.root is None
+
+
+async def test_an_app_that_fails_crashes_the_service_above() -> None:
+    """For the same reason; and the app stops without raising it once more."""
+    app = make()
+
+    @app.task
+    async def fail() -> None:
+        raise ValueError("no")
+
+    top = Parent(app)
+    await top.start()
+    async with asyncio.timeout(10):
+        await top.wait_until_stopped()
+    assert isinstance(top.crash_reason, ValueError)
+    await top.stop()
+    assert not started(app)
+
+
+async def test_a_service_that_crashes_ends_the_app_below() -> None:
+    """What its parent cannot go on with, it does not go on with either."""
+    app = make()
+    service = Parent(app)
+    await service.start()
+    await service.crash(KeyError("above"))
+    assert isinstance(app.failure, KeyError)
+    await service.stop()
+    assert not started(app)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stream_core.agents import Agent
+from stream_core.assignment import Member
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, DeadlineError, TransportError
 from stream_core.memory.producer import MemoryProducer
 from stream_core.records import TP, Offset
@@ -440,3 +441,32 @@ async def test_a_topic_sent_to_from_outside_is_sent_to_by_events_too(lab: Lab) -
     await (await out.send(-1))
     lab.put(topic, [1, 2])
     await lab.until(lambda: sorted(lab.values(out)) == [-1, 1, 2], "both producers sent")
+
+
+async def test_waiting_for_the_place_of_a_dead_member_is_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """After three seconds it is said what is waited for and for how long; who is assigned its partitions at once says nothing."""
+    topic, seen = lab.topic("source"), list[Any]()
+
+    async def note(stream: Stream[Any]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    with caplog.at_level("INFO"):
+        member = Member(frozenset(["source"]))
+        await lab.cluster.group(GROUP).join(
+            "", member, lambda: None, lab.transport.settings
+        )  # and it never speaks again
+        waiting = asyncio.create_task(lab.start([lab.agent(note, topic)]))
+        await asyncio.sleep(2.9)
+        assert "waiting for the group" not in caplog.text
+        await asyncio.sleep(0.2)
+        assert (
+            "waiting for the group app: it keeps the place of a worker that left without a word for up to 30 s"
+            in caplog.text
+        )
+        engine = await waiting
+        caplog.clear()
+        await lab.stop(engine)
+        await lab.start([lab.agent(note, topic)])
+        await asyncio.sleep(10)
+    assert "waiting for the group" not in caplog.text

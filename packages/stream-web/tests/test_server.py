@@ -25,13 +25,22 @@ PATIENCE = 10.0
 async def serving(
     status: Callable[[], Status] = lambda: READY,
     *,
+    failed: Callable[[], bool] = lambda: False,
     bind: str = "127.0.0.1",
     port: int = 0,
     explicit_port: bool = True,
     limits: Limits | None = None,
 ) -> AsyncIterator[WebServer]:
     """A server that listens until the end of the block."""
-    server = WebServer(bind=bind, port=port, explicit_port=explicit_port, app_id="bank", status=status, limits=limits)
+    server = WebServer(
+        bind=bind,
+        port=port,
+        explicit_port=explicit_port,
+        app_id="bank",
+        status=status,
+        failed=failed,
+        limits=limits,
+    )
     await server.start()
     try:
         yield server
@@ -89,6 +98,13 @@ async def test_readiness_follows_the_status_and_liveness_does_not() -> None:
         assert await ask(f"{server.url}/health/ready") == (503, {"status": "not ready", "reason": "recovering"})
         state[0] = READY
         assert await ask(f"{server.url}/health/ready") == (200, {"status": "ready"})
+
+
+async def test_a_worker_that_failed_is_not_live() -> None:
+    """It cannot go on: whoever watches it may start it again."""
+    async with serving(lambda: Status(ready=False, reason="failed"), failed=lambda: True) as server:
+        assert await ask(f"{server.url}/health/live") == (503, {"status": "failed"})
+        assert await ask(f"{server.url}/health/ready") == (503, {"status": "not ready", "reason": "failed"})
 
 
 async def test_an_answer_says_little_about_the_server_and_is_not_kept() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
 
 from stream_app.configuration import read_object
 from stream_app.definitions import Definitions
-from stream_app.discovery import discover
+from stream_app.dependencies import Beacon
+from stream_app.discovery import discover, share_main
+from stream_app.loops import run_in
 from stream_app.settings import Settings
 from stream_app.signals import Signal
 from stream_app.wiring import Wiring
@@ -22,6 +28,11 @@ from stream_core.streams import Stream
 from stream_core.topics import Topic
 
 __all__ = ["App"]
+
+logger = logging.getLogger(__name__)
+
+_apps: WeakSet[App] = WeakSet()
+"""All apps of this process."""
 
 
 class App(Definitions):
@@ -69,7 +80,11 @@ class App(Definitions):
     def __init__(self, id: str, **options: Any) -> None:  # noqa: A002 - the name is the guides'
         super().__init__(Settings(id, **options))
         self._wiring: Wiring | None = None
+        self._failure: BaseException | None = None
         self._final = False
+        self._made_in = _caller(self)
+        self.beacon = Beacon()
+        _apps.add(self)
 
     # -- configuration
 
@@ -94,7 +109,32 @@ class App(Definitions):
             self.on_before_configured.send()
             self.on_configured.send(conf=self.conf)
             self.on_after_configured.send()
+            if self.conf.autodiscover:
+                share_main(self)
             discover(self.conf.origin, self.conf.autodiscover)
+
+    def doubts(self) -> Iterator[str]:
+        """What looks as if it was not meant, in sentences for the log of a worker."""
+        for other in [app for app in _apps if app is not self and app.id == self.id and app.idle]:
+            yield (
+                f"there are two apps named {self.id}: one made in {self._made_in} runs, and one made in {other._made_in} does not, with "
+                f"{other.defined} agents, tasks, timers and services: import the module of the app under one name only"
+            )
+        if not self.defined:
+            yield (
+                f"the app {self.id} has no agents, tasks, timers and services, so that this worker does nothing: import the modules that "
+                'define them, or name them, as in App(..., autodiscover=["proj.agents"])'
+            )
+
+    @property
+    def defined(self) -> int:
+        """How many agents, tasks, timers and services there are."""
+        return len(self.agents) + len(self.chores) + len(self.services)
+
+    @property
+    def idle(self) -> bool:
+        """Whether something is defined, and was never started."""
+        return not self._final and self.defined > 0
 
     # -- life
 
@@ -116,13 +156,16 @@ class App(Definitions):
             if self._wiring is not None:
                 raise ConfigurationError(f"app {self.id} runs already")
             self._wiring = wiring = Wiring(self, fail_fast=fail_fast, client_only=client_only)
+        self._failure = None
         wiring.on_partitions = self._announce
         wiring.on_produce = self._producing if self.on_produce_message else None
         try:
             await wiring.start()
         except BaseException:
-            await self.stop()
+            await self._stop(wiring)
             raise
+        if wiring.engine is not None:
+            wiring.engine.background.spawn(self._tell_parent(wiring.engine), "tell the parent service")
 
     async def _announce(self, what: str, tps: frozenset[TP]) -> None:
         signal = self.on_partitions_assigned if what == "assigned" else self.on_partitions_revoked
@@ -140,10 +183,88 @@ class App(Definitions):
         self.on_produce_message.send(**told)
 
     async def stop(self) -> None:
-        """Finish open events, commit, and leave; within the deadlines of the settings."""
-        wiring, self._wiring = self._wiring, None
-        if wiring is not None:
+        """Finish open events, commit, and leave; within the deadlines of the settings. It may be called from any thread.
+
+        Raises:
+            Exception: why the app could not go on, such as an agent that failed for good: after everything has stopped. A service of mode
+                that depends on the app has crashed for that reason already, and nothing is raised.
+        """
+        wiring = self._wiring
+        if wiring is None:
+            return
+        try:
+            await run_in(wiring.loop, lambda: self._stop(wiring), f"app {self.id}")
+        except ConfigurationError:
+            self._wiring = None  # nothing of it runs
+            raise
+        if self._failure is not None and self.beacon.parent is None:
+            raise self._failure
+
+    async def _stop(self, wiring: Wiring) -> None:
+        """Stop; an error meanwhile is logged where there is a failure that explains it."""
+        try:
             await wiring.stop()
+        except Exception:
+            if wiring.failure is None:
+                raise
+            logger.exception("app %s failed to stop", self.id)
+        finally:
+            self._failure = wiring.failure
+            if self._wiring is wiring:
+                self._wiring = None
+
+    async def wait(self) -> None:
+        """Wait until the app is stopped.
+
+        Raises:
+            Exception: why the app cannot go on, at once when that is known.
+            ConfigurationError: the app is not started.
+        """
+        wiring = self._wiring
+        if wiring is None:
+            raise ConfigurationError(f"app {self.id} is not started: await app.start() first")
+        await run_in(wiring.loop, wiring.wait, f"app {self.id}")
+
+    async def __aenter__(self) -> Self:
+        """Start, for ``async with app:``."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop; raises why the app could not go on, unless the block itself raises."""
+        try:
+            await self.stop()
+        except Exception:
+            if error is None:
+                raise
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the app cannot go on, or could not when it ran last."""
+        return self._failure if self._wiring is None else self._wiring.failure
+
+    # -- as a dependency of a service of mode
+
+    async def maybe_start(self) -> bool:
+        """Start, unless it is started; returns whether that was done."""
+        if self._wiring is not None:
+            return False
+        await self.start()
+        return True
+
+    def service_reset(self) -> None:
+        """Be ready to start again; a stopped app is."""
+
+    def _crash(self, reason: BaseException) -> None:
+        """The service that depends on this app has crashed: nothing goes on here either."""
+        if self._wiring is not None and self._wiring.engine is not None and self._wiring.failure is None:
+            self._wiring.engine.fail(reason)
+
+    async def _tell_parent(self, engine: Engine) -> None:
+        failure = await asyncio.shield(engine.failure)
+        await self.beacon.crash(failure)
 
     @property
     def engine(self) -> Engine:
@@ -233,3 +354,11 @@ class App(Definitions):
 
     def __repr__(self) -> str:
         return f"<App {self.id}: {len(self.agents)} agents, {len(self.tables)} tables>"
+
+
+def _caller(app: App) -> str:
+    """Where an app is made: module and line, outside of the constructors of its class and of subclasses."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_locals.get("self") is app:
+        frame = frame.f_back
+    return f"{frame.f_globals.get('__name__')}, line {frame.f_lineno}"

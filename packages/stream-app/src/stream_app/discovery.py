@@ -5,13 +5,35 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from stream_core.annotations import module_name
 from stream_core.errors import ConfigurationError
 
-__all__ = ["discover"]
+__all__ = ["discover", "share_main"]
 
 _LEFT_OUT = re.compile(r"(^|\.)(__main__|tests?|test_[^.]*|conftest)(\.|$)")
+
+
+def share_main(app: Any) -> None:
+    """Let other modules import the program that runs under its own name, when it is where ``app`` is defined.
+
+    A program is the module ``__main__``. An import of it by its name, as in ``from proj.main import app``, would run the file once more
+    and make a second app, and what is defined for that one would never run.
+    """
+    main = sys.modules["__main__"]
+    name = module_name("__main__")
+    if name == "__main__" or name in sys.modules or all(value is not app for value in vars(main).values()):
+        return
+    sys.modules[name] = main
+    package, _, own = name.rpartition(".")
+    if package:
+        try:
+            setattr(importlib.import_module(package), own, main)
+        except ImportError:  # it cannot be imported by that name from here
+            del sys.modules[name]
 
 
 def discover(origin: str | None, where: bool | Iterable[str] | Callable[[], Iterable[str]]) -> list[str]:

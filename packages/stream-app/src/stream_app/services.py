@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any
 
+from stream_core.background import Background
 from stream_core.errors import ConfigurationError, WorkerError
 
 __all__ = ["Services", "check_service"]
@@ -33,18 +34,18 @@ class Services:
         self._services = tuple(services)
         self._running: list[Any] = []
 
-    async def start(self, watch: Callable[[Coroutine[Any, Any, None], str], Any]) -> None:
+    async def start(self, background: Background) -> None:
         """Start all, one after the other.
 
         Args:
-            watch: runs what ends when a service crashes, with the name of the service, and makes that known.
+            background: watches them: the crash of one is a failure.
         """
         for one in self._services:
             service = one() if isinstance(one, type) else one
             self._running.append(service)
             await service.start()
             if hasattr(service, "crash_reason") and hasattr(service, "wait_until_stopped"):
-                watch(_until_crash(service), f"service {service!r}")
+                background.spawn(_until_crash(service), f"the service {service!r}", users=True)
 
     async def stop(self) -> None:
         """Stop those that were started, the last one first; what one raises is logged."""

@@ -48,14 +48,17 @@ def make_web_server(conf: Settings, engine: Engine) -> WebServer | None:
         explicit_port="web_port" in conf.values,
         app_id=conf.id,
         status=status,
+        failed=engine.failure.done,
     )
     return server
 
 
 def _unready(engine: Engine) -> str:
     """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
-    if engine.state in (EngineState.FAILED, EngineState.STOPPING, EngineState.STOPPED):
-        return "failed" if engine.failure.done() else "stopping"
+    if engine.failure.done():
+        return "failed"
+    if engine.state in (EngineState.STOPPING, EngineState.STOPPED):
+        return "stopping"
     if not engine.clients.connected:
         return "waiting for the broker"
     if engine.ready:

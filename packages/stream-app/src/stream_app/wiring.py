@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from stream_app.drivers import load_driver
 from stream_app.services import Services
@@ -69,6 +72,8 @@ class Wiring:
 
     Attributes:
         engine: what runs, from the start on.
+        loop: the event loop that it runs in.
+        stopped: set when it has stopped.
         on_produce: called before each send; see :attr:`~stream_core.outbox.Outbox.on_produce`.
         on_partitions: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, at each rebalance.
     """
@@ -83,6 +88,9 @@ class Wiring:
         self._client_only = client_only
         self._instance: Instance | None = None
         self._web: WebServer | None = None
+        self._stopping = False
+        self.loop = asyncio.get_running_loop()
+        self.stopped = asyncio.Event()
         self.engine: Engine | None = None
         self.on_produce: OnProduce | None = None
         self.on_partitions: Callable[[str, frozenset[TP]], Awaitable[None]] | None = None
@@ -115,6 +123,7 @@ class Wiring:
             client_only=self._client_only,
             on_member=self._remember,
         )
+        engine.background.name = conf.id
         engine.outbox.on_produce = self.on_produce
         if self.on_partitions is not None:
             engine.announcing.handler = self.on_partitions
@@ -124,9 +133,9 @@ class Wiring:
         if self._web is not None:
             await self._web.start()
         await engine.start()
-        await self._services.start(engine.background.spawn)
+        await self._services.start(engine.background)
         for chore in self._chores:
-            engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name)
+            engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name, users=True)
 
     def _leader_topic(self) -> Topic[Any, Any]:
         if self._conf.topic_disable_leader:
@@ -135,18 +144,47 @@ class Wiring:
             )
         return Topic(f"{self._conf.id}-__assignor-__leader", schema=Schema(bytes, bytes), partitions=1)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the engine cannot go on, or could not."""
+        failure = None if self.engine is None else self.engine.failure
+        return failure.result() if failure is not None and failure.done() else None
+
+    async def wait(self) -> None:
+        """Wait until it has stopped; raises the failure of the engine once there is one."""
+        if self.engine is None:
+            await self.stopped.wait()
+        else:
+            await self.engine.background.until(self.stopped)
+
     async def stop(self) -> None:
-        """Stop the engine and give the instance back; the web server last."""
+        """Stop the engine and give the instance back; the web server last. Each is done whatever the others raise.
+
+        Whoever calls it while it runs waits for its end.
+        """
+        if self._stopping:
+            await self.stopped.wait()
+            return
+        self._stopping = True
         try:
-            await self._services.stop()
-            if self.engine is not None:
-                await self.engine.stop()
-            if self._instance is not None:
-                self._instance.member = None
-                self._instance.release()
+            async with AsyncExitStack() as steps:  # from the last to the first
+                if self._web is not None:
+                    steps.push_async_callback(self._web.stop)
+                steps.callback(self._release)
+                if self.engine is not None:
+                    steps.push_async_callback(self._stop_engine, self.engine)
+                steps.push_async_callback(self._services.stop)
         finally:
-            if self._web is not None:
-                await self._web.stop()
+            self.stopped.set()
+
+    async def _stop_engine(self, engine: Engine) -> None:
+        await engine.stop()
+        if self._instance is not None:
+            self._instance.member = None  # it has left the group: nobody has to take it out
+
+    def _release(self) -> None:
+        if self._instance is not None:
+            self._instance.release()
 
     def _remember(self, member: str) -> None:
         if self._instance is not None:
@@ -165,7 +203,7 @@ class Wiring:
 
     def _settings(self) -> EngineSettings:
         conf, instance = self._conf, self._instance
-        name = instance.id if instance is not None else "memory"
+        name = instance.id if instance is not None else uuid4().hex  # nothing of it outlives this process
         return EngineSettings(
             group=conf.id,
             transactional_id=f"{conf.id}-{name}" if conf.exactly_once and not self._client_only else None,

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
+from stream_app.loops import run_in
 from stream_app.process import allow_open_files, collect_less_often, loop_factory, running_tasks, set_up_logging
 from stream_app.services import Services, check_service
 from stream_app.signals import BoundSignal
@@ -24,6 +26,28 @@ logger = logging.getLogger("stream")
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 
+AT_ONCE = 1.0
+"""Seconds within which signals are one: ``timeout`` and terminals send one to the process, and one to its group."""
+
+
+class Signals:
+    """Tells the first signal, which asks for a stop, from the second, which ends the process.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._first: float | None = None
+
+    def heard(self) -> Literal["first", "again", "second"]:
+        """Hear a signal; ``again`` is one that comes at once behind the first."""
+        if self._first is None:
+            self._first = self._clock()
+            return "first"
+        return "again" if self._clock() - self._first <= AT_ONCE else "second"
+
 
 class Served(Protocol):
     """An app."""
@@ -37,8 +61,18 @@ class Served(Protocol):
         """The engine, once started."""
 
     @property
+    def failure(self) -> BaseException | None:
+        """Why it cannot go on, which is logged already."""
+
+    @property
     def on_worker_init(self) -> BoundSignal:
         """Sent before the start."""
+
+    def finalize(self) -> None:
+        """Make the settings final, and import what belongs to it."""
+
+    def doubts(self) -> Iterable[str]:
+        """What looks as if it was not meant, in sentences for the log."""
 
     async def start(self, *, fail_fast: bool = False) -> None:
         """Start, and return when operational."""
@@ -50,8 +84,8 @@ class Served(Protocol):
 class Worker:
     """Runs apps in this process: event loop, signals, logging, exit code.
 
-    The first SIGINT or SIGTERM drains: open events finish, everything finished is committed, the group is left. A second one
-    ends the process at once; what is uncommitted is replayed by whoever comes next. SIGUSR1 logs where every task waits.
+    The first SIGINT or SIGTERM drains: open events finish, everything finished is committed, the group is left. A second one, more than a
+    second later, ends the process at once; what is uncommitted is replayed by whoever comes next. SIGUSR1 logs where every task waits.
 
     Args:
         app: what to run.
@@ -91,6 +125,8 @@ class Worker:
         self._workdir = workdir
         self._asked: asyncio.Event | None = None
         self._ended: asyncio.Event | None = None
+        self._ready = False
+        self._home: asyncio.AbstractEventLoop | None = None
 
     # -- in a process of its own, and in a loop that runs
 
@@ -109,10 +145,11 @@ class Worker:
             os.chdir(self._workdir)
         set_up_logging(self._loglevel, self._logfile)
         self._asked, self._ended = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop = self._home = asyncio.get_running_loop()
+        signals = Signals(loop.time)
         with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows; in threads other than the main one
             for number in STOP:
-                loop.add_signal_handler(number, self._signalled, number, self._asked)
+                loop.add_signal_handler(number, self._signalled, number, signals, self._asked)
             loop.add_signal_handler(signal.SIGUSR1, _log_tasks, loop)
         try:
             return await self._run(self._asked)
@@ -123,10 +160,16 @@ class Worker:
             self._ended.set()
 
     async def stop(self) -> None:
-        """Let :meth:`start` end, as a signal does, and wait for that."""
-        if self._asked is not None and self._ended is not None:
-            self._asked.set()
-            await self._ended.wait()
+        """Let :meth:`start` end, as a signal does, and wait for that. It may be called from any thread."""
+        asked, ended = self._asked, self._ended
+        if asked is None or ended is None or self._home is None or ended.is_set():
+            return
+
+        async def ask() -> None:
+            asked.set()
+            await ended.wait()
+
+        await run_in(self._home, ask, "the worker")
 
     def stop_and_shutdown_loop(self) -> None:
         """Stop, and close the loop that was given; for whoever called ``run_until_complete(worker.start())`` on it."""
@@ -137,18 +180,23 @@ class Worker:
 
     # -- parts
 
-    def _signalled(self, number: int, asked: asyncio.Event) -> None:
+    def _signalled(self, number: int, signals: Signals, asked: asyncio.Event) -> None:
         name = signal.Signals(number).name
-        if asked.is_set():
-            logger.warning("second signal (%s): ending now", name)
-            logging.shutdown()
-            os._exit(1)
-        logger.info("%s: finishing open events and committing; a second signal ends at once", name)
-        asked.set()
+        match signals.heard():
+            case "first":
+                logger.info("%s: finishing open events and committing; a second signal ends at once", name)
+                asked.set()
+            case "again":
+                logger.debug("%s again within %g s: it counts once", name, AT_ONCE)
+            case "second":
+                logger.warning("second signal (%s): ending now", name)
+                logging.shutdown()
+                os._exit(1)
 
     async def _run(self, asked: asyncio.Event) -> int:
         stop = asyncio.create_task(asked.wait())
         background = Background()
+        background.name = self.app.id
         start = asyncio.create_task(self._start(background))
         code = 0
         try:
@@ -157,14 +205,13 @@ class Worker:
                 start.result()
                 failures = [background.failure, *(app.engine.failure for app in self._apps)]
                 await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
-                for failure in failures:
-                    if failure.done():
-                        code = self._failed(failure.result())
+                code = int(any(failure.done() for failure in failures))
             else:
                 start.cancel()
                 await asyncio.wait([start])
         except Exception as error:
-            code = self._failed(error)
+            self._log(error, background)
+            code = 1
         finally:
             stop.cancel()
         return await self._stop(background) or code
@@ -172,26 +219,46 @@ class Worker:
     async def _start(self, background: Background) -> None:
         for app in self._apps:
             app.on_worker_init.send()
-        await self._services.start(background.spawn)
+        for app in self._apps:
+            app.finalize()
+            for doubt in app.doubts():
+                logger.warning("%s", doubt)
+        await self._services.start(background)
         await together(app.start(fail_fast=self._fail_fast) for app in self._apps)
+        self._ready = True
         for app in self._apps:
             logger.info("worker of %s is ready", app.id)
 
-    def _failed(self, error: BaseException) -> int:
-        expected = isinstance(error, StreamError)
-        logger.critical("the worker ends: %s", error, exc_info=None if expected else error)
-        return 1
+    def _log(self, error: BaseException, background: Background) -> None:
+        """Log an error, unless it is a failure that is logged already."""
+        failures = [app.failure for app in self._apps]
+        if background.failure.done():
+            failures.append(background.failure.result())
+        if not any(error is failure for failure in failures):
+            expected = isinstance(error, StreamError)
+            logger.critical("the worker ends: %s", error, exc_info=None if expected else error)
 
     async def _stop(self, background: Background) -> int:
         try:
             async with asyncio.timeout(self._stop_timeout):
-                await asyncio.gather(*(app.stop() for app in self._apps))
+                ends = await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
                 await background.stop(self._stop_timeout)
                 await self._services.stop()
         except TimeoutError:
             logger.error("not stopped within %.0f s; ending all the same", self._stop_timeout)
             return 1
-        return 0
+        for app, end in zip(self._apps, ends, strict=True):
+            if end is not None:
+                self._log(end, background)
+            if app.failure is not None or end is not None:
+                logger.warning(
+                    "worker of %s has stopped: after a failure, what it had not committed is done again", app.id
+                )
+            elif self._ready:
+                logger.info("worker of %s has stopped: committed, left the group", app.id)
+            else:
+                logger.info("worker of %s has stopped before it was ready", app.id)
+        return int(any(end is not None for end in ends))
 
 
 def _log_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
+from stream_core.errors import StreamError, WorkerError
+
 __all__ = ["Background"]
+
+logger = logging.getLogger(__name__)
 
 
 class Background:
@@ -17,34 +23,60 @@ class Background:
 
     Attributes:
         failure: has the first error as its result, once there is one.
+        name: of what they belong to, for messages.
     """
 
     def __init__(self, on_failure: Callable[[BaseException], None] = lambda error: None) -> None:
         self._on_failure = on_failure
+        self.name = ""
         self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def fail(self, error: BaseException) -> None:
-        """The engine cannot go on."""
-        if not self.failure.done():
-            self.failure.set_result(error)
-            self._on_failure(error)
+    def fail(self, error: BaseException, whose: str = "") -> None:
+        """Log that the engine cannot go on, whether anybody waits for that or not; the first error is its failure.
 
-    def spawn(self, body: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run a coroutine as a watched task."""
-        return self.watch(asyncio.create_task(body, name=name))
+        Args:
+            error: why.
+            whose: names the code of the user that raised it: it is logged with its traceback, whatever it is.
+        """
+        if self.failure.done():
+            logger.warning("after that %s failed, too: %s", whose or "something else", error or type(error).__name__)
+            return
+        self.failure.set_result(error)
+        self._log(error, whose)
+        self._on_failure(error)
 
-    def watch(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        """Watch a task that runs."""
+    def _log(self, error: BaseException, whose: str) -> None:
+        expected = isinstance(error, StreamError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        if whose and not isinstance(error, WorkerError):
+            reason = f"{whose} failed: {reason}"
+        worker = f"the worker of {self.name}" if self.name else "the worker"
+        logger.critical("%s cannot go on: %s", worker, reason, exc_info=error if whose or not expected else None)
+
+    def spawn(self, body: Coroutine[Any, Any, None], name: str, *, users: bool = False) -> asyncio.Task[None]:
+        """Run a coroutine as a watched task.
+
+        Args:
+            body: the coroutine.
+            name: of the task.
+            users: whether it is the code of a user, which is named when it fails.
+        """
+        return self.watch(asyncio.create_task(body, name=name), name if users else "")
+
+    def watch(self, task: asyncio.Task[None], whose: str = "") -> asyncio.Task[None]:
+        """Watch a task that runs; ``whose`` names it when it runs the code of a user."""
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, whose))
         return task
 
     async def until(self, event: asyncio.Event) -> None:
         """Wait for an event; raises the failure when that comes first."""
         waiting = asyncio.ensure_future(event.wait())
-        await asyncio.wait([waiting, self.failure], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        try:
+            await asyncio.wait([waiting, self.failure], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
         if self.failure.done():
             raise self.failure.result()
 
@@ -55,7 +87,7 @@ class Background:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, whose: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.fail(error)
+            self.fail(error, whose)

@@ -27,6 +27,10 @@ FIRST_ASK = 5.0
 """Seconds within which the body of an agent asks for its first event, before the group is joined without it."""
 
 
+SILENCE = 3.0
+"""Seconds without partitions after which it is said what is waited for."""
+
+
 class Joining:
     """Declares topics and joins the group for those that are read.
 
@@ -96,7 +100,18 @@ class Joining:
         self._ownership.counts = await self._declare(self._participants)
         self._subscribed = self._topology.sources
         self._subscribe(self._subscribed)
+        if self._subscribed:
+            asyncio.get_running_loop().call_later(SILENCE, self._say_that_it_waits)
         self._joined, self._busy = True, False
+
+    def _say_that_it_waits(self) -> None:
+        """Say why nothing happens: whoever starts a worker again after a hard end would look for a mistake."""
+        if self._engine.state is EngineState.JOINING:
+            logger.info(
+                "waiting for the group %s: it keeps the place of a worker that left without a word for up to %.0f s",
+                self._settings.group,
+                self._settings.session_timeout,
+            )
 
     async def look(self) -> None:
         """Join again when there are topics that match a pattern and that the group was not joined for: also when that failed before."""

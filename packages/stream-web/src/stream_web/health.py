@@ -30,11 +30,13 @@ class Health:
     Args:
         app_id: id of the app.
         status: asked at each request; it must not wait.
+        failed: whether the worker cannot go on, and would after a restart at best; likewise.
     """
 
-    def __init__(self, app_id: str, status: Callable[[], Status]) -> None:
+    def __init__(self, app_id: str, status: Callable[[], Status], failed: Callable[[], bool] = lambda: False) -> None:
         self._app_id = app_id
         self._status = status
+        self._failed = failed
         self._version = version("stream-web")
 
     def routes(self) -> list[web.RouteDef]:
@@ -51,6 +53,8 @@ class Health:
         return web.json_response({"app": self._app_id, "version": self._version, "status": shown})
 
     async def _live(self, request: web.Request) -> web.Response:
+        if self._failed():
+            return web.json_response({"status": "failed"}, status=503)
         return web.json_response({"status": "live"})
 
     async def _ready(self, request: web.Request) -> web.Response:

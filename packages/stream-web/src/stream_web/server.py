@@ -36,6 +36,7 @@ class WebServer:
         explicit_port: whether somebody chose the port: if it is taken, that is an error, else the next free one is used.
         app_id: id of the app.
         status: how the worker does, asked at each request; it must not wait.
+        failed: whether the worker cannot go on, asked likewise.
         limits: what one client may take.
     """
 
@@ -47,6 +48,7 @@ class WebServer:
         explicit_port: bool,
         app_id: str,
         status: Callable[[], Status],
+        failed: Callable[[], bool] = lambda: False,
         limits: Limits | None = None,
     ) -> None:
         self._bind = bind
@@ -54,6 +56,7 @@ class WebServer:
         self._explicit_port = explicit_port
         self._app_id = app_id
         self._status = status
+        self._failed = failed
         self._limits = limits or Limits()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -102,7 +105,7 @@ class WebServer:
     def _application(self) -> web.Application:
         app = web.Application(middlewares=middlewares(self._bind, self._limits), client_max_size=self._limits.body)
         app.on_response_prepare.append(protect)
-        app.add_routes(Health(self._app_id, self._status).routes())
+        app.add_routes(Health(self._app_id, self._status, self._failed).routes())
         return app
 
     async def _listen(self) -> asyncio.Server:
