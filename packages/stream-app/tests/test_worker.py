@@ -238,6 +238,28 @@ async def test_the_last_line_of_a_worker(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.records[-1].getMessage() == "worker of shop has stopped: committed, left the group"
 
 
+async def test_the_last_line_of_a_worker_with_open_events(caplog: pytest.LogCaptureFixture) -> None:
+    """Says that what did not finish in time is done again."""
+    app = make(broker_rebalance_timeout=0.3)
+    begun = asyncio.Event()
+
+    @app.agent("numbers")
+    async def stuck(stream: Any) -> None:
+        async for _ in stream:
+            begun.set()
+            await asyncio.Event().wait()
+
+    worker = faust.Worker(app)
+    with caplog.at_level("INFO"):
+        running = asyncio.create_task(worker.start())
+        await until(lambda: started(app))
+        await app.send("numbers", value=1)
+        await begun.wait()
+        await worker.stop()
+        assert await running == 0
+    assert "worker of shop has stopped: left the group, not all of its open events were committed" in caplog.text
+
+
 async def test_a_worker_is_stopped_from_another_thread() -> None:
     """Its loop ends what runs in it."""
     app = make()

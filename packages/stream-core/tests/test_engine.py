@@ -453,9 +453,8 @@ async def test_waiting_for_the_place_of_a_dead_member_is_told(lab: Lab, caplog: 
 
     with caplog.at_level("INFO"):
         member = Member(frozenset(["source"]))
-        await lab.cluster.group(GROUP).join(
-            "", member, lambda: None, lab.transport.settings
-        )  # and it never speaks again
+        await lab.cluster.connect()
+        await lab.cluster.group(GROUP).join("", member, lambda: None, lab.transport.settings)  # it never speaks again
         waiting = asyncio.create_task(lab.start([lab.agent(note, topic)]))
         await asyncio.sleep(2.9)
         assert "waiting for the group" not in caplog.text

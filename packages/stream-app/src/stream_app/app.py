@@ -81,6 +81,8 @@ class App(Definitions):
         super().__init__(Settings(id, **options))
         self._wiring: Wiring | None = None
         self._failure: BaseException | None = None
+        self.outcome = ""
+        """What had become of the work of the app when it was stopped, in words."""
         self._final = False
         self._made_in = _caller(self)
         self.beacon = Beacon()
@@ -209,7 +211,7 @@ class App(Definitions):
                 raise
             logger.exception("app %s failed to stop", self.id)
         finally:
-            self._failure = wiring.failure
+            self._failure, self.outcome = wiring.failure, wiring.outcome
             if self._wiring is wiring:
                 self._wiring = None
 

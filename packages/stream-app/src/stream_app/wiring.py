@@ -150,6 +150,15 @@ class Wiring:
         failure = None if self.engine is None else self.engine.failure
         return failure.result() if failure is not None and failure.done() else None
 
+    @property
+    def outcome(self) -> str:
+        """What has become of the work, in words, once it has stopped."""
+        if self.failure is not None:
+            return "after a failure, what it had not committed is done again"
+        if self.engine is not None and not self.engine.interval.complete:
+            return "left the group, not all of its open events were committed in time, and those are done again"
+        return "committed, left the group"
+
     async def wait(self) -> None:
         """Wait until it has stopped; raises the failure of the engine once there is one."""
         if self.engine is None:

@@ -65,6 +65,10 @@ class Served(Protocol):
         """Why it cannot go on, which is logged already."""
 
     @property
+    def outcome(self) -> str:
+        """What had become of its work when it was stopped, in words."""
+
+    @property
     def on_worker_init(self) -> BoundSignal:
         """Sent before the start."""
 
@@ -250,12 +254,9 @@ class Worker:
         for app, end in zip(self._apps, ends, strict=True):
             if end is not None:
                 self._log(end, background)
-            if app.failure is not None or end is not None:
-                logger.warning(
-                    "worker of %s has stopped: after a failure, what it had not committed is done again", app.id
-                )
-            elif self._ready:
-                logger.info("worker of %s has stopped: committed, left the group", app.id)
+            if self._ready:
+                level = logging.INFO if app.failure is None and end is None else logging.WARNING
+                logger.log(level, "worker of %s has stopped: %s", app.id, app.outcome)
             else:
                 logger.info("worker of %s has stopped before it was ready", app.id)
         return int(any(end is not None for end in ends))

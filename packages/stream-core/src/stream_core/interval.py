@@ -90,6 +90,7 @@ class RunningInterval:
     Attributes:
         due: set when a checkpoint should not wait for its time.
         progress: set when an event has finished.
+        complete: whether all that was open at the last :meth:`give_up` was committed by it.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class RunningInterval:
         self._spoiler: tuple[str, BaseException | None] = ("", None)
         self._drops = 0
         self._troubled: dict[TP, int] = {}
+        self.complete = True
         self.due, self.progress = asyncio.Event(), asyncio.Event()
 
     @property
@@ -266,6 +268,7 @@ class RunningInterval:
         """
         telling = None if beside is None else asyncio.ensure_future(beside)
         ownership, committed = self.ownership, False
+        had = bool(ownership.sessions)
         ownership.suspend()  # before anything is waited for: no event begins that could not finish
         for actor in self._actors():
             actor.wake()
@@ -285,6 +288,7 @@ class RunningInterval:
         finally:  # whatever happens, a cancellation too: nothing of these sessions may go on
             if telling is not None:
                 telling.cancel()
+            self.complete = committed or not had
             if committed or not ownership.sessions:
                 ownership.release()
                 self.outbox.close_gate()
