@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stream_core.errors import FencedError, ProduceError
-from stream_core.records import TP, GroupMetadata, Offset, TopicSpec
+from stream_core.records import TP, GroupMetadata, Offset
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport
 
@@ -132,17 +132,3 @@ async def test_asking_never_creates_a_topic(harness: BrokerHarness) -> None:
 
     assert member.partitions == {TP(present, 0)}
     assert await (await harness.admin()).describe([missing]) == {}
-
-
-async def test_a_topic_that_comes_back_has_another_id(harness: BrokerHarness) -> None:
-    """So that a changelog which was deleted and created again is told from the one before."""
-    admin, topic = await harness.admin(), await harness.topic()
-    before = (await admin.describe([topic]))[topic].id
-    await admin.delete([topic])
-
-    await admin.create([TopicSpec(topic, 1)])
-    after = (await admin.describe([topic]))[topic].id
-
-    assert before
-    assert after
-    assert before != after

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
 
+from stream_core.errors import StoreError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.reader import MemoryReader
 from stream_core.ports import Stores
@@ -103,3 +105,18 @@ async def test_cleaning_at_the_worst_moment(check: Callable[[BrokerHarness], Awa
 async def test_store(check: Callable[[Stores], Awaitable[None]]) -> None:
     """The in-process stores keep their ports' promises."""
     await check(MemoryStores())
+
+
+@pytest.mark.parametrize("check", contracts.store.FAULT_CHECKS, ids=lambda check: check.__name__)
+async def test_store_on_a_disk_that_fails(
+    check: Callable[[Stores, contracts.store.NoWrites], Awaitable[None]],
+) -> None:
+    """The in-process store keeps the promises of the port when its disk fails, too."""
+    stores = MemoryStores()
+
+    @contextmanager
+    def full_disk(table: str, partition: int) -> Iterator[None]:
+        stores.refuse_writes(table, partition, StoreError("no space left"))
+        yield
+
+    await check(stores, full_disk)

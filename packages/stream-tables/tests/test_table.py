@@ -14,9 +14,8 @@ from uuid import UUID
 import pytest
 
 from stream_core.cursor import Cursor, Session, set_cursor
-from stream_core.errors import ConfigurationError, EncodeError, StoreCorruptError
+from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.memory import MemoryStores
-from stream_core.memory.store import MemoryStore
 from stream_core.models import Record
 from stream_core.records import TP, StoredRecord
 from stream_core.schemas import Schema
@@ -422,28 +421,6 @@ def test_names_are_checked(name: str) -> None:
 def test_repr(bench: Bench) -> None:
     """A table shows its name and how much of it is here."""
     assert repr(bench.table) == "<Table table: 2 partitions here>"
-
-
-class DamagedStore(MemoryStore):
-    """A store one of whose files is damaged: it opens, and some reads fail."""
-
-    def get(self, key: bytes) -> bytes | None:
-        """Fail."""
-        raise StoreCorruptError("block checksum mismatch")
-
-
-def test_damage_found_by_a_read(bench: Bench) -> None:
-    """A store that turns out to be damaged is emptied, so that the next recovery replays all of it; the read fails."""
-    with bench.event() as table:
-        table["a"] = 1
-    bench.checkpoint()
-    part = bench.parts[0]
-    part.store.close()
-    part.store = DamagedStore("table", bench.stores._data["table", 0])
-    with bench.event() as table, pytest.raises(StoreCorruptError):
-        assert table["a"]
-    assert list(part.store.items()) == []
-    assert part.store.fact("changelog_position") is None
 
 
 def test_a_value_of_another_type_fails_in_its_event(bench: Bench) -> None:

@@ -104,7 +104,7 @@ class Wiring:
         self._instance = instance = Instance.acquire(conf.appdir) if durable else None
         tables = Tables(
             self._stores(conf.tabledir),
-            lambda: transport.reader(read_committed=conf.exactly_once),
+            lambda: transport.reader(read_committed=True),  # the guarantee may have been another one before
             spare=self._stores(instance.path / "tables") if instance is not None else None,
             lock_timeout=conf.store_lock_timeout,
             replication=conf.topic_replication_factor,

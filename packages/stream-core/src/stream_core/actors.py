@@ -18,6 +18,7 @@ from stream_core.errors import (
     DecodeError,
     FencedError,
     ProduceError,
+    StoreCorruptError,
     StoreError,
     WorkerError,
 )
@@ -39,8 +40,8 @@ logger = logging.getLogger(__name__)
 Opened = Sequence[tuple[Session, RawRecord]]
 """The records of an open event: one, or all of a list of ``take``; none when the body failed outside of an event."""
 
-TROUBLE = (ProduceError, FencedError, BrokerUnavailableError, DeadlineError)
-"""What the broker or the client is to blame for, not the event during which it is noticed."""
+TROUBLE = (ProduceError, FencedError, BrokerUnavailableError, DeadlineError, StoreCorruptError)
+"""What the broker, the client or the disk is to blame for, not the event during which it is noticed."""
 
 PAUSE = 1.0
 """Seconds after such trouble."""

@@ -100,7 +100,7 @@ class Engine:
             topics=self._topics,
             subscriptions=self.topology.subscriptions,
             participants=participants,
-            hooks=Hooks(on_member, self._begin, self._opened, self.fail),
+            hooks=Hooks(on_member, self._begin, self._opened, self._conflict, self.fail),
         )
         self.interval = RunningInterval(
             settings,
@@ -128,6 +128,8 @@ class Engine:
         for agent in () if client_only else agents:
             self.topology.add(agent)
         self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions)
+        for participant in participants:
+            participant.attend(self._conflict)
 
     # -- life
 

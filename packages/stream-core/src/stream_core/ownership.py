@@ -17,7 +17,7 @@ from stream_core.cursor import Cursor
 from stream_core.errors import AuthenticationError, DeadlineError, FencedError, TransportError, WorkerError
 from stream_core.leads import decode_leads
 from stream_core.outbox import Outbox
-from stream_core.participants import Participant, Reading, Shard
+from stream_core.participants import Change, Participant, Reading, Shard
 from stream_core.records import TP, GroupMetadata, Offset
 from stream_core.sessions import PartitionSession, Subscription
 from stream_core.states import EngineState, Machine, SessionState
@@ -38,12 +38,14 @@ class Hooks(NamedTuple):
         member: told the member id of each generation.
         begin: awaited before partitions are opened: makes a producer when the interval before was dropped.
         ready: called when everything assigned is recovered and running.
+        spoil: called with a reason and an error when the interval must be dropped.
         failure: called with an error that the worker cannot survive.
     """
 
     member: Callable[[str], None]
     begin: Callable[[], Awaitable[None]]
     ready: Callable[[], None]
+    spoil: Callable[[str, BaseException | None], None]
     failure: Callable[[BaseException], None]
 
 
@@ -190,13 +192,16 @@ class Ownership:
         if self.epoch != epoch:
             return
         await self.compare_counts()
-        sessions = list(self.sessions.values())
+        # After an attempt that failed some may run: to open them again would drop what their events have changed since.
+        sessions = [session for session in self.sessions.values() if session.state is SessionState.RESTORING]
         offsets = await self._start_offsets([session.tp for session in sessions])
+        ids = await self._topic_ids({session.tp.topic for session in sessions})
         if self.epoch != epoch:
             return
         if self._settings.exactly_once:
             self._outbox.open_gate()
-        await together(self._run(epoch, shard, members, offsets) for shard, members in shards.items())
+        opening = self._shards(sessions).items()
+        await together(self._run(epoch, shard, members, offsets, ids) for shard, members in opening)
         if self.epoch == epoch and self._engine.state is EngineState.RECOVERING:
             self._hooks.ready()
 
@@ -206,8 +211,38 @@ class Ownership:
             shards.setdefault(Shard(session.partitions, session.partition), []).append(session)
         return shards
 
+    async def _topic_ids(self, sources: set[str]) -> dict[str, str]:
+        """Ask for the ids of the sources and of the topics that participants keep their changes in.
+
+        Call it after the committed offsets were read. When a topic is made again between the two, old offsets meet the new id: what the
+        changelogs say of the old topic is history then, which is right, since its events cannot come again.
+        """
+        if not self._participants:
+            return {}
+        names = sources.union(*(participant.topics for participant in self._participants))
+        described = await self._clients.admin.describe(names)
+        return {name: info.id for name, info in described.items() if info.id}
+
+    async def _send_now(self, change: Change) -> int:
+        """Send one record ahead of the checkpoints, and return its offset when it is acknowledged."""
+        effects = self._outbox.effects
+        try:
+            await effects.partitions(change.topic)
+            delivery = effects.send(change.topic, change.partition, change.key, change.value, headers=change.headers)
+            return (await delivery).offset
+        except TransportError as error:  # the producer may be of no more use, and partitions that run have sent by it
+            self._hooks.spoil(
+                f"topic {change.topic}, partition {change.partition}: the claim is not acknowledged", error
+            )
+            raise
+
     async def _run(
-        self, epoch: int, shard: Shard, sessions: Sequence[PartitionSession], offsets: Mapping[TP, Offset]
+        self,
+        epoch: int,
+        shard: Shard,
+        sessions: Sequence[PartitionSession],
+        offsets: Mapping[TP, Offset],
+        ids: Mapping[str, str],
     ) -> None:
         """Recover one shard, then deliver its partitions."""
         committed: dict[Reading, int] = {}
@@ -215,8 +250,10 @@ class Ownership:
             start, leads = offsets[session.tp].offset, decode_leads(offsets[session.tp].metadata)
             for subscription in self._subscriptions_of(session.tp.topic):
                 committed[Reading(session.tp, subscription.name)] = max(start, leads.get(subscription.name, start))
+        generation = self.group.generation if self.group is not None else 0
+        send = None if self._settings.exactly_once else self._send_now
         for participant in self._participants:
-            await participant.open(shard, committed, self.group.generation if self.group is not None else 0)
+            await participant.open(shard, committed, generation, ids=ids, send=send)
         if self.epoch != epoch or any(session.state is not SessionState.RESTORING for session in sessions):
             return  # given up meanwhile
         for session in sessions:

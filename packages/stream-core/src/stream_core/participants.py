@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from stream_core.cursor import Cursor
 from stream_core.errors import RecordRefusedError
 from stream_core.records import TP, Headers, TopicSpec
 
-__all__ = ["Change", "Interval", "Participant", "Reading", "Shard"]
+__all__ = ["Change", "Interval", "OnLost", "Participant", "Reading", "SendNow", "Shard"]
 
 
 class Shard(NamedTuple):
@@ -43,12 +43,26 @@ class Change(NamedTuple):
     headers: Headers
 
 
+SendNow = Callable[[Change], Awaitable[int]]
+"""Sends one record ahead of the checkpoints, waits until it is acknowledged, and returns its offset."""
+
+OnLost = Callable[[str, BaseException], None]
+"""Told, with a reason and an error, that the state of a shard is lost here: the interval must be dropped and the shards opened again."""
+
+
 class Participant(Protocol):
     """Something with durable state per shard that is changed by events: the tables of an app.
 
     In each checkpoint the engine calls ``cut``, ``changes``, then, when all changes are acknowledged and the offsets
     committed, ``committed``. In place of any of them, and at any time between, it may call ``aborted``.
     """
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The names of the topics that keep its changes: those of ``specs``."""
+
+    def attend(self, on_lost: OnLost) -> None:
+        """Call ``on_lost`` from now on, from the event loop, whenever state turns out to be lost: when it is read, or stored."""
 
     def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
         """The topics to declare, given the partition counts of the source topics; raises ConfigurationError."""
@@ -59,17 +73,27 @@ class Participant(Protocol):
     async def stop(self) -> None:
         """Close all stores; never raises."""
 
-    async def open(self, shard: Shard, committed: Mapping[Reading, int], generation: int = 0) -> None:
-        """Recover the state of a shard up to the end of its changelogs.
+    async def open(
+        self,
+        shard: Shard,
+        committed: Mapping[Reading, int],
+        generation: int = 0,
+        *,
+        ids: Mapping[str, str] | None = None,
+        send: SendNow | None = None,
+    ) -> None:
+        """Recover the state of a shard up to the end of its changelogs. State that is lost or behind is made anew.
 
         Args:
             shard: what to recover.
             committed: the committed position of every reading of its sources.
             generation: of the consumer group; it rises with every change of owners.
+            ids: topic id by name, of sources and of ``topics``, read after ``committed``. A topic that is missing has an unknown id.
+            send: writes to the changelogs at once. ``None`` under exactly-once, where nobody but the owner can commit records.
         """
 
     async def keep(self, shards: Collection[Shard]) -> None:
-        """Close the state of all other shards: they belong to others now."""
+        """Close the state of all other shards: they belong to others now. May be called before anything is opened; never raises."""
 
     @property
     def pending(self) -> int:

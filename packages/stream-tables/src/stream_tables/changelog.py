@@ -1,57 +1,125 @@
-"""What is on a changelog besides keys and values: which source offsets a record is the result of.
+"""What is on a changelog besides keys and values: who wrote a record, and which source offsets it is the result of.
 
 Under at-least-once a worker may die between its changelog records and the commit of its offsets. The events of that interval are
 replayed, and their old results must not count a second time. So each record carries a header that lists, for each
-contributing reading, the offsets ``[start, end)`` of its interval. Intervals begin where the commit before ended: a record is
-uncommitted exactly when a ``start`` in it equals the committed position (design decision 6).
+contributing reading, the offsets ``[start, end)`` of its interval and the id of the source topic. While the committed position lies in
+one of these intervals, its events come again, so the record does not count yet. An interval of a topic that was deleted and
+made again is history: its events cannot come again. Under exactly-once nobody sees records of an interval that was not committed, and no
+interval is named.
 
-The header also carries an *epoch* that each owner chooses above all those it met: records of an owner that was
-replaced while it slept are older than what precedes them, and are passed over.
+The header also carries an *epoch* that each owner chooses above all those it met. Before an owner does its first event it writes a
+*claim*, a record that has only its epoch: what an owner before it writes later stands behind the claim, has a lower epoch, and
+is passed over by whoever reads the changelog.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
-from stream_core.participants import Interval, Reading
+from stream_core.participants import Change, Interval, Reading
 from stream_core.records import TP, Headers
 
-__all__ = ["HEADER", "Origin", "decode_origin", "encode_origin"]
+__all__ = ["CLAIM", "HEADER", "Origin", "claim", "decode_claim", "decode_origin", "encode_origin"]
 
 HEADER = "stream-origin"
 
+CLAIM = "stream-claim"
+"""The header of a claim, by which recovery knows it."""
+
+_CLAIM_KEY = b"\xff\xfestream-claim"
+"""The key of claims, so that compaction keeps the last one. It is neither text nor JSON, so it is no key of a table of these."""
+
 
 class Origin(NamedTuple):
-    """Where a changelog record comes from."""
+    """Where a changelog record comes from.
+
+    Attributes:
+        epoch: of the owner that wrote it.
+        intervals: the offsets of its interval, by reading.
+        ids: topic id by source; a topic that is missing has an unknown id.
+    """
 
     epoch: int
     intervals: Mapping[Reading, Interval]
+    ids: Mapping[str, str] = {}
 
-    def uncommitted(self, committed: Mapping[Reading, int]) -> bool:
-        """Whether the interval of the record was never committed, given the committed positions."""
-        return any(committed.get(reading) == interval.start for reading, interval in self.intervals.items())
+    def uncommitted(self, committed: Mapping[Reading, int], ids: Mapping[str, str] | None = None) -> bool:
+        """Tell whether events of the record's interval come again.
+
+        Args:
+            committed: the committed position of each reading.
+            ids: the ids that the source topics have now.
+        """
+        return any(
+            interval.start <= committed.get(reading, -1) < interval.end and self._same(reading.tp.topic, ids or {})
+            for reading, interval in self.intervals.items()
+        )
+
+    def _same(self, topic: str, ids: Mapping[str, str]) -> bool:
+        """Tell whether the source is the topic that the record means, as far as that is known."""
+        then, now = self.ids.get(topic), ids.get(topic)
+        return not then or not now or then == now
 
 
-_Wire = tuple[int, list[tuple[str, int, str, int, int]]]
-_decode = msgspec.json.Decoder(_Wire).decode
+_Epoch = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""Others may write anything into a header; an epoch near the largest number would leave none for the owners after it."""
 
 
-def encode_origin(epoch: int, intervals: Mapping[Reading, Interval]) -> Headers:
-    """The headers of a changelog record."""
-    rows = [(*reading.tp, reading.subscription, *interval) for reading, interval in sorted(intervals.items())]
+class _Row(msgspec.Struct, array_like=True, omit_defaults=True):
+    topic: str
+    partition: int
+    subscription: str
+    start: int
+    end: int
+    id: str = ""  # absent in records of workers before there were ids
+
+
+_decode = msgspec.json.Decoder(tuple[_Epoch, list[_Row]]).decode
+_decode_epoch = msgspec.json.Decoder(_Epoch).decode
+
+
+def encode_origin(epoch: int, intervals: Mapping[Reading, Interval], ids: Mapping[str, str] | None = None) -> Headers:
+    """Make the headers of a changelog record, from the epoch of its owner, the intervals and the ids of the sources."""
+    known = ids or {}
+    rows = [
+        [*tp, subscription, *interval, *([known[tp.topic]] if known.get(tp.topic) else [])]
+        for (tp, subscription), interval in sorted(intervals.items())
+    ]
     return ((HEADER, msgspec.json.encode((epoch, rows))),)
 
 
-def decode_origin(headers: Sequence[tuple[str, bytes]]) -> Origin | None:
-    """The origin in these headers, or ``None`` when there is none that can be read: such a record always counts."""
-    for name, data in headers:
-        if name == HEADER:
-            try:
-                epoch, rows = _decode(data)
-            except msgspec.DecodeError:
-                return None
-            return Origin(epoch, {Reading(TP(t, p), s): Interval(start, end) for t, p, s, start, end in rows})
-    return None
+def decode_origin(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
+    """Give the origin in these headers, or ``None`` when there is none that can be read: such a record always counts."""
+    data = _find(headers, HEADER)
+    if data is None:
+        return None
+    try:
+        epoch, rows = _decode(data)
+    except (ValueError, RecursionError):
+        return None
+    intervals = {Reading(TP(row.topic, row.partition), row.subscription): Interval(row.start, row.end) for row in rows}
+    return Origin(epoch, intervals, {row.topic: row.id for row in rows if row.id})
+
+
+def claim(changelog: TP, epoch: int) -> Change:
+    """Make the record by which an owner claims a changelog partition."""
+    return Change(changelog.topic, changelog.partition, _CLAIM_KEY, b"", ((CLAIM, b"%d" % epoch),))
+
+
+def decode_claim(headers: Sequence[tuple[str, bytes | None]]) -> int | None:
+    """Give the epoch of a claim; ``None`` for any other record."""
+    data = _find(headers, CLAIM)
+    if data is None:
+        return None
+    try:
+        return _decode_epoch(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find(headers: Sequence[tuple[str, bytes | None]], wanted: str) -> bytes | None:
+    """Give the first header of a name; one without a value, which Kafka allows, is like none."""
+    return next((data for name, data in headers if name == wanted), None)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from stream_core.cursor import Cursor, Session
+from stream_core.errors import StoreError
 from stream_core.participants import Reading
 from stream_tables.errors import PartitionsMismatchError, TableError
 
@@ -152,8 +153,26 @@ class Overlay:
             if other is not cursor and other.record is not None and not other.pinned:
                 other.pinned = any(overlay is self and changed == key for overlay, changed, _ in other.undo)
 
+    def check(self) -> None:
+        """Make sure that a cut would drop nothing.
+
+        Raises:
+            StoreError: the changes of the checkpoint before are still frozen. They are committed and in no store: a cut would let
+                the position in the changelog move past them.
+        """
+        if self.frozen:
+            raise StoreError(
+                f"table {self._table}: {len(self.frozen)} changes of the checkpoint before are not stored; "
+                "the worker must end, or drop the interval and recover the partition"
+            )
+
     def cut(self, unfinished: Sequence[Cursor]) -> None:
-        """Freeze the active layer, less what open events changed: that goes on into the next interval."""
+        """Freeze the active layer, less what open events changed: that goes on into the next interval.
+
+        Raises:
+            StoreError: as :meth:`check`.
+        """
+        self.check()
         frozen, active, readings = self.active, dict[bytes, Any](), set[Reading]()
         for cursor in unfinished:
             for at, (overlay, key, previous) in enumerate(cursor.undo):

@@ -1,14 +1,11 @@
-"""Recovery: a state machine per changelog partition, with one reader for all of them.
-
-::
-
-    OPENING ──▶ REPLAYING ──▶ READY
-       ▲            │
-       └── wipe ◀───┘  the log does not hold the position any more, or the files are damaged
+"""Recovery: the replays of changelog partitions into table partitions, with one reader for all of them.
 
 The target is the read-uncommitted end of the changelog, taken after the stable offsets of the sources: what a predecessor
-committed lies below it, and the position cannot pass an undecided transaction (reliability fact 14). Recovered means
-``position >= target``, never "saw the last record": the last offset may be a control record.
+committed lies below it, and the position cannot pass an undecided transaction. Recovered means ``position >= target``, never "saw the
+last record": the last offset may be a control record.
+
+What fails for one partition (its store, its log) ends its replay alone. What fails for all (the reader) is tried again, with another
+reader when the old one may be of no more use: a client whose tasks have died raises for ever.
 """
 
 from __future__ import annotations
@@ -16,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from stream_core.errors import OffsetOutOfRangeError, TransportError
+from stream_core.errors import AuthenticationError, OffsetOutOfRangeError, TransportError
 from stream_core.participants import Reading
 from stream_core.ports import Reader
 from stream_core.records import TP, Batch, Headers, RawRecord
-from stream_tables.changelog import Origin, decode_origin
-from stream_tables.partition import Facts, TablePartition
+from stream_tables.changelog import Origin, decode_claim, decode_origin
+from stream_tables.partition import TablePartition
 from stream_tables.stores import CHUNK
 
 __all__ = ["COMPACTION_LAG", "Recovery", "Replay"]
@@ -35,6 +32,15 @@ COMPACTION_LAG = 600.0
 
 REPORT = 5.0
 """Seconds between two messages about a recovery that goes on."""
+
+RETRY = 1.0
+"""Seconds after an error of the reader."""
+
+SUSPICIOUS = 3
+"""Errors of the broker in a row from which on the reader itself is replaced."""
+
+PATIENCE = 5
+"""Errors in a row that are not the broker's, after which the replays fail with the last one."""
 
 
 class Replay:
@@ -56,6 +62,16 @@ class Replay:
         self._resume = position, part.epoch
         self._origin: tuple[Headers, Origin | None, bool] = ((), None, False)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def extend(self, target: int) -> None:
+        """Go on to a target that is further ahead."""
+        self.target = target
+        self.done = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: Exception) -> None:
+        """End with an error, unless it has ended."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
     async def apply(self, batch: Batch) -> None:
         """Apply some records, in chunks; the position in the store moves with each.
@@ -84,19 +100,21 @@ class Replay:
                     self._skipped.discard(key)
         if not self._skipped:
             self._resume = position, self.part.epoch
-        at, epoch = self._resume
-        facts = {Facts.POSITION: b"%d" % at, Facts.EPOCH: b"%d" % epoch, Facts.WRITTEN_AT: b"%d" % time.time()}
-        self.part.store.write(changes, facts)
+        self.part.store.write(changes, self.part.facts(*self._resume))
         self.position = position
 
     def _counts(self, record: RawRecord, key: bytes, headers: Headers, changes: Mapping[bytes, bytes | None]) -> bool:
         """Whether the record's events are committed, and its owner was the owner."""
         if headers != self._origin[0]:  # all records of one interval carry the same
             origin = decode_origin(headers)
-            self._origin = (headers, origin, origin is not None and origin.uncommitted(self._committed))
+            uncommitted = origin is not None and origin.uncommitted(self._committed, self.part.ids)
+            self._origin = (headers, origin, uncommitted)
         _, origin, uncommitted = self._origin
         if origin is None:
-            return True
+            claimed = decode_claim(headers)
+            if claimed is not None:
+                self.part.epoch = max(self.part.epoch, claimed)
+            return claimed is None
         if origin.epoch < self.part.epoch:
             logger.warning("%s offset %d: written by a replaced owner; passed over", self.part.changelog, record.offset)
             self._skipped.add(key)
@@ -116,7 +134,7 @@ class Replay:
         return False
 
     def restart(self, position: int, target: int) -> None:
-        """Begin again with an empty store."""
+        """Begin again at ``position``, with an empty store."""
         self.part.store.wipe()
         self.part.epoch = 0
         self._skipped.clear()
@@ -125,8 +143,7 @@ class Replay:
         self.target = target
 
     def finish(self) -> None:
-        """Take over: a new epoch, and what was passed over is written to the changelog again at the next checkpoint."""
-        self.part.epoch += 1
+        """Have what was passed over written to the changelog again, at the next checkpoint."""
         for key in self._skipped:
             self.part.overlay.seed(key, self.part.store.get(key))
 
@@ -135,13 +152,14 @@ class Recovery:
     """Runs replays with one reader.
 
     Args:
-        reader: reads changelogs, without a group; committed records only under exactly-once.
+        make_reader: makes a reader of changelogs, without a group, that leaves aborted records out.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, make_reader: Callable[[], Reader]) -> None:
+        self._make_reader = make_reader
+        self._reader = make_reader()
         self._replays: dict[TP, Replay] = {}
-        self._reading: dict[TP, Replay] = {}
+        self._reading: dict[TP, tuple[Replay, asyncio.Future[None]]] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._said = 0.0
@@ -149,7 +167,6 @@ class Recovery:
     async def start(self) -> None:
         """Connect."""
         await self._reader.start()
-        self._task = asyncio.create_task(self._loop(), name="recovery")
 
     async def stop(self) -> None:
         """Stop replaying, and close the reader."""
@@ -164,36 +181,71 @@ class Recovery:
         return (await self._reader.start_offsets([tp]))[tp], end
 
     async def run(self, replay: Replay) -> None:
-        """Replay until the target is reached; cancellation leaves the store at a consistent position."""
+        """Replay until the target is reached; cancellation leaves the store at a consistent position.
+
+        Raises:
+            StoreError: the store failed.
+            TransportError: the changelog could not be read; it can be tried again.
+        """
+        if replay.position >= replay.target:
+            return
+        if not self._replays:
+            self._said = time.monotonic()
         tp = replay.part.changelog
-        if replay.position < replay.target:
-            self._replays[tp] = replay
+        self._replays[tp] = replay
+        self._changed.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._loop(), name="recovery")
+            self._task.add_done_callback(self._ended)
+        try:
+            await replay.done
+        finally:
+            if self._replays.get(tp) is replay:
+                del self._replays[tp]
             self._changed.set()
-            try:
-                await replay.done
-            finally:
-                if self._replays.get(tp) is replay:
-                    del self._replays[tp]
-                self._changed.set()
-        replay.finish()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell those who wait that nobody replays any more; who tries again starts another task."""
+        error = None if task.cancelled() else task.exception()
+        self._fail(TransportError(f"the task that reads changelogs has ended: {error or 'it was cancelled'}"))
 
     async def _loop(self) -> None:
+        failures = 0
         while True:
             try:
                 if not self._replays:
                     await self._changed.wait()
                 if self._changed.is_set():
                     self._changed.clear()
-                    self._reading = dict(self._replays)
-                    await self._reader.assign({tp: replay.position for tp, replay in self._reading.items()})
+                    self._reading = {tp: (replay, replay.done) for tp, replay in self._replays.items()}
+                    await self._reader.assign({tp: replay.position for tp, (replay, _) in self._reading.items()})
                 if self._replays:
                     await self._step()
-            except TransportError as error:
-                logger.warning("recovery waits: %s", error)
-                self._changed.set()
-                await asyncio.sleep(1.0)
+                failures = 0
             except Exception as error:
-                self._fail(error)
+                failures += 1
+                self._changed.set()  # assign again: where the reader is now is unknown
+                broken = not isinstance(error, TransportError)
+                if isinstance(error, AuthenticationError) or (broken and failures >= PATIENCE):
+                    self._fail(error)
+                    failures = 0
+                logger.warning("recovery waits: %s", error, exc_info=error if broken else None)
+                await asyncio.sleep(RETRY)
+                if broken or failures >= SUSPICIOUS:
+                    await self._replace_reader()
+
+    async def _replace_reader(self) -> None:
+        fresh, old = self._make_reader(), self._reader
+        try:
+            await fresh.start()
+        except BaseException as error:
+            await fresh.stop()
+            if not isinstance(error, TransportError):
+                raise
+            logger.warning("recovery waits: %s", error)
+            return
+        self._reader = fresh
+        await old.stop()
 
     async def _step(self) -> None:
         try:
@@ -202,25 +254,33 @@ class Recovery:
             await self._out_of_range(error)
             return
         for batch in batches:
-            replay = self._reading.get(batch.tp)
-            if replay is not None and not replay.done.done():
+            replay, done = self._reading.get(batch.tp, (None, None))
+            if replay is None or done is not replay.done or done.done():
+                continue  # ended, or begun again meanwhile: then it is assigned again first
+            try:
                 await replay.apply(batch)
-                if replay.position >= replay.target and not replay.done.done():
-                    replay.done.set_result(None)
+            except Exception as error:
+                replay.fail(error)
+                continue
+            if replay.position >= replay.target and not done.done():
+                done.set_result(None)
         self._report()
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         replay = self._replays.get(error.tp)
-        if replay is not None:
-            start, end = await self.bounds(error.tp)
-            logger.warning("%s; its store is wiped and replayed from offset %d", error, start)
+        if replay is None:
+            return
+        start, end = await self.bounds(error.tp)
+        logger.warning("%s; its store is wiped and replayed from offset %d", error, start)
+        try:
             replay.restart(start, end)
-            self._changed.set()
+        except Exception as failure:
+            replay.fail(failure)
+        self._changed.set()
 
     def _fail(self, error: Exception) -> None:
         for replay in self._replays.values():
-            if not replay.done.done():
-                replay.done.set_exception(error)
+            replay.fail(error)
         self._replays.clear()
 
     def _report(self) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from itertools import islice
+from threading import Thread
 
-from stream_core.errors import StoreCorruptError, StoreLockedError
+from stream_core.errors import StoreCorruptError, StoreError, StoreLockedError
 from stream_core.ports import Store, Stores
 
-__all__ = ["CHUNK", "open_when_free", "write_chunked"]
+__all__ = ["CHUNK", "close_all", "open_when_free", "write_chunked"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +20,9 @@ CHUNK = 1_000
 """Changes in one write: a driver may hold the interpreter lock for as long as a write takes."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
+
+CLOSING = 10.0
+"""Seconds that closing may take: the next owner of a partition waits for its lock about as long."""
 
 
 async def open_when_free(
@@ -57,10 +62,54 @@ async def open_when_free(
                 return _open_spare(spare, table, partition)
         else:
             if spare is not None:
-                spare.destroy(table, partition)
+                _remove_copy(spare, table, partition)
             return store
         await asyncio.sleep(min(delay, left))
         delay = min(delay * 2, LONGEST_DELAY)
+
+
+async def close_all(closings: Mapping[str, Callable[[], object]], timeout: float = CLOSING) -> None:
+    """Close stores side by side; closing flushes, and the event loop goes on meanwhile. Never raises.
+
+    One that fails or hangs is reported and holds up no other: each is closed by a thread of its own, which does not keep the process
+    alive.
+
+    Args:
+        closings: what to call, by what it closes.
+        timeout: seconds until those that are not closed are left alone.
+    """
+    if closings:
+        await asyncio.to_thread(_close_all, closings, timeout)
+
+
+def _close_all(closings: Mapping[str, Callable[[], object]], timeout: float) -> None:
+    threads = [Thread(target=_close, args=item, name=f"close {item[0]}", daemon=True) for item in closings.items()]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + timeout
+    for thread, what in zip(threads, closings, strict=True):
+        thread.join(max(0.0, end - time.monotonic()))
+        if thread.is_alive():
+            logger.error(
+                "%s is not closed after %g s; it is left alone, and may stay locked until this process ends",
+                what,
+                timeout,
+            )
+
+
+def _close(what: str, close: Callable[[], object]) -> None:
+    try:
+        close()
+    except Exception:
+        logger.exception("closing %s failed", what)
+
+
+def _remove_copy(spare: Stores, table: str, partition: int) -> None:
+    """Remove an older copy. That it cannot be removed is no reason to leave the store that has just been opened without an owner."""
+    try:
+        spare.destroy(table, partition)
+    except StoreError as error:
+        logger.warning("an older copy of table %s, partition %d stays on the disk: %s", table, partition, error)
 
 
 def _open_spare(spare: Stores, table: str, partition: int) -> Store:
@@ -73,7 +122,10 @@ def _open_spare(spare: Stores, table: str, partition: int) -> Store:
 
 
 async def write_chunked(
-    store: Store, changes: Mapping[bytes, bytes | None], facts: Mapping[str, bytes] | None = None
+    store: Store,
+    changes: Mapping[bytes, bytes | None],
+    facts: Mapping[str, bytes] | None = None,
+    going_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """Write any number of changes in chunks, with a turn of the event loop between them; the facts come with the last.
 
@@ -81,16 +133,19 @@ async def write_chunked(
     With the changelog position as a fact that is enough: after a crash between two chunks the store has the older
     position and some newer values, and the replay from there writes the final value of each key again.
 
-    When this fails or is cancelled before the last chunk, the store must be replayed from the position it has before a
+    When this fails, is cancelled or does not go on before the last chunk, the store must be replayed from the position it has before a
     later position is written to it: else the changes that are missing never come.
 
     Args:
         store: the store.
         changes: final value by key, ``None`` deletes; not to be changed before this returns.
         facts: named facts, such as the changelog position.
+        going_on: asked before each chunk but the first; nothing more is written once it is false.
     """
     pending = iter(changes.items())
     for _ in range((len(changes) - 1) // CHUNK):
         store.write(dict(islice(pending, CHUNK)))
         await asyncio.sleep(0)
+        if not going_on():
+            return
     store.write(dict(pending), facts)

@@ -6,17 +6,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from stream_core.cursor import Cursor
-from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError
-from stream_core.participants import Change, Interval, Reading, Shard
+from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError, StoreLockedError
+from stream_core.participants import Change, Interval, OnLost, Reading, SendNow, Shard
 from stream_core.ports import Reader, Store, Stores
 from stream_core.records import TP, TopicSpec
 from stream_core.tasks import together
-from stream_tables.partition import Facts, TablePartition
+from stream_tables.changelog import claim
+from stream_tables.partition import Facts, State, TablePartition
 from stream_tables.recovery import COMPACTION_LAG, Recovery, Replay
-from stream_tables.stores import open_when_free
+from stream_tables.stores import close_all, open_when_free
 from stream_tables.table import Table
 
 __all__ = ["Tables"]
@@ -25,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 TOMBSTONES = 7 * 86400.0
 """Seconds for which a changelog keeps deletions (``delete.retention.ms``)."""
+
+ATTEMPTS = 3
+"""How often one partition is emptied and replayed in a row, before the disk is to blame."""
+
+WORTH_SAYING = 1_000, 1.0
+"""Changelog offsets or seconds from which on a recovery is told on the level INFO."""
 
 
 class Tables:
@@ -57,6 +65,7 @@ class Tables:
         self._parts: dict[TP, TablePartition] = {}
         self._cut: dict[TP, TablePartition] = {}
         self._recovery: Recovery | None = None
+        self._on_lost: OnLost | None = None
 
     def add(self, table: Table[Any, Any]) -> None:
         """Take a table in, before the start.
@@ -74,6 +83,19 @@ class Tables:
         return iter(self._tables.values())
 
     # -- participant
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The changelogs."""
+        return [table.changelog for table in self._tables.values()]
+
+    def attend(self, on_lost: OnLost) -> None:
+        """Call ``on_lost`` when the files of a partition turn out to be damaged."""
+        self._on_lost = on_lost
+
+    def _lost(self, reason: str, error: BaseException) -> None:
+        if self._on_lost is not None:
+            self._on_lost(reason, error)
 
     def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
         """The changelog topics; a table has as many partitions as its sources."""
@@ -99,87 +121,190 @@ class Tables:
     async def start(self) -> None:
         """Connect the reader of changelogs, when there is a table."""
         if self._tables:
-            self._recovery = Recovery(self._make_reader())
+            self._recovery = Recovery(self._make_reader)
             await self._recovery.start()
 
     async def stop(self) -> None:
-        """Close all stores."""
-        if self._recovery is not None:
-            await self._recovery.stop()
+        """Close all stores, whatever fails meanwhile."""
+        try:
+            if self._recovery is not None:
+                await self._recovery.stop()
+        except Exception:
+            logger.exception("the reader of changelogs could not be stopped")
         await self.keep(())
-        self._stores.close()
-        if self._spare is not None:
-            self._spare.close()
+        drivers = {"the stores": self._stores, "the stores of this worker alone": self._spare}
+        await close_all({what: driver.close for what, driver in drivers.items() if driver is not None})
 
-    async def open(self, shard: Shard, committed: Mapping[Reading, int], generation: int = 0) -> None:
-        """Recover the partition of every table that this shard has."""
+    async def open(
+        self,
+        shard: Shard,
+        committed: Mapping[Reading, int],
+        generation: int = 0,
+        *,
+        ids: Mapping[str, str] | None = None,
+        send: SendNow | None = None,
+    ) -> None:
+        """Recover the partition of every table that this shard has.
+
+        Raises:
+            StoreError: a store cannot be opened or written, or its disk damages whatever is written.
+            TransportError: a changelog cannot be read or written; it can be tried again.
+        """
         mine = [table for table in self._tables.values() if self._counts[table.name] == shard.partitions]
-        await together(self._open(table, shard.partition, committed, generation) for table in mine)
+        await together(self._open(table, shard.partition, committed, generation, ids or {}, send) for table in mine)
 
     async def _open(
-        self, table: Table[Any, Any], partition: int, committed: Mapping[Reading, int], generation: int
+        self,
+        table: Table[Any, Any],
+        partition: int,
+        committed: Mapping[Reading, int],
+        generation: int,
+        ids: Mapping[str, str],
+        send: SendNow | None,
     ) -> None:
-        assert self._recovery is not None
+        for attempt in range(1, ATTEMPTS + 1):
+            part = await self._opening(table, partition)
+            part.ids, part.topic_id = ids, ids.get(table.changelog, "")
+            opening = part.opening = object()
+            try:
+                await self._replay(part, partial(_check, part, opening), committed, generation, send)
+            except StoreCorruptError as error:
+                if attempt == ATTEMPTS:
+                    raise StoreError(
+                        f"{part.changelog} was emptied and replayed {ATTEMPTS} times, and is damaged again ({error}): check the disk"
+                    ) from error
+                logger.error("%s is emptied and replayed: %s", part.changelog, error)
+                if part.state is not State.LOST:  # somebody else may have met the damage first
+                    part.enter(State.LOST)
+            else:
+                table.attach(partition, part)
+                return
+
+    async def _opening(self, table: Table[Any, Any], partition: int) -> TablePartition:
+        """Give the partition with a store that is open and may be trusted, in the state OPENING."""
         tp = table.changelog_tp(partition)
         part = self._parts.get(tp)
+        if part is not None and part.state is State.LOST:
+            table.detach(
+                partition
+            )  # who looks while it is replayed finds nothing, as in any partition that is not here yet
+            try:
+                part.store.wipe()
+            except StoreLockedError as error:
+                logger.warning("%s", error)
+                await self._give_up([tp])
+                part = None
+        elif part is not None and part.state is State.BEHIND:
+            table.detach(partition)
+            await self._give_up([tp])  # a store that failed to write takes no more writes until it is opened anew
+            part = None
         if part is None:
             store = await self._store(table.name, partition)
-            part = self._parts[tp] = TablePartition(table.name, tp, self._counts[table.name], table.schema, store)
+            part = TablePartition(table.name, tp, self._counts[table.name], table.schema, store, self._lost)
+            self._parts[tp] = part
+        part.enter(State.OPENING)
         part.overlay.clear()
+        return part
+
+    async def _replay(
+        self,
+        part: TablePartition,
+        check: Callable[[], None],
+        committed: Mapping[Reading, int],
+        generation: int,
+        send: SendNow | None,
+    ) -> None:
+        """Bring a partition from OPENING to RUNNING; ``check`` tells, after each wait, whether that still makes sense."""
+        assert self._recovery is not None
         part.epoch = int(part.store.fact(Facts.EPOCH) or 0)
-        begin, end = await self._recovery.bounds(tp)
+        begin, end = await self._recovery.bounds(part.changelog)
+        check()
         replay = Replay(part, self._position(part, begin, end), end, committed)
+        part.enter(State.REPLAYING)
         started = time.monotonic()
         await self._recovery.run(replay)
-        # Above all epochs in the log, and two owners that met the same ones still differ by their generations.
-        part.epoch += generation
-        if end > replay.start:
-            count, seconds = end - replay.start, time.monotonic() - started
-            logger.info("recovered %s: %d changelog offsets in %.1f s", tp, count, seconds)
-        table.attach(partition, part)
+        check()
+        await self._take_over(part, replay, generation, send)
+        check()
+        replay.finish()
+        part.enter(State.RUNNING)
+        count, seconds = replay.target - replay.start, time.monotonic() - started
+        level = logging.INFO if count >= WORTH_SAYING[0] or seconds >= WORTH_SAYING[1] else logging.DEBUG
+        logger.log(level, "recovered %s: %d changelog offsets in %.1f s", part.changelog, count, seconds)
+
+    async def _take_over(self, part: TablePartition, replay: Replay, generation: int, send: SendNow | None) -> None:
+        """Take an epoch above all in the log, and claim the log with it.
+
+        Two owners that met the same epochs still differ by their generations. The claim is in the log before the first event counts, and
+        the replay goes on up to it. So whatever a replaced owner sent either lies before the claim, where this replay judges
+        it by its interval, or behind the claim, where its lower epoch gives it away to everybody.
+        """
+        assert self._recovery is not None
+        while True:
+            epoch = part.epoch + 1 + generation
+            if send is None:
+                break
+            replay.extend(await send(claim(part.changelog, epoch)) + 1)
+            await self._recovery.run(replay)
+            if part.epoch <= epoch:  # else somebody with a higher epoch was faster
+                break
+        part.epoch = epoch
 
     def _position(self, part: TablePartition, begin: int, end: int) -> int:
         """Where the store is in its changelog; wipes it when it cannot be continued."""
-        fact = part.store.fact(Facts.POSITION)
-        if fact is None:
-            return begin
-        position, written = int(fact), int(part.store.fact(Facts.WRITTEN_AT) or 0)
+        store = part.store
+        fact, topic_id = store.fact(Facts.POSITION), (store.fact(Facts.TOPIC_ID) or b"").decode()
+        position, written = int(fact or begin), int(store.fact(Facts.WRITTEN_AT) or 0)
         why = None
-        if position > end:
+        if topic_id and part.topic_id and topic_id != part.topic_id:
+            why = "the topic was deleted and created again"
+        elif fact is None:
+            return begin
+        elif position > end:
             why = f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
         elif position < begin:
             why = f"it is at offset {position} and the changelog begins at {begin}"
         elif position < end and time.time() - written > TOMBSTONES / 2:
             why = "it was not written for so long that deletions may be gone from the changelog"
         if why is None:
+            if part.topic_id and not topic_id:  # of a version that knew no ids: the position fits, so it is this topic
+                store.write({}, {Facts.TOPIC_ID: part.topic_id.encode()})
             return position
         logger.warning("the store of %s is wiped and replayed: %s", part.changelog, why)
-        part.store.wipe()
+        store.wipe()
         part.epoch = 0
         return begin
 
     async def _store(self, table: str, partition: int) -> Store:
         """Open a store; a predecessor's lock is waited for, damaged files are removed."""
-        while True:
+        for _ in range(ATTEMPTS - 1):
             try:
-                return await open_when_free(
-                    self._stores, table, partition, timeout=self._lock_timeout, spare=self._spare
-                )
+                return await self._open_when_free(table, partition)
             except StoreCorruptError as error:
                 logger.error("%s; its files are removed and it is replayed", error)
                 self._stores.destroy(table, partition)
+        return await self._open_when_free(table, partition)
+
+    async def _open_when_free(self, table: str, partition: int) -> Store:
+        return await open_when_free(self._stores, table, partition, timeout=self._lock_timeout, spare=self._spare)
 
     async def keep(self, shards: Collection[Shard]) -> None:
-        """Close the partitions of all other shards."""
-        for table in self._tables.values():
-            count = self._counts.get(table.name, 0)
-            for partition in range(count):
-                tp = table.changelog_tp(partition)
-                if tp in self._parts and Shard(count, partition) not in shards:
-                    table.detach(partition)
-                    await asyncio.to_thread(
-                        self._parts.pop(tp).store.close
-                    )  # flushes: the event loop goes on meanwhile
+        """Close the partitions of all other shards, side by side; what cannot be closed is reported."""
+        moved = [tp for tp, part in self._parts.items() if Shard(part.partitions, tp.partition) not in shards]
+        by_changelog = {table.changelog: table for table in self._tables.values()}
+        for tp in moved:
+            by_changelog[tp.topic].detach(tp.partition)
+        await self._give_up(moved)
+
+    async def _give_up(self, tps: Collection[TP]) -> None:
+        """Close partitions. Files that are damaged are removed: the next start may find the damage late, and end of it each time."""
+        closings: dict[str, Callable[[], object]] = {}
+        for tp in tps:
+            part = self._parts.pop(tp)
+            damaged = part.state is State.LOST
+            part.enter(State.CLOSED)
+            closings[f"the store of {tp}"] = partial(_discard, part.store) if damaged else part.store.close
+        await close_all(closings)
 
     @property
     def pending(self) -> int:
@@ -187,7 +312,13 @@ class Tables:
         return sum(part.overlay.size for part in self._parts.values())
 
     def cut(self, unfinished: Sequence[Cursor]) -> None:
-        """Freeze the overlays; partitions that are recovered while the checkpoint runs belong to the next one."""
+        """Freeze the overlays; partitions that are recovered while the checkpoint runs belong to the next one.
+
+        Raises:
+            StoreError: the changes of the checkpoint before are not stored in one of them. None is frozen then.
+        """
+        for part in self._parts.values():
+            part.overlay.check()
         self._cut = dict(self._parts)
         for part in self._cut.values():
             part.overlay.cut(unfinished)
@@ -198,13 +329,20 @@ class Tables:
             yield from part.changes(intervals)
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
-        """Write the frozen overlays to their stores."""
+        """Write the frozen overlays to their stores: all that can be written, whatever fails in between.
+
+        Raises:
+            StoreError: some could not be written. What they lack is in their changelogs, and their positions stay where they were.
+        """
+        failed: Exception | None = None
         for tp, part in self._cut.items():
             try:
                 await part.commit(ends.get(tp))
-            except StoreError:
-                if self._parts.get(tp) is part:
-                    raise  # else it was given up meanwhile: its next owner takes the values from the changelog
+            except Exception as error:
+                logger.error("table partition %s is behind its changelog: %s", tp, error)
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let the event that makes this change again fail."""
@@ -213,3 +351,24 @@ class Tables:
         """Drop all overlays."""
         for part in self._parts.values():
             part.overlay.clear()
+
+
+def _check(part: TablePartition, opening: object) -> None:
+    """Make sure that a partition that is being opened is still wanted and whole.
+
+    Raises:
+        StoreCorruptError: somebody who read it has met damage meanwhile.
+        CancelledError: it was given up, or is opened once more; whoever did that is about to cancel this opening.
+    """
+    if part.state is State.CLOSED or part.opening is not opening:
+        raise asyncio.CancelledError
+    if part.state is State.LOST:
+        raise StoreCorruptError(f"the store of {part.changelog} turned out to be damaged while it was replayed")
+
+
+def _discard(store: Store) -> None:
+    """Empty a store and close it."""
+    try:
+        store.wipe()
+    finally:
+        store.close()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from stream_core.errors import StoreError, StoreLockedError
+from stream_core.errors import StoreCorruptError, StoreError, StoreLockedError
 
 __all__ = ["MemoryStore", "MemoryStores"]
 
@@ -17,6 +17,9 @@ class _Data:
     values: dict[bytes, bytes] = field(default_factory=dict)
     facts: dict[str, bytes] = field(default_factory=dict)
     store: MemoryStore | None = None
+    damaged: set[bytes] = field(default_factory=set)
+    refused: StoreError | None = None
+    on_close: Callable[[], None] | None = None
 
 
 class MemoryStore:
@@ -34,15 +37,22 @@ class MemoryStore:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of ``key``."""
-        return self._opened.values.get(key)
+        data = self._opened
+        self._look(data, key)
+        return data.values.get(key)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values in key order, as they were when the call was made."""
-        return iter(sorted(self._opened.values.items()))
+        data = self._opened
+        return (
+            self._look_at_each(data, sorted(data.values.items())) if data.damaged else iter(sorted(data.values.items()))
+        )
 
     def write(self, changes: Mapping[bytes, bytes | None], facts: Mapping[str, bytes] | None = None) -> None:
         """Apply changes (``None`` deletes) and facts."""
         data = self._opened
+        if data.refused is not None:
+            raise data.refused
         for key, value in changes.items():
             if value is None:
                 data.values.pop(key, None)
@@ -56,14 +66,30 @@ class MemoryStore:
 
     def wipe(self) -> None:
         """Remove all values and facts."""
-        self._opened.values.clear()
-        self._opened.facts.clear()
+        data = self._opened
+        data.values.clear()
+        data.facts.clear()
+        data.damaged.clear()
+        data.refused = None
 
     def close(self) -> None:
         """Give up the store; the values stay for the next one that opens it."""
         if self._data is not None:
+            if self._data.on_close is not None:
+                self._data.on_close()
             self._data.store = None
             self._data = None
+
+    def _look(self, data: _Data, key: bytes) -> None:
+        if key in data.damaged:
+            raise StoreCorruptError(
+                f"the store of {self._name} is damaged at key {key!r}: wipe it and replay the changelog"
+            )
+
+    def _look_at_each(self, data: _Data, items: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in items:
+            self._look(data, key)
+            yield key, value
 
     @property
     def _opened(self) -> _Data:
@@ -85,6 +111,7 @@ class MemoryStores:
         data = self._data.setdefault((table, partition), _Data())
         if data.store is not None:
             raise StoreLockedError(f"the store of {name} is open already: close it first")
+        data.refused = None
         return MemoryStore(name, data)
 
     def destroy(self, table: str, partition: int) -> None:
@@ -99,3 +126,17 @@ class MemoryStores:
         for data in self._data.values():
             if data.store is not None:
                 data.store.close()
+
+    # -- what goes wrong with a disk
+
+    def damage(self, table: str, partition: int, *keys: bytes) -> None:
+        """Let reads of these keys raise StoreCorruptError until the store is wiped or destroyed. Other keys can be read."""
+        self._data[table, partition].damaged.update(keys)
+
+    def refuse_writes(self, table: str, partition: int, error: StoreError | None) -> None:
+        """Let writes raise ``error`` until the store is closed and opened, as RocksDB does; ``None`` ends that at once."""
+        self._data[table, partition].refused = error
+
+    def when_closing(self, table: str, partition: int, call: Callable[[], None]) -> None:
+        """Call something whenever the store of a partition is about to be closed; it may raise, or keep the thread waiting."""
+        self._data[table, partition].on_close = call

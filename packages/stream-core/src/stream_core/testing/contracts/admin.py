@@ -104,6 +104,20 @@ async def deletes_topics(harness: BrokerHarness) -> None:
     assert set(await admin.describe([topic, kept])) == {kept}
 
 
+async def a_topic_that_comes_back_has_another_id(harness: BrokerHarness) -> None:
+    """The id of a topic stays as it is until the topic is deleted; one of the same name that is created then has another."""
+    admin, topic, other = await harness.admin(), await harness.topic(), await harness.topic()
+    before = (await admin.describe([topic]))[topic].id
+    assert before
+    assert (await (await harness.admin()).describe([topic, other]))[topic].id == before
+    assert (await admin.describe([other]))[other].id != before
+
+    await admin.delete([topic])
+    await admin.create([TopicSpec(topic, 1)])
+
+    assert (await admin.describe([topic]))[topic].id not in ("", before)
+
+
 async def removing_ignores_the_unknown(harness: BrokerHarness) -> None:
     """A member or a group that does not exist is nothing to complain about."""
     admin, topic, group = await harness.admin(), await harness.topic(), harness.name("group")
@@ -125,6 +139,7 @@ CHECKS = (
     a_created_topic_can_be_used_at_once,
     refuses_a_bad_name,
     deletes_topics,
+    a_topic_that_comes_back_has_another_id,
     removing_ignores_the_unknown,
 )
 """The checks of this suite."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from stream_core.errors import StoreError, StoreLockedError
 from stream_core.ports import Stores
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "FAULT_CHECKS", "NoWrites"]
+
+NoWrites = Callable[[str, int], AbstractContextManager[None]]
+"""Lets writes of 100,000 bytes to a table partition fail while the context is entered, like a disk that is full."""
 
 
 async def writes_and_reads(stores: Stores) -> None:
@@ -144,6 +148,47 @@ async def closing_all_closes_each(stores: Stores) -> None:
     _raises(StoreError, lambda: one.get(b"a"), "get after close")
 
 
+async def a_failed_write_leaves_everything_as_it_was(stores: Stores, no_writes: NoWrites) -> None:
+    """Neither values nor facts of a write that failed are there, before the store is opened again and after it."""
+    store = stores.open("table", 0)
+    store.write({b"a": b"1", b"b": b"2"}, {"offset": b"1"})
+    with no_writes("table", 0):
+        _raises(
+            StoreError, lambda: store.write({b"a": b"x" * 100_000, b"b": None, b"c": b"3"}, {"offset": b"2"}), "write"
+        )
+
+    assert (list(store.items()), store.fact("offset")) == ([(b"a", b"1"), (b"b", b"2")], b"1")
+    store.close()
+    again = stores.open("table", 0)
+    assert (list(again.items()), again.fact("offset")) == ([(b"a", b"1"), (b"b", b"2")], b"1")
+
+
+async def a_store_that_failed_to_write_is_of_use_when_it_is_opened_again(stores: Stores, no_writes: NoWrites) -> None:
+    """A write that failed may be the last one of this store object; closed and opened again it takes writes."""
+    store = stores.open("table", 0)
+    with no_writes("table", 0):
+        _raises(StoreError, lambda: store.write({b"a": b"x" * 100_000}), "write")
+    store.close()
+
+    again = stores.open("table", 0)
+    again.write({b"a": b"1"}, {"offset": b"1"})
+
+    assert (again.get(b"a"), again.fact("offset")) == (b"1", b"1")
+
+
+async def a_store_that_failed_to_write_can_be_wiped(stores: Stores, no_writes: NoWrites) -> None:
+    """A wipe makes the store empty and of use, whatever happened to it before."""
+    store = stores.open("table", 0)
+    store.write({b"a": b"1"}, {"offset": b"1"})
+    with no_writes("table", 0):
+        _raises(StoreError, lambda: store.write({b"a": b"x" * 100_000}), "write")
+
+    store.wipe()
+    store.write({b"b": b"2"})
+
+    assert (list(store.items()), store.fact("offset")) == ([(b"b", b"2")], None)
+
+
 def _raises(kind: type[StoreError], call: Callable[[], object], what: str) -> None:
     """Call what must raise ``kind``."""
     try:
@@ -167,3 +212,10 @@ CHECKS = (
     closing_all_closes_each,
 )
 """The checks of this suite."""
+
+FAULT_CHECKS = (
+    a_failed_write_leaves_everything_as_it_was,
+    a_store_that_failed_to_write_is_of_use_when_it_is_opened_again,
+    a_store_that_failed_to_write_can_be_wiped,
+)
+"""The checks of this suite that need a disk which fails."""
