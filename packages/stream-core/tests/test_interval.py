@@ -282,6 +282,26 @@ async def test_a_log_that_was_cut_off_is_not_read_again(lab: Lab, caplog: pytest
     await lab.until(lambda: seen == [0, 1, 2, 3], "it goes on")
 
 
+@both
+async def test_a_dropped_checkpoint_holds_up_nothing(lab: Lab, guarantee: str) -> None:
+    """A checkpoint that waits for the broker when its interval is dropped ends then: the next one need not wait for its deadline."""
+    counting = Counting(lab)
+    engine = await counting.start(commit_interval=1000.0, deadline=40.0, **settings_for(guarantee))
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
+    lab.cluster.faults.pause_acks(CHANGELOG)
+    checkpoint = asyncio.create_task(engine.checkpoint())
+    await lab.until(lambda: engine.interval.state is IntervalState.COMMITTING, "it is cut")
+    engine.interval.drop()
+    async with asyncio.timeout(1.0):
+        assert not await checkpoint
+    lab.cluster.faults.resume_acks(CHANGELOG)
+    engine.clients.consumer.rejoin()
+    await lab.until(lambda: len(counting.handled) == 6, "it is replayed")
+    assert await engine.checkpoint()
+    assert lab.committed(counting.topic) == Offset(3)
+
+
 class Choosy(Ledger):
     """A ledger whose changes the broker does not take; it keeps to itself what was refused."""
 

@@ -117,6 +117,7 @@ class RunningInterval:
         self._fail = fail
         self._state = Machine("the interval", IntervalState.OPEN, INTERVAL)
         self._lock = asyncio.Lock()
+        self._running: asyncio.Timeout | None = None
         self._spoiler: tuple[str, BaseException | None] = ("", None)
         self._drops = 0
         self._troubled: dict[TP, int] = {}
@@ -148,8 +149,7 @@ class RunningInterval:
             return False
         checkpoint = Checkpoint(self, exactly_once=self._settings.exactly_once)
         try:
-            async with asyncio.timeout(deadline):
-                done = await checkpoint.run()
+            done = await self._run(checkpoint, deadline)
         except (TransportError, TimeoutError, Failpoint, ChangeRefusedError) as error:
             if not checkpoint.is_current():
                 return False  # dropped meanwhile
@@ -167,6 +167,13 @@ class RunningInterval:
         if done:
             self._relax()
         return done
+
+    async def _run(self, checkpoint: Checkpoint, deadline: float) -> bool:
+        try:
+            async with asyncio.timeout(deadline) as self._running:
+                return await checkpoint.run()
+        finally:
+            self._running = None
 
     def _relax(self) -> None:
         """Something is committed: end the row of drops once all is that was in the intervals which were dropped."""
@@ -213,6 +220,10 @@ class RunningInterval:
         for participant in self.participants:
             participant.aborted()
         self.outbox.drop()
+        if (
+            self._running is not None and not self._running.expired()
+        ):  # a checkpoint waits for something that has come to nothing
+            self._running.reschedule(0.0)
         if self.state is not IntervalState.DROPPED:
             self._state.to(IntervalState.DROPPED)
             self.clients.discard()  # what its builders hold must not leave either: the partitions may get another owner now
