@@ -429,6 +429,27 @@ async def test_a_client_that_breaks_ends_the_worker(lab: Lab) -> None:
     assert not engine.ready
 
 
+@both
+async def test_a_partition_that_cannot_be_read_stops_no_other(lab: Lab, settings: dict[str, Any]) -> None:
+    """While one partition is damaged the others are worked on and committed, and the worker is not ready; mended, it goes on."""
+    topic = lab.topic("numbers", 2)
+    damaged, good = TP("numbers", 0), TP("numbers", 1)
+    lab.cluster.faults.damaged[damaged] = "wrong checksum"
+    collecting = Collecting(lab, topic)
+    lab.put(topic, [1, 2], damaged.partition)
+    lab.put(topic, [10, 11], good.partition)
+    engine = await lab.start([collecting.agent], **settings)
+
+    await lab.until(lambda: lab.committed(topic, good.partition) == Offset(2), "the good partition is committed")
+    assert collecting.finished == [10, 11]
+    assert not engine.ready
+    lab.cluster.faults.damaged.clear()
+    await lab.caught_up(topic)
+
+    assert sorted(collecting.finished) == [1, 2, 10, 11]
+    assert engine.ready
+
+
 async def test_a_topic_sent_to_from_outside_is_sent_to_by_events_too(lab: Lab) -> None:
     """Under exactly-once sends outside of events go through another producer; what one knows of a topic the other must learn."""
     topic, out = lab.topic("numbers"), lab.topic("out")

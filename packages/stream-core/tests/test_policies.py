@@ -75,6 +75,7 @@ class Kind:
         agent: options of the agent, likewise.
         declared: where the policy is declared: ``agent``, ``source`` or ``out``.
         limit: bytes of a record that the broker takes on the topic that is sent to.
+        garbled: whether the bytes of the bad record are no whole record, to whoever reads it.
     """
 
     body: Callable[[Topic[Any, Any]], AgentBody]
@@ -85,6 +86,7 @@ class Kind:
     agent: dict[str, Any] = field(default_factory=dict)
     declared: str = "agent"
     limit: int = 1_000_000
+    garbled: bool = False
 
 
 def check(value: Any) -> Any:
@@ -202,6 +204,9 @@ KINDS = {
     "key of items": Kind(items, key=b"no key", error="stream_core.errors.DecodeError", declared="source"),
     "value of a list": Kind(lists, value=b"no number", error="stream_core.errors.DecodeError", declared="source"),
     "value by hand": Kind(by_hand, value=b"no number", error="stream_core.errors.DecodeError", declared="source"),
+    "garbled": Kind(values, error="stream_core.errors.DecodeError", declared="source", garbled=True),
+    "garbled in a list": Kind(lists, error="stream_core.errors.DecodeError", declared="source", garbled=True),
+    "garbled by hand": Kind(by_hand, error="stream_core.errors.DecodeError", declared="source", garbled=True),
     "body": Kind(values),
     "processor": Kind(processed),
     "sink": Kind(yielding, agent={"sink": [check]}),
@@ -240,6 +245,8 @@ def prepare(lab: Lab, kind: Kind, policy: Any) -> Case:
     sinks = {"sink": [*kind.agent["sink"], out]} if "sink" in kind.agent else {}
     agent = lab.agent(kind.body(out), topic, name="agent", **{**kind.agent, **sinks, **declared["agent"]})
     fill(lab, topic, key=kind.key, value=kind.value)
+    if kind.garbled:
+        lab.cluster.faults.garbled[TP(topic.name, 0)] = {BAD: "a header has no name"}
     return Case(topic, out, agent)
 
 

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream_core.cursor import Cursor
-from stream_core.errors import HandlerError
+from stream_core.errors import DecodeError, HandlerError
 from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Batch, RawRecord, StoredRecord
 from stream_core.schemas import Schema
-from stream_core.sessions import CHUNK, Chunk, Decoded, Feed, PartitionSession, Subscription, Verdict
+from stream_core.sessions import CHUNK, Chunk, Decoded, Feed, PartitionSession, Rejected, Subscription, Verdict
 
 SOURCE = TP("source", 0)
 
@@ -254,3 +256,37 @@ async def test_all_waiting_actors_wake_up() -> None:
         group.create_task(subscription.inbox.wait())
         await asyncio.sleep(1)
         session.deliver(batch(0))
+
+
+@given(st.lists(st.sampled_from(["good", "undecodable", "garbled", "compacted"]), max_size=30))
+def test_records_that_are_none_are_rejected_at_their_place(kinds: list[str]) -> None:
+    """Whatever is between them, every record is handed on or rejected once, in order, and the garbled ones say why."""
+    undecodable = {offset for offset, kind in enumerate(kinds) if kind == "undecodable"}
+    garbled = {offset: f"reason {offset}" for offset, kind in enumerate(kinds) if kind == "garbled"}
+
+    def decode(tp: TP, records: Sequence[RawRecord]) -> Decoded:
+        good = [record for record in records if record.offset not in undecodable]
+        rejected = [
+            Rejected(sum(one.offset < record.offset for one in good), record, DecodeError("no", tp, record.offset))
+            for record in records
+            if record.offset in undecodable
+        ]
+        return Decoded(good, [record.offset for record in good], rejected)
+
+    session = PartitionSession(SOURCE, Schema(), 1, decode)
+    session.run(0, [], {})
+    records = [StoredRecord(offset, 0, None, b"") for offset, kind in enumerate(kinds) if kind != "compacted"]
+    session.deliver(Batch(SOURCE, records, len(kinds), garbled=garbled))
+
+    decoded = Chunk(session, records, len(kinds)).decoded()
+
+    assert [record.offset for record in decoded.records] == list(decoded.values)
+    merged: list[int] = []
+    for index in range(len(decoded.records) + 1):
+        merged += [one.record.offset for one in decoded.rejected if one.at == index]
+        merged += list(decoded.values[index : index + 1])
+    assert merged == [record.offset for record in records]
+    assert {one.record.offset for one in decoded.rejected} == undecodable | set(garbled)
+    for one in decoded.rejected:
+        if reason := garbled.get(one.record.offset):
+            assert f"{reason} [topic source, partition 0, offset {one.record.offset}]" in str(one.error)

@@ -10,17 +10,15 @@ from typing import Any, NamedTuple
 
 import aiokafka.errors as kafka
 import pytest
-from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_kafka.client import Client
-from stream_kafka.fetching import BatchFetcher, drain
+from stream_kafka.fetching import BatchFetcher, Fetched, drain
 from stream_kafka.settings import KafkaSettings
 
 _CRC = 17
@@ -54,17 +52,8 @@ def _batch(base: int, values: Iterable[bytes], *, producer: int = -1, control: b
 
 def _fetched(
     data: bytes, offset: int = 0, *, committed: bool = False, aborted: list[tuple[int, int]] | None = None
-) -> PartitionRecords:
-    return PartitionRecords(
-        TopicPartition("t", 0),
-        MemoryRecords(data),
-        aborted,
-        offset,
-        None,
-        None,
-        check_crcs=True,
-        isolation_level=int(committed),
-    )
+) -> Fetched:
+    return Fetched(TopicPartition("t", 0), data, aborted, offset, check_crcs=True, isolation_level=int(committed))
 
 
 def _values(records: list[Any]) -> list[bytes]:
@@ -89,7 +78,7 @@ def test_all_batches_of_a_fetch_are_one_list() -> None:
     """The records come in order, and the position is behind the last one."""
     source = _fetched(_batch(0, [b"a", b"b"]) + _batch(2, [b"c"]))
 
-    assert _values(drain(source)) == [b"a", b"b", b"c"]
+    assert _values(drain(source).records) == [b"a", b"b", b"c"]
     assert source.next_fetch_offset == 3
 
 
@@ -97,7 +86,7 @@ def test_a_fetch_from_the_middle_of_a_batch_leaves_out_its_beginning() -> None:
     """Brokers send whole batches; records before the position were delivered already."""
     source = _fetched(_batch(10, [b"a", b"b", b"c"]), offset=11)
 
-    assert _values(drain(source)) == [b"b", b"c"]
+    assert _values(drain(source).records) == [b"b", b"c"]
     assert source.next_fetch_offset == 13
 
 
@@ -127,7 +116,7 @@ async def test_checksums_are_compared_unless_told_otherwise(check: bool) -> None
     damaged[_CRC] ^= 1
     source = _fetched(bytes(damaged))
     source._check_crcs = False
-    assert _values(drain(source)) == [b"a"]
+    assert _values(drain(source).records) == [b"a"]
 
 
 def test_what_is_before_a_wrong_checksum_is_delivered() -> None:
@@ -136,7 +125,7 @@ def test_what_is_before_a_wrong_checksum_is_delivered() -> None:
     damaged[-1] ^= 1
     source = _fetched(_batch(0, [b"a", b"b"]) + bytes(damaged))
 
-    assert _values(drain(source)) == [b"a", b"b"]
+    assert _values(drain(source).records) == [b"a", b"b"]
     assert source.next_fetch_offset == 2
 
 
@@ -145,7 +134,7 @@ def test_control_records_move_the_position_only() -> None:
     data = _batch(0, [b"a"], producer=7) + _batch(1, [], producer=7, control=_COMMIT)
     for committed in (False, True):
         source = _fetched(data, committed=committed)
-        assert _values(drain(source)) == [b"a"]
+        assert _values(drain(source).records) == [b"a"]
         assert source.next_fetch_offset == 2
 
 
@@ -156,8 +145,8 @@ def test_aborted_records_are_seen_only_under_read_uncommitted() -> None:
     hidden = _fetched(data, committed=True, aborted=[(7, 0)])
     shown = _fetched(data)
 
-    assert drain(hidden) == []
-    assert _values(drain(shown)) == [b"x"]
+    assert drain(hidden).records == []
+    assert _values(drain(shown).records) == [b"x"]
     assert hidden.next_fetch_offset == shown.next_fetch_offset == 2
 
 
@@ -198,7 +187,7 @@ def test_read_committed_sees_exactly_the_committed_records(steps: list[tuple[int
     log = _log(steps)
     source = _fetched(log.data, committed=True, aborted=log.aborted)
 
-    taken = drain(source)
+    taken = drain(source).records
 
     assert [(record.offset, record.value) for record in taken] == log.kept
     assert source.next_fetch_offset == log.end

@@ -253,8 +253,8 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether this worker has its partitions and works on them; without agents, whether it is started."""
-        return self.state is EngineState.RUNNING
+        """Whether this worker has its partitions, can read all of them and works on them; without agents, whether it is started."""
+        return self.state is EngineState.RUNNING and not self.clients.consumer.unreadable
 
     def fail(self, error: BaseException) -> None:
         """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""

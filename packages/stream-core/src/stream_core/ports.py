@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from stream_core.errors import TransportError
 from stream_core.records import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
 
 __all__ = ["Admin", "Consumer", "Delivery", "Producer", "Reader", "RebalanceListener", "Store", "Stores", "Transport"]
@@ -51,6 +52,8 @@ class Reader(Protocol):
 
         An offset that the log does not hold raises OffsetOutOfRangeError (naming it) on each poll, until that
         partition is sought or no longer assigned; batches of other partitions are delivered first.
+
+        A partition that cannot be read raises TransportError, which names it, when nothing else has come.
         """
 
     def seek(self, tp: TP, offset: int) -> None:
@@ -79,8 +82,13 @@ class Consumer(Protocol):
         """Everything that has arrived for partitions not paused, at most one batch a partition.
 
         Waits up to ``timeout`` seconds for the first batch, also while a rebalance runs, and returns nothing then.
-        Raises OffsetOutOfRangeError as :meth:`Reader.poll` does, and TransportError when the client is broken.
+        Raises OffsetOutOfRangeError as :meth:`Reader.poll` does, and TransportError when the client is broken. A partition that
+        cannot be read stands still while the others go on, and is in :attr:`unreadable`.
         """
+
+    @property
+    def unreadable(self) -> Mapping[TP, TransportError]:
+        """The partitions that stand still because they cannot be read, each with the reason; they are tried again and again."""
 
     def seek(self, tp: TP, offset: int) -> None:
         """Read ``tp`` from ``offset`` next. Partitions not owned are ignored."""

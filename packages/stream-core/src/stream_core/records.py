@@ -81,12 +81,15 @@ class Batch:
         next_offset: the fetch position behind this batch, past control and aborted records.
         end_offset: the end of the partition that the fetch saw (the last stable offset under ``read_committed``),
             or -1 when unknown: lag is ``end_offset - next_offset``.
+        garbled: why, by offset, for those of the records whose bytes are no whole record: they hold what could be read, and no event
+            may be made of them.
     """
 
     tp: TP
     records: Sequence[RawRecord]
     next_offset: int
     end_offset: int = -1
+    garbled: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def size(self) -> float:

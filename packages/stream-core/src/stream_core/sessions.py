@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream_core.cursor import Cursor, Session
+from stream_core.errors import DecodeError
 from stream_core.progress import Progress
 from stream_core.states import SessionState
 
@@ -83,7 +84,9 @@ class Chunk:
     def decoded(self) -> Decoded:
         """The values; decoding happens at the first call."""
         if self._decoded is None:
-            self._decoded = self.session.decode(self.session.tp, self.records)
+            session = self.session
+            decode = session.decode_around if session.garbled else session.decode
+            self._decoded = decode(session.tp, self.records)
         return self._decoded
 
     def rest(self, offset: int) -> Chunk | None:
@@ -314,13 +317,25 @@ class PartitionSession(Session):
         committed: the last committed offset.
         lag: records behind the fetch position, -1 when unknown.
         maxsize: records that may wait before the partition is paused; set by whoever fetches.
+        garbled: why, by offset, for records that came and are none.
     """
 
-    __slots__ = ("_left", "_record_size", "committed", "decode", "feeds", "fetch_position", "lag", "maxsize")
+    __slots__ = (
+        "_left",
+        "_record_size",
+        "committed",
+        "decode",
+        "feeds",
+        "fetch_position",
+        "garbled",
+        "lag",
+        "maxsize",
+    )
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
         super().__init__(tp, schema, partitions, SessionState.RESTORING)
         self.decode = decode
+        self.garbled: dict[int, str] = {}
         self.feeds: dict[str, Feed] = {}
         self.fetch_position = -1
         self.committed = -1
@@ -346,6 +361,8 @@ class PartitionSession(Session):
         records = batch.records
         self.fetch_position = batch.next_offset
         self.lag = batch.end_offset - batch.next_offset if batch.end_offset >= 0 else -1
+        if batch.garbled:
+            self.garbled.update(batch.garbled)
         count = len(records)
         if count:
             self._record_size = (self.backlog_bytes + batch.size) / (self.backlog + count)
@@ -355,6 +372,19 @@ class PartitionSession(Session):
             chunk = Chunk(self, part, batch.next_offset if last else part[-1].offset + 1)
             for feed in self.feeds.values():
                 feed.deliver(chunk)
+
+    def decode_around(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
+        """Decode those of the records that are some, and reject the others as records that cannot be decoded."""
+        decoded = self.decode(tp, [record for record in records if record.offset not in self.garbled])
+        rejected = list(decoded.rejected)
+        for record in records:
+            if (reason := self.garbled.get(record.offset)) is not None:
+                at = bisect_left(decoded.records, record.offset, key=lambda good: good.offset)
+                rejected.append(
+                    Rejected(at, record, DecodeError(f"cannot read the record: {reason}", tp, record.offset))
+                )
+        rejected.sort(key=lambda one: one.record.offset)
+        return Decoded(decoded.records, decoded.values, rejected)
 
     def forget(self, readers: Collection[str]) -> None:
         """These read no more. When they were the last ones the position stays where they left it."""

@@ -96,6 +96,11 @@ class KafkaConsumer:
         self.check()
         return await self._fetcher.poll(timeout)  # type: ignore[no-any-return]
 
+    @property
+    def unreadable(self) -> Mapping[TP, TransportError]:
+        """The partitions that stand still because they cannot be read, each with the reason; they are tried again and again."""
+        return self._fetcher.unreadable if self._fetcher is not None else {}
+
     def seek(self, tp: TP, offset: int) -> None:
         """Read ``tp`` from ``offset`` next. Partitions not owned are ignored."""
         for partition in self._owned((tp,)):

@@ -4,29 +4,111 @@ aiokafka fetches, buffers what a fetch brought per partition, and then makes a `
 buffers are emptied whole and the compiled records are handed on as they are, which is several times faster. All partitions
 that have something are drained on every poll: aiokafka skips a broker while a partition of it has records buffered, so
 what is left there stops the others for a long poll.
+
+A partition that cannot be read rests, longer and longer, while the others of its broker are fetched: its batch is damaged, or
+the broker answers with an error. Which ones these are is in :attr:`BatchFetcher.unreadable`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import time
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import aiokafka.errors as kafka
-from aiokafka.consumer.fetcher import Fetcher, FetchError, PartitionRecords
+from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult, PartitionRecords
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from stream_core.errors import OffsetOutOfRangeError, StreamError, TransportError
-from stream_core.records import TP, Batch
+from stream_core.errors import ConfigurationError, OffsetOutOfRangeError, StreamError, TransportError
+from stream_core.records import TP, Batch, RawRecord
 from stream_kafka.client import Client
 from stream_kafka.deadlines import why_ended
 from stream_kafka.errors import translate
+from stream_kafka.garbled import batch_at, read_around
 from stream_kafka.offsets import READ_COMMITTED
 from stream_kafka.settings import KafkaSettings
 
-__all__ = ["BatchFetcher", "drain"]
+__all__ = ["BatchFetcher", "Drained", "Fetched", "drain"]
+
+log = logging.getLogger(__name__)
+
+_SAY_EVERY = 10.0
+_LONGEST_REST = 5.0
+_MOVED = (
+    kafka.NotLeaderForPartitionError,
+    kafka.UnknownTopicOrPartitionError,
+    kafka.LeaderNotAvailableError,
+    kafka.ReplicaNotAvailableError,
+    kafka.KafkaStorageError,
+)
+"""Answers after which the leader may be another one."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Why a partition cannot be read.
+
+    Attributes:
+        error: the last reason, with the partition and what to do.
+        since: when it was first found.
+        rest: seconds for which the partition is not fetched now.
+        until: when it is fetched again.
+        certain: whether waiting for a new leader is of no use: its bytes are damaged.
+        said: when it was last logged.
+    """
+
+    error: TransportError
+    since: float
+    rest: float
+    until: float
+    certain: bool
+    said: float = float("-inf")
+
+
+class _Part:
+    """An assignment of aiokafka without some of its partitions."""
+
+    def __init__(self, assignment: Any, without: Collection[TopicPartition]) -> None:
+        self.tps = [tp for tp in assignment.tps if tp not in without]
+        self.state_value = assignment.state_value
+
+
+class Fetched(PartitionRecords):  # type: ignore[misc]
+    """What one fetch brought for one partition; aiokafka's, which also keeps the bytes.
+
+    Args:
+        tp: the partition.
+        data: batches as the broker has them; the last one may be cut off.
+        aborted: producer ids and first offsets of aborted transactions.
+        offset: the position.
+        check_crcs: whether checksums are compared.
+        isolation_level: whether records of aborted transactions are left out.
+    """
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        data: bytes,
+        aborted: Any,
+        offset: int,
+        *,
+        check_crcs: bool,
+        isolation_level: int,
+    ) -> None:
+        super().__init__(tp, MemoryRecords(data), aborted, offset, None, None, check_crcs, isolation_level)
+        self.data = data
+
+
+class Drained(NamedTuple):
+    """What was taken out of a fetch: records in order, and by offset why some of them are none."""
+
+    records: list[Any]
+    garbled: dict[int, str]
 
 
 class BatchFetcher(Fetcher):  # type: ignore[misc]
@@ -37,9 +119,21 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         subscription: which partitions are read, and from where.
         settings: sizes and waits of a fetch.
         read_committed: leave out the records of open and aborted transactions.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, client: Client, subscription: Any, settings: KafkaSettings, *, read_committed: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        subscription: Any,
+        settings: KafkaSettings,
+        *,
+        read_committed: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._patience = settings.request_timeout
+        self._troubles: dict[TopicPartition, _Trouble] = {}
         super().__init__(
             client,
             subscription,
@@ -52,12 +146,24 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             isolation_level="read_committed" if read_committed else "read_uncommitted",
         )
 
+    @property
+    def unreadable(self) -> dict[TP, TransportError]:
+        """The partitions that stand still: their bytes are damaged, or the broker has refused them for a whole request timeout."""
+        if not self._troubles:
+            return {}
+        now = self._clock()
+        return {
+            TP(*tp): trouble.error
+            for tp, trouble in self._troubles.items()
+            if self._subscriptions.is_assigned(tp) and (trouble.certain or now - trouble.since > self._patience)
+        }
+
     async def poll(self, timeout: float) -> list[Batch]:
         """Take what has arrived, one batch a partition; wait up to ``timeout`` seconds for the first.
 
         Raises:
             OffsetOutOfRangeError: a position is not in the log, and nothing else has arrived.
-            TransportError: a partition cannot be read, and nothing else has arrived.
+            TransportError: a partition may not be read, and nothing else has arrived.
         """
         deadline = time.monotonic() + timeout
         failure: StreamError | None = None
@@ -96,8 +202,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             try:
                 batch = self._batch_of(tp, result)
             except Exception as error:
-                # Its position has not moved: the next fetch brings the same bytes again.
-                failure = translate(error, f"reading topic {tp.topic}, partition {tp.partition}")
+                failure = self._damaged(tp, error) or failure
             else:
                 if batch is not None:
                     batches.append(batch)
@@ -110,13 +215,15 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         if source is None or not result.check_assignment(tp):
             return None
         start = source.next_fetch_offset
-        records = drain(source)
+        records, garbled = drain(source)
+        if self._troubles:
+            self._readable(tp)
         state = result._assignment.state_value(tp)
         state.consumed_to(source.next_fetch_offset)
         if not records and source.next_fetch_offset == start:
             return None
         end = state.lso if self._isolation_level == READ_COMMITTED else state.highwater
-        return Batch(TP(*tp), records, source.next_fetch_offset, -1 if end is None else end)
+        return Batch(TP(*tp), records, source.next_fetch_offset, -1 if end is None else end, garbled)
 
     def _failure_of(self, tp: TopicPartition, result: Any) -> StreamError | None:
         subscription = self._subscriptions.subscription
@@ -136,6 +243,127 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         # It stays here, so that every poll says it until the partition is sought.
         return OffsetOutOfRangeError(TP(*tp), offset)
 
+    # -- partitions that cannot be read
+
+    def _damaged(self, tp: TopicPartition, error: Exception) -> StreamError | None:
+        """Let a partition rest whose next batch cannot be read; returns the error of a program that lacks something."""
+        doing = f"reading topic {tp.topic}, partition {tp.partition}"
+        ours = translate(error, doing)
+        if isinstance(ours, ConfigurationError):
+            return ours
+        # Its position has not moved: the next fetch brings the same bytes again, unless another replica has become the leader.
+        self._rest(
+            tp,
+            f"{error or type(error).__name__}; seek behind it, or let a replica that is whole lead",
+            error,
+            certain=True,
+        )
+        return None
+
+    def _rest(self, tp: TopicPartition, reason: str, error: BaseException, *, certain: bool) -> None:
+        now = self._clock()
+        state = (
+            self._subscriptions.subscription.assignment.state_value(tp) if self._subscriptions.is_assigned(tp) else None
+        )
+        where = f" from offset {state.position} on" if state is not None and state.has_valid_position else ""
+        made = TransportError(f"topic {tp.topic}, partition {tp.partition} cannot be read{where}: {reason}")
+        made.__cause__ = error
+        trouble = self._troubles.get(tp)
+        if trouble is None:
+            trouble = self._troubles[tp] = _Trouble(made, now, 0.0, now, certain)
+        trouble.error, trouble.certain = made, certain
+        trouble.rest = min(max(trouble.rest * 2, self._retry_backoff), _LONGEST_REST)
+        trouble.until = now + trouble.rest
+        patient = certain or now - trouble.since > self._patience
+        if patient and now - trouble.said >= _SAY_EVERY:
+            trouble.said = now
+            log.error("%s; it is tried again, and the other partitions go on", made)
+
+    def _readable(self, tp: TopicPartition) -> None:
+        trouble = self._troubles.pop(tp, None)
+        if trouble is not None and trouble.said >= 0:
+            log.warning("topic %s, partition %d can be read again", tp.topic, tp.partition)
+
+    def seek_to(self, tp: TopicPartition, offset: int) -> None:
+        """Read a partition from ``offset`` next; what was wrong elsewhere in it is of no more interest."""
+        self._troubles.pop(tp, None)
+        super().seek_to(tp, offset)
+
+    def _get_actions_per_node(self, assignment: Any) -> Any:
+        now = self._clock()
+        resting = {tp: trouble.until - now for tp, trouble in self._troubles.items() if trouble.until > now}
+        if not resting:
+            return super()._get_actions_per_node(assignment)
+        fetches, resets, timeout, stale, resumed = super()._get_actions_per_node(_Part(assignment, resting))
+        return fetches, resets, min(timeout, *resting.values()), stale, resumed
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
+        # Replaces aiokafka's, which dies of an answer that is no sense, fetches again at once what a broker refuses, and says of
+        # most errors nothing but a line of log.
+        try:
+            response = await self._client.send(node_id, request)
+            arrived = assignment.active and self._sort(assignment, request, response)
+        except asyncio.CancelledError:
+            return False
+        except kafka.KafkaError as error:
+            log.error("Failed fetch messages from %s: %s", node_id, error)
+        except Exception as error:
+            log.error("The answer of node %s to a fetch makes no sense: %r", node_id, error)
+        else:
+            return arrived
+        await asyncio.sleep(self._retry_backoff)
+        return False
+
+    def _sort(self, assignment: Any, request: Any, response: Any) -> bool:
+        """Put the partitions of an answer where they belong; returns whether there is something to poll."""
+        asked = {
+            TopicPartition(topic, partition): offset
+            for topic, partitions in request.topics
+            for partition, offset, _ in partitions
+        }
+        arrived = False
+        for topic, partitions in response.topics:
+            for partition, code, highwater, *rest in partitions:
+                tp = TopicPartition(topic, partition)
+                state = assignment.state_value(tp)
+                if not state.has_valid_position or state.position != asked[tp]:
+                    continue
+                error = kafka.for_code(code)
+                if error is kafka.NoError:
+                    arrived |= self._arrived(tp, assignment, highwater, rest)
+                elif error is kafka.OffsetOutOfRangeError:
+                    self._set_error(tp, error({tp: asked[tp]}))
+                    arrived = True
+                elif error is kafka.TopicAuthorizationFailedError:
+                    self._set_error(tp, error(topic))
+                    arrived = True
+                else:
+                    if error in _MOVED:
+                        self._client.force_metadata_update()
+                    self._rest(tp, f"the broker answers {error()}", error(), certain=False)
+        return arrived
+
+    def _arrived(self, tp: TopicPartition, assignment: Any, highwater: int, rest: list[Any]) -> bool:
+        state = assignment.state_value(tp)
+        # Version 4 has the last stable offset, the aborted transactions and the batches; 5 puts the start of the log behind the first,
+        # 11 the replica to prefer in front of the last.
+        lso, aborted, data = rest[0], rest[2 if len(rest) > 4 else -2], rest[-1]
+        state.highwater, state.lso = highwater, lso
+        if not data:
+            self._readable(tp)
+            return False
+        check, isolation = self._check_crcs, self._isolation_level
+        try:
+            source = Fetched(tp, data, aborted, state.position, check_crcs=check, isolation_level=isolation)
+            if not source._records.has_next():
+                raise kafka.CorruptRecordException(f"{len(data)} bytes at offset {state.position} hold no whole batch")
+        except Exception as error:
+            return self._damaged(tp, error) is not None
+        self._records[tp] = FetchResult(
+            tp, partition_records=source, assignment=assignment, backoff=self._prefetch_backoff
+        )
+        return True
+
     def check(self) -> None:
         """Raise TransportError when the task that fetches has died: nothing arrives any more, silently."""
         if self.error_future.done():
@@ -151,15 +379,17 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         self._notify(self._wait_consume_future)
 
 
-def drain(source: PartitionRecords) -> list[Any]:
+def drain(source: Fetched) -> Drained:
     """Take the records out of what one fetch brought for one partition, and move its position behind them.
 
-    Aborted and control records move the position only. A broken batch ends the list; it raises when it is the first.
+    Aborted and control records move the position only. A broken batch ends the list; it raises when it is the first. A batch with
+    a record in it that cannot be read is read by a slower parser, which tells that record from the others.
 
     Raises:
         aiokafka.errors.KafkaError: the first batch is broken: wrong checksum, or unreadable.
     """
     taken: list[Any] = []
+    garbled: dict[int, str] = {}
     start = source.next_fetch_offset
     collecting = gc.isenabled()
     # Tens of thousands of records are made at once and none is garbage: the collector would walk them over and over, which
@@ -167,7 +397,10 @@ def drain(source: PartitionRecords) -> list[Any]:
     gc.disable()
     try:
         for batch in _wanted(source):
-            records = list(batch)
+            try:
+                records = list(batch)
+            except Exception:
+                records = _around(source, batch, garbled)
             # A batch is stored whole: a fetch from its middle brings the records before that, too.
             if records and records[0].offset < source.next_fetch_offset:
                 records = [record for record in records if record.offset >= source.next_fetch_offset]
@@ -185,7 +418,14 @@ def drain(source: PartitionRecords) -> list[Any]:
         source._records_iterator = None
         if collecting:
             gc.enable()
-    return taken
+    return Drained(taken, garbled)
+
+
+def _around(source: Fetched, batch: Any, garbled: dict[int, str]) -> list[RawRecord]:
+    read = read_around(batch_at(source.data, batch.base_offset))
+    wanted = source.next_fetch_offset
+    garbled.update((offset, reason) for offset, reason in read.garbled.items() if offset >= wanted)
+    return read.records
 
 
 def _wanted(source: PartitionRecords) -> Iterator[Any]:

@@ -69,10 +69,18 @@ class KafkaReader:
             client.set_topics({tp.topic for tp in positions})
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
-        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first."""
+        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
+
+        Raises:
+            OffsetOutOfRangeError: a position is not in the log, and nothing else has arrived.
+            TransportError: a partition cannot be read, and nothing else has arrived; or the client is broken.
+        """
         _, fetcher = self._started()
         self._check()
-        return await fetcher.poll(timeout)
+        batches = await fetcher.poll(timeout)
+        if not batches and (unreadable := fetcher.unreadable):
+            raise next(iter(unreadable.values()))
+        return batches
 
     def seek(self, tp: TP, offset: int) -> None:
         """Read ``tp`` from ``offset`` next. Partitions not assigned are ignored."""

@@ -45,10 +45,14 @@ class Faults:
         muted: member ids whose heartbeats get lost, in both directions: such a member is taken out of its group when its
             session is over, and hears of that by the first commit that is refused. That is what a process looks like
             that was stopped and continued, or cut off.
+        damaged: partitions that cannot be read, each with the reason.
+        garbled: why, by partition and offset, for records that are handed out as ones whose bytes are no whole record.
     """
 
     def __init__(self) -> None:
         self.muted: set[str] = set()
+        self.damaged: dict[TP, str] = {}
+        self.garbled: dict[TP, dict[int, str]] = {}
         self._next: dict[str, list[_Fault]] = {}
         self._held: dict[TP, list[Callable[[], None]]] = {}
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from stream_core.errors import OffsetOutOfRangeError, TransportError, UnknownTopicError
 from stream_core.memory.cluster import MemoryCluster
-from stream_core.records import TP, Batch
+from stream_core.records import TP, Batch, RawRecord
 
 __all__ = ["BATCH_RECORDS", "Fetcher"]
 
@@ -81,12 +81,29 @@ class Fetcher:
             logs = {tp: self._cluster.log(tp) for tp in tps}
             return {tp: log.stable if committed else log.end for tp, log in logs.items()}
 
+    @property
+    def unreadable(self) -> dict[TP, TransportError]:
+        """The partitions that stand still because they cannot be read, each with the reason."""
+        damaged = self._cluster.faults.damaged
+        return {
+            tp: TransportError(f"reading topic {tp.topic}, partition {tp.partition}: {damaged[tp]}")
+            for tp in self._positions
+            if tp in damaged
+        }
+
+    def _garbled(self, tp: TP, records: Sequence[RawRecord]) -> dict[int, str]:
+        reasons = self._cluster.faults.garbled.get(tp)
+        if not reasons:
+            return {}
+        return {record.offset: reasons[record.offset] for record in records if record.offset in reasons}
+
     def _fetch(self) -> list[Batch]:
         """A batch of each partition whose position can move, which moves it."""
         batches: list[Batch] = []
         outside: OffsetOutOfRangeError | None = None
+        faults = self._cluster.faults
         for tp, position in self._positions.items() if self._fetching else ():
-            if position < 0 or tp in self._paused:
+            if position < 0 or tp in self._paused or tp in faults.damaged:
                 continue
             try:
                 log = self._cluster.log(tp)
@@ -97,7 +114,7 @@ class Fetcher:
                 continue
             found = log.read(position, BATCH_RECORDS, committed=self._read_committed)
             if found.next_offset > position:
-                batches.append(Batch(tp, *found))
+                batches.append(Batch(tp, *found, garbled=self._garbled(tp, found.records)))
         if outside is not None and (self._refuse or not batches):
             self._refuse = False
             raise outside
