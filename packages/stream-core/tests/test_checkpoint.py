@@ -82,7 +82,7 @@ class Ledger:
         """One changelog."""
         return [TopicSpec(CHANGELOG.topic, 1, config={"cleanup.policy": "compact"})]
 
-    async def start(self) -> None:
+    async def start(self, max_record_size: int) -> None:
         """Connect to nothing."""
 
     async def stop(self) -> None:

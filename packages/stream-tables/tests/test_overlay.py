@@ -11,18 +11,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stream_core.cursor import Cursor, Session
+from stream_core.errors import RecordRefusedError
 from stream_core.memory import MemoryStores
 from stream_core.participants import Interval, Reading
 from stream_core.records import TP, StoredRecord
 from stream_core.schemas import Schema
 from stream_core.states import SessionState
 from stream_tables.errors import PartitionsMismatchError, TableError
-from stream_tables.overlay import ABSENT
+from stream_tables.overlay import ABSENT, ENTRY, Encoded
 from stream_tables.partition import TablePartition
 
 SOURCE, CHANGELOG = TP("source", 0), TP("changelog", 0)
 KEYS = [b"a", b"b", b"c"]
 NOTHING = object()
+VALUES = st.one_of(
+    st.integers(0, 9),
+    st.text(max_size=5),
+    st.text("xü", min_size=90, max_size=110),
+    st.lists(st.integers(0, 9), max_size=2),
+)
 
 
 def new_partition(stores: MemoryStores | None = None) -> TablePartition:
@@ -49,6 +56,13 @@ def finish(cursor: Cursor) -> None:
 def value_of(part: TablePartition, key: bytes) -> Any:
     """What is seen outside of events."""
     return part.get(None, key)
+
+
+def weight(layer: dict[bytes, Any]) -> int:
+    """About how many bytes a layer has in memory."""
+    return sum(
+        len(key) + ENTRY + (len(value.data) if isinstance(value, Encoded) else 0) for key, value in layer.items()
+    )
 
 
 class OverlayAgainstDict(RuleBasedStateMachine):
@@ -99,7 +113,7 @@ class OverlayAgainstDict(RuleBasedStateMachine):
         self.before[number] = {}
         self.pinned.discard(number)
 
-    @rule(number=writers, key=keys, value=st.one_of(st.integers(0, 9), st.lists(st.integers(0, 9), max_size=2)))
+    @rule(number=writers, key=keys, value=VALUES)
     def write(self, number: int, key: bytes, value: Any) -> None:
         """An event assigns."""
         self.part.set(self._open(number), key, value)
@@ -117,6 +131,22 @@ class OverlayAgainstDict(RuleBasedStateMachine):
         value = self.part.get(self._open(number), key)
         assert (NOTHING if value is ABSENT else value) == self.visible.get(key, NOTHING)
         self._touch(number, key)
+
+    @rule(number=cursors)
+    def iterate(self, number: int) -> None:
+        """An event looks at everything there is, and so at what others have deleted, too."""
+        cursor = self._open(number)
+        found = {key: self.part.value_of(cursor, key, entry) for key, entry in self.part.entries(cursor)}
+        assert found == self.visible
+        for key in KEYS:
+            self._touch(number, key)
+
+    @precondition(lambda self: self.cut_state is None)
+    @rule(key=keys)
+    def seed(self, key: bytes) -> None:
+        """A recovery has passed a change over: what is stored is written again, unless something newer is."""
+        if key not in self.part.overlay.active:
+            self.part.overlay.seed(key, self.part.store.get(key))
 
     @rule(number=cursors)
     def finish(self, number: int) -> None:
@@ -180,6 +210,13 @@ class OverlayAgainstDict(RuleBasedStateMachine):
         assert dict(self.part.items()) == self.visible
         assert {key: decode(value) for key, value in self.part.store.items()} == self.stored
         assert {number for number, cursor in enumerate(self.actors) if cursor.pinned} == self.pinned
+
+    @invariant()
+    def the_sizes_are_right(self) -> None:
+        """Each layer counts its keys and encoded values once, whatever was assigned, taken back, cut and dropped before."""
+        overlay = self.part.overlay
+        assert overlay.size == weight(overlay.active)
+        assert overlay.frozen_size == weight(overlay.frozen)
 
 
 OverlayAgainstDict.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
@@ -250,6 +287,136 @@ def test_a_reader_pins_what_it_has_seen(part: TablePartition, session: Session) 
     part.get(reader, b"a")
     assert writer.pinned
     assert not reader.pinned
+
+
+def test_large_values_are_counted(part: TablePartition, session: Session) -> None:
+    """Text, bytes and lists count with what they have, once, however often a key is assigned; a checkpoint takes it along."""
+    cursor = actor("one")
+    begin(cursor, session)
+    for value in ("x" * 10_000, "ü" * 10_000, b"x" * 10_000, ["x" * 10_000]):
+        for _ in range(3):
+            part.set(cursor, b"a", value)
+            assert 10_000 <= part.overlay.size <= 21_000
+    part.set(cursor, b"a", 1)
+    assert part.overlay.size < 1_000
+    part.set(cursor, b"a", b"x" * 10_000)
+    finish(cursor)
+    part.overlay.cut([])
+    assert part.overlay.size == 0
+    assert part.overlay.frozen_size >= 10_000
+    part.overlay.thaw()
+    assert part.overlay.frozen_size == 0
+
+
+@pytest.mark.parametrize("change", ["added", "deleted", "changed"])
+def test_who_iterates_pins_what_is_seen(part: TablePartition, session: Session, change: str) -> None:
+    """An event that looks at all keys depends on every open event that added, changed or deleted one, and on no other."""
+    cursor, idle, writer, reader = actor("one"), actor("idle"), actor("writer"), actor("reader")
+    begin(cursor, session)
+    part.set(cursor, b"a", 1)
+    finish(cursor)
+    for one in (idle, writer, reader):
+        begin(one, session)
+    if change == "deleted":
+        part.delete(writer, b"a")
+    else:
+        part.set(writer, b"a" if change == "changed" else b"b", 2)
+    assert not writer.pinned
+
+    part.entries(reader)
+
+    assert writer.pinned
+    assert not idle.pinned
+    assert not reader.pinned
+
+
+def test_an_iteration_is_of_its_moment(part: TablePartition, session: Session) -> None:
+    """What is changed behind the call is not in it, wherever the values go meanwhile: into a checkpoint, the store, or nowhere."""
+    cursor = actor("one")
+    begin(cursor, session)
+    part.set(cursor, b"a", 1)
+    part.set(cursor, b"b", [2])
+    finish(cursor)
+    items = [part.items() for _ in range(4)]
+    begin(cursor, session, 1)
+    part.set(cursor, b"a", 3)
+    part.delete(cursor, b"b")
+    part.set(cursor, b"c", 4)
+    assert dict(items[0]) == {b"a": 1, b"b": [2]}
+    finish(cursor)
+    part.overlay.cut([])
+    assert dict(items[1]) == {b"a": 1, b"b": [2]}
+    asyncio.run(part.commit(1))
+    assert dict(items[2]) == {b"a": 1, b"b": [2]}
+    part.overlay.clear()
+    assert dict(items[3]) == {b"a": 1, b"b": [2]}
+    assert dict(part.items()) == {b"a": 3, b"c": 4}
+
+
+def refused(part: TablePartition, key: bytes, intervals: dict[Reading, Interval]) -> RecordRefusedError:
+    """The broker refuses the record of ``key`` of the checkpoint under way, and the interval is dropped."""
+    error = RecordRefusedError("too large for the broker")
+    part.refuse(next(change for change in part.changes(intervals) if change.key == key), error)
+    part.overlay.clear()
+    return error
+
+
+@pytest.mark.parametrize("value", [1, "text", [1, 2], "long" * 100, NOTHING])
+def test_a_change_that_the_broker_refused(part: TablePartition, session: Session, value: Any) -> None:
+    """The event that makes the same change again fails, whoever makes it; other values, other keys and other tables are free."""
+    cursor, other = actor("one"), actor("other")
+    reading = Reading(SOURCE, "one")
+
+    def change(who: Cursor, key: bytes, to: Any) -> None:
+        if to is NOTHING:
+            part.delete(who, key)
+        else:
+            part.set(who, key, to)
+
+    begin(cursor, session)
+    change(cursor, b"a", value)
+    finish(cursor)
+    part.overlay.cut([])
+    refused(part, b"a", {reading: Interval(0, 5)})
+
+    for who in (cursor, other):
+        begin(who, session)
+        change(who, b"a", "something else")
+        change(who, b"b", value)
+        with pytest.raises(RecordRefusedError, match="table table, key b'a': too large for the broker"):
+            change(who, b"a", value)
+        assert value_of(part, b"a") == "something else"
+        finish(who)
+
+
+def test_what_was_refused_is_forgotten_when_its_events_are_committed(part: TablePartition, session: Session) -> None:
+    """A checkpoint that commits only some of the interval does not end it; the one that commits the rest does, and costs are gone."""
+    cursor = actor("one")
+    mine, others = Reading(SOURCE, "one"), Reading(SOURCE, "two")
+    begin(cursor, session)
+    part.set(cursor, b"a", 1)
+    finish(cursor)
+    part.overlay.cut([])
+    refused(part, b"a", {mine: Interval(0, 5), others: Interval(0, 9)})
+
+    for intervals in ({mine: Interval(0, 3), others: Interval(0, 9)}, {others: Interval(9, 20)}):
+        begin(cursor, session, 1)
+        part.set(cursor, b"b", 1)
+        with pytest.raises(RecordRefusedError):
+            part.set(cursor, b"a", 1)
+        finish(cursor)
+        part.overlay.cut([])
+        list(part.changes(intervals))
+        asyncio.run(part.commit(1))
+    part.overlay.cut([])
+    list(part.changes({mine: Interval(3, 5)}))
+    asyncio.run(part.commit(None))
+
+    begin(cursor, session, 6)
+    part.set(cursor, b"a", 1)
+    assert value_of(part, b"a") == 1
+    assert part.overlay.guard is None
+    assert part.overlay.writer is cursor
 
 
 def test_an_abort_between_cut_and_commit(part: TablePartition, session: Session) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stream_core.records import TP, RawRecord
     from stream_core.schemas import Schema
 
-__all__ = ["Cursor", "Restorable", "Session", "active_cursor", "current_cursor", "set_cursor"]
+__all__ = ["Check", "Cursor", "Restorable", "Session", "active_cursor", "current_cursor", "set_cursor"]
 
 
 class Restorable(Protocol):
@@ -25,6 +25,16 @@ class Restorable(Protocol):
 
     def restore(self, key: bytes, previous: Any) -> None:
         """Put back what ``key`` held before the event changed it."""
+
+
+class Check(Protocol):
+    """Something that an event may not finish with: values that it changed where nobody keeps them."""
+
+    def check(self, cursor: Cursor) -> None:
+        """Raise when the open event of ``cursor`` may not finish as it is: it fails with that error then."""
+
+    def forget(self, cursor: Cursor) -> None:
+        """The event is over."""
 
 
 class Session:
@@ -87,6 +97,7 @@ class Cursor:
         undo: ``(overlay, key, previous)`` for each change of the open event, oldest first.
         held: sends that leave when the event finishes (exactly-once only).
         held_bytes: how many bytes these are.
+        checks: asked before the event finishes; nearly always there are none.
         pinned: the open event has effects that others can see already, so no cut may pass before it finishes.
         iterations: those that have taken something for this actor and not given it back.
         attention: the stream must call :meth:`finish` before it goes on; kept as one flag because it is tested per event.
@@ -96,6 +107,7 @@ class Cursor:
         "_emit",
         "acknowledgement",
         "attention",
+        "checks",
         "concurrent",
         "held",
         "held_bytes",
@@ -127,14 +139,21 @@ class Cursor:
         self.undo: list[tuple[Restorable, bytes, Any]] = []
         self.held: list[Any] = []
         self.held_bytes = 0
+        self.checks: list[Check] = []
         self.pinned = False
         self.attention = False
         self.iterations: list[Any] = []
         self._emit = emit
 
     def finish(self) -> bool:
-        """Make the effects of the open event final; returns whether its session still takes events."""
+        """Make the effects of the open event final; returns whether its session still takes events.
+
+        Raises:
+            Exception: a check refuses: the event has failed, as if its body had raised this.
+        """
         session = self.session
+        if self.checks:
+            self._check()
         self.undo.clear()
         if self.held:
             held, self.held = self.held, []
@@ -145,11 +164,22 @@ class Cursor:
         self.attention = False
         return session is not None and session.open
 
+    def _check(self) -> None:
+        for check in self.checks:
+            check.check(self)
+        self._forget()
+
+    def _forget(self) -> None:
+        checks, self.checks = self.checks, []
+        for check in checks:
+            check.forget(self)
+
     def abandon(self) -> None:
         """Forget the effects of the open event without taking them back: what they changed is dropped as a whole."""
         self.undo.clear()
         self.held.clear()
         self.held_bytes = 0
+        self._forget()
         self.pinned = False
 
     def rollback(self) -> bool:
@@ -164,6 +194,7 @@ class Cursor:
         self.undo.clear()
         self.held.clear()
         self.held_bytes = 0
+        self._forget()
         self.pinned = False
         self.attention = False
         return pinned

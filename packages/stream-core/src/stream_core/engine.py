@@ -146,7 +146,7 @@ class Engine:
         await clients.start()
         await self._joining.declare()
         for participant in self._participants:
-            await clients.patiently(participant.start)
+            await clients.patiently(partial(participant.start, self.outbox.effects.max_record_size))
         if settings.predecessor:
             await clients.patiently(partial(clients.admin.remove_member, settings.group, settings.predecessor))
         for topic in self._topics.values():

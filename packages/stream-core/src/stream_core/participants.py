@@ -67,8 +67,13 @@ class Participant(Protocol):
     def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
         """The topics to declare, given the partition counts of the source topics; raises ConfigurationError."""
 
-    async def start(self) -> None:
-        """Connect what recovery needs."""
+    async def start(self, max_record_size: int) -> None:
+        """Connect what recovery needs.
+
+        Args:
+            max_record_size: bytes of the largest record that the producers take, with key and headers. A change that would be larger
+                has to fail in its event, where a policy can decide on it.
+        """
 
     async def stop(self) -> None:
         """Close all stores; never raises."""
@@ -97,7 +102,8 @@ class Participant(Protocol):
 
     @property
     def pending(self) -> int:
-        """Bytes of changes since the last cut, estimated; 0 when there are none."""
+        """Bytes of changes since the last cut, estimated; 0 when there are none. This is what makes a checkpoint come early, so what
+        a checkpoint that is under way has cut does not count."""
 
     def cut(self, unfinished: Sequence[Cursor]) -> None:
         """Freeze the changes so far, without those of the open events of ``unfinished``. Synchronous: a moment in time."""
@@ -105,11 +111,19 @@ class Participant(Protocol):
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
         """The changelog records of what was cut: one per key, with its final value."""
 
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """The broker refuses this record for good: let the event that makes the same change again fail with ``error``, by its policy."""
-
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """The checkpoint is committed: make it durable. ``ends`` are the offsets behind the last change of each changelog."""
 
     def aborted(self) -> None:
         """Everything since the last committed checkpoint is dropped, and will be replayed."""
+
+    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+        """The broker refused this record for good: an event that makes the same change again fails with this error.
+
+        It is remembered over :meth:`aborted`, because the interval is replayed then, until the events of the interval are committed or
+        the state is closed.
+
+        Args:
+            change: the record, as :meth:`changes` gave it.
+            error: why.
+        """

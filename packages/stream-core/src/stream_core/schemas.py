@@ -89,6 +89,16 @@ class Schema:
         for name, hook in HOOKS.items():
             _check_hook(self, name, hook)
 
+    @property
+    def native_keys(self) -> bool:
+        """Whether nothing of a user's takes part in encoding keys: no codec and no hook."""
+        return self._key_codec in ("json", "raw") and not self._overrides("dumps_key")
+
+    @property
+    def native_values(self) -> bool:
+        """Whether values are JSON, and nothing of a user's takes part in encoding them: no codec and no hook."""
+        return self._value_codec == "json" and not self._overrides("dumps_value")
+
     # -- hooks
 
     def loads_key(self, message: RawRecord, loads: Decode) -> Any:

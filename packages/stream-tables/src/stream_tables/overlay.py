@@ -2,23 +2,23 @@
 
 Table writes go here, and reach the store when a checkpoint is committed (design decision 5): there is nothing to roll back in
 the store and nothing to wipe after a crash. Two layers: *active* takes the writes of the running interval, *frozen* holds those of
-the checkpoint that is under way. Values that can change in place are kept encoded, so that nobody changes them behind our back.
+the checkpoint that is under way.
+
+What is kept is what will be read, before a checkpoint and after it. So a value is kept as it is only when JSON surely gives back the same
+(:func:`stream_tables.values.is_kept`). All others are kept encoded, so that nobody changes them behind our back either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 from stream_core.cursor import Cursor, Session
 from stream_core.errors import StoreError
 from stream_core.participants import Reading
 from stream_tables.errors import PartitionsMismatchError, TableError
 
-__all__ = ["ABSENT", "DELETED", "FIXED", "Encoded", "Overlay"]
+__all__ = ["ABSENT", "DELETED", "Encoded", "Overlay"]
 
 
 class _Mark:
@@ -37,11 +37,8 @@ ABSENT: Final = _Mark("ABSENT")
 DELETED: Final = _Mark("DELETED")
 """The key is deleted."""
 
-FIXED = frozenset({int, str, float, bool, bytes, type(None), Decimal, UUID, datetime, date, time, timedelta})
-"""Types whose values cannot change in place: kept as they are, like members of an Enum."""
-
-ENTRY = 120
-"""Bytes that an entry takes beside its key and value, roughly."""
+ENTRY = 200
+"""Bytes that an entry takes in memory beside its key and an encoded value, roughly: a value that is kept as it is is small."""
 
 
 class Encoded:
@@ -64,8 +61,11 @@ class Overlay:
         active: the changes of the running interval.
         frozen: the changes of the checkpoint that is under way.
         frozen_readings: which readings contributed to them.
-        writer: the only actor that changes this partition; ``None`` when there is none, or more than one.
+        writer: the only actor that changes this partition; ``None`` when there is none, or more than one, or a guard.
+        guard: called with key and value before each change, and may refuse it; nearly always there is none.
+        session: of the event that made the last change of the running interval.
         size: bytes of the active layer, roughly.
+        frozen_size: bytes of the frozen layer, roughly.
     """
 
     __slots__ = (
@@ -73,11 +73,13 @@ class Overlay:
         "_last",
         "_partitions",
         "_readings",
-        "_session",
         "_table",
         "active",
         "frozen",
         "frozen_readings",
+        "frozen_size",
+        "guard",
+        "session",
         "size",
         "writer",
     )
@@ -88,12 +90,13 @@ class Overlay:
         self.active: dict[bytes, Any] = {}
         self.frozen: dict[bytes, Any] = {}
         self._readings: set[Reading] = set()
-        self._session: Session | None = None
+        self.session: Session | None = None
         self._cursors: list[Cursor] = []
         self._last: Cursor | None = None
         self.writer: Cursor | None = None
         self.frozen_readings: set[Reading] = set()
-        self.size = 0
+        self.guard: Callable[[bytes, Any], None] | None = None
+        self.size = self.frozen_size = 0
 
     def set(self, cursor: Cursor, key: bytes, value: Any) -> None:
         """Change ``key`` as part of the open event of ``cursor``.
@@ -101,10 +104,8 @@ class Overlay:
         Raises:
             TableError: the event may not change this table.
         """
-        if cursor is not self._last or cursor.session is not self._session:
-            self._enter(cursor)
-        if cursor is not self.writer:
-            self.entangle(cursor, key)
+        if cursor is not self.writer or cursor.session is not self.session:
+            self._meet(cursor, key, value)
         active = self.active
         previous = active.get(key, ABSENT)
         cursor.undo.append((self, key, previous))
@@ -112,20 +113,37 @@ class Overlay:
         active[key] = value
         if previous is ABSENT:
             self.size += len(key) + ENTRY
+        elif type(previous) is Encoded:
+            self.size -= len(previous.data)
         if type(value) is Encoded:
             self.size += len(value.data)
 
+    def count(self, key: bytes, previous: Any, value: Any) -> None:
+        """The active layer says something else of ``key`` now: keep :attr:`size` right."""
+        self.size += _weight(key, value) - _weight(key, previous)
+
     def seed(self, key: bytes, value: bytes | None) -> None:
         """Write the committed value of ``key`` to the changelog again: an uncommitted one lies in it."""
-        self.active[key] = DELETED if value is None else Encoded(value)
-        self.size += len(key) + ENTRY
+        self._put(key, DELETED if value is None else Encoded(value))
 
     def restore(self, key: bytes, previous: Any) -> None:
         """Take back a change of an event that failed."""
-        if previous is ABSENT:
-            self.active.pop(key, None)
-        else:
-            self.active[key] = previous
+        self._put(key, previous)
+
+    def _put(self, key: bytes, value: Any) -> None:
+        """Let the active layer say this of ``key``; ABSENT lets it say nothing."""
+        self.count(key, self.active.pop(key, ABSENT), value)
+        if value is not ABSENT:
+            self.active[key] = value
+
+    def _meet(self, cursor: Cursor, key: bytes, value: Any) -> None:
+        """Do what is needed before a change when another actor, another session or a guard may be concerned."""
+        if cursor is not self._last or cursor.session is not self.session:
+            self._enter(cursor)
+        if cursor is not self.writer:
+            self.entangle(cursor, key)
+        if self.guard is not None:
+            self.guard(key, value)
 
     def _enter(self, cursor: Cursor) -> None:
         session = cursor.session
@@ -141,17 +159,29 @@ class Overlay:
                 f"table {self._table} has {self._partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
                 "repartition the stream, or declare the table with partitions= of its source"
             )
-        self._last, self._session = cursor, session
+        self._last, self.session = cursor, session
         self._readings.add(Reading(session.tp, cursor.subscription))
         if cursor not in self._cursors:
             self._cursors.append(cursor)
-            self.writer = cursor if len(self._cursors) == 1 else None
+            self.writer = cursor if len(self._cursors) == 1 and self.guard is None else None
 
-    def entangle(self, cursor: Cursor, key: bytes) -> None:
-        """Pin the open event of another actor that changed ``key``: this one sees the change, so they are cut together."""
+    def set_guard(self, guard: Callable[[bytes, Any], None] | None) -> None:
+        """Let ``guard`` see each change before it is made; ``None`` ends that. Without one it costs nothing."""
+        self.guard = guard
+        self.writer = self._cursors[0] if guard is None and len(self._cursors) == 1 else None
+
+    def entangle(self, cursor: Cursor, key: bytes | None = None) -> None:
+        """Pin the open event of another actor that changed ``key``: this one sees the change, so they are cut together.
+
+        Args:
+            cursor: of the event that sees it.
+            key: what it sees, also that it is gone; ``None`` for all keys.
+        """
         for other in self._cursors:
             if other is not cursor and other.record is not None and not other.pinned:
-                other.pinned = any(overlay is self and changed == key for overlay, changed, _ in other.undo)
+                other.pinned = any(
+                    overlay is self and (key is None or changed == key) for overlay, changed, _ in other.undo
+                )
 
     def check(self) -> None:
         """Make sure that a cut would drop nothing.
@@ -174,34 +204,42 @@ class Overlay:
         """
         self.check()
         frozen, active, readings = self.active, dict[bytes, Any](), set[Reading]()
+        frozen_size, size = self.size, 0
         for cursor in unfinished:
             for at, (overlay, key, previous) in enumerate(cursor.undo):
                 if overlay is not self or key in active:
                     continue
-                active[key] = frozen[key]
+                active[key] = value = frozen.pop(key)
                 cursor.undo[at] = (self, key, ABSENT)
-                if previous is ABSENT:
-                    del frozen[key]
-                else:
+                size += _weight(key, value)
+                frozen_size += _weight(key, previous) - _weight(key, value)
+                if previous is not ABSENT:
                     frozen[key] = previous
                 if cursor.session is not None:
                     readings.add(Reading(cursor.session.tp, cursor.subscription))
         self.frozen, self.active = frozen, active
+        self.frozen_size, self.size = frozen_size, size
         self.frozen_readings, self._readings = self._readings, readings
-        self._session = None
-        self.size = sum(len(key) + ENTRY for key in active)
+        self.session = None
 
     def thaw(self) -> None:
         """The frozen layer is in the store."""
-        self.frozen = {}
+        self.frozen, self.frozen_size = {}, 0
 
     def clear(self) -> None:
         """Everything uncommitted is dropped."""
         self.active, self.frozen = {}, {}
         self._readings, self.frozen_readings = set(), set()
-        self._last, self._session, self._cursors, self.writer = None, None, [], None
-        self.size = 0
+        self._last, self.session, self._cursors, self.writer = None, None, [], None
+        self.size = self.frozen_size = 0
 
     def keys(self) -> dict[bytes, Any]:
         """All uncommitted entries, the newer layer over the older one."""
         return {**self.frozen, **self.active}
+
+
+def _weight(key: bytes, value: Any) -> int:
+    """About how many bytes of memory an entry takes."""
+    if value is ABSENT:
+        return 0
+    return len(key) + ENTRY + (len(value.data) if type(value) is Encoded else 0)

@@ -24,22 +24,28 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Set
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from stream_core.cursor import Cursor
-from stream_core.errors import EncodeError, StoreCorruptError, StoreError
+from stream_core.errors import EncodeError, RecordRefusedError, StoreCorruptError, StoreError, ValidationError
 from stream_core.participants import Change, Interval, OnLost, Reading
 from stream_core.ports import Store
 from stream_core.records import TP
 from stream_core.schemas import Schema
 from stream_core.states import Machine
-from stream_tables.changelog import encode_origin
-from stream_tables.overlay import ABSENT, DELETED, FIXED, Encoded, Overlay
+from stream_core.typed_codecs import type_name
+from stream_tables.changelog import decode_origin, encode_origin
+from stream_tables.in_place import InPlace
+from stream_tables.overlay import ABSENT, DELETED, Encoded, Overlay
 from stream_tables.stores import write_chunked
+from stream_tables.values import advice, is_kept, is_same, kept_types, short
 
 __all__ = ["PARTITION", "Facts", "State", "TablePartition"]
 
 logger = logging.getLogger(__name__)
+
+HEADERS = 4096
+"""Bytes of a changelog record that are kept free for its headers, which name the readings of an interval."""
 
 
 class Facts:
@@ -77,6 +83,20 @@ def _not_told(reason: str, error: BaseException) -> None:
     """Tell nobody: the partition belongs to no engine."""
 
 
+class Refusal(NamedTuple):
+    """A changelog record that the broker refused.
+
+    Attributes:
+        value: its value; ``None`` for a deletion.
+        until: the offsets behind the events that may have made it, by reading; those that are committed are taken out.
+        error: why.
+    """
+
+    value: bytes | None
+    until: dict[Reading, int]
+    error: RecordRefusedError
+
+
 class TablePartition:
     """The values of one table partition.
 
@@ -87,24 +107,35 @@ class TablePartition:
         schema: how keys and values are encoded.
         store: the durable values.
         on_lost: told when the store turns out to be damaged.
+        max_record_size: bytes of the largest changelog record, with key and headers; ``None`` for no limit.
+        check_mutations: find values that an event changes in place and does not assign.
 
     Attributes:
         epoch: of its owner, which stands in each changelog record.
         ids: topic id by source.
+        in_place: finds what was changed in place; ``None`` when nobody asked for it.
         opening: differs for each time that it is opened.
+        room: bytes that key and value may have together; ``None`` for no limit.
         topic_id: of the changelog; empty when unknown.
     """
 
     __slots__ = (
+        "_intervals",
+        "_kept_types",
         "_on_lost",
+        "_refused",
         "_schema",
         "_state",
+        "_table",
+        "_untyped",
         "changelog",
         "epoch",
         "ids",
+        "in_place",
         "opening",
         "overlay",
         "partitions",
+        "room",
         "store",
         "topic_id",
     )
@@ -117,7 +148,11 @@ class TablePartition:
         schema: Schema,
         store: Store,
         on_lost: OnLost = _not_told,
+        *,
+        max_record_size: int | None = None,
+        check_mutations: bool = False,
     ) -> None:
+        self._table = table
         self._schema = schema
         self._on_lost = on_lost
         self.changelog = changelog
@@ -129,6 +164,16 @@ class TablePartition:
         self.topic_id = ""
         self.opening: object = None
         self._state = Machine(f"table partition {changelog}", State.OPENING, PARTITION)
+        self.room = None if max_record_size is None else max_record_size - min(HEADERS, max_record_size // 16)
+        self._kept_types = kept_types(schema)
+        self._untyped = schema.value_type in (None, Any)
+        self.in_place = (
+            InPlace(table, self.overlay, encode=self.encoded_value, kept=self._kept, show=self.shown)
+            if check_mutations
+            else None
+        )
+        self._refused: dict[bytes, list[Refusal]] = {}
+        self._intervals: Mapping[Reading, Interval] = {}
 
     # -- states
 
@@ -148,10 +193,14 @@ class TablePartition:
             logger.error("table partition %s is replayed from the beginning: %s", self.changelog, error)
             self._on_lost(f"table partition {self.changelog} is lost here", error)
 
-    # -- values
+    # -- reading
 
     def get(self, cursor: Cursor | None, key: bytes) -> Any:
-        """The value of ``key`` as the open event sees it, or ABSENT."""
+        """The value of ``key`` as the open event sees it, or ABSENT.
+
+        Raises:
+            ValidationError: the value is not of the type of the table.
+        """
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
             overlay.entangle(cursor, key)
@@ -159,10 +208,49 @@ class TablePartition:
         if value is ABSENT:
             value = overlay.frozen.get(key, ABSENT)
             if value is ABSENT:
-                return self.committed_value(key)
+                value = self.committed_value(key)
+                if value is not ABSENT and self.in_place is not None:
+                    self.in_place.lend(cursor, key, value)
+                return value
         if value is DELETED:
             return ABSENT
-        return self._schema.decode_value(value.data) if type(value) is Encoded else value
+        return self.value_of(cursor, key, value) if type(value) is Encoded else value
+
+    def holds(self, cursor: Cursor | None, key: bytes) -> bool:
+        """Whether the open event sees a value of ``key``, of whatever type."""
+        overlay = self.overlay
+        if cursor is not None and cursor is not overlay.writer:
+            overlay.entangle(cursor, key)
+        value = overlay.active.get(key, overlay.frozen.get(key, ABSENT))
+        return self._read(key) is not None if value is ABSENT else value is not DELETED
+
+    def entries(self, cursor: Cursor | None) -> Iterator[tuple[bytes, Any]]:
+        """All keys, encoded, and for each what :meth:`value_of` takes, as the open event sees them at this moment.
+
+        What other actors have open is pinned, as it is by reading single keys: also what is not there because an event deleted it.
+        """
+        overlay = self.overlay
+        if cursor is not None and cursor is not overlay.writer:
+            overlay.entangle(cursor)
+        return _merge(self._stored(), overlay.keys())
+
+    def value_of(self, cursor: Cursor | None, key: bytes, entry: Any) -> Any:
+        """The value that an entry of the overlay or the store stands for.
+
+        Raises:
+            ValidationError: the value is not of the type of the table.
+        """
+        data = entry.data if type(entry) is Encoded else entry
+        if type(data) is not bytes:
+            return data
+        value = self._decoded(key, data)
+        if self.in_place is not None:
+            self.in_place.lend(cursor, key, value)
+        return value
+
+    def items(self) -> Iterator[tuple[bytes, Any]]:
+        """Encoded keys and decoded values, uncommitted ones included."""
+        return ((key, self.value_of(None, key, entry)) for key, entry in self.entries(None))
 
     def committed_value(self, key: bytes) -> Any:
         """The value of ``key`` as of the last checkpoint, or ABSENT.
@@ -170,62 +258,136 @@ class TablePartition:
         Raises:
             StoreCorruptError: its files are damaged; the partition is lost, and is recovered from the changelog.
         """
+        data = self._read(key)
+        return ABSENT if data is None else self._decoded(key, data)
+
+    def _read(self, key: bytes) -> bytes | None:
         try:
-            data = self.store.get(key)
+            return self.store.get(key)
         except StoreCorruptError as error:
             self.lose(error)
             raise
-        return ABSENT if data is None else self._schema.decode_value(data)
 
-    def sealed(self, value: Any) -> Any:
-        """What the overlay keeps for a value: itself when it cannot change in place, else its bytes.
+    def _stored(self) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values as of the last checkpoint. Raises StoreCorruptError, as :meth:`committed_value` does."""
+        try:
+            items = self.store.items()  # now: what it gives is of this moment
+        except StoreCorruptError as error:
+            self.lose(error)
+            raise
+        return self._whole(items)
+
+    def _whole(self, items: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from items
+        except StoreCorruptError as error:
+            self.lose(error)
+            raise
+
+    def _kept(self, key: bytes) -> bytes | None:
+        """The bytes of the value that is seen, or ``None``."""
+        value = self.overlay.active.get(key, self.overlay.frozen.get(key, ABSENT))
+        return self._read(key) if value is ABSENT else self._bytes(value)
+
+    def _decoded(self, key: bytes, data: bytes) -> Any:
+        try:
+            return self._schema.decode_value(data)
+        except Exception as error:
+            raise ValidationError(
+                f"table {self._table}: the value of {self.shown(key)} in {self.changelog} is not of the type of the table: {error}; "
+                "it was written with another type: give fields that came later a default, or delete or assign the key"
+            ) from error
+
+    def shown(self, key: bytes) -> str:
+        """The key for a message."""
+        try:
+            return repr(self._schema.decode_key(key))
+        except Exception:
+            return repr(key)
+
+    # -- writing
+
+    def sealed(self, key: bytes, value: Any) -> Any:
+        """What the overlay keeps for a value: itself when its codec surely gives back the same, else its bytes.
 
         Raises:
-            EncodeError: it cannot be encoded, or not be read again as the type of the table: in the event, not at a restart.
+            EncodeError: it cannot be encoded, or is not what is read again, or is too large: in the event, not at a checkpoint.
         """
-        if self._schema.value_type is None and (type(value) in FIXED or isinstance(value, Enum)):
+        if type(value) in self._kept_types and is_kept(value):
             return value
-        data = self._encode(value)
+        data = self.encoded_value(value, key)
         try:
-            self._schema.decode_value(data)
+            again = self._schema.decode_value(data)
         except Exception as error:
-            raise EncodeError(f"{self.changelog.topic}: {value!r} is no value of this table: {error}") from error
+            raise self._unfit(key, value, str(error)) from error
+        if not is_same(value, again, untyped=self._untyped):
+            raise self._unfit(key, value, f"it would be read as {short(again)}")
+        if self.room is not None and len(key) + len(data) > self.room:
+            raise EncodeError(
+                f"table {self._table}: the value of {self.shown(key)} has {len(data)} bytes, and a record of {self.changelog.topic} "
+                f"takes {self.room} with its key: keep less under one key, or raise producer_max_request_size, and the "
+                "max.message.bytes of that topic"
+            )
         return Encoded(data)
+
+    def _unfit(self, key: bytes, value: Any, why: str) -> EncodeError:
+        declared = "without a value_type" if self._untyped else f"with value_type {type_name(self._schema.value_type)}"
+        return EncodeError(
+            f"table {self._table}, {declared}: the value of {self.shown(key)} cannot be {short(value)}, of type "
+            f"{type(value).__name__}: {why}; {advice(value, untyped=self._untyped)}"
+        )
 
     def set(self, cursor: Cursor, key: bytes, value: Any) -> None:
         """Change ``key`` as part of the open event."""
-        self.overlay.set(cursor, key, self.sealed(value))
+        self.overlay.set(cursor, key, self.sealed(key, value))
+        if self.in_place is not None:
+            self.in_place.lend(cursor, key, value)
 
     def delete(self, cursor: Cursor, key: bytes) -> None:
         """Delete ``key`` as part of the open event."""
         self.overlay.set(cursor, key, DELETED)
 
-    def _encode(self, value: Any) -> bytes:
-        data = self._schema.encode_value(value)
+    def encoded_value(self, value: Any, key: bytes = b"") -> bytes:
+        """The bytes of a value; ``key`` is for the message. Raises EncodeError."""
+        try:
+            data = self._schema.encode_value(value)
+        except EncodeError as error:
+            raise self._unfit(key, value, str(error)) from error
         return b"" if data is None else data
 
-    def items(self) -> Iterator[tuple[bytes, Any]]:
-        """Encoded keys and decoded values, uncommitted ones included."""
-        changes = self.overlay.keys()
-        for key, data in self._stored():
-            if key not in changes:
-                yield key, self._schema.decode_value(data)
-        for key, value in changes.items():
-            if value is not DELETED:
-                yield key, self._schema.decode_value(value.data) if type(value) is Encoded else value
+    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+        """Let events that make this change again fail with ``error``, until the events of its interval are committed."""
+        origin = decode_origin(change.headers)
+        until = {} if origin is None else {reading: interval.end for reading, interval in origin.intervals.items()}
+        self._refused.setdefault(change.key, []).append(Refusal(change.value, until, error))
+        self.overlay.set_guard(self._guard)
 
-    def _stored(self) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values as of the last checkpoint. Raises StoreCorruptError, as :meth:`committed_value` does."""
-        try:
-            yield from self.store.items()
-        except StoreCorruptError as error:
-            self.lose(error)
-            raise
+    def _guard(self, key: bytes, value: Any) -> None:
+        for refusal in self._refused.get(key, ()):
+            if refusal.value == self._bytes(value):
+                # without the cause: behind it is the broken producer of an interval that is dropped already
+                raise RecordRefusedError(f"table {self._table}, key {self.shown(key)}: {refusal.error}")
+
+    def _forget_refused(self) -> None:
+        """Forget what was refused in events that are committed by now: it was not made again."""
+        for key, refusals in list(self._refused.items()):
+            for refusal in list(refusals):
+                for reading, end in list(refusal.until.items()):
+                    interval = self._intervals.get(reading)
+                    if interval is not None and interval.end >= end:
+                        del refusal.until[reading]
+                if not refusal.until:
+                    refusals.remove(refusal)
+            if not refusals:
+                del self._refused[key]
+        if not self._refused:
+            self.overlay.set_guard(None)
 
     # -- checkpoint
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
         """One changelog record for each key in the frozen layer."""
+        self._intervals = intervals
         mine = {reading: intervals[reading] for reading in self.overlay.frozen_readings if reading in intervals}
         headers = encode_origin(self.epoch, mine, self.ids)
         topic, partition = self.changelog
@@ -233,7 +395,7 @@ class TablePartition:
             yield Change(topic, partition, key, self._bytes(value), headers)
 
     def _bytes(self, value: Any) -> bytes | None:
-        return None if value is DELETED else value.data if type(value) is Encoded else self._encode(value)
+        return None if value is DELETED else value.data if type(value) is Encoded else self.encoded_value(value)
 
     def facts(self, position: int, epoch: int) -> dict[str, bytes]:
         """Make the facts that are written together with values.
@@ -282,3 +444,15 @@ class TablePartition:
                 raise
         if going_on():
             self.overlay.thaw()
+            if self._refused:
+                self._forget_refused()
+
+
+def _merge(stored: Iterator[tuple[bytes, bytes]], changes: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
+    """What is stored, with what was changed since."""
+    for key, data in stored:
+        if key not in changes:
+            yield key, data
+    for key, value in changes.items():
+        if value is not DELETED:
+            yield key, value

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, overload
+from functools import partial
+from typing import Any, Generic, TypeVar, cast, overload
+from uuid import UUID
 
 from stream_core.cursor import Cursor, Session, active_cursor, current_cursor
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.events import Event
 from stream_core.records import TP
 from stream_core.schemas import Schema
-from stream_tables.errors import PartitionsMismatchError, TableError
-from stream_tables.overlay import ABSENT, FIXED
+from stream_core.typed_codecs import type_name
+from stream_tables.errors import PartitionsMismatchError, TableError, TableKeyError
+from stream_tables.overlay import ABSENT
 from stream_tables.partition import TablePartition
+from stream_tables.values import HIGHEST, LOWEST, PLAIN, SHORT, kept_types, short
 
 __all__ = ["Table"]
 
@@ -19,8 +25,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
 
-PLAIN = FIXED - {type(None)}
-"""Types of which a value in the overlay is what was assigned; ``None`` also means that the overlay says nothing."""
+logger = logging.getLogger(__name__)
 
 KEYS = 20_000
 """Text keys whose encoded form is remembered."""
@@ -28,12 +33,19 @@ KEYS = 20_000
 ROUTES = 10_000
 """Keys whose partition is remembered for reads outside events."""
 
+FITTING = frozenset({str, int, bool, bytes, UUID})
+"""Types of keys that come back from JSON as what they were, whatever their value."""
+
+FOREIGN = 1000
+"""Keys that cannot be read of which it is remembered that they were reported."""
+
 
 class Table(Generic[K, V]):
     """A durable dictionary, sharded: each worker holds the partitions of its source topics.
 
     With an event open, reads and writes use the partition of that event. Outside of events a table can be read (what this worker
-    owns), not changed. Values that can change in place must be assigned to count: ``table[k] = v`` after ``v.append(...)``.
+    owns), not changed. What is read is a copy: values that can change in place must be assigned to count, ``table[k] = v`` after
+    ``v.append(...)``.
 
     Args:
         name: unique in the app; letters, digits, ``.``, ``_`` and ``-``.
@@ -67,7 +79,11 @@ class Table(Generic[K, V]):
         self._parts: dict[int, TablePartition] = {}
         self._routes: dict[bytes, int] = {}
         self._encoded: dict[str, bytes] = {}
-        self._plain = schema.value_type if schema.value_type in FIXED else self
+        self._foreign: set[bytes] = set()
+        keys = {str, bool} if schema.key_type in (None, Any) else {schema.key_type}
+        self._fitting = FITTING & keys if schema.native_keys else frozenset[type]()
+        self._kept = kept = kept_types(schema)
+        self._plain = next(iter(kept)) if len(kept) == 1 else self
         self._session: Session | None = None
         self._here: TablePartition | None = None
 
@@ -104,16 +120,37 @@ class Table(Generic[K, V]):
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
             part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
-            data = self._encoded.get(key) or self._encode(key)  # type: ignore[call-overload]
+            try:
+                data = self._encoded.get(key) or self._encode(key)  # type: ignore[call-overload]
+            except TypeError:  # it has no hash, as a record
+                data = self._encode(key)
             overlay = part.overlay  # type: ignore[union-attr]
             value = overlay.active.get(data) if cursor is overlay.writer else None
-            if type(value) not in PLAIN:
+            if type(value) is not self._plain and type(value) not in PLAIN:
                 value = part.get(cursor, data)  # type: ignore[union-attr]
         if value is not ABSENT:
             return value  # type: ignore[no-any-return]
         if self.default is None:
-            raise KeyError(key)
-        return self.default()
+            raise self._missing(key)
+        return self._lend(key, self.default())
+
+    def _lend(self, key: K, value: V) -> V:
+        """A default: a new value, which counts when it is assigned."""
+        if type(value) not in PLAIN and (cursor := active_cursor()) is not None:
+            part = self._part(cursor)
+            if part.in_place is not None:
+                part.in_place.lend(cursor, self._encode(key), value)
+        return value
+
+    def _missing(self, key: Any) -> TableKeyError:
+        """The KeyError of this key; what it says is put together when somebody reads it."""
+        cursor = active_cursor()
+        if cursor is None or cursor.session is None or cursor.record is None:
+            count = next((part.partitions for part in self._parts.values()), self.partitions or 0)
+            return TableKeyError(key, self.name, (tuple(self._parts), count))
+        session = cursor.session
+        event: Event[Any] = Event(session.schema, session.tp, cursor.record, None)
+        return TableKeyError(key, self.name, ((session.partition,), session.partitions), event)
 
     @overload
     def get(self, key: K, default: None = None, *, committed: bool = False) -> V | None: ...
@@ -131,7 +168,11 @@ class Table(Generic[K, V]):
         return default if value is ABSENT else value
 
     def __contains__(self, key: object) -> bool:
-        return self._get(key) is not ABSENT
+        data = self._encode(key)
+        cursor = active_cursor()
+        if cursor is None:
+            return any(part.holds(None, data) for part in self._parts.values())
+        return self._part(cursor).holds(cursor, data)
 
     def _get(self, key: Any, *, committed: bool = False) -> Any:
         data = self._encode(key)
@@ -182,34 +223,92 @@ class Table(Generic[K, V]):
         return part
 
     def _encode(self, key: Any) -> bytes:
-        data: bytes | None = self.schema.encode_key(key)
+        """The bytes of a key, which are what it is compared by.
+
+        Raises:
+            TableError: it is no key of this table.
+        """
+        try:
+            data: bytes | None = self.schema.encode_key(key)
+        except EncodeError as error:
+            raise self._unfit(key, str(error)) from error
         if data is None:
             raise TableError(f"table {self.name}: None is no key")
+        if type(key) not in self._fitting:
+            self._check_key(key, data)
         if type(key) is str:
             if len(self._encoded) >= KEYS:
                 self._encoded.clear()
             self._encoded[key] = data
         return data
 
+    def _check_key(self, key: Any, data: bytes) -> None:
+        """Raise TableError for a key that would come back as another one: it would be found under that, or never again."""
+        try:
+            again = self.schema.decode_key(data)
+            same = again == key and self.schema.encode_key(again) == data
+        except Exception as error:
+            raise self._unfit(key, str(error)) from error
+        if not same:
+            raise self._unfit(key, f"it would come back as {short(again)}, of type {type(again).__name__}")
+
+    def _unfit(self, key: Any, why: str) -> TableError:
+        kind, declared = type(key).__name__, self.schema.key_type
+        what = "has no key_type" if declared in (None, Any) else f"has keys of type {type_name(declared)}"
+        return TableError(
+            f"table {self.name} {what}, and {short(key)} is of type {kind}: {why}; convert it, or declare the table with key_type={kind}"
+        )
+
+    # -- iteration
+
     def __iter__(self) -> Iterator[K]:
-        return (key for key, _ in self.items())
+        return (key for key, _ in self._entries())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.items())
+        return sum(1 for _ in self._entries())
 
     def keys(self) -> Iterator[K]:
-        """All keys held here; in an event those of its partition."""
+        """All keys held here; in an event those of its partition, as they are at the time of the call."""
         return iter(self)
 
     def values(self) -> Iterator[V]:
-        """All values held here; in an event those of its partition."""
-        return (value for _, value in self.items())
+        """All values held here; in an event those of its partition, as they are at the time of the call."""
+        return (value() for _, value in self._entries())
 
     def items(self) -> Iterator[tuple[K, V]]:
-        """All keys and values held here; in an event those of its partition."""
+        """All keys and values held here; in an event those of its partition, as they are at the time of the call.
+
+        What is changed while somebody iterates is not in it.
+        """
+        return ((key, value()) for key, value in self._entries())
+
+    def _entries(self) -> Iterator[tuple[K, Callable[[], V]]]:
+        """The keys, and for each what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
         cursor = active_cursor()
         parts = list(self._parts.values()) if cursor is None else [self._part(cursor)]
-        return ((self.schema.decode_key(key), value) for part in parts for key, value in part.items())
+        taken = [(part, part.entries(cursor)) for part in parts]
+        return (
+            (key, partial(part.value_of, cursor, data, entry))
+            for part, entries in taken
+            for data, entry in entries
+            if (key := self._decode_key(part, data)) is not None
+        )
+
+    def _decode_key(self, part: TablePartition, data: bytes) -> Any:
+        """The key, or ``None`` for one that is of another type; that is told once."""
+        try:
+            key = self.schema.decode_key(data)
+        except Exception as error:
+            key = None
+            if data not in self._foreign and len(self._foreign) < FOREIGN:
+                self._foreign.add(data)
+                logger.error(
+                    "table %s: %s has a key that is not of type %s, and is left out of iterations: %r (%s); it was written with another "
+                    "key_type. An event of partition %d can delete it: del table[%r]",
+                    *(self.name, part.changelog, type_name(self.schema.key_type), data, error),
+                    *(part.changelog.partition, data),
+                )
+        return key
 
     # -- writing
 
@@ -218,16 +317,52 @@ class Table(Generic[K, V]):
         if cursor is None or cursor.record is None:
             cursor = self._writer()
         part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
-        if type(value) is not self._plain:
-            value = part.sealed(value)  # type: ignore[union-attr]
-        part.overlay.set(cursor, self._encoded.get(key) or self._encode(key), value)  # type: ignore[union-attr,call-overload]
+        try:
+            data = self._encoded.get(key) or self._encode(key)  # type: ignore[call-overload]
+        except TypeError:  # it has no hash, as a record
+            data = self._encode(key)
+        kind, overlay = type(value), part.overlay  # type: ignore[union-attr]
+        if (
+            cursor is overlay.writer
+            and cursor.session is overlay.session
+            and (kind is self._plain or kind in self._kept)
+            and (  # what is_kept() says, and below what overlay.set() does, without the calls
+                LOWEST <= value <= HIGHEST  # type: ignore[operator]
+                if kind is int
+                else value.isascii() and len(value) <= SHORT  # type: ignore[attr-defined,arg-type]
+                if kind is str
+                else kind is bool or value - value == 0.0  # type: ignore[operator]
+            )
+        ):
+            active = overlay.active
+            previous = active.get(data, ABSENT)
+            cursor.undo.append((overlay, data, previous))
+            cursor.attention = True
+            active[data] = value
+            if type(previous) is not kind:
+                overlay.count(data, previous, value)
+        else:
+            part.set(cursor, data, value)  # type: ignore[union-attr]
 
     def __delitem__(self, key: K) -> None:
+        """Delete a key; one that is no key of this table, as a version before it wrote it, by its bytes."""
         cursor = self._writer()
-        part, data = self._part(cursor), self._encode(key)
-        if part.get(cursor, data) is ABSENT:
-            raise KeyError(key)
+        part, given = self._part(cursor), cast("Any", key)
+        try:
+            data = self._encode(key)
+        except TableError:
+            if type(given) is not bytes or self._is_key(given) or not part.holds(cursor, given):
+                raise
+            data = given
+        if not part.holds(cursor, data):
+            raise self._missing(key)
         part.delete(cursor, data)
+
+    def _is_key(self, data: bytes) -> bool:
+        try:
+            return self.schema.decode_key(data) is not None
+        except Exception:
+            return False
 
     def pop(self, key: K, *default: D) -> V | D:
         """Remove ``key`` and return its value; without it ``default``, or KeyError."""
@@ -237,7 +372,7 @@ class Table(Generic[K, V]):
             return value  # type: ignore[no-any-return]
         if default:
             return default[0]
-        raise KeyError(key)
+        raise self._missing(key)
 
     def setdefault(self, key: K, default: V) -> V:
         """The value of ``key``, after storing ``default`` when it was missing."""

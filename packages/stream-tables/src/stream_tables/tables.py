@@ -44,6 +44,7 @@ class Tables:
         reader: makes the reader of changelogs.
         lock_timeout: seconds to wait for a store that another process still holds.
         replication: replication factor of changelogs.
+        check_mutations: let an event fail that changed a value in place and did not assign it.
     """
 
     def __init__(
@@ -54,12 +55,15 @@ class Tables:
         spare: Stores | None = None,
         lock_timeout: float = 10.0,
         replication: int = 1,
+        check_mutations: bool = False,
     ) -> None:
         self._stores = stores
         self._spare = spare
         self._make_reader = reader
         self._lock_timeout = lock_timeout
         self._replication = replication
+        self._check_mutations = check_mutations
+        self._max_record_size: int | None = None
         self._tables: dict[str, Table[Any, Any]] = {}
         self._counts: dict[str, int] = {}
         self._parts: dict[TP, TablePartition] = {}
@@ -118,8 +122,13 @@ class Tables:
         }
         return TopicSpec(table.changelog, count, self._replication, config)
 
-    async def start(self) -> None:
-        """Connect the reader of changelogs, when there is a table."""
+    async def start(self, max_record_size: int | None = None) -> None:
+        """Connect the reader of changelogs, when there is a table.
+
+        Args:
+            max_record_size: bytes of the largest record that the producers take; ``None`` for no limit.
+        """
+        self._max_record_size = max_record_size
         if self._tables:
             self._recovery = Recovery(self._make_reader)
             await self._recovery.start()
@@ -200,7 +209,16 @@ class Tables:
             part = None
         if part is None:
             store = await self._store(table.name, partition)
-            part = TablePartition(table.name, tp, self._counts[table.name], table.schema, store, self._lost)
+            part = TablePartition(
+                table.name,
+                tp,
+                self._counts[table.name],
+                table.schema,
+                store,
+                self._lost,
+                max_record_size=self._max_record_size,
+                check_mutations=self._check_mutations,
+            )
             self._parts[tp] = part
         part.enter(State.OPENING)
         part.overlay.clear()
@@ -308,7 +326,7 @@ class Tables:
 
     @property
     def pending(self) -> int:
-        """Bytes of uncommitted changes, roughly."""
+        """Bytes of the changes since the last cut, roughly."""
         return sum(part.overlay.size for part in self._parts.values())
 
     def cut(self, unfinished: Sequence[Cursor]) -> None:
@@ -344,13 +362,16 @@ class Tables:
         if failed is not None:
             raise failed
 
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """Let the event that makes this change again fail."""
-
     def aborted(self) -> None:
         """Drop all overlays."""
         for part in self._parts.values():
             part.overlay.clear()
+
+    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+        """Let events that make this change again fail with ``error``; nothing when its partition was given up meanwhile."""
+        part = self._parts.get(TP(change.topic, change.partition))
+        if part is not None:
+            part.refuse(change, error)
 
 
 def _check(part: TablePartition, opening: object) -> None:

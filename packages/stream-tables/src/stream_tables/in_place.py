@@ -1,0 +1,105 @@
+"""Values that an event changes in place and does not assign: the change would be lost, so the event fails.
+
+What a table gives is a copy, and what it keeps of a value are its bytes. So ``table[key].append(1)`` changes nothing, silently. Where
+this is looked for, each value that can change in place is remembered with its bytes when an event reads or assigns it, and encoded
+again when the event finishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from stream_core.cursor import Cursor
+from stream_core.errors import EncodeError
+from stream_tables.errors import NotAssignedError
+from stream_tables.values import is_fixed
+
+__all__ = ["MOST", "InPlace"]
+
+MOST = 1000
+"""Values of one table that are remembered for an event; an iteration over a large table is not looked at beyond that."""
+
+
+class Lent(NamedTuple):
+    """A value that an event has of a table.
+
+    Attributes:
+        key: the key, encoded.
+        value: the value.
+        data: its bytes at that time.
+        changes: how many changes the event had made by then.
+    """
+
+    key: bytes
+    value: Any
+    data: bytes
+    changes: int
+
+
+class InPlace:
+    """The values of one table partition that open events have.
+
+    Args:
+        table: name of the table.
+        overlay: its changes, as they stand in the undo log of an event.
+        encode: encodes a value.
+        kept: the bytes that the table has of a key; ``None`` for nothing.
+        show: makes a key readable.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        overlay: object,
+        *,
+        encode: Callable[[Any], bytes],
+        kept: Callable[[bytes], bytes | None],
+        show: Callable[[bytes], str],
+    ) -> None:
+        self._table = table
+        self._overlay = overlay
+        self._encode = encode
+        self._kept = kept
+        self._show = show
+        self._lent: dict[Cursor, list[Lent]] = {}
+
+    def lend(self, cursor: Cursor | None, key: bytes, value: Any) -> None:
+        """The open event has read or assigned this value, and may change it."""
+        if cursor is None or cursor.record is None or is_fixed(value):
+            return
+        lent = self._lent.get(cursor)
+        if lent is None:
+            lent = self._lent[cursor] = []
+            cursor.checks.append(self)
+            cursor.attention = True
+        if len(lent) < MOST:
+            lent.append(Lent(key, value, self._encode(value), len(cursor.undo)))
+
+    def check(self, cursor: Cursor) -> None:
+        """Raise NotAssignedError when the open event has changed a value in place and the table does not have the change.
+
+        It may have it under another key, or have got another value for the key meanwhile: then the changed one was a means to an end.
+        """
+        lent = self._lent.get(cursor, [])
+        for one in lent:
+            try:
+                now = self._encode(one.value)
+            except EncodeError:
+                now = None
+            if now == one.data or self._assigned_since(cursor, one):
+                continue
+            if not any(other.value is one.value and self._kept(other.key) == now for other in lent):
+                key = self._show(one.key)
+                raise NotAssignedError(
+                    f"table {self._table}: the value of {key} was changed but not assigned, so that the change would be lost: "
+                    f"write {self._table}[{key}] = value behind the change"
+                )
+
+    def _assigned_since(self, cursor: Cursor, lent: Lent) -> bool:
+        changes = cursor.undo[lent.changes :]
+        return any(overlay is self._overlay and key == lent.key for overlay, key, _ in changes)
+
+    def forget(self, cursor: Cursor) -> None:
+        """The event is over."""
+        self._lent.pop(cursor, None)

@@ -1,0 +1,82 @@
+"""A table on which a test opens, finishes and fails events by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from stream_core.cursor import Cursor, Session, set_cursor
+from stream_core.memory import MemoryStores
+from stream_core.records import TP, StoredRecord
+from stream_core.schemas import Schema
+from stream_tables.partition import TablePartition
+from stream_tables.table import Table
+
+
+class Bench:
+    """A table with partitions here, and events on them.
+
+    Args:
+        schema: of the table.
+        partitions: how many this worker holds; the table has as many.
+        limits: options of its partitions.
+        options: of the table.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | None = None,
+        partitions: int = 2,
+        *,
+        limits: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.schema = schema or Schema.for_table(str, int)
+        self.table: Table[Any, Any] = Table("table", schema=self.schema, changelog="changelog", **options)
+        self.stores = MemoryStores()
+        self._limits = limits or {}
+        self.parts = [self._part(partition, partitions) for partition in range(partitions)]
+        self.cursor = Cursor("agent[0]", "agent", lambda held: None)
+        self._count = partitions
+
+    def _part(self, partition: int, partitions: int) -> TablePartition:
+        tp = self.table.changelog_tp(partition)
+        store = self.stores.open("table", partition)
+        part = TablePartition("table", tp, partitions, self.schema, store, **self._limits)
+        self.table.attach(partition, part)
+        return part
+
+    @contextmanager
+    def event(self, partition: int = 0, *, topic: str = "source", partitions: int = 0) -> Iterator[Table[Any, Any]]:
+        """An event of a partition, which finishes at the end unless it fails."""
+        self.cursor.session = Session(TP(topic, partition), Schema(), partitions or self._count)
+        self.cursor.record = StoredRecord(0, 0, b"its key", b"")
+        try:
+            yield self.table
+            self.cursor.finish()
+        except BaseException:
+            self.cursor.rollback()
+            raise
+        finally:
+            self.cursor.record = None
+
+    def checkpoint(self) -> None:
+        """Commit everything that is finished."""
+        for part in self.parts:
+            part.overlay.cut([])
+            asyncio.run(part.commit(1))
+
+    def restart(self) -> None:
+        """Let another worker begin with what this one has committed."""
+        for part in self.parts:
+            part.store.close()
+        self.table = Table("table", schema=self.schema, changelog="changelog", default=self.table.default)
+        self.parts = [self._part(partition, self._count) for partition in range(self._count)]
+
+
+def used(bench: Bench) -> Bench:
+    """A bench whose actor runs the test."""
+    set_cursor(bench.cursor)
+    return bench
