@@ -5,6 +5,9 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 # Where `uv run` says that uv is: it need not be on the path of whoever calls it
 export PATH := env('PATH') + ':' + parent_directory(env('UV', justfile_directory() / '.uv/bin/uv'))
 
+# Most tests wait for brokers and other processes. A file stays in one process, and each process has a broker of its own
+parallel := "--numprocesses auto --maxprocesses 4 --dist loadfile"
+
 # List the recipes
 [private]
 default:
@@ -24,8 +27,8 @@ broker *args:
 [group('check')]
 [no-exit-message]
 test *args: check
-    uv run pytest {{ args }}
-    {{ if args == "" { "uv run python tests/versions/run.py" } else { "" } }}
+    uv run pytest {{ if args == "" { parallel } else { args } }}
+    {{ if args == "" { "uv run python tests/versions/run.py " + parallel } else { "" } }}
 
 # The tests of the packages: no broker, no network, seconds
 [group('check')]

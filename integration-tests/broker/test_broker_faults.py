@@ -12,11 +12,18 @@ from stream_core.errors import BrokerUnavailableError
 from stream_kafka.broker import Broker
 
 
-@pytest.fixture
-def own(broker: Broker, tmp_path: Path) -> Iterator[Broker]:
-    """A broker for one test; the shared one is asked for so that its skips hold here too."""
-    with Broker(port=0, data_dir=tmp_path) as started:
+@pytest.fixture(scope="module")
+def shared(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker for the faults of this file; the one of the run is asked for so that its skips hold here too."""
+    with Broker(port=0, data_dir=tmp_path_factory.mktemp("broker")) as started:
         yield started
+
+
+@pytest.fixture
+def own(shared: Broker) -> Broker:
+    """That broker, running."""
+    shared.start()
+    return shared
 
 
 def answers(server: Broker, timeout: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +18,16 @@ Install = Callable[..., Environment]
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the sdists and wheels of all packages."""
-    directory = tmp_path_factory.mktemp("dist")
-    run("uv", "build", "--all-packages", "--no-sources", "--out-dir", directory, cwd=ROOT)
+    """A directory with the sdists and wheels of all packages; the processes of one test run share it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    directory, partial = base / "dist", base / "dist.partial"
+    with (base / "dist.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            run("uv", "build", "--all-packages", "--no-sources", "--out-dir", partial, cwd=ROOT)
+            partial.rename(directory)
     return directory
 
 
