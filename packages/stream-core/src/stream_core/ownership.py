@@ -198,7 +198,7 @@ class Ownership:
         ids = await self._topic_ids({session.tp.topic for session in sessions})
         if self.epoch != epoch:
             return
-        if self._settings.exactly_once:
+        if self._settings.exactly_once and not self.running:
             self._outbox.open_gate()
         opening = self._shards(sessions).items()
         await together(self._run(epoch, shard, members, offsets, ids) for shard, members in opening)
