@@ -11,6 +11,7 @@ from chaos.ledger import Deposit, Ledger, Position
 from chaos.stores import read_tables
 from chaos.verify import Echoed, compare_echo, compare_totals, fold
 from chaos.workers import APP, INPUT, Output
+from stream_core.errors import StoreCorruptError
 
 __all__ = ["AT_LEAST_ONCE", "EXACTLY_ONCE", "Audit", "Tally"]
 
@@ -100,7 +101,10 @@ class Audit:
 
     def differs(self, output: Output, data: Path) -> bool:
         """Whether the stores in a data directory differ from the ledger; nothing is tallied."""
-        return bool(output.table) and bool(compare_totals(self.ledger.totals(), read_tables(data, output.table)))
+        try:
+            return bool(output.table) and bool(compare_totals(self.ledger.totals(), read_tables(data, output.table)))
+        except StoreCorruptError:  # a part that no worker has read since it was damaged
+            return True
 
     def stores(self, output: Output, data: Path) -> None:
         """Compare the stores in a data directory."""

@@ -145,6 +145,7 @@ class Scene:
         lags: dict[int, int] = {}
 
         async def done() -> bool:
+            await self.fleet.revive()
             ends, committed = await self.kafka.ends(topic), await self.kafka.committed(APP, topic)
             lags.clear()
             lags.update({number: end - committed.get(number, 0) for number, end in ends.items()})
@@ -160,6 +161,7 @@ class Scene:
 
         async def done() -> bool:
             nonlocal now
+            await self.fleet.revive()
             now = sum((await self.kafka.committed(APP, INPUT)).values())
             return now >= start + count
 
@@ -174,6 +176,7 @@ class Scene:
         still: list[int] = []
 
         async def done() -> bool:
+            await self.fleet.revive()
             now = await self.kafka.committed(APP, INPUT)
             still[:] = [at for at in range(self.setup.partitions) if now.get(at, 0) <= start.get(at, 0)]
             return not still
@@ -189,6 +192,7 @@ class Scene:
 
         async def done() -> bool:
             nonlocal found
+            await self.fleet.revive()
             found = await self.kafka.members(APP)
             return found == workers
 

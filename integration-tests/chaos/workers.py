@@ -90,6 +90,11 @@ class Worker:
         return self._process is not None and self._process.returncode is None
 
     @property
+    def gave_up(self) -> bool:
+        """Whether the process ended though nobody asked it to."""
+        return self._process is not None and self._process.returncode is not None and not self._ending
+
+    @property
     def pid(self) -> int:
         """The process id of the present or last process."""
         return self._get().pid
@@ -110,8 +115,8 @@ class Worker:
 
     def check(self) -> None:
         """Raise RowError when the process ended though nobody asked it to."""
-        if self._process is not None and self._process.returncode is not None and not self._ending:
-            raise RowError(f"worker {self.number} ended by itself with code {self._process.returncode}")
+        if self.gave_up:
+            raise RowError(f"worker {self.number} ended by itself with code {self._get().returncode}")
 
     async def exited(self, seconds: float) -> int:
         """Wait until the process ends by itself, which is expected; returns its exit code (-9 when it was killed)."""
@@ -190,19 +195,36 @@ class Worker:
 
 @dataclass(slots=True)
 class Fleet:
-    """The workers of a row, in one consumer group and on one data directory."""
+    """The workers of a row, in one consumer group and on one data directory.
+
+    Attributes:
+        workers: all of them.
+        lives: how often they may end by themselves, to be started again by :meth:`revive`.
+        ends: how often they did.
+    """
 
     workers: Sequence[Worker] = field(default_factory=list)
+    lives: int = 0
+    ends: int = 0
 
     async def start(self) -> None:
         """Start every worker that is not running."""
         for worker in self.workers:
             await worker.start()
 
-    def check(self) -> None:
-        """Raise RowError when a worker ended by itself."""
+    async def revive(self) -> None:
+        """Start workers again that ended by themselves, as whoever looks after them does, as long as there are lives."""
         for worker in self.workers:
-            worker.check()
+            if worker.gave_up and self.lives:
+                self.lives -= 1
+                self.ends += 1
+                await worker.start()
+
+    def check(self) -> None:
+        """Raise RowError when a worker ended by itself and has no life left."""
+        for worker in self.workers:
+            if not self.lives:
+                worker.check()
 
     async def kill(self) -> None:
         """Kill all at once."""

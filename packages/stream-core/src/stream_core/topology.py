@@ -17,7 +17,14 @@ from stream_core.agents import Agent, AgentBody
 from stream_core.channels import Channel
 from stream_core.cursor import Cursor
 from stream_core.dead_letters import send_dead_letter
-from stream_core.errors import ConfigurationError, DeadLetterError, DecodeError, EncodeError
+from stream_core.errors import (
+    ConfigurationError,
+    DeadLetterError,
+    DecodeError,
+    EncodeError,
+    TransportError,
+    UnknownTopicError,
+)
 from stream_core.iteration import Processor
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
@@ -235,6 +242,8 @@ class Topology:
         """The failure policy for an error of an agent during an event."""
         if isinstance(error, DeadLetterError):
             return FailurePolicy.CRASH
+        if isinstance(error, TransportError) and not isinstance(error, UnknownTopicError):
+            return FailurePolicy.CRASH  # the broker or the client is to blame: no reason to pass over the event
         if isinstance(error, DecodeError):
             places = {(session.tp, record.offset) for session, record in events}
             topic = self._topics.get(error.tp.topic)
