@@ -30,6 +30,7 @@ NEVER_FAIL = {
     "consumer.seek",
     "consumer.subscribe",
     "producer.backlog",
+    "producer.count",
     "producer.crowded",
     "producer.max_record_size",
     "producer.transaction_age",
@@ -44,6 +45,8 @@ SEED = 0
 
 KNOWN = {"store.get:damaged", "store.items:damaged", "store.write:damaged", "store.fact:damaged"}
 """Faults that are not survived yet: a damaged store is wiped by whoever reads it, and its position is written all the same."""
+
+PRINT = "from sweep.run import play; outcome = play((), {!r}); print(outcome.problems); print(outcome.trace)"
 
 COUNTS = {"producer.send": 40, "store.write": 9, "consumer.check": 1}
 
@@ -117,10 +120,10 @@ def test_pairs_are_drawn_by_their_seed() -> None:
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 def test_the_same_calls_come_in_each_process(guarantee: str) -> None:
     """The number of a call is its name: two processes that run the scenario make the same calls in the same order."""
-    command = [sys.executable, "-c", f"from sweep.run import play; print(play((), {guarantee!r}).trace)"]
+    command = [sys.executable, "-c", PRINT.format(guarantee)]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     traces = [subprocess.check_output(command, cwd=HERE, env=environment, timeout=100) for _ in range(2)]
-    assert len(traces[0]) > 1000
+    assert traces[0].splitlines()[0] == b"[]"
     assert traces[0] == traces[1]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stream_core.memory import MemoryTransport
-from stream_core.ports import Stores
+from stream_core.ports import Stores, Transport
 from sweep.proxies import SweptAdmin, SweptConsumer, SweptProducer, SweptReader
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class SweptTransport:
     def admin(self) -> SweptAdmin:
         """An admin client."""
         return SweptAdmin(self._party, self._memory.admin())
+
+
+_: type[Transport] = SweptTransport  # the type checker compares each method with the ports
 
 
 def swept_stores(directory: Path) -> Stores:

@@ -26,8 +26,8 @@ from stream_core.errors import (
 )
 from stream_core.memory.faults import Faults
 from stream_core.memory.store import MemoryStores
-from stream_core.ports import Admin, Consumer, Producer, Reader, RebalanceListener, Store
-from stream_core.records import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
+from stream_core.ports import Admin, Consumer, Delivery, Producer, Reader, RebalanceListener, Store
+from stream_core.records import TP, Batch, GroupMetadata, Headers, Offset, TopicInfo, TopicSpec
 from sweep import faults
 from sweep.faults import DONE, ERRORS, Plan
 
@@ -118,9 +118,9 @@ class SweptAdmin(_Client):
         """See the port."""
         await self._ask("stop", self._admin.stop)
 
-    async def describe(self, topics: Collection[str]) -> dict[str, TopicInfo]:
+    async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
         """See the port."""
-        return await self._ask("describe", lambda: self._admin.describe(topics))
+        return await self._ask("describe", lambda: self._admin.describe(topics, config=config))
 
     async def topics(self) -> set[str]:
         """See the port."""
@@ -311,6 +311,10 @@ class SweptProducer(_Client):
         finally:
             self._broken = broken  # a question for metadata breaks nothing
 
+    def count(self, topic: str) -> int:
+        """See the port."""
+        return self._producer.count(topic)
+
     def send(
         self,
         topic: str,
@@ -320,7 +324,7 @@ class SweptProducer(_Client):
         *,
         timestamp: int | None = None,
         headers: Headers = (),
-    ) -> Awaitable[RecordMetadata]:
+    ) -> Delivery:
         """See the port."""
         if topic.endswith("-changelog"):
             self.party.owns(f"sends to {topic}")
