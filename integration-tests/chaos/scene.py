@@ -75,6 +75,8 @@ class Scene:
         refused: share of negative amounts in the load.
         environment: what the workers get besides their settings.
         repeats: whether an echo may repeat; by default under at-least-once only.
+        accounts: number of accounts: keys of the table.
+        damaged: whether stores may be damaged where nobody has read them.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class Scene:
         *,
         refused: float = 0.0,
         repeats: bool | None = None,
+        accounts: int = 24,
+        damaged: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.setup = setup
@@ -93,11 +97,16 @@ class Scene:
         self.ledger = Ledger(refuses=program.refuses)
         self.kafka = Kafka(setup.broker.address)
         self.feeder = Feeder(
-            setup.broker.address, INPUT, self.ledger, random.Random(self.rng.random()), refused=refused
+            setup.broker.address,
+            INPUT,
+            self.ledger,
+            random.Random(self.rng.random()),
+            accounts=accounts,
+            refused=refused,
         )
         self.tally = setup.tally
         repeated = setup.guarantee == AT_LEAST_ONCE if repeats is None else repeats
-        self.audit = Audit(self.kafka, self.ledger, setup.guarantee, repeated, setup.patience, self.tally)
+        self.audit = Audit(self.kafka, self.ledger, setup.guarantee, repeated, setup.patience, self.tally, damaged)
         self.data = setup.directory / "data"
         self.fleet = self._fleet(self.data, setup.workers, "worker")
         self._everyone = [self.fleet]
@@ -220,11 +229,15 @@ class Scene:
             await self._compare(self.setup.directory / "replayed")
 
     async def _another(self, data: Path, name: str) -> None:
-        """Let one new worker recover all partitions; it has done so when it has processed one more deposit of each."""
+        """Let one new worker recover all partitions; it has done so when it has processed one more deposit of each account.
+
+        So each value that it has found on its disk is in the changelog afterwards, where the next one on an empty disk finds it.
+        """
         self.setup.say(f"{name}: one worker on {data.name}")
-        self.fleet = self._fleet(data, 1, name)
+        lives, self.fleet = self.fleet.lives, self._fleet(data, 1, name)
+        self.fleet.lives = lives
         self._everyone.append(self.fleet)
-        for account in {at.partition: deposit.account for at, deposit in self.ledger.deposits.items()}.values():
+        for account in sorted({deposit.account for deposit in self.ledger.deposits.values()}):
             await self.feeder.send(Deposit(account, 1))
         await self.settle()
         await self.fleet.terminate()

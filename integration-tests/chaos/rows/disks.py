@@ -24,6 +24,9 @@ SIZE = 96
 BLOCK = 64 * 1024
 """Bytes that are written at a time to fill it."""
 
+ACCOUNTS = 4000
+"""So many that a table file has more values than anything else, and a damage hits some that are needed."""
+
 LIVES = 5
 """How often each worker may end by itself for one damage: once for each store, and not for ever."""
 
@@ -141,8 +144,10 @@ async def _damaged(setup: Setup, damage: Callable[[random.Random, Path], bool], 
         clean: the workers end with SIGTERM before, and have written their table files; else with ``kill -9``.
         alive: every other time the workers are not ended at all.
     """
-    async with Scene(setup) as scene:
+    async with Scene(setup, accounts=ACCOUNTS, damaged=True) as scene:
         await scene.fleet.start()
+        await scene.feeder.burst(3 * ACCOUNTS)
+        await scene.caught_up()
         async with scene.load():
             await scene.progress(100)
             for number in range(max(2, round(setup.seconds / 10))):
