@@ -124,7 +124,7 @@ class _Place:
             party = self._world.enter(self._name)
             self.app = app = make_app(self._world, party, self._name)
             error = await self._run(app)
-            await self._stop(app, party)
+            await self._stop(app, party, error)
             if error is None:
                 return
             self._world.exits.append(error)
@@ -152,7 +152,7 @@ class _Place:
             return failure
         return None
 
-    async def _stop(self, app: App, party: Party) -> None:
+    async def _stop(self, app: App, party: Party, ended_by: BaseException | None) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -161,7 +161,8 @@ class _Place:
         except TimeoutError:
             self._world.problem(f"worker {self._name} has not stopped after {10 * STOP:g} s")
         except Exception as error:
-            self._world.problem(f"the stop of worker {self._name} raised {error!r}")
+            if error is not ended_by:  # a stop says what the worker has ended with
+                self._world.problem(f"the stop of worker {self._name} raised {error!r}")
         if (took := loop.time() - began) > STOP:
             self._world.problem(f"the stop of worker {self._name} took {took:.0f} s, and may take {STOP:g} s")
         party.stopped = True
