@@ -268,7 +268,7 @@ class Recovery:
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         replay = self._replays.get(error.tp)
-        if replay is None:
+        if replay is None or replay.done.done():  # it has what it needs, and its owner may work on the store already
             return
         start, end = await self.bounds(error.tp)
         logger.warning("%s; its store is wiped and replayed from offset %d", error, start)
