@@ -28,6 +28,7 @@ NEVER_FAIL = {
     "consumer.resume",
     "consumer.seek",
     "consumer.subscribe",
+    "consumer.unreadable",
     "producer.backlog",
     "producer.count",
     "producer.crowded",

@@ -54,14 +54,14 @@ DONE, LATER = "/done", "/later"
 _ASK = ("TransportError", "silent", "late")
 _CHANGE = ("TransportError", "TransportError/done", "silent", "silent/done", "late")
 _CONNECT = ("BrokerUnavailableError", "silent", "late")
-_COMMIT = ("CommitError", "CommitError/done", "FencedError", "silent", "silent/done", "late")
+_COMMIT = ("CommitError", "TransportError", "TransportError/done", "FencedError", "silent", "silent/done", "late")
 
 WAYS: dict[str, tuple[str, ...]] = {
     "consumer.start": _CONNECT,
     "consumer.stop": ("late",),
     "consumer.poll": ("TransportError", "TransportError/done"),
     "consumer.committed": _ASK,
-    "consumer.commit": (*_COMMIT, "FencedError/done", "CommitError/later"),
+    "consumer.commit": (*_COMMIT, "FencedError/done", "TransportError/later", "silent/later"),
     "consumer.start_offsets": _ASK,
     "consumer.end_offsets": _ASK,
     "consumer.lease": ("over",),

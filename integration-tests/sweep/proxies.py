@@ -88,7 +88,7 @@ class _Client:
         if way.endswith(DONE):
             await call()
         elif way.endswith(faults.LATER):
-            self.party.later(LATER, call)
+            self.party.later(LATER + (timeout if kind == "silent" else 0.0), call)
         self._failed(kind)
         if kind == "silent":
             await asyncio.sleep(timeout)
@@ -216,6 +216,11 @@ class SweptConsumer(_Client):
     async def poll(self, timeout: float) -> Sequence[Batch]:
         """See the port."""
         return await self._ask("poll", lambda: self._consumer.poll(timeout))
+
+    @property
+    def unreadable(self) -> Mapping[TP, TransportError]:
+        """See the port."""
+        return self._consumer.unreadable
 
     def rejoin(self) -> None:
         """See the port."""

@@ -123,36 +123,40 @@ class _Place:
         for _ in range(LIVES):
             party = self._world.enter(self._name)
             self.app = app = make_app(self._world, party, self._name)
-            error = await self._run(app)
-            await self._stop(app, party, error)
-            if error is None:
+            failure, asked = await self._run(app)
+            await self._stop(app, party, failure)
+            if failure is not None and failure.done():
+                self._world.exits.append(failure.result())
+            if asked:
                 return
-            self._world.exits.append(error)
             await asyncio.sleep(1.0)
         self._world.problem(f"worker {self._name} ended by itself {LIVES} times, last with {self._world.exits[-1]!r}")
 
-    async def _run(self, app: App) -> BaseException | None:
-        """Run a life; returns what ended it, or ``None`` when it was asked to end."""
+    async def _run(self, app: App) -> tuple[asyncio.Future[BaseException] | None, bool]:
+        """Run a life; returns where the error is that ends it, and whether it was asked to end."""
+        failure: asyncio.Future[BaseException]
         try:
             async with asyncio.timeout(START):
                 await app.start()
         except TimeoutError:
             self._world.problem(f"worker {self._name} is not ready after {START:g} s")
-            return TimeoutError("start")
+            return None, False
         except Exception as error:
-            return error
+            failure = asyncio.get_running_loop().create_future()
+            failure.set_result(error)
+            return failure, False
         self._ready.set()
+        failure = app.engine.failure
         leave = asyncio.ensure_future(self._leave.wait())
-        await asyncio.wait([leave, app.engine.failure], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [leave, failure]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         leave.cancel()
-        if app.engine.failure.done():
+        if failure.done():
             await asyncio.sleep(0.3)  # whoever looks after it takes a moment, and events come meanwhile
             self._world.feed()
-            failure: BaseException = app.engine.failure.result()
-            return failure
-        return None
+        return failure, leave.done() and not failure.done()
 
-    async def _stop(self, app: App, party: Party, ended_by: BaseException | None) -> None:
+    async def _stop(self, app: App, party: Party, failure: asyncio.Future[BaseException] | None) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -161,7 +165,9 @@ class _Place:
         except TimeoutError:
             self._world.problem(f"worker {self._name} has not stopped after {10 * STOP:g} s")
         except Exception as error:
-            if error is not ended_by:  # a stop says what the worker has ended with
+            if (
+                failure is None or not failure.done() or failure.result() is not error
+            ):  # a stop says why a worker could not go on
                 self._world.problem(f"the stop of worker {self._name} raised {error!r}")
         if (took := loop.time() - began) > STOP:
             self._world.problem(f"the stop of worker {self._name} took {took:.0f} s, and may take {STOP:g} s")
