@@ -406,7 +406,7 @@ async def test_what_a_client_creates() -> None:
 
 async def test_where_answers_go() -> None:
     """The topic for answers has the name, prefix and retention of the settings; a given one is left behind, one of its own is not."""
-    worker = make()
+    worker = make(reply_to_allowed="answers, mine-")
 
     @worker.agent(name="double")
     async def double(stream: Any) -> AsyncIterator[Any]:

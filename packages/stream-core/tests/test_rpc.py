@@ -469,11 +469,11 @@ async def test_nobody_is_there_to_get_the_answer(
 ) -> None:
     """A question whose reply topic is gone is worked on as any event: that its answer cannot be sent is only logged."""
     topic = lab.topic("numbers")
-    headers = [(REPLY_TO, b"gone"), (CORRELATION_ID, b"id-1")]
+    headers = [(REPLY_TO, b"f-reply-gone"), (CORRELATION_ID, b"id-1")]
     lab.cluster.append(TP("numbers", 0), [Entry(0, None, b"1", headers), Entry(0, None, b"2")])
     await lab.start([lab.agent(double, topic)], transactional_id=transactional_id)
     await lab.caught_up(topic)
-    assert "nobody is there to get the answer to question id-1: there is no topic gone" in caplog.text
+    assert "nobody is there to get the answer to question id-1: there is no topic f-reply-gone" in caplog.text
 
 
 async def test_an_answer_that_cannot_be_encoded(lab: Lab) -> None:

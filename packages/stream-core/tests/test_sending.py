@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from stream_core.channels import Channel
+from stream_core.chores import task, timer
+from stream_core.cursor import Cursor, Session, active_cursor, set_cursor
 from stream_core.errors import (
     BrokerUnavailableError,
     CommitError,
+    ConfigurationError,
     DeadlineError,
+    EncodeError,
+    FencedError,
     ProduceError,
     RecordRefusedError,
+    RequestFailedError,
     TransportError,
     UnknownTopicError,
 )
-from stream_core.records import TP, TopicSpec
+from stream_core.memory import MemoryTransport
+from stream_core.memory.log import Entry
+from stream_core.memory.producer import MemoryProducer
+from stream_core.outbox import BACKLOG, Outbox
+from stream_core.records import TP, StoredRecord, TopicSpec
+from stream_core.replies import CORRELATION_ID, REPLY_TO, refuse
 from stream_core.schemas import Schema
 from stream_core.streams import Stream
 from stream_core.topics import Topic
@@ -206,3 +221,455 @@ async def test_a_topic_that_is_deleted(lab: Lab, caplog: pytest.LogCaptureFixtur
     with pytest.raises(UnknownTopicError):
         await lost
     assert (await sent).offset == 0
+
+
+# -- answers
+
+
+def ask(lab: Lab, topic: Topic[Any, Any], reply_to: str, *values: Any) -> None:
+    """Put questions into a topic by hand."""
+    headers = [(REPLY_TO, reply_to.encode()), (CORRELATION_ID, b"id")]
+    lab.cluster.append(TP(topic.name, 0), [Entry(0, None, json.dumps(value).encode(), headers) for value in values])
+
+
+@both
+async def test_an_answer_that_its_topic_refuses(
+    lab: Lab, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The event of its question fails by its policy; the refusal in its place fails once; all others go on and are committed."""
+    topic, answers = lab.topic("numbers"), compacted(lab, "f-reply-compacted")
+    agent = lab.agent(double, topic, on_failure="skip")
+    ask(lab, topic, answers.name, 1)
+    engine = await lab.start([agent], **settings)
+    assert await agent.ask(2) == 4
+    await lab.caught_up(topic)
+    assert await agent.ask(3) == 6
+    await lab.caught_up(topic)
+    assert lab.values(answers) == []
+    assert caplog.text.count("failed at numbers-0 offset 0, which is skipped") == 1
+    assert caplog.text.count("is dropped and replayed") == 1
+    assert not engine.failure.done()
+
+
+@both
+async def test_a_refusal_that_its_topic_refuses(
+    lab: Lab, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Outside of the search for a bad record, too, it is given up with one line, and no interval is dropped for it."""
+    topic, answers = lab.topic("numbers"), compacted(lab, "f-reply-compacted")
+    told: list[str] = []
+
+    async def give_up(stream: Stream[Any]) -> None:
+        async for event in stream.events():
+            record = StoredRecord(0, 0, None, b"1", list(event.headers.items()))
+            await refuse(engine.outbox, event.message.tp, record, ValueError("unlucky"))
+            told.append(event.value)
+
+    ask(lab, topic, answers.name, 1)
+    engine = lab.engine([lab.agent(give_up, topic)], **settings)
+    lab.engines.append(engine)
+    await engine.start()
+    await lab.caught_up(topic)
+    assert told == [1]
+    assert caplog.text.count("a record for topic f-reply-compacted is not sent") == 1
+    assert "checkpoint failed" not in caplog.text
+
+
+@both
+async def test_an_answer_that_is_no_json(lab: Lab, settings: dict[str, Any]) -> None:
+    """It fails the event in the event, whoever asked hears why, and the next question is answered."""
+    topic = lab.topic("numbers")
+
+    async def answer(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            yield object() if value == 1 else value
+
+    agent = lab.agent(answer, topic, on_failure="skip")
+    await lab.start([agent], **settings)
+    with pytest.raises(RequestFailedError, match="cannot answer with a value of type object"):
+        await agent.ask(1)
+    assert await agent.ask(2) == 2
+    await lab.caught_up(topic)
+
+
+@both
+@pytest.mark.parametrize("name", ["payments", "app-totals-changelog", "app-__assignor-__leader"])
+async def test_where_answers_may_not_go(
+    lab: Lab, settings: dict[str, Any], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A question that wants its answer on another topic gets none, which is said once for the topic; its event goes on."""
+    topic, other = lab.topic("numbers"), lab.topic(name)
+    ask(lab, topic, name, 1, 2, 3)
+    declared = [] if name == "payments" else [other]
+    await lab.start([lab.agent(double, topic)], declared, reply_allowed=["app-"], **settings)
+    await lab.caught_up(topic)
+    assert lab.values(other) == []
+    assert caplog.text.count(f"a question wants its answer on topic '{name}', and gets none") == 1
+
+
+async def test_where_answers_may_go(lab: Lab) -> None:
+    """Topics of the app, topics with the prefix of answers, the topic of the settings, and what the settings allow beside."""
+    topic = lab.topic("numbers")
+    names = ["declared", "f-reply-1", "of-the-settings", "shop.answers"]
+    topics = [lab.topic(name) for name in names]
+    for name in names:
+        ask(lab, topic, name, 1)
+    await lab.start(
+        [lab.agent(double, topic)], topics[:1], reply_to="of-the-settings", reply_allowed=["shop.", "mall."]
+    )
+    await lab.caught_up(topic)
+    assert [len(lab.records(name)) for name in names] == [1, 1, 1, 1]
+
+
+async def test_answers_are_read_whatever_they_say(lab: Lab) -> None:
+    """One record of anybody, or trouble with the broker at any step of reading, does not end the reading of answers."""
+    agent = lab.agent(double, lab.topic("numbers"))
+    engine = await lab.start([agent])
+    assert await agent.ask(1) == 2
+    nested = b'{"correlation_id":"mine","value":' + b"[" * 900 + b"]" * 900 + b"}"
+    promise = await agent.ask_nowait(2, correlation_id="mine")
+    tp = TP(engine.replies.topic, 0)
+    strange = [b"[]", b"1", b'"text"', b'{"correlation_id":[]}', b'{"correlation_id":{}}', b"\xff", None, nested]
+    lab.cluster.append(tp, [Entry(0, None, value) for value in strange])
+    lab.cluster.append(tp, [Entry(0, None, b'{"correlation_id":"x"}', [("stream-error", None)])])  # type: ignore[list-item]
+    with suppress(RequestFailedError):
+        await promise
+    log = lab.cluster.log(tp)
+    log.append([Entry(0, None, b"gone before it is read")])
+    log.truncate(log.end)
+    lab.cluster.faults.fail_next("list_offsets", DeadlineError("no answer"))
+    assert await agent.ask(3) == 6
+
+
+async def test_a_question_from_another_thread_is_refused(lab: Lab) -> None:
+    """It says how to ask from there; the way it names works."""
+    agent = lab.agent(double, lab.topic("numbers"))
+    await lab.start([agent])
+    loop = asyncio.get_running_loop()
+
+    def in_a_thread() -> tuple[Any, Any]:
+        with pytest.raises(ConfigurationError, match="run_coroutine_threadsafe"):
+            asyncio.run(agent.ask(1))
+        return asyncio.run_coroutine_threadsafe(agent.ask(2), loop).result()
+
+    assert await asyncio.to_thread(in_a_thread) == 4
+
+
+# -- leaders, chores, threads
+
+
+async def test_a_leader_whose_lease_is_over_is_none(lab: Lab) -> None:
+    """A worker that slept may still believe in its seat; the group has given it away by then."""
+    members: list[str] = []
+    engine = lab.engine([lab.agent(ignore, lab.topic("numbers"))], on_member=members.append)
+    lab.engines.append(engine)
+    engine.leadership.elect(lab.topic("app-__assignor-__leader"))
+    await engine.start()
+    assert engine.leadership.is_leader()
+    lab.cluster.faults.muted.add(members[0])
+    await lab.until(engine.clients.lease_over, "the lease is over")
+    assert not engine.leadership.is_leader()
+
+
+@pytest.mark.parametrize(
+    "error", [ProduceError("p"), FencedError("f"), BrokerUnavailableError("b"), DeadlineError("d")]
+)
+async def test_trouble_with_the_broker_ends_no_chore(error: TransportError, caplog: pytest.LogCaptureFixture) -> None:
+    """A timer goes on with its next tick, a task runs again, also on the leader; what else they raise ends the worker."""
+    runs: list[str] = []
+
+    async def body() -> None:
+        runs.append("run")
+        if len(runs) < 3:
+            raise error
+        raise ValueError("broken")
+
+    for chore in timer(body, 1.0), task(body), task(body, on_leader=True):
+        runs.clear()
+        with pytest.raises(ValueError, match="broken"):
+            await chore.run(lambda: True)
+        assert len(runs) == 3
+    assert caplog.text.count("goes on with its next tick") == 2
+    assert caplog.text.count("runs again in 1 s") == 4
+
+
+async def test_a_channel_takes_events_of_other_threads(lab: Lab) -> None:
+    """They reach its readers in the loop of the app, all of them, in the order of their thread."""
+    channel: Channel[Any, int] = Channel("local", maxsize=3)
+    seen: list[int] = []
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    await lab.start([lab.agent(body, channel)])
+
+    async def send() -> list[int]:
+        return [(await (await channel.send(number))).offset for number in range(20)]
+
+    assert await asyncio.to_thread(asyncio.run, send()) == list(range(20))
+    await lab.until(lambda: len(seen) == 20, "all are there")
+    assert seen == list(range(20))
+
+
+# -- what a record may be
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"headers": {"h": "text"}}, "the header 'h' is of type str: give bytes"),
+        ({"headers": [("h", bytearray(b"x"))]}, "the header 'h' is of type bytearray"),
+        ({"headers": [("h", 5)]}, "the header 'h' is of type int"),
+        ({"headers": [(b"h", b"x")]}, "a header is a name, which is text, and bytes, and not"),
+        ({"headers": [("\ud800", b"x")]}, "a header is a name, which is text, and bytes, and not"),
+        ({"headers": [("h",)]}, "a header is a name, which is text, and bytes, and not"),
+        ({"headers": ["h"]}, "a header is a name, which is text, and bytes, and not 'h'"),
+        (
+            {"timestamp": datetime(2026, 1, 1, tzinfo=UTC)},
+            r"is no number of seconds since the epoch; give timestamp\.timestamp\(\)",
+        ),
+        ({"timestamp": "now"}, "timestamp='now' is no number of seconds"),
+        ({"timestamp": float("nan")}, "timestamp=nan is no number of seconds"),
+        ({"timestamp": float("inf")}, "timestamp=inf is no number of seconds"),
+        ({"partition": "0"}, "partition='0' is no number of a partition"),
+        ({"partition": 0.0}, "partition=0.0 is no number of a partition"),
+        ({"partition": 3}, "has 1 partitions, and no partition 3"),
+        ({"key": object()}, "key"),
+        ({"value": object()}, "value"),
+    ],
+)
+@both
+async def test_what_no_record_takes(lab: Lab, settings: dict[str, Any], options: dict[str, Any], says: str) -> None:
+    """It is refused where it is sent, in an event and outside, with a sentence that names the topic."""
+    source, out = lab.topic("source"), lab.topic("out")
+    errors: list[EncodeError] = []
+
+    async def body(stream: Stream[Any]) -> None:
+        async for _ in stream:
+            with pytest.raises(EncodeError, match=says) as raised:
+                await out.send(**{"value": 1, **options})
+            errors.append(raised.value)
+
+    await lab.start([lab.agent(body, source)], [out], **settings)
+    lab.put(source, [1])
+    with pytest.raises(EncodeError, match=says) as raised:
+        await out.send(**{"value": 1, **options})
+    await lab.until(lambda: len(errors) == 1, "the event has sent")
+    for error in errors[0], raised.value:
+        assert (error.topic, "topic out" in str(error)) == ("out", True)
+    assert (await (await out.send("good", headers=[["h", b"x"], ("n", None)]))).offset == 0  # type: ignore[list-item]
+    assert lab.records("out")[0].headers == [("h", b"x"), ("n", None)]
+
+
+# -- partitions
+
+
+@both
+async def test_partitions_that_are_added_are_sent_to(lab: Lab, settings: dict[str, Any]) -> None:
+    """By events and outside of them; and a topic that was made again with fewer is sent to as it is now."""
+    source, out = lab.topic("source"), lab.topic("out", 1)
+
+    async def forward(stream: Stream[Any]) -> None:
+        async for value in stream:
+            await out.send(value, key=f"event {value}")
+
+    async def sent(numbers: range) -> list[int]:
+        """How many records each partition gets of events, and of sends outside of them, with these numbers."""
+        partitions = range(lab.cluster.topic("out").partitions)
+        before = [len(lab.records("out", partition)) for partition in partitions]
+        lab.put(source, numbers)
+        for number in numbers:
+            await (await out.send(number, key=f"outside {number}"))
+        await lab.caught_up(source)
+        return [len(lab.records("out", partition)) - before[partition] for partition in partitions]
+
+    await lab.start([lab.agent(forward, source)], [out], **settings)
+    assert await sent(range(20)) == [40]
+    lab.cluster.add_partitions("out", 3)
+    assert min(await sent(range(20, 40))) > 5
+    lab.cluster.delete("out")
+    lab.cluster.create(TopicSpec("out", 2))
+    assert min(await sent(range(40, 60))) > 5
+
+
+@both
+async def test_a_partition_that_was_added_can_be_named(lab: Lab, settings: dict[str, Any]) -> None:
+    """Not before it is there."""
+    source, out = lab.topic("source"), lab.topic("out", 1)
+    refused: list[EncodeError] = []
+
+    async def forward(stream: Stream[Any]) -> None:
+        async for value in stream:
+            try:
+                await out.send(value, partition=1)
+            except EncodeError as error:
+                refused.append(error)
+
+    await lab.start([lab.agent(forward, source)], [out], **settings)
+    lab.put(source, [1])
+    await lab.caught_up(source)
+    assert len(refused) == 1
+    lab.cluster.add_partitions("out", 2)
+    lab.put(source, [2])
+    await lab.caught_up(source)
+    assert lab.values(out, 1) == [2]
+
+
+# -- exactly-once
+
+
+async def test_an_event_that_sends_more_than_fits_is_let_go_in_parts(lab: Lab) -> None:
+    """What it holds is bounded; what has left is taken back with the interval when the event fails, and is seen once."""
+    source, out = lab.topic("source"), lab.topic("out")
+    held: list[int] = []
+    attempts: list[int] = []
+
+    async def body(stream: Stream[Any]) -> None:
+        async for value in stream:
+            attempts.append(value)
+            for number in range(40):
+                await out.send("x" * 900_000, key=str(number))
+                cursor = active_cursor()
+                assert cursor is not None
+                held.append(sum(send.size for send in cursor.held))
+            if len(attempts) == 1:
+                raise ValueError("at the end")
+
+    lab.put(source, [1])
+    await lab.start([lab.agent(body, source)], [out], transactional_id="worker")
+    await lab.caught_up(source)
+    assert max(held) <= BACKLOG + 1_000_000
+    assert [record.key for record in lab.records("out")] == [str(number).encode() for number in range(40)]
+    assert (
+        len(lab.cluster.log(TP("out", 0)).read(0, 1000, committed=False).records) > 40
+    )  # some had left, and were aborted
+    assert attempts == [1, 1]
+
+
+async def test_what_waits_for_the_gate_counts_keys_and_headers(lab: Lab) -> None:
+    """Events with nothing but long keys and headers wait for the gate as those with long values do."""
+    outbox, producer = Outbox(transactional=True), lab.transport.producer(transactional_id="worker")
+    lab.topic("out")
+    await producer.start()
+    await producer.begin()
+    outbox.connect(producer)
+    cursor = Cursor("body[0]", "body", outbox.emit)
+    cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
+    set_cursor(cursor)
+    for _ in range(3):
+        await outbox.send("out", 0, b"k" * 500_000, None, None, [("h", b"x" * 400_000)])
+    assert cursor.held_bytes > 2_700_000
+    cursor.finish()
+    assert (cursor.held_bytes, outbox._held_bytes > 2_700_000) == (0, True)
+    await producer.stop()
+
+
+async def test_a_cut_waits_for_no_dead_lock(lab: Lab) -> None:
+    """One event has released its sends and waits for an answer; who answers waits for an acknowledgement: the cut lets him."""
+    first, numbers, out = lab.topic("first"), lab.topic("numbers"), lab.topic("out")
+    attempts: list[str] = []
+    settling = asyncio.Event()
+
+    async def answer(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            attempts.append(f"answer {value}")
+            await settling.wait()
+            await (await out.send(value))
+            yield value * 2
+
+    answering = lab.agent(answer, numbers)
+
+    async def forward(stream: Stream[Any]) -> None:
+        async for value in stream:
+            attempts.append(f"forward {value}")
+            await (await out.send(-value))
+            asking = asyncio.ensure_future(answering.ask(value))
+            await lab.until(lambda: not engine.outbox._releasing(), "a cut waits")
+            settling.set()
+            await out.send(await asking)
+
+    engine = lab.engine([lab.agent(forward, first), answering], [out], transactional_id="worker")
+    lab.engines.append(engine)
+    lab.put(first, [1])
+    await engine.start()
+    await lab.caught_up(first, numbers)
+    assert attempts == ["forward 1", "answer 1"]
+    assert sorted(lab.values(out)) == [-1, 1, 2]
+
+
+# -- failure first
+
+
+class Watched(MemoryTransport):
+    """A transport that knows the producers it has made."""
+
+    def __init__(self, url: str = "") -> None:
+        super().__init__(url)
+        self.made: list[MemoryProducer] = []
+
+    def producer(self, **options: Any) -> MemoryProducer:
+        """A producer, which is remembered."""
+        made = super().producer(**options)
+        self.made.append(made)
+        return made
+
+    @property
+    def running(self) -> int:
+        """How many of them are not stopped."""
+        return sum(producer._state not in ("new", "stopped") for producer in self.made)
+
+
+@pytest.mark.parametrize(
+    ("settings", "operation"),
+    [
+        ({}, "connect"),
+        ({}, "metadata"),
+        ({"transactional_id": "worker"}, "connect"),
+        ({"transactional_id": "worker"}, "init_producer_id"),
+        ({"transactional_id": "worker"}, "metadata"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "exactly_once" if value else "at_least_once",
+)
+async def test_a_producer_that_cannot_be_made_is_not_left_behind(
+    lab: Lab, settings: dict[str, Any], operation: str
+) -> None:
+    """Whatever step of replacing a producer fails, or of the start: in the end there are two, and behind the stop none."""
+    lab.transport = Watched(lab.cluster.name)
+    source, out = lab.topic("source"), lab.topic("out")
+
+    async def forward(stream: Stream[Any]) -> None:
+        async for value in stream:
+            await out.send(value)
+
+    faults = lab.cluster.faults
+    if operation == "init_producer_id":
+        faults.fail_next(operation, DeadlineError("no answer"))
+    engine = await lab.start([lab.agent(forward, source)], [out], **settings)
+    lab.put(source, [1])
+    await lab.caught_up(source)
+    faults.fail_next("produce", ProduceError("provoked"))
+    for _ in range(3):
+        faults.fail_next(operation, DeadlineError("no answer"))
+    lab.put(source, [2])
+    await lab.caught_up(source)
+    assert [value for value in lab.values(out) if value != 1] == [2]
+    await lab.until(lambda: lab.transport.running == 2, "one producer for events, and one for what is sent outside")
+    await lab.stop(engine)
+    assert lab.transport.running == 0
+
+
+@both
+async def test_a_start_that_is_cancelled_leaves_no_producer(lab: Lab, settings: dict[str, Any]) -> None:
+    """At whatever moment: the stop behind it stops all that there are."""
+    lab.transport = transport = Watched(lab.cluster.name)
+    source = lab.topic("source")
+    for turns in range(30):
+        engine = lab.engine([lab.agent(ignore, source)], **settings)
+        starting = asyncio.create_task(engine.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await engine.stop()
+        assert transport.running == 0, f"after {turns} turns of the loop"

@@ -27,6 +27,7 @@ __all__ = [
     "flag",
     "function",
     "masked",
+    "names",
     "path",
     "seconds",
     "tls_context",
@@ -125,6 +126,11 @@ class Parameter(Generic[T]):
 def flag(value: object) -> object:
     """A boolean from true, yes, on, 1 or false, no, off, 0 in any case."""
     return _WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+def names(value: object) -> object:
+    """A list of names from text that commas separate."""
+    return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
 
 
 def seconds(value: object) -> object:

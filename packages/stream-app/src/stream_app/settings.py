@@ -24,6 +24,7 @@ from stream_app.parameters import (
     codec,
     flag,
     masked,
+    names,
     path,
     seconds,
     url,
@@ -132,6 +133,13 @@ class Settings(TransportSettings):
         "Whether that topic is made at the start, not at the first question.",
         env="APP_REPLY_CREATE_TOPIC",
         parse=flag,
+    )
+
+    reply_to_allowed = Parameter[list[str]](
+        list[str],
+        [],
+        "What names of topics begin with to which answers may go, beside the app's own topics and reply_to_prefix; comma-separated.",
+        parse=names,
     )
 
     topic_partitions = Parameter[int | None](

@@ -229,6 +229,7 @@ class Wiring:
             reply_prefix=conf.reply_to_prefix,
             reply_expires=conf.reply_expires,
             reply_create=conf.reply_create_topic,
+            reply_allowed=conf.reply_to_allowed,
             offset_reset=conf.consumer_auto_offset_reset,
             max_restarts=conf.agent_max_restarts,
             default_partitions=conf.topic_partitions,

@@ -12,13 +12,10 @@ from typing import Any, NoReturn
 from stream_core.agents import Agent, set_current_agent
 from stream_core.cursor import Cursor, Session, set_cursor
 from stream_core.errors import (
+    TROUBLE,
     BatchRefusedError,
-    BrokerUnavailableError,
-    DeadlineError,
     DecodeError,
-    FencedError,
     ProduceError,
-    StoreCorruptError,
     StoreError,
     WorkerError,
 )
@@ -39,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 Opened = Sequence[tuple[Session, RawRecord]]
 """The records of an open event: one, or all of a list of ``take``; none when the body failed outside of an event."""
-
-TROUBLE = (ProduceError, FencedError, BrokerUnavailableError, DeadlineError, StoreCorruptError)
-"""What the broker, the client or the disk is to blame for, not the event during which it is noticed."""
 
 PAUSE = 1.0
 """Seconds after such trouble."""

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+from stream_core.aside import NOT_STARTED
 from stream_core.asking import Ask, Questions
 from stream_core.channels import Channel
 from stream_core.errors import ConfigurationError, NoReplyError
@@ -207,7 +208,8 @@ class Agent:
 
         Raises:
             NoReplyError: it has not answered in time.
-            ProduceError: the question was not acknowledged by the broker; it may have arrived.
+            RecordRefusedError: the broker refuses the question.
+            ProduceError: the app stopped before the question was acknowledged; it may have arrived.
             RequestFailedError: the event failed, and the failure policy of the agent gave it up.
             ConfigurationError: the agent yields nothing, or the app is not started.
         """
@@ -332,9 +334,7 @@ class Agent:
                 f"agent {self.name} answers nobody: let it `yield` a value for each event, or send to it with cast()"
             )
         if self._replies is None:
-            raise ConfigurationError(
-                f"cannot ask agent {self.name}: the app is not started; run a worker, or await app.start() first"
-            )
+            raise ConfigurationError(f"cannot ask agent {self.name}: {NOT_STARTED}")
         return self._replies
 
     def __call__(self, stream: Stream[Any]) -> Awaitable[None] | AsyncIterator[Any]:

@@ -357,8 +357,8 @@ class Aside:
             raise
 
     def _refuse(self, kept: Kept, error: StreamError) -> None:
+        # Without a cause: where a refused batch is one, the producer of events is broken, and their interval has to be dropped.
         refused = RecordRefusedError(f"topic {kept.record[0]}: the broker refused the record: {error}", kept.record[0])
-        refused.__cause__ = error
         if kept.of_event and not kept.optional and self._refused is None:
             self._refused = BatchRefusedError(str(refused))
             self._refused.__cause__ = error
@@ -368,7 +368,7 @@ class Aside:
         """Send a record no more. Whoever waits for it hears why; if nobody does, the log does."""
         self._kept.remove(kept)
         kept.error = error
-        if kept.optional or not (kept.awaited or (self._refused is not None and kept.of_event)):
+        if not kept.awaited and (kept.optional or self._refused is None or not kept.of_event):
             logger.error("a record for topic %s is not sent: %s", kept.record[0], error)
         self._ring()
 

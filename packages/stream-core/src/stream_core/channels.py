@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import suppress
 from operator import attrgetter
+from threading import get_ident
 from time import time
 from typing import Any, Generic, TypeVar
 
@@ -88,6 +90,8 @@ class Channel(Generic[K, V]):
         self._room = asyncio.Event()
         self._pulled: Stream[V] | None = None
         self._readers = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
 
     # -- writing
 
@@ -101,7 +105,7 @@ class Channel(Generic[K, V]):
         headers: Mapping[str, bytes] | Headers | None = None,
         aside: bool = True,
     ) -> Awaitable[RecordMetadata]:
-        """Hand an event to all readers; waits while the slowest has ``maxsize`` events waiting.
+        """Hand an event to all readers; waits while the slowest has ``maxsize`` events waiting. Any thread may send.
 
         Args:
             value: the value, passed as it is.
@@ -115,17 +119,28 @@ class Channel(Generic[K, V]):
             what can be awaited for the metadata; it is there already.
         """
         del partition, aside
+        loop, here = self._loop, asyncio.get_running_loop()
+        if loop is not None and loop is not here and get_ident() != self._thread:
+            sending = self._hand(value, key, timestamp, headers)
+            metadata = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, loop))
+        else:
+            metadata = await self._hand(value, key, timestamp, headers)
+        done: asyncio.Future[RecordMetadata] = here.create_future()
+        done.set_result(metadata)
+        return done
+
+    async def _hand(
+        self, value: Any, key: Any, timestamp: float | None, headers: Mapping[str, bytes] | Headers | None
+    ) -> RecordMetadata:
         session = self._session
         while session.backlog >= self.maxsize:
             self._room.clear()
             await self._room.wait()
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
         offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
-        record: Any = StoredRecord(offset, millis, key, value, pairs)  # type: ignore[arg-type]  # not bytes: never encoded
+        record: Any = StoredRecord(offset, millis, key, value, pairs)  # not bytes: never encoded
         session.deliver(_Objects(session.tp, [record], offset + 1))
-        done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-        done.set_result(RecordMetadata(self.name, IN_MEMORY, offset, millis))
-        return done
+        return RecordMetadata(self.name, IN_MEMORY, offset, millis)
 
     async def put(self, value: V) -> None:
         """Hand a value to all readers; as :meth:`send`."""
@@ -173,6 +188,8 @@ class Channel(Generic[K, V]):
     def subscribe(self, subscription: Subscription) -> None:
         """Hand every event to this subscription from now on."""
         session = self._session
+        with suppress(RuntimeError):  # no loop runs yet
+            self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         subscription.on_progress = self._progressed
         session.feeds[subscription.name] = Feed(session, subscription, session.fetch_position)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cronsim import CronSim, CronSimError
 
-from stream_core.errors import ConfigurationError
+from stream_core.errors import TROUBLE, ConfigurationError
 
 __all__ = ["Chore", "crontab", "seconds_of", "task", "timer"]
 
@@ -32,6 +32,9 @@ LATE = timedelta(minutes=1)
 
 CORRECTION = timedelta(hours=3)
 """A clock that is set back by more than that was wrong: as in cron."""
+
+PAUSE = 1.0
+"""Seconds before a task runs again that met trouble with the broker."""
 
 Body = Callable[[], Awaitable[Any]]
 Ticks = AsyncIterator[None]
@@ -57,19 +60,29 @@ class Chore:
     async def run(self, is_leader: Callable[[], bool]) -> None:
         """Run until cancelled, or as long as a task takes; raises what the body raises.
 
+        Trouble with the broker ends nobody: a timer goes on with its next tick, and a task runs again.
+
         Args:
             is_leader: whether this worker is the leader now.
         """
         if self.ticks is not None:
             async for _ in self.ticks():
                 if not self.on_leader or is_leader():
+                    try:
+                        await self.body()
+                    except TROUBLE as error:
+                        logger.warning("timer %s goes on with its next tick: %s", self.name, error)
+            return
+        while True:
+            try:
+                if not self.on_leader:
                     await self.body()
-        elif self.on_leader:
-            while True:
+                    return
                 await _until(is_leader)
                 await self._lead(is_leader)
-        else:
-            await self.body()
+            except TROUBLE as error:
+                logger.warning("task %s runs again in %.0f s: %s", self.name, PAUSE, error)
+                await asyncio.sleep(PAUSE)
 
     async def _lead(self, is_leader: Callable[[], bool]) -> None:
         """Run the body while this worker is the leader."""

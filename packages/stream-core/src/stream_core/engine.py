@@ -32,7 +32,7 @@ from stream_core.ownership import Hooks, Ownership
 from stream_core.participants import Participant
 from stream_core.ports import RebalanceListener, Transport
 from stream_core.records import TP, GroupMetadata
-from stream_core.replies import Replies
+from stream_core.replies import AnswerTopics, Replies
 from stream_core.states import ENGINE, EngineState, Machine
 from stream_core.topics import Topic
 from stream_core.topology import Topology
@@ -81,7 +81,8 @@ class Engine:
         self.announcing = Announcing(settings.drain_timeout)
         self.outbox = Outbox(transactional=settings.exactly_once)
         self.clients = Clients(transport, settings, self.outbox)
-        self.replies = Replies(transport, self.clients.admin, settings)
+        self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail)
+        self.outbox.may_answer = AnswerTopics(settings, self._topics)
         self.topology = Topology(
             settings.group,
             self._topics,
@@ -113,7 +114,7 @@ class Engine:
             participants=participants,
             fail=self.fail,
         )
-        self.leadership = Leadership(self.topology, self.ownership)
+        self.leadership = Leadership(self.topology, self.ownership, self.clients.lease_over)
         self._joining = Joining(
             settings,
             self._machine,

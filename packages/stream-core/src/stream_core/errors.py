@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from stream_core.records import TP
 
 __all__ = [
+    "TROUBLE",
     "AuthenticationError",
     "BatchRefusedError",
     "BrokerUnavailableError",
@@ -243,3 +244,7 @@ class IllegalStateError(StreamError):
 
 class WorkerError(StreamError):
     """The worker cannot go on; the process exits non-zero with this reason."""
+
+
+TROUBLE = (ProduceError, FencedError, BrokerUnavailableError, DeadlineError, StoreCorruptError)
+"""What the broker, the client or the disk is to blame for, not the code that notices it: it is tried again, and no policy is asked."""

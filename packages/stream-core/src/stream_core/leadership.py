@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from stream_core.errors import ConfigurationError
@@ -19,11 +20,13 @@ class Leadership:
     Args:
         topology: reads the topic, for its assignment only.
         ownership: what is assigned.
+        lease_over: whether the group may have given that to somebody else already, as while this process was stopped.
     """
 
-    def __init__(self, topology: Topology, ownership: Ownership) -> None:
+    def __init__(self, topology: Topology, ownership: Ownership, lease_over: Callable[[], bool]) -> None:
         self._topology = topology
         self._ownership = ownership
+        self._lease_over = lease_over
         self._seat: TP | None = None
 
     def elect(self, topic: Topic[Any, Any]) -> None:
@@ -38,4 +41,4 @@ class Leadership:
                 "no leader is elected: define a task or timer with on_leader=True, or set topic_disable_leader=False"
             )
         session = self._ownership.sessions.get(self._seat)
-        return session is not None and session.open
+        return session is not None and session.open and not self._lease_over()

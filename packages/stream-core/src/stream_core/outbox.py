@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from stream_core.aside import NOT_STARTED, Aside, Encoded
-from stream_core.cursor import Cursor, Session, active_cursor
+from stream_core.cursor import Cursor, Session, active_cursor, current_cursor
 from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError, TransportError
 from stream_core.ports import Delivery, Producer
 from stream_core.records import TP, Headers, RecordMetadata
@@ -38,6 +38,12 @@ SETTLE = 0.002
 
 BACKLOG = 16 * 1024 * 1024
 """Bytes of held sends from which an event waits: for the gate, or, when it holds so many itself, until it may let them go."""
+
+HOLD = 1.0
+"""Seconds for which a cut that waits lets no other event pin itself; then those that want to may, for a moment."""
+
+AJAR = 0.05
+"""Seconds of that moment."""
 
 OVERHEAD = 100
 """Bytes of a record beside key, value and headers, with those of its batch, at most."""
@@ -125,7 +131,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._gate = asyncio.Event()
-        self._releasing = True
+        self._held_since: float | None = None
         self._waiting: list[HeldSend] = []
         self._held_bytes = 0
 
@@ -189,10 +195,10 @@ class Outbox:
         """
         if get_ident() != self._thread:
             return await self._hop(lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True))
-        cursor, record = active_cursor(), (topic, partition, key, value, timestamp, headers)
-        if cursor is None or _in_memory(cursor):
+        cursor, record = current_cursor(), (topic, partition, key, value, timestamp, headers)
+        if cursor is None or _in_memory(cursor) or (cursor.record is None and not aside):
             return await self.aside.send(record)
-        if aside:
+        if aside:  # also right behind the event, as the refusal of one that failed
             if not self._careful:
                 return await self.aside.send(record, of_event=True, optional=optional)
             kept = await self.aside.send(record, optional=optional)
@@ -321,7 +327,12 @@ class Outbox:
 
     def _may_release(self, cursor: Cursor) -> bool:
         first = cursor.session is None or cursor.session.first(cursor)
-        return self._gate.is_set() and first and (self._releasing or cursor.pinned)
+        return self._gate.is_set() and first and (cursor.pinned or self._releasing())
+
+    def _releasing(self) -> bool:
+        """Whether an event may pin itself. A cut that waits forbids it, but not for ever: what it waits for may wait for this event."""
+        since = self._held_since
+        return since is None or (self._loop.time() - since) % (HOLD + AJAR) > HOLD
 
     @property
     def careful(self) -> bool:
@@ -338,12 +349,13 @@ class Outbox:
             self._careful = {tp: end for tp, end in self._careful.items() if committed.get(tp, end) < end}
 
     def hold_releases(self) -> None:
-        """A cut waits for pinned events: let no other event pin itself."""
-        self._releasing = False
+        """A cut waits for pinned events: let no other event pin itself, for most of the time."""
+        if self._held_since is None:
+            self._held_since = self._loop.time()
 
     def allow_releases(self) -> None:
         """The cut is made."""
-        self._releasing = True
+        self._held_since = None
 
     def close_gate(self) -> None:
         """Keep what is sent from now on for the next interval."""

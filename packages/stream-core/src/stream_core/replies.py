@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import suppress
+from threading import get_ident
 from typing import Any
 from uuid import uuid4
 
@@ -34,7 +35,16 @@ from stream_core.ports import Admin, Reader, Transport
 from stream_core.records import TP, Headers, RawRecord, RecordMetadata, TopicSpec
 from stream_core.wire import registry
 
-__all__ = ["CORRELATION_ID", "REPLY_TO", "Answers", "Replies", "ReplyPromise", "question_headers", "refuse"]
+__all__ = [
+    "CORRELATION_ID",
+    "REPLY_TO",
+    "AnswerTopics",
+    "Answers",
+    "Replies",
+    "ReplyPromise",
+    "question_headers",
+    "refuse",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +59,8 @@ _PLAIN, _TYPED = "@ReqRepResponse", "faust.agents.models.ModelReqRepResponse"
 _POLL = 1.0
 _AGAIN = 0.5
 _LATE = 1000
+_TOLD = 100
+"""How many topics are named to which no answer may go: strangers make them up."""
 
 
 class ReplyPromise:
@@ -64,7 +76,6 @@ class ReplyPromise:
         self.correlation_id = correlation_id
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answer.add_done_callback(_seen)
-        self._sending: asyncio.Future[None] | None = None
 
     def done(self) -> bool:
         """Whether the answer, or an error, is there."""
@@ -82,12 +93,16 @@ class ReplyPromise:
 
     def depends_on(self, sent: Awaitable[RecordMetadata]) -> None:
         """There will be no answer when the question is not sent."""
-        self._sending = asyncio.ensure_future(self._sent(sent))
+        if not self._answer.done():
+            sending = asyncio.ensure_future(self._sent(sent))
+            self._answer.add_done_callback(
+                lambda _: sending.cancel()
+            )  # nobody has to know any more; the question goes its way
 
     async def _sent(self, sent: Awaitable[RecordMetadata]) -> None:
         try:
             await sent
-        except StreamError as error:
+        except Exception as error:
             self.fail(error)
 
     def cancelled(self) -> bool:
@@ -119,9 +134,12 @@ class Replies:
         transport: makes the client that reads the topic.
         admin: makes the topic, and deletes it at the end.
         settings: of the engine; they name the topic.
+        fail: called with an error that nobody expects and after which no answer would be received.
     """
 
-    def __init__(self, transport: Transport, admin: Admin, settings: EngineSettings) -> None:
+    def __init__(
+        self, transport: Transport, admin: Admin, settings: EngineSettings, *, fail: Callable[[BaseException], None]
+    ) -> None:
         self.topic = settings.reply_to or f"{settings.reply_prefix}{uuid4()}"
         self._own = settings.reply_to is None
         self._config = {"cleanup.policy": "delete", "retention.ms": str(int(settings.reply_expires * 1000))}
@@ -135,6 +153,8 @@ class Replies:
         self._reader: Reader | None = None
         self._reading: asyncio.Task[None] | None = None
         self._closed = False
+        self._fail = fail
+        self._thread = get_ident()
 
     async def promise(self, reply_to: str | None = None, correlation_id: str | None = None) -> ReplyPromise:
         """Expect an answer; it is received from now on.
@@ -145,8 +165,14 @@ class Replies:
 
         Raises:
             TransportError: the topic cannot be made or read.
-            ConfigurationError: the app is stopped, there is no such topic, or a question with this id waits for its answer.
+            ConfigurationError: the app is stopped, there is no such topic, a question with this id waits for its answer, or this is
+                not the thread of the app.
         """
+        if get_ident() != self._thread:
+            raise ConfigurationError(
+                "questions are asked in the event loop of the app: from another thread call "
+                "asyncio.run_coroutine_threadsafe(agent.ask(...), loop).result()"
+            )
         topic = reply_to or self.topic
         await self.listen(topic)
         promise = ReplyPromise(topic, correlation_id or str(uuid4()))
@@ -211,14 +237,21 @@ class Replies:
         await self._reader.assign(self._positions)
         if self._reading is None:
             self._reading = asyncio.create_task(self._read(self._reader), name="replies")
+            self._reading.add_done_callback(self._ended)
+
+    def _ended(self, reading: asyncio.Task[None]) -> None:
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            self._fail(error)
 
     async def _read(self, reader: Reader) -> None:
         while True:
             try:
-                batches = await reader.poll(_POLL)
-            except OffsetOutOfRangeError as error:
-                reader.seek(error.tp, (await reader.end_offsets([error.tp]))[error.tp])
-                continue
+                try:
+                    batches = await reader.poll(_POLL)
+                except OffsetOutOfRangeError as error:
+                    # The start, not the end: answers may have come meanwhile.
+                    reader.seek(error.tp, (await reader.start_offsets([error.tp]))[error.tp])
+                    continue
             except TransportError as error:
                 logger.warning("replies cannot be read yet: %s", error)
                 await asyncio.sleep(_AGAIN)
@@ -233,7 +266,7 @@ class Replies:
             answer = json_loads(record.value or b"null")
             promise = self._promises.get(answer["correlation_id"])
             value = answer.get("value")
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             logger.warning("an answer at offset %d cannot be read: %s", record.offset, error)
             return
         if promise is None:
@@ -241,11 +274,11 @@ class Replies:
             return  # answered before, or nobody waits any more
         headers = dict(record.headers)
         if ERROR in headers:
-            promise.fail(RequestFailedError(headers[ERROR].decode(errors="replace")))
+            promise.fail(RequestFailedError((headers[ERROR] or b"").decode(errors="replace")))
             return
         try:
             promise.fulfill(_typed(value))
-        except ValidationError as error:
+        except (ValidationError, RecursionError) as error:
             promise.fail(RequestFailedError(f"the answer does not fit the class that it names: {error}"))
 
 
@@ -261,6 +294,41 @@ def _typed(value: Any) -> Any:
 
 
 # -- answering
+
+
+class AnswerTopics:
+    """Where answers may go: whoever asks names a topic, and this worker may be allowed to write to more than he is.
+
+    These are the topics of the app, and those whose names begin with ``reply_prefix`` or one of ``reply_allowed``; never a changelog of
+    the app, nor the topic of its leader.
+
+    Args:
+        settings: of the engine.
+        topics: of the app, by name.
+    """
+
+    def __init__(self, settings: EngineSettings, topics: Collection[str]) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._told: set[str] = set()
+
+    def __call__(self, topic: str) -> bool:
+        """Whether an answer may go to a topic; says once for each topic to which it may not."""
+        settings = self._settings
+        ours = topic.startswith(f"{settings.group}-") and topic.endswith(("-changelog", "-__leader"))
+        prefixes = (*filter(None, [settings.reply_prefix]), *settings.reply_allowed)
+        if not ours and (topic in self._topics or topic == settings.reply_to or topic.startswith(prefixes)):
+            return True
+        if topic not in self._told and len(self._told) < _TOLD:
+            self._told.add(topic)
+            logger.warning(
+                "a question wants its answer on topic %r, and gets none: %s",
+                topic,
+                "it belongs to the app alone"
+                if ours
+                else "answers go to topics of the app, and to those that the setting reply_to_allowed names",
+            )
+        return False
 
 
 class Answers:
@@ -294,7 +362,7 @@ async def refuse(outbox: Outbox, tp: TP, record: RawRecord, error: BaseException
     if record.headers:
         why = f"{tp} offset {record.offset} is given up: {type(error).__name__}: {error}"
         try:
-            await _answer(outbox, record, None, None, [(ERROR, why.encode(errors="replace"))])
+            await _answer(outbox, record, None, None, [(ERROR, why.encode(errors="replace"))], optional=True)
         except StreamError as trouble:
             logger.warning("cannot tell who asked that the event failed: %s", trouble)
 
@@ -306,7 +374,9 @@ def _key(session: Session, record: RawRecord) -> Any:
         return record.key
 
 
-async def _answer(outbox: Outbox, record: RawRecord, key: Any, value: Any, headers: Headers = ()) -> None:
+async def _answer(
+    outbox: Outbox, record: RawRecord, key: Any, value: Any, headers: Headers = (), *, optional: bool = False
+) -> None:
     asked = dict(record.headers)
     reply_to, correlation_id = asked.get(REPLY_TO), asked.get(CORRELATION_ID)
     if not reply_to or correlation_id is None:
@@ -318,12 +388,14 @@ async def _answer(outbox: Outbox, record: RawRecord, key: Any, value: Any, heade
         "__faust": {"ns": _TYPED if isinstance(value, Record) else _PLAIN},
     }
     topic = reply_to.decode()
+    if not outbox.may_answer(topic):
+        return
     try:
         data = json_dumps(answer)
     except (TypeError, ValueError) as error:
         raise EncodeError(f"cannot answer with a value of type {type(value).__name__}: {error}", topic) from error
     try:
-        await outbox.send(topic, None, None, data, None, headers, aside=True)
+        await outbox.send(topic, None, None, data, None, headers, aside=True, optional=optional)
     except UnknownTopicError:
         logger.warning(
             "nobody is there to get the answer to question %s: there is no topic %s", answer["correlation_id"], topic

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, NoReturn, TypeVar
 
+from stream_core.aside import NOT_STARTED
 from stream_core.errors import ConfigurationError, DecodeError, EncodeError
 from stream_core.outbox import Outbox, Sent
 from stream_core.policies import FailurePolicy
@@ -132,17 +133,20 @@ class Topic(Generic[K, V]):
             sends are not acknowledged.
 
         Raises:
-            EncodeError: key or value do not fit the schema, the record is too large, or there is no such partition.
-            ProduceError: the app is not started, or the producer is broken.
+            EncodeError: key or value do not fit the schema, the record is too large, there is no such partition, or headers, partition
+                or timestamp are of a type that no record takes.
+            UnknownTopicError: there is no such topic.
+            ConfigurationError: the app is not started.
+            ProduceError: in an event, the producer is broken: the event comes again. Outside of events it waits for another one.
         """
         outbox = self._outbox
         if outbox is None:
-            raise ConfigurationError(
-                f"cannot send to topic {self.name}: the app is not started; run a worker, or await app.start() first"
-            )
+            raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
         schema = self.schema
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
-        millis = None if timestamp is None else round(timestamp * 1000)
+        millis = None if timestamp is None else _millis(timestamp, self.name)
+        if partition is not None and type(partition) is not int:
+            raise EncodeError(f"topic {self.name}: partition={partition!r} is no number of a partition", self.name)
         try:
             if schema.writes_headers:
                 (raw_key, raw_value), pairs = schema.encode(key, value, pairs)
@@ -153,6 +157,8 @@ class Topic(Generic[K, V]):
         if outbox.on_produce is not None:
             pairs = list(pairs)
             outbox.on_produce(raw_key, raw_value, partition, timestamp, pairs)
+        if pairs:
+            pairs = _checked(pairs, self.name)
         sent = None if aside else outbox.post(self.name, partition, raw_key, raw_value, millis, pairs)
         if sent is None:
             sent = await outbox.send(self.name, partition, raw_key, raw_value, millis, pairs, aside=aside)
@@ -178,9 +184,7 @@ class Topic(Generic[K, V]):
             ConfigurationError: the app is not started.
         """
         if self._outbox is None:
-            raise ConfigurationError(
-                f"cannot send to topic {self.name}: the app is not started; run a worker, or await app.start() first"
-            )
+            raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
         return self._outbox.soon(
             lambda: self.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=True)
         )
@@ -210,6 +214,36 @@ class Topic(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<Topic {self.name}>"
+
+
+def _millis(timestamp: float, topic: str) -> int:
+    try:
+        return round(timestamp * 1000)
+    except (TypeError, ValueError, OverflowError):
+        hint = "; give timestamp.timestamp()" if isinstance(timestamp, datetime) else ""
+        raise EncodeError(
+            f"topic {topic}: timestamp={timestamp!r} is no number of seconds since the epoch{hint}", topic
+        ) from None
+
+
+def _checked(pairs: Headers, topic: str) -> Headers:
+    """The headers, as the transports take them: tuples of text and bytes, or of text and ``None``."""
+    checked = []
+    for pair in pairs:
+        try:
+            name, content = pair
+            name.encode()
+        except (TypeError, ValueError, AttributeError):
+            raise EncodeError(
+                f"topic {topic}: a header is a name, which is text, and bytes, and not {pair!r}", topic
+            ) from None
+        if content is not None and type(content) is not bytes:
+            raise EncodeError(
+                f"topic {topic}: the header {name!r} is of type {type(content).__name__}: give bytes, such as text.encode()",
+                topic,
+            )
+        checked.append((name, content))
+    return checked
 
 
 class TopicGroup(Topic[K, V]):
