@@ -673,3 +673,22 @@ async def test_a_start_that_is_cancelled_leaves_no_producer(lab: Lab, settings: 
         await asyncio.wait([starting])
         await engine.stop()
         assert transport.running == 0, f"after {turns} turns of the loop"
+
+
+@both
+async def test_a_topic_of_answers_that_is_deleted_holds_up_no_commit(
+    lab: Lab, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer is on its way when its topic goes: the answer is given up, and the checkpoint does not wait for its deadline."""
+    topic, answers = lab.topic("numbers"), lab.topic("f-reply-1")
+    await lab.start([lab.agent(double, topic)], **settings)
+    lab.cluster.faults.pause_acks(TP(answers.name, 0))
+    ask(lab, topic, answers.name, 1)
+    await lab.until(lambda: len(lab.records(answers.name)) == 1, "the answer is on its way")
+    lab.cluster.delete(answers.name)
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    await lab.caught_up(topic)
+    assert clock() - begun < 10  # on the clock that is driven by hand
+    assert "a record for topic f-reply-1 is not sent" in caplog.text
+    assert "checkpoint failed" not in caplog.text

@@ -223,9 +223,16 @@ class Aside:
         return list(self._kept)
 
     async def _settle(self, records: list[Kept]) -> None:
+        """Wait until these are acknowledged or given up; who has to be told of those was told then."""
         for kept in records:
-            with suppress(StreamError):  # who has to be told was told when it was refused
-                await kept._place()
+            while kept.error is None and kept.delivery.acknowledged() is not True:
+                waits = [asyncio.ensure_future(kept._place()), asyncio.ensure_future(self.moved())]
+                try:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for wait in waits:
+                        wait.cancel()
+                    await asyncio.gather(*waits, return_exceptions=True)
 
     async def moved(self) -> None:
         """Wait until records were sent again or given up, or there is another producer."""
@@ -288,6 +295,24 @@ class Aside:
                     self._replace(producer)
             if self.producer is None:
                 await self._mend(make)
+            elif slow := {kept.record[0] for kept in self._kept}:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE * LOOK):
+                        await self._look_for(slow)
+
+    async def _look_for(self, topics: set[str]) -> None:
+        """Give up what is on its way to a topic that is gone: the client would try again until its deadline, and a checkpoint wait."""
+        for topic in topics:
+            if (producer := self.producer) is None:
+                return
+            try:
+                await producer.partitions(topic)
+            except UnknownTopicError as error:
+                self._known.discard(topic)
+                for kept in [kept for kept in self._kept if kept.record[0] == topic]:
+                    self._give_up(kept, error)
+            except TransportError as error:
+                self._say("sends outside of events wait: %s", error)
 
     async def _mend(self, make: Callable[[], Awaitable[Producer]]) -> None:
         failures = 0

@@ -7,6 +7,7 @@ import time
 
 from stream_core.errors import EncodeError, ProduceError, TransportError, UnknownTopicError
 from stream_core.partitioner import partition_for
+from stream_core.ports import Delivery
 from stream_core.records import TP, RecordMetadata
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import raises
@@ -23,6 +24,38 @@ async def knows_the_partitions(harness: BrokerHarness) -> None:
     async with asyncio.timeout(harness.deadline * 2):
         await raises(UnknownTopicError, lambda: producer.partitions(unknown), "partitions of an unknown topic")
     assert await (await harness.admin()).describe([unknown]) == {}, "asking for its partitions created the topic"
+
+
+async def follows_the_partitions_of_a_topic(harness: BrokerHarness) -> None:
+    """Partitions that are added are sent to, without being asked for again; what was not asked for has none."""
+    topic = await harness.topic(partitions=1)
+    producer = await harness.producer(topic)
+    assert (producer.count(topic), producer.count(harness.name("unknown"))) == (1, 0)
+    await harness.upkeep.add_partitions(topic, 3)
+    async with asyncio.timeout(harness.deadline):
+        while producer.count(topic) < 3:  # noqa: ASYNC110 - the client tells nobody that it has heard of them
+            await asyncio.sleep(0.05)
+    assert (await producer.send(topic, 2, None, b"named")).partition == 2
+    sent = [producer.send(topic, None, b"key %d" % number, b"chosen") for number in range(30)]
+    assert {(await delivery).partition for delivery in sent} == {0, 1, 2}
+
+
+async def tells_what_is_acknowledged(harness: BrokerHarness) -> None:
+    """What ``send`` returned says whether that is decided, and how; a record that a stop gave up will never be."""
+    tp = TP(await harness.topic(), 0)
+    producer = await harness.producer(tp.topic)
+    first = producer.send(*tp, None, b"a")
+    assert first.acknowledged() is None
+    await first
+    assert first.acknowledged() is True
+    second = producer.send(*tp, None, b"b")
+    await producer.stop()
+    assert second.acknowledged() is False
+    await raises(ProduceError, lambda: _place(second), "awaiting a record that was given up")
+
+
+async def _place(delivery: Delivery) -> RecordMetadata:
+    return await delivery
 
 
 async def acknowledges_with_the_place_of_the_record(harness: BrokerHarness) -> None:
@@ -180,6 +213,8 @@ async def stops_at_once(harness: BrokerHarness) -> None:
 
 CHECKS = (
     knows_the_partitions,
+    follows_the_partitions_of_a_topic,
+    tells_what_is_acknowledged,
     acknowledges_with_the_place_of_the_record,
     keeps_the_order_of_a_partition,
     chooses_the_partition_by_key,
