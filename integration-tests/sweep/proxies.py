@@ -122,6 +122,10 @@ class SweptAdmin(_Client):
         """See the port."""
         return await self._ask("describe", lambda: self._admin.describe(topics, config=config))
 
+    async def cluster_id(self) -> str:
+        """See the port."""
+        return await self._ask("cluster_id", self._admin.cluster_id)
+
     async def topics(self) -> set[str]:
         """See the port."""
         return await self._ask("topics", self._admin.topics)

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import stream_app as faust
-from stream_core.memory import MemoryCluster
+from stream_core.memory import MemoryCluster, MemoryTransport
 
-__all__ = ["cluster", "make", "until"]
+__all__ = ["OtherTransport", "cluster", "make", "until"]
 
 
 def make(name: str = "shop", **options: Any) -> faust.App:
@@ -28,3 +28,15 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - whatever it is
             await asyncio.sleep(0.005)
+
+
+class OtherTransport(MemoryTransport):
+    """A driver of another name: its clusters, too, live in this process, and the app takes them for real ones."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url.partition("://")[2])
+
+    @classmethod
+    def url(cls) -> str:
+        """The URL of a cluster of its own."""
+        return f"{cls.__module__}.{cls.__qualname__}://{uuid4().hex}"

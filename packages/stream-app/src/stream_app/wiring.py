@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
@@ -25,6 +30,7 @@ from stream_core.records import TP
 from stream_core.schemas import Schema
 from stream_core.topics import Topic
 from stream_tables.instances import Instance
+from stream_tables.places import PlacedStores, place_of
 from stream_tables.table import Table
 from stream_tables.tables import Tables
 
@@ -101,11 +107,21 @@ class Wiring:
         conf.freeze()
         transport = self._transport()
         durable = not self._client_only and (conf.broker_scheme != "memory" or conf.store_scheme != "memory")
-        self._instance = instance = Instance.acquire(conf.appdir) if durable else None
+        self._instance = instance = Instance.acquire(self._root) if durable else None
+        make_stores = self._stores()
+        stores, spare = PlacedStores(make_stores), PlacedStores(make_stores)
+
+        async def prepare() -> None:
+            cluster = await engine.clients.admin.cluster_id()
+            stores.place(self._tabledir(cluster))
+            if instance is not None:
+                spare.place(place_of(cluster, instance.path) / "tables")
+
         tables = Tables(
-            self._stores(conf.tabledir),
+            stores,
             lambda: transport.reader(read_committed=True),  # the guarantee may have been another one before
-            spare=self._stores(instance.path / "tables") if instance is not None else None,
+            spare=spare if instance is not None else None,
+            prepare=prepare,
             lock_timeout=conf.store_lock_timeout,
             replication=conf.topic_replication_factor,
         )
@@ -205,10 +221,26 @@ class Wiring:
         transport: Transport = make(conf.broker_url, **conf.transport_options)
         return transport
 
-    def _stores(self, directory: Path) -> Stores:
+    def _stores(self) -> Callable[[Path], Stores]:
+        """What makes the stores in a directory; loaded before anything is waited for."""
         make = load_driver("stream.stores", self._conf.store_scheme, MemoryStores)
-        stores: Stores = make() if make is MemoryStores else make(directory)
-        return stores
+        return (lambda directory: MemoryStores()) if make is MemoryStores else make
+
+    @property
+    def _root(self) -> Path:
+        """The directory of what this worker finds again: of a broker in this process nothing outlives the process."""
+        if self._conf.broker_scheme == "memory":
+            return _temporary_directory() / self._conf.id
+        return self._conf.appdir
+
+    def _tabledir(self, cluster: str) -> Path:
+        """The directory of the tables: one cluster's state is never taken for that of another."""
+        conf = self._conf
+        if conf.broker_scheme == "memory":
+            return self._root / cluster / "tables"
+        if conf.tabledir.is_relative_to(conf.appdir):
+            return place_of(cluster, conf.appdir) / conf.tabledir.relative_to(conf.appdir)
+        return place_of(cluster, conf.tabledir)
 
     def _settings(self) -> EngineSettings:
         conf, instance = self._conf, self._instance
@@ -238,3 +270,16 @@ class Wiring:
             fail_fast=self._fail_fast,
             predecessor=instance.member if instance is not None else None,
         )
+
+
+@cache
+def _temporary_directory() -> Path:
+    """A directory that is removed when this process ends."""
+    path, owner = Path(mkdtemp(prefix="stream-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # a fork has the same path
+            shutil.rmtree(path, ignore_errors=True)
+
+    atexit.register(remove)
+    return path

@@ -249,6 +249,9 @@ class Admin(Protocol):
         """Those of ``topics`` that exist, as the brokers know them now: partition counts, ids, and configuration unless ``config`` is
         false, which is one request less. Never creates a topic."""
 
+    async def cluster_id(self) -> str:
+        """The id of the cluster, which no other cluster has; empty where it has none."""
+
     async def topics(self) -> set[str]:
         """The names of all topics but those that the brokers keep for themselves."""
 

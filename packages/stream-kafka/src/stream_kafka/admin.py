@@ -14,7 +14,7 @@ from stream_core.records import TopicInfo, TopicSpec
 from stream_kafka.client import Client
 from stream_kafka.deadlines import attempt
 from stream_kafka.settings import KafkaSettings
-from stream_kafka.topics import Layout, configurations, layouts, names
+from stream_kafka.topics import Layout, cluster_id, configurations, layouts, names
 
 __all__ = ["KafkaAdmin"]
 
@@ -52,6 +52,10 @@ class KafkaAdmin:
         return {
             name: TopicInfo(name, layout.partitions, configs.get(name, {}), layout.id) for name, layout in found.items()
         }
+
+    async def cluster_id(self) -> str:
+        """The id of the cluster, which no other cluster has; empty on brokers that do not tell."""
+        return await cluster_id(self._started())
 
     async def topics(self) -> set[str]:
         """The names of all topics but those that the brokers keep for themselves."""

@@ -16,7 +16,7 @@ from stream_kafka.deadlines import attempt
 from stream_kafka.errors import translate
 from stream_kafka.protocol import DescribeTopics
 
-__all__ = ["Layout", "configurations", "layouts", "names"]
+__all__ = ["Layout", "cluster_id", "configurations", "layouts", "names"]
 
 _TOPIC = 2
 _NO_LEADER = -1
@@ -66,6 +66,12 @@ async def names(client: Client) -> set[str]:
     """Give the names of all topics but those that the brokers keep for themselves."""
     response = await _ask(client, MetadataRequest(None, allow_auto_topic_creation=False), "listing topics")
     return {name for code, name, internal, *_ in response.topics if not internal and kafka.for_code(code) in _THERE}
+
+
+async def cluster_id(client: Client) -> str:
+    """Give the id of the cluster; empty on brokers that do not tell."""
+    response = await _ask(client, MetadataRequest([], allow_auto_topic_creation=False), "asking for the cluster's id")
+    return getattr(response, "cluster_id", None) or ""
 
 
 async def configurations(client: Client, topics: Collection[str]) -> dict[str, dict[str, str]]:

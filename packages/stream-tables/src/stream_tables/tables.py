@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ class Tables:
         stores: the store driver.
         spare: opens stores that only this worker uses, when another process keeps the lock of one.
         reader: makes the reader of changelogs.
+        prepare: awaited before the first store is opened, when there is a table; again when it failed.
         lock_timeout: seconds to wait for a store that another process still holds.
         replication: replication factor of changelogs.
         check_mutations: let an event fail that changed a value in place and did not assign it.
@@ -53,6 +54,7 @@ class Tables:
         reader: Callable[[], Reader],
         *,
         spare: Stores | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
         lock_timeout: float = 10.0,
         replication: int = 1,
         check_mutations: bool = False,
@@ -60,6 +62,7 @@ class Tables:
         self._stores = stores
         self._spare = spare
         self._make_reader = reader
+        self._prepare = prepare
         self._lock_timeout = lock_timeout
         self._replication = replication
         self._check_mutations = check_mutations
@@ -130,6 +133,8 @@ class Tables:
         """
         self._max_record_size = max_record_size
         if self._tables:
+            if self._prepare is not None:
+                await self._prepare()
             self._recovery = Recovery(self._make_reader)
             await self._recovery.start()
 

@@ -35,6 +35,11 @@ class MemoryAdmin:
             found = {name: known[name] for name in topics if name in known}
             return found if config else {name: replace(info, config={}) for name, info in found.items()}
 
+    async def cluster_id(self) -> str:
+        """The id of the cluster."""
+        async with self._cluster.request("metadata"):
+            return self._cluster.id
+
     async def topics(self) -> set[str]:
         """The names of all topics."""
         async with self._cluster.request("metadata"):

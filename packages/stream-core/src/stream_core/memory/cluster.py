@@ -39,6 +39,7 @@ class MemoryCluster:
         clock: seconds since the epoch, for timestamps, compaction and retention.
 
     Attributes:
+        id: of this cluster; one of the same name that is made later has another.
         faults: what is to fail.
         transactions: the transaction coordinator; its ``expire`` lets a transaction time out.
         wakeup: rung at each change.
@@ -50,6 +51,7 @@ class MemoryCluster:
 
     def __init__(self, name: str = "", *, clock: Callable[[], float] = time.time) -> None:
         self.name = name
+        self.id = uuid4().hex
         self.clock = clock
         self.faults = Faults()
         self.wakeup = Wakeup()

@@ -35,6 +35,14 @@ async def describes_what_was_created(harness: BrokerHarness) -> None:
     }
 
 
+async def a_cluster_has_an_id(harness: BrokerHarness) -> None:
+    """Every client of it is told the same."""
+    one, other = await harness.admin(), await harness.admin()
+
+    assert await one.cluster_id()
+    assert await one.cluster_id() == await other.cluster_id()
+
+
 async def describing_creates_nothing(harness: BrokerHarness) -> None:
     """Topics that do not exist are left out, each time."""
     admin, topic, unknown = await harness.admin(), await harness.topic(), harness.name("unknown")
@@ -133,6 +141,7 @@ async def removing_ignores_the_unknown(harness: BrokerHarness) -> None:
 
 CHECKS = (
     describes_what_was_created,
+    a_cluster_has_an_id,
     describing_creates_nothing,
     lists_topics,
     creating_leaves_what_exists,
