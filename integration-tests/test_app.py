@@ -139,7 +139,9 @@ async def test_a_second_signal_ends_at_once(bootstrap: str, name: str, tmp_path:
         await worker.said(r"program\.py:\d+ hang")
         worker.signal(signal.SIGTERM)
         await worker.said("a second signal ends at once")
-        worker.signal(signal.SIGTERM)
+        while worker.process.returncode is None:  # those of the first second count as one with the first
+            worker.signal(signal.SIGTERM)
+            await asyncio.sleep(0.1)
         assert await worker.exit() == 1
         assert "ending now" in worker.log
 

@@ -90,6 +90,13 @@ def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
             refused(tmp_path / "file")
 
 
+def test_a_file_that_cannot_be_written(held: DataDirectory) -> None:
+    """The error names the directory, and says why."""
+    (held.path / "server.properties").mkdir()
+    with pytest.raises(ConfigurationError, match=rf"{held.path} cannot be used: \w+"):
+        held.write("server.properties", "")
+
+
 def test_a_kafka_that_was_started_by_other_means(tmp_path: Path) -> None:
     """It holds a lock of its own, of another kind, in the same directory."""
     (tmp_path / "topics").mkdir()

@@ -46,11 +46,11 @@ class DataDirectory:
         try:
             _take(self._lock, path)
             _refuse_kafka(path)
+            self._note(os.getpid())
             self._watcher = self._watch()
         except BaseException:
             os.close(self._lock)
             raise
-        self._note(os.getpid())
 
     @staticmethod
     def refuse_used(path: Path) -> None:
@@ -65,7 +65,7 @@ class DataDirectory:
     def write(self, name: str, text: str) -> Path:
         """Write a file of the directory that nobody else can read; returns its path."""
         file = self.path / name
-        with self._open(file) as opened:
+        with _said(self.path), self._open(file) as opened:
             opened.write(text.encode())
         return file
 
@@ -105,13 +105,15 @@ class DataDirectory:
 
     def _open(self, file: Path) -> IO[bytes]:
         # Unlinked first: a file that was left readable stays so when it is only emptied.
-        file.unlink(missing_ok=True)
-        return open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
+        with _said(self.path):
+            file.unlink(missing_ok=True)
+            return open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
 
     def _note(self, pid: int) -> None:
         """Say in the lock file who uses the directory, for those who are refused."""
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d\n" % pid, 0)
+        with _said(self.path):
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, b"%d\n" % pid, 0)
 
     def _watch(self) -> subprocess.Popen[bytes]:
         # Not PR_SET_PDEATHSIG: it is Linux's alone, and fires when the thread ends that started the process.
