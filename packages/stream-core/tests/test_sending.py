@@ -692,3 +692,47 @@ async def test_a_topic_of_answers_that_is_deleted_holds_up_no_commit(
     assert clock() - begun < 10  # on the clock that is driven by hand
     assert "a record for topic f-reply-1 is not sent" in caplog.text
     assert "checkpoint failed" not in caplog.text
+
+
+async def test_a_topic_that_a_new_broker_does_not_know_yet_is_not_given_up(lab: Lab) -> None:
+    """What is on its way waits until the broker has caught up."""
+    out = lab.topic("out")
+    await lab.start([], [out])
+    await (await out.send(1))
+    lab.cluster.faults.fail_next("produce", ProduceError("the broker was started again"))
+    for _ in range(4):
+        lab.cluster.faults.fail_next("metadata", UnknownTopicError("topic out does not exist"))
+    assert (await (await out.send(2))).offset == 1
+
+
+@both
+async def test_a_broken_producer_of_events_is_replaced_for_streams_outside_of_agents(
+    lab: Lab, settings: dict[str, Any]
+) -> None:
+    """No agent fails there, whose failure would drop the interval; the program that tries again gets through."""
+    source, out = lab.topic("source"), lab.topic("out")
+    engine = await lab.start([lab.agent(ignore, lab.topic("other"))], [source, out], **settings)
+    seen: list[int] = []
+
+    async def read() -> None:
+        while True:
+            with suppress(ProduceError):
+                async for value in engine.topology.stream(source, f"reader {len(seen)}"):
+                    seen.append(value)
+                    while True:
+                        try:
+                            await out.send(value)
+                            break
+                        except ProduceError:
+                            await asyncio.sleep(1)
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(5)
+    lab.put(source, [1])
+    await lab.until(lambda: lab.values(out) == [1], "the first")
+    assert engine.clients.effects is not None
+    await engine.clients.effects.stop()
+    lab.put(source, [2])
+    await lab.until(lambda: 2 in lab.values(out), "the second")
+    reading.cancel()
+    await asyncio.wait([reading])

@@ -112,6 +112,7 @@ class Aside:
         self._trouble = asyncio.Event()
         self._bell = asyncio.Event()
         self._said = -SAY
+        self._missing: Counter[str] = Counter()
 
     # -- sending
 
@@ -306,13 +307,34 @@ class Aside:
             if (producer := self.producer) is None:
                 return
             try:
-                await producer.partitions(topic)
+                await self._find(producer, topic)
             except UnknownTopicError as error:
-                self._known.discard(topic)
-                for kept in [kept for kept in self._kept if kept.record[0] == topic]:
-                    self._give_up(kept, error)
+                self._give_up_topic(topic, error)
             except TransportError as error:
                 self._say("sends outside of events wait: %s", error)
+
+    async def _find(self, producer: Producer, topic: str) -> None:
+        """Learn the partitions of a topic that was there before.
+
+        Raises:
+            UnknownTopicError: it is gone.
+            TransportError: it is not known; a broker that has just started may not know it yet.
+        """
+        try:
+            await producer.partitions(topic)
+        except UnknownTopicError as error:
+            self._missing[topic] += 1
+            if self._missing[topic] > PATIENCE:
+                raise
+            raise TransportError(str(error)) from error
+        self._missing.pop(topic, None)
+        self._known.add(topic)
+
+    def _give_up_topic(self, topic: str, error: UnknownTopicError) -> None:
+        self._known.discard(topic)
+        self._missing.pop(topic, None)
+        for kept in [kept for kept in self._kept if kept.record[0] == topic]:
+            self._give_up(kept, error)
 
     async def _mend(self, make: Callable[[], Awaitable[Producer]]) -> None:
         failures = 0
@@ -357,14 +379,18 @@ class Aside:
         """
         for kept in list(self._kept):
             topic = kept.record[0]
+            if kept.error is not None:
+                continue
             try:
                 if topic not in self._known:
-                    await producer.partitions(topic)
-                    self._known.add(topic)
+                    await self._find(producer, topic)
                 if kept.suspect:
                     await producer.flush()
                 kept.delivery = _send(producer, kept.record)
-            except (UnknownTopicError, EncodeError) as error:
+            except UnknownTopicError as error:
+                self._give_up_topic(topic, error)
+                continue
+            except EncodeError as error:
                 self._give_up(kept, error)
                 continue
             if kept.suspect:

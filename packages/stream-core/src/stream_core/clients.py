@@ -265,6 +265,8 @@ class Clients:
             await aside.close(0.0 if keeping.done() else left * FLUSH)
             keeping.cancel()
             await asyncio.wait([keeping], timeout=left * (1 - FLUSH))
+            if keeping.done() and not keeping.cancelled():
+                keeping.exception()  # check() has raised it, if anybody looked
         await _by(end, aside.stop(), "closing a producer")
 
     async def _abort(self, effects: Producer) -> None:

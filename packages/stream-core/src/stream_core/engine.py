@@ -83,6 +83,7 @@ class Engine:
         self.clients = Clients(transport, settings, self.outbox)
         self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail)
         self.outbox.may_answer = AnswerTopics(settings, self._topics)
+        self.outbox.on_broken = partial(self._conflict, "the producer of events is broken")
         self.topology = Topology(
             settings.group,
             self._topics,

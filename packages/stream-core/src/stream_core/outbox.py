@@ -115,6 +115,7 @@ class Outbox:
     Attributes:
         aside: sends what is no effect of an event.
         topics: what events have sent to.
+        on_broken: told when the producer of effects refuses to send: the interval cannot be committed any more.
         may_answer: whether the answer to a question may go to a topic of that name.
         on_produce: called with key, value, partition, timestamp and a list of headers, which it may change, before each send of a topic.
     """
@@ -124,6 +125,7 @@ class Outbox:
         self._effects: Producer | None = None
         self.aside = Aside()
         self.topics: set[str] = set()
+        self.on_broken: Callable[[ProduceError], None] = lambda error: None
         self.may_answer: Callable[[str], bool] = bool
         self.on_produce: OnProduce | None = None
         self._careful: dict[TP, int] = {}
@@ -168,7 +170,11 @@ class Outbox:
         if topic not in self.topics or producer is None or producer.crowded or self._careful:
             return None
         if not self._transactional:
-            return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+            try:
+                return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+            except ProduceError as error:
+                self.on_broken(error)
+                raise
         if self._held_bytes > BACKLOG or cursor.held_bytes > BACKLOG:
             return None
         return self._hold(cursor, (topic, partition, key, value, timestamp, headers))
@@ -209,12 +215,20 @@ class Outbox:
             return await self._held(cursor, record)
         if self._careful:
             async with self._alone:
-                delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+                delivery = self._leave(producer, record)
                 await _by_itself(topic, delivery)
             return delivery
-        delivery = producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+        delivery = self._leave(producer, record)
         await producer.room()
         return delivery
+
+    def _leave(self, producer: Producer, record: Encoded) -> Delivery:
+        topic, partition, key, value, timestamp, headers = record
+        try:
+            return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+        except ProduceError as error:
+            self.on_broken(error)
+            raise
 
     async def _effects_for(self, topic: str) -> Producer:
         """The producer of effects, which knows the partitions of ``topic`` then."""
@@ -292,8 +306,7 @@ class Outbox:
             self._go(send)
 
     def _go(self, held: HeldSend) -> None:
-        topic, partition, key, value, timestamp, headers = held.record
-        held.delivery = self.effects.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
+        held.delivery = self._leave(self.effects, held.record)
 
     async def deliver(self, held: HeldSend) -> RecordMetadata:
         """Wait for the acknowledgement of a held send; inside its event that lets all sends of the event go now.
