@@ -23,7 +23,7 @@ __all__ = ["ANSWERS", "GROUP", "PARTITIONS", "Party", "World"]
 
 GROUP = "sweep"
 PARTITIONS = 2
-ORDERS, QUESTIONS, ANSWERS = "orders", "questions", "answers"
+ORDERS, QUESTIONS, ANSWERS = "orders", "questions", "f-reply-answers"
 ECHO, GOOD, PASSED, TICKS, GUESTS = "echo", "good", "passed", "ticks", "guests"
 TIMEOUT = 40.0
 LOOK = 0.25
