@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from stream_core.aside import NOT_STARTED, Aside, Encoded
-from stream_core.cursor import Cursor, Session, active_cursor, current_cursor
+from stream_core.cursor import Cursor, Session, current_cursor
 from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError, TransportError
 from stream_core.ports import Delivery, Producer
 from stream_core.records import TP, Headers, RecordMetadata
@@ -163,8 +163,8 @@ class Outbox:
         """
         if get_ident() != self._thread:
             return None
-        cursor = active_cursor()
-        if cursor is None or ((session := cursor.session) is not None and session.partition < 0):
+        cursor = current_cursor()
+        if cursor is None or cursor.record is None or ((session := cursor.session) and session.partition < 0):
             return self.aside.post((topic, partition, key, value, timestamp, headers))
         producer = self._effects
         if topic not in self.topics or producer is None or producer.crowded or self._careful:
