@@ -302,6 +302,40 @@ async def test_a_dropped_checkpoint_holds_up_nothing(lab: Lab, guarantee: str) -
     assert lab.committed(counting.topic) == Offset(3)
 
 
+async def test_a_topic_made_again_is_read_from_its_start(lab: Lab) -> None:
+    """A position beyond the end of another topic of that name says nothing: its records are all read."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.put(topic, range(5))
+    await lab.caught_up(topic)
+    lab.cluster.delete("numbers")
+    lab.cluster.create(TopicSpec("numbers", 1))
+    lab.put(topic, [10, 11])
+    engine.clients.consumer.seek(TP("numbers", 0), 5)
+    await lab.until(lambda: seen == [0, 1, 2, 3, 4, 10, 11], "all of it is read")
+
+
+@both
+async def test_a_topic_made_again_takes_its_interval_away(lab: Lab, guarantee: str) -> None:
+    """What was done of a topic is not committed to the offsets of another one of its name: that is read from its start."""
+    counting = Counting(lab)
+    engine = await counting.start(commit_interval=1000.0, **settings_for(guarantee))
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
+    lab.cluster.delete("numbers")
+    lab.cluster.create(TopicSpec("numbers", 1))
+    lab.put(counting.topic, range(10, 15))
+    assert not await engine.checkpoint()
+    await lab.until(lambda: counting.handled[-5:] == [10, 11, 12, 13, 14], "the new topic is read")
+    assert await engine.checkpoint()
+    assert lab.committed(counting.topic) == Offset(5)
+
+
 class Choosy(Ledger):
     """A ledger whose changes the broker does not take; it keeps to itself what was refused."""
 

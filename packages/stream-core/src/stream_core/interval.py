@@ -455,13 +455,13 @@ class Checkpoint:
             raise ChangeRefusedError(f"topic {change.topic}, partition {change.partition}: {error}") from error
 
     async def _acknowledge(self) -> None:
-        """Step 4; meanwhile the broker is asked whether keys have moved away from their state."""
+        """Step 4; meanwhile the broker is asked whether the sources are what they were."""
         waits: list[Coroutine[Any, Any, None]] = [
             self._effects.flush(),
             self._outbox.aside.acknowledged(),  # answers, and questions
         ]
         if self._changed:
-            waits.append(self._interval.ownership.compare_counts())
+            waits.append(self._interval.ownership.compare_topics())
         await together(waits)
         for tp, delivery in self._last.items():
             self._ends[tp] = (await delivery).offset + 1

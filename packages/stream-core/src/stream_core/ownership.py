@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from stream_core.clients import Clients, EngineSettings
 from stream_core.cursor import Cursor
-from stream_core.errors import AuthenticationError, DeadlineError, FencedError, TransportError, WorkerError
+from stream_core.errors import AuthenticationError, CommitError, DeadlineError, FencedError, TransportError, WorkerError
 from stream_core.leads import decode_leads
 from stream_core.outbox import Outbox
 from stream_core.participants import Change, Participant, Reading, Shard
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.records import TP, GroupMetadata, Offset, TopicInfo
 from stream_core.sessions import PartitionSession, Subscription
 from stream_core.states import EngineState, Machine, SessionState
 from stream_core.tasks import together
@@ -89,6 +89,7 @@ class Ownership:
         self.group: GroupMetadata | None = None
         self.epoch = 0
         self._superseded: list[PartitionSession] = []
+        self._ids: dict[str, str] = {}
 
     @property
     def running(self) -> list[PartitionSession]:
@@ -191,11 +192,12 @@ class Ownership:
         await self._hooks.begin()
         if self.epoch != epoch:
             return
-        await self.compare_counts()
         # After an attempt that failed some may run: to open them again would drop what their events have changed since.
         sessions = [session for session in self.sessions.values() if session.state is SessionState.RESTORING]
         offsets = await self._start_offsets([session.tp for session in sessions])
-        ids = await self._topic_ids({session.tp.topic for session in sessions})
+        # After the offsets: when a topic is made again between the two, old offsets meet its new id. What the changelogs say of the old
+        # topic is history then, which is right, since its events cannot come again.
+        self._ids = ids = await self._look_at_topics()
         if self.epoch != epoch:
             return
         if self._settings.exactly_once and not self.running:
@@ -210,18 +212,6 @@ class Ownership:
         for session in sessions:
             shards.setdefault(Shard(session.partitions, session.partition), []).append(session)
         return shards
-
-    async def _topic_ids(self, sources: set[str]) -> dict[str, str]:
-        """Ask for the ids of the sources and of the topics that participants keep their changes in.
-
-        Call it after the committed offsets were read. When a topic is made again between the two, old offsets meet the new id: what the
-        changelogs say of the old topic is history then, which is right, since its events cannot come again.
-        """
-        if not self._participants:
-            return {}
-        names = sources.union(*(participant.topics for participant in self._participants))
-        described = await self._clients.admin.describe(names)
-        return {name: info.id for name, info in described.items() if info.id}
 
     async def _send_now(self, change: Change) -> int:
         """Send one record ahead of the checkpoints, and return its offset when it is acknowledged."""
@@ -284,8 +274,8 @@ class Ownership:
     async def out_of_range(self, tp: TP, offset: int, checkpoint: Callable[[], Awaitable[bool]]) -> None:
         """Go on where the log of ``tp`` begins or ends, since it does not hold ``offset`` (any more), and say so.
 
-        Below its start the setting ``offset_reset`` decides; beyond its end (a log that was cut off after an unclean election) there is
-        nothing to read again, so the end is right.
+        Where the log was cut off, after an unclean election, the end is right: there is nothing to read again. Else the setting
+        ``offset_reset`` decides: retention took the record away, or the topic was made again.
 
         Raises:
             TransportError: it could not be found out, or not be committed; it can be tried again.
@@ -294,9 +284,10 @@ class Ownership:
         if session is None or group is None:
             return
         await checkpoint()
-        consumer = self._clients.consumer
+        consumer, known = self._clients.consumer, self._ids.get(tp.topic)
         start, end = (await consumer.start_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-        position = end if offset > end or self._settings.offset_reset == "latest" else start
+        cut_off = known is not None and offset > end and (await self._look_at_topics()).get(tp.topic) == known
+        position = end if cut_off or self._settings.offset_reset == "latest" else start
         if self.epoch == epoch:
             await consumer.commit({tp: Offset(position)}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
@@ -316,14 +307,38 @@ class Ownership:
         fresh.run(position, self._subscriptions_of(tp.topic), {})
         consumer.seek(tp, position)
 
-    async def compare_counts(self) -> None:
-        """Look whether a source has got more partitions since they were counted: at each assignment, and before table changes are
-        committed, because producers may know of new partitions long before the group does.
+    async def compare_topics(self) -> None:
+        """Look whether a source is not what it was when its partitions were opened, before changes that its events made are committed.
+
+        Producers may know of new partitions, or of a new topic of that name, long before the group does.
 
         Raises:
-            WorkerError: it has, and there are tables: keys have moved to other partitions, away from their state.
+            CommitError: it was made again: its offsets mean something else now.
+            WorkerError: as :meth:`_look_at_topics`.
         """
-        described = await self._clients.admin.describe(list({tp.topic for tp in self.sessions}), config=False)
+        sources, ids = {tp.topic for tp in self.sessions}, await self._look_at_topics()
+        for topic in sorted(sources & ids.keys() & self._ids.keys()):
+            if ids[topic] != self._ids[topic]:
+                raise CommitError(
+                    f"topic {topic} was deleted and made again: what was done of the old one cannot be committed"
+                )
+
+    async def _look_at_topics(self) -> dict[str, str]:
+        """Ask for the ids of the sources and of the topics that participants keep their changes in, and compare partition counts.
+
+        Returns:
+            the ids that the broker tells.
+
+        Raises:
+            WorkerError: a source has got more partitions, and there are tables: keys have moved, away from their state.
+        """
+        sources = {tp.topic for tp in self.sessions}
+        names = sources.union(*(participant.topics for participant in self._participants))
+        described = await self._clients.admin.describe(names, config=False)
+        self._compare_counts({topic: info for topic, info in described.items() if topic in sources})
+        return {name: info.id for name, info in described.items() if info.id}
+
+    def _compare_counts(self, described: Mapping[str, TopicInfo]) -> None:
         for topic, info in described.items():
             known = self.counts.get(topic, info.partitions)
             if info.partitions == known:
