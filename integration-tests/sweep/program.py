@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from stream_app import App
-from stream_core.errors import EncodeError, StreamError
+from stream_core.errors import StreamError
 from sweep.world import ECHO, GOOD, ORDERS, PARTITIONS, PASSED, QUESTIONS, TICKS, Party, World
 
 __all__ = ["DEADS", "fails", "make_app", "skims"]
@@ -70,11 +70,7 @@ def make_app(world: World, party: Party, place: str) -> App:
         async for event in stream.events():
             if fails(event.value):
                 raise ValueError(f"{event.value} is not good")
-            try:
-                await good.send(key=event.key, value=[event.message.partition, event.message.offset])
-            except EncodeError:
-                world.tolerated.add(("check", event.message.partition, event.message.offset))
-                raise
+            await good.send(key=event.key, value=[event.message.partition, event.message.offset])
 
     @app.agent(orders, name="skim", on_failure="skip")
     async def skim(stream: Any) -> None:
@@ -83,11 +79,7 @@ def make_app(world: World, party: Party, place: str) -> App:
             totals[f"{event.key}-skim"] += event.value
             if not skims(event.value):
                 raise ValueError(f"{event.value} is skipped")
-            try:
-                await passed.send(key=event.key, value=[event.message.partition, event.message.offset])
-            except EncodeError:
-                world.tolerated.add(("skim", event.message.partition, event.message.offset))
-                raise
+            await passed.send(key=event.key, value=[event.message.partition, event.message.offset])
 
     @app.agent(questions, name="double")
     async def double(stream: Any) -> AsyncIterator[int]:

@@ -339,6 +339,7 @@ class SweptProducer(_Client):
             self.party.owns(f"sends to {topic}")
         way = self._strike("send")
         if way == "EncodeError":
+            self.party.refused(topic, key, value)
             raise EncodeError(f"a record for topic {topic} is too large (swept)", topic)
         if way:
             self._broken = True

@@ -154,12 +154,13 @@ class Cursor:
         session = self.session
         if self.checks:
             self._check()
-        self.undo.clear()
         if self.held:
             held, self.held = self.held, []
             self.held_bytes = 0
             if session is not None and not session.dead:
+                self.pinned = True  # should one of them be refused, the ones before it have left
                 self._emit(held)
+        self.undo.clear()
         self.pinned = False
         self.attention = False
         return session is not None and session.open
