@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from stream_core.clients import EngineSettings
 from stream_core.declare import PARTITIONS, declare
 from stream_core.errors import TopicMismatchError, UnknownTopicError
+from stream_core.memory.admin import MemoryAdmin
 from stream_core.participants import Participant
 from stream_core.records import TopicSpec
 from stream_core.schemas import Schema
@@ -115,3 +116,31 @@ async def test_a_changelog_that_forgets_is_refused(lab: Lab) -> None:
     lab.cluster.create(TopicSpec("changelog", 2))
     with pytest.raises(TopicMismatchError, match=r"has cleanup\.policy=delete, which would lose state.*--add-config"):
         await declared(lab, topics(source=2), "source", changelogs=Changelogs())
+
+
+class Overtaken(MemoryAdmin):
+    """An admin client that somebody else is quicker than, once."""
+
+    others: ClassVar[list[TopicSpec]] = []
+
+    async def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Create what others create, then the topics."""
+        while self.others:
+            self._cluster.create(self.others.pop())
+        await super().create(specs)
+
+
+async def test_the_partitions_of_whoever_was_quicker_count(lab: Lab) -> None:
+    """Topics that follow a source have its count, not the one that this worker asked for; a definition is compared with it."""
+    Overtaken.others = [TopicSpec("source", 3)]
+    admin = Overtaken(lab.cluster)
+    await admin.start()
+    participants: list[Any] = [Changelogs()]
+    counts = await declare(admin, topics(source=None, out=None), ["source"], participants, EngineSettings("app"))
+    assert counts["source"] == 3
+    found = {name: info.partitions for name, info in lab.cluster.topics().items()}
+    assert found == {"source": 3, "out": 3, "changelog": 3}
+
+    Overtaken.others = [TopicSpec("named", 3)]
+    with pytest.raises(TopicMismatchError, match="topic named has 3 partitions, and its definition says partitions=4"):
+        await declare(admin, topics(named=4), ["named"], [], EngineSettings("app"))

@@ -84,6 +84,7 @@ class Node:
         self.changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen on a free port."""
@@ -94,8 +95,9 @@ class Node:
         """Close everything."""
         assert self._server is not None
         self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks)
         await self._server.wait_closed()
 
     def of(self, kind: type[RequestStruct]) -> list[Any]:
@@ -119,8 +121,11 @@ class Node:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         await self._tell()
-        with suppress(asyncio.IncompleteReadError, OSError):
+        with suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             while not self.refuse:
                 (length,) = struct.unpack(">i", await reader.readexactly(4))
                 frame = BytesIO(await reader.readexactly(length))

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from aiokafka.abc import AbstractTokenProvider
 
 from stream_core.errors import AuthenticationError, BrokerUnavailableError, ConfigurationError, MissingPackageError
 from stream_kafka import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
-from stream_kafka.connection import TokenSource, security_options
+from stream_kafka.connection import TokenError, TokenSource, _Scram, security_options
 from stream_kafka.credentials import AuthProtocol, Credentials, SASLMechanism, combined, to_credentials
 from stream_kafka.reasons import why
 
@@ -308,11 +309,20 @@ def test_a_refusal_says_who_and_what_to_do(error: Exception, message: str) -> No
         assert "s3cret" not in str(made)
 
 
+def late() -> TimeoutError:
+    """A deadline as asyncio has it: what it came from is a cancellation."""
+    error = TimeoutError()
+    error.__cause__ = asyncio.CancelledError()
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "credentials", "message"),
     [
         (ConnectionRefusedError(111, "x"), None, "h:9092 Connection refused"),
         (TimeoutError(), None, "h:9092 does not answer"),
+        (late(), None, "h:9092 does not answer"),
+        (kafka.KafkaConnectionError("its answers make no sense"), ANN, "closes the connection without an answer"),
         (EOFError(), None, r"may want TLS \(kafkas://\), want a log-in \(broker_credentials\), or be no Kafka"),
         (ConnectionResetError(), SSLCredentials(), r"may have no TLS on this port \(kafka://\), want a log-in"),
         (kafka.KafkaConnectionError("closed"), ANN, r"may want TLS \(kafkas://\), or be no Kafka"),
@@ -323,3 +333,52 @@ def test_an_absence_may_end(error: Exception, credentials: Credentials | None, m
     """A broker that is not up yet looks like this, so a worker waits; what may be wrong is said all the same."""
     with pytest.raises(BrokerUnavailableError, match=message):
         raise why(error, "h:9092", credentials)
+
+
+async def test_a_function_that_hangs_takes_one_thread_and_none_of_the_pool() -> None:
+    """However often a token is asked for, and by how many clients: it is called once until it returns, and then it is of use again."""
+    entered, go = threading.Semaphore(0), threading.Event()
+    calls = 0
+
+    def hang() -> str:
+        nonlocal calls
+        calls += 1
+        entered.release()
+        assert go.wait(20)
+        return f"token {calls}"
+
+    credentials = OAuthCredentials(oauth_cb=hang)
+    sources = [security_options(credentials, 0.01)["sasl_oauth_token_provider"] for _ in range(3)]
+    assert len(set(map(id, sources))) == 1
+    before = {thread.ident for thread in threading.enumerate()}
+    for source in sources * 20:
+        with pytest.raises(TokenError, match="within"):
+            await source.token()
+
+    assert calls == 1
+    hanging = [thread for thread in threading.enumerate() if thread.ident not in before]
+    assert [(thread.name, thread.daemon) for thread in hanging] == [("oauth_cb", True)]
+    async with asyncio.timeout(20):
+        assert await asyncio.to_thread(lambda: "the pool has threads") == "the pool has threads"
+    patient = TokenSource(hang, 20.0)
+    patient._call = sources[0]._call
+    late = asyncio.create_task(patient.token())
+    await asyncio.sleep(0)
+    go.set()
+    assert await late == "token 1"
+    assert await patient.token() == "token 2"
+
+
+@pytest.mark.parametrize(("iterations", "message"), [(1, "1 iterations"), (4095, "4095 iterations"), (4096, "")])
+def test_scram_is_not_made_cheap(iterations: int, message: str) -> None:
+    """Whoever asks for fewer iterations than Kafka stores wants to try passwords on the answer."""
+    scram = _Scram(loop=None, sasl_plain_password="s3cret", sasl_plain_username="ann", sasl_mechanism="SCRAM-SHA-256")
+    steps = scram._authenticator
+    first, _ = next(steps)
+    nonce = first.decode().rpartition("r=")[2]
+    challenge = f"r={nonce}more,s=c2FsdA==,i={iterations}".encode()
+    if message:
+        with pytest.raises(ValueError, match=message):
+            steps.send(challenge)
+    else:
+        assert b"p=" in steps.send(challenge)[0]

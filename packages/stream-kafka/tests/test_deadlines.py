@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import aiokafka.errors as kafka
 import pytest
@@ -119,3 +120,19 @@ async def test_closing_neither_fails_nor_hangs() -> None:
     async with asyncio.timeout(5):
         await quietly(SOON, _never(), "closing")
         await quietly(SOON, fail(), "closing")
+
+
+async def test_a_failure_in_the_turn_of_a_cancellation_is_not_left_behind() -> None:
+    """Whoever waits is cancelled while what he waited for fails: nobody will ask for that failure, and nothing complains of it."""
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    failing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(within(5, failing, "waiting"))
+    await asyncio.sleep(0)
+    failing.set_exception(RuntimeError("too late"))
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+    del failing, waiting
+    gc.collect()
+    assert not complaints

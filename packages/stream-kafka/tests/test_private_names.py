@@ -14,22 +14,29 @@ from aiokafka import client, conn, errors
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher, group_coordinator, subscription_state
 from aiokafka.producer import message_accumulator, producer, sender, transaction_manager
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import EndTxnRequest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
+from stream_kafka.errors import FencedInstanceId, OffsetNotAvailable, UnstableOffsetCommit, _registered
+
 METHODS = {
     client.AIOKafkaClient: (
-        "_metadata_update _md_synchronizer _on_connection_closed _get_conn _get_conn_lock close force_metadata_update "
+        "_metadata_update _md_synchronizer _on_connection_closed _get_conn close force_metadata_update "
         "set_topics send ready coordinator_lookup get_random_node hosts"
     ),
-    conn.AIOKafkaConnection: "connect close connected send authenticator_oauth _do_sasl_handshake",
+    conn.AIOKafkaConnection: "connect close connected send authenticator_oauth authenticator_scram _do_sasl_handshake",
     conn.OAuthAuthenticator: "step",
+    conn.ScramAuthenticator: "create_salted_password",
     ClusterMetadata: "update_metadata broker_metadata failed_update partitions_for_topic leader_for_partition brokers",
     fetcher.Fetcher: "_create_fetch_waiter _notify _set_error _get_actions_per_node seek_to close error_future",
     fetcher.FetchResult: "check_assignment",
     fetcher.PartitionRecords: "_consume_aborted_up_to _contains_abort_marker",
     group_coordinator.GroupCoordinator: (
-        "_send_req _maybe_leave_group ensure_coordinator_known coordinator_dead reset_generation request_rejoin close"
+        "_send_req _do_heartbeat _perform_assignment _on_join_complete _maybe_leave_group ensure_coordinator_known "
+        "coordinator_dead reset_generation request_rejoin close"
     ),
     subscription_state.SubscriptionState: (
         "subscribe assign_from_user is_assigned pause resume seek reassignment_in_progress subscription"
@@ -38,11 +45,12 @@ METHODS = {
     message_accumulator.MessageAccumulator: "_append_batch _pop_batch fail_all",
     message_accumulator.BatchBuilder: "size close record_count",
     sender.Sender: (
-        "_send_produce_req _find_coordinator _coordinator_dead _fail_all _do_txn_offset_commit sender_task start close"
+        "_send_produce_req _maybe_do_transactional_request "
+        "_find_coordinator _coordinator_dead _fail_all _do_txn_offset_commit sender_task start close"
     ),
     sender.TxnOffsetCommitHandler: "create_request handle_response do",
     transaction_manager.TransactionManager: (
-        "maybe_add_partition_to_txn complete_transaction error_transaction fatal_error begin_transaction "
+        "maybe_add_partition_to_txn increment_sequence_number complete_transaction error_transaction fatal_error begin_transaction "
         "committing_transaction aborting_transaction "
         "add_offsets_to_txn offset_committed wait_for_transaction_end is_fatal_error"
     ),
@@ -54,7 +62,7 @@ METHODS = {
 
 ATTRIBUTES = {
     client.AIOKafkaClient: "_md_update_fut _sync_task _topics _retry_backoff _conns",
-    conn.AIOKafkaConnection: "_sasl_oauth_token_provider",
+    conn.AIOKafkaConnection: "_sasl_oauth_token_provider _sasl_plain_username _sasl_plain_password _sasl_mechanism _writer",
     conn.OAuthAuthenticator: "_token_sent",
     fetcher.Fetcher: "_records _subscriptions _isolation_level _wait_consume_future _client _retry_backoff _prefetch_backoff",
     fetcher.FetchResult: "_partition_records _assignment",
@@ -75,7 +83,7 @@ ATTRIBUTES = {
     sender.TxnOffsetCommitHandler: "_offsets _group_id",
     sender.BaseHandler: "_sender _default_backoff group",
     transaction_manager.TransactionManager: (
-        "state transactional_id _txn_partitions _txn_consumer_group _transaction_waiter"
+        "state transactional_id _sequence_numbers _txn_partitions _txn_consumer_group _transaction_waiter"
     ),
 }
 
@@ -142,10 +150,29 @@ def test_what_is_replaced_is_as_it_was(method: Any, digest: str) -> None:
 def test_module_names_exist() -> None:
     """What is taken from modules is there."""
     assert isinstance(errors.kafka_errors, dict)
-    assert {"CONNECTION_BROKEN", "CONNECTION_TIMEOUT"} <= set(conn.CloseReason.__members__)
+    assert {"CONNECTION_BROKEN", "CONNECTION_TIMEOUT", "SHUTDOWN", "IDLE_DROP"} <= set(conn.CloseReason.__members__)
     assert set(producer.AIOKafkaProducer._COMPRESSORS) == {"gzip", "snappy", "lz4", "zstd"}
     assert {"COORDINATION"} <= set(client.ConnectionGroup.__members__)
     assert {"GROUP", "TRANSACTION"} <= set(client.CoordinationType.__members__)
+
+
+def test_requests_are_of_the_versions_that_this_package_knows() -> None:
+    """Later ones mean something else: topics by id in a fetch, an epoch for each transaction in the others."""
+    newest = {made: made._CLASSES[-1].API_VERSION for made in (FetchRequest, ProduceRequest, EndTxnRequest)}
+    assert newest == {FetchRequest: 11, ProduceRequest: 7, EndTxnRequest: 0}
+
+
+def test_codes_are_ours_only_where_the_client_has_none() -> None:
+    """It compares with its own class: one of ours in its place would match nothing."""
+    for code, ours in {78: OffsetNotAvailable, 82: FencedInstanceId, 88: UnstableOffsetCommit}.items():
+        assert errors.for_code(code) is ours
+
+    @_registered
+    class Duplicate(errors.BrokerResponseError):  # type: ignore[misc]
+        errno = errors.NotLeaderForPartitionError.errno
+
+    assert Duplicate is errors.NotLeaderForPartitionError
+    assert errors.for_code(6) is errors.NotLeaderForPartitionError
 
 
 def test_records_are_compiled() -> None:

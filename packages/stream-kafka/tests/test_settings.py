@@ -82,6 +82,28 @@ def test_a_broken_url_shows_no_password(url: str, message: str) -> None:
     assert not {"s3", "s3cret", "cret"} & set(re.findall(r"\w+", str(caught.value)))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "kafka://ann:s3cret@a:9092,kafkas://b:9093",
+        "kafkas://a;kafka://b",
+        "kafka://a:1;http://b:2",
+        "aiokafka://a,kafkas://b",
+        "a:9092,kafkas://b",
+    ],
+)
+def test_the_urls_of_one_cluster_have_one_scheme(url: str) -> None:
+    """With two of them nobody could say whether passwords leave in the clear."""
+    with pytest.raises(ConfigurationError, match=r"different schemes|not a Kafka URL") as caught:
+        KafkaSettings.from_url(url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_two_names_of_one_scheme_are_one() -> None:
+    """Faust's name for it goes with the short one."""
+    assert KafkaSettings.from_url("kafka://a;aiokafka://b,c").servers == ("a:9092", "b:9092", "c:9092")
+
+
 def test_producers_have_times_of_their_own() -> None:
     """Metadata and idle connections of producers follow their own settings."""
     settings = KafkaSettings(producer_metadata_max_age=7.0, producer_connections_max_idle=8.0)

@@ -89,3 +89,14 @@ async def test_a_refused_epoch_is_no_rival_when_the_transaction_is_too_old(
     assert type(producer._explain(kafka.UnknownProducerId(), "topic t")) is ProduceError
     lease = FencedError("the lease of the group is over")
     assert producer._explain(lease, "topic t") is lease
+
+
+async def test_sequence_numbers_go_on_at_zero() -> None:
+    """As brokers count; aiokafka goes on at the smallest number, and a broker takes the record for a bad one."""
+    transactions = TransactionState(None, 15.0, lambda error: None)
+    seen = []
+    transactions.increment_sequence_number(TP, 2**31 - 3)
+    for count in (2, 2, 5):
+        transactions.increment_sequence_number(TP, count)
+        seen.append(transactions.sequence_number(TP))
+    assert seen == [2**31 - 1, 1, 6]

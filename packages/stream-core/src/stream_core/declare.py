@@ -71,19 +71,32 @@ async def declare(
             _check(spec, found[spec.name])
         else:
             specs.append(spec)
-    await _create(admin, specs, settings)
+    _allow(specs, settings)
+    # The others follow what is led, which somebody else may have been quicker to make, with another number of partitions.
+    for some in (
+        [spec for spec in specs if spec.name in leading],
+        [spec for spec in specs if spec.name not in leading],
+    ):
+        if not await _create(admin, some):
+            return await declare(admin, topics, sources, participants, settings, derived=derived)
     return counts
 
 
-async def _create(admin: Admin, specs: Sequence[TopicSpec], settings: EngineSettings) -> None:
-    if not specs:
-        return
-    if not settings.allow_declare:
+def _allow(specs: Sequence[TopicSpec], settings: EngineSettings) -> None:
+    if specs and not settings.allow_declare:
         names = ", ".join(f"{spec.name} ({spec.partitions} partitions)" for spec in specs)
         raise UnknownTopicError(f"topics do not exist: {names}; create them, or set topic_allow_declare=True")
+
+
+async def _create(admin: Admin, specs: Sequence[TopicSpec]) -> bool:
+    """Create topics; returns whether they have the partitions that were asked for."""
+    if not specs:
+        return True
     for spec in specs:
         logger.info("creating topic %s with %d partitions", spec.name, spec.partitions)
     await admin.create(specs)
+    made = await admin.describe([spec.name for spec in specs], config=False)
+    return all(made[spec.name].partitions == spec.partitions for spec in specs if spec.name in made)
 
 
 def _spec(topic: Topic[Any, Any], settings: EngineSettings, otherwise: int) -> TopicSpec:

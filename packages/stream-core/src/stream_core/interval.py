@@ -464,7 +464,11 @@ class Checkpoint:
             waits.append(self._interval.ownership.compare_topics())
         await together(waits)
         for tp, delivery in self._last.items():
-            self._ends[tp] = (await delivery).offset + 1
+            offset = (await delivery).offset
+            if (
+                offset >= 0
+            ):  # else the broker had that batch already, and does not say where: the position stays where it was
+                self._ends[tp] = offset + 1
         reach("checkpoint.acked")
         self._still_current()
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ import aiokafka.errors as kafka
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.conn import CloseReason
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 from stream_core.errors import (
     AuthenticationError,
@@ -24,16 +25,45 @@ from stream_core.errors import (
     UnknownTopicError,
 )
 from stream_kafka.connection import Connection, security_options
-from stream_kafka.deadlines import quietly, why_ended, within
+from stream_kafka.deadlines import abandon, quietly, why_ended, within
 from stream_kafka.reasons import why
 from stream_kafka.settings import KafkaSettings
 
-__all__ = ["Client"]
+__all__ = ["Client", "Pace"]
 
 log = logging.getLogger(__name__)
 
 _UNKNOWN_TOPIC_PATIENCE = 1.0
 _CLOSE_BUDGET = 2.0
+
+
+class Pace:
+    """How soon the same question may be asked again: at once the first time, then after pauses that grow.
+
+    Args:
+        first: seconds of the first pause.
+        longest: seconds of the longest.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, first: float, longest: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._first = first
+        self._longest = max(first, longest)
+        self._clock = clock
+        self._question: object = None
+        self._asked = float("-inf")
+        self._gap = 0.0
+
+    def pause(self, question: object) -> float:
+        """Give the seconds to wait before asking ``question``, which counts as asked then."""
+        now = self._clock()
+        if question != self._question or now - self._asked > 2 * self._longest:
+            self._gap, wait = 0.0, 0.0
+        else:
+            self._gap = min(max(2 * self._gap, self._first), self._longest)
+            wait = max(0.0, self._asked + self._gap - now)
+        self._question, self._asked = question, now + wait
+        return wait
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc]
@@ -59,8 +89,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             "client_id": settings.client_id,
             "request_timeout_ms": int(settings.request_timeout * 1000),
             "max_idle_ms": int(settings.connections_max_idle * 1000),
+            "connect_timeout": settings.connect_timeout,
             **security,
         }
+        self.guard: Callable[[], kafka.KafkaError | None] | None = None
+        """Asked right before each produce request, with the connection made: refuses it by returning an error."""
+        self._pace = Pace(settings.retry_backoff)
+        self._attempts: dict[tuple[Any, Any], asyncio.Task[Any]] = {}
         self._unreachable: dict[Any, TransportError] = {}
         self._refused: tuple[float, float] | None = None
         """When connections were first and last refused, without one that succeeded between."""
@@ -103,28 +138,37 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
 
     async def _get_conn(self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:
-        # Replaces aiokafka's, which keeps to itself why there is no connection.
+        # Replaces aiokafka's, which keeps to itself why there is no connection, and makes one connection after the other: a broker
+        # that swallows packets would hold up the heartbeats to all others for longer than the session.
+        if self._closed:
+            return None
         key = (node_id, group)
         known = self._conns.get(key)
         if known is not None and known.connected():
             return known
         self._conns.pop(key, None)
-        async with self._get_conn_lock:
-            if key in self._conns:
-                return self._conns[key]
-            broker = self.cluster.broker_metadata(node_id)
-            if broker is None:
-                return self._not_connected(node_id, BrokerUnavailableError("the cluster does not have it (any more)"))
-            made = Connection(broker.host, broker.port, on_close=self._on_connection_closed, **self._connection)
-            try:
-                await made.connect()
-            except (OSError, kafka.KafkaError) as error:
-                address = f"{broker.host}:{broker.port}"
-                return self._not_connected(node_id, why(error, address, self.settings.credentials))
-            self._conns[key] = made
-            self._unreachable.pop(node_id, None)
-            self._refused = None
-            return made
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            attempt = self._attempts[key] = asyncio.create_task(self._make_connection(node_id, group))
+            attempt.add_done_callback(lambda _: self._attempts.pop(key, None))
+        # All who want this connection wait for one attempt. Who gives up waiting does not end it for the others.
+        await asyncio.wait((attempt,))
+        return None if attempt.cancelled() else attempt.result()
+
+    async def _make_connection(self, node_id: Any, group: Any) -> Any:
+        broker = self.cluster.broker_metadata(node_id)
+        if broker is None:
+            return self._not_connected(node_id, BrokerUnavailableError("the cluster does not have it (any more)"))
+        made = Connection(broker.host, broker.port, on_close=self._on_connection_closed, **self._connection)
+        try:
+            await made.connect()
+        except (OSError, kafka.KafkaError) as error:
+            address = f"{broker.host}:{broker.port}"
+            return self._not_connected(node_id, why(error, address, self.settings.credentials))
+        self._conns[node_id, group] = made
+        self._unreachable.pop(node_id, None)
+        self._refused = None
+        return made
 
     def _not_connected(self, node_id: Any, reason: TransportError) -> None:
         self._unreachable[node_id] = reason
@@ -134,10 +178,22 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         self._refused = (first, now) if isinstance(reason, AuthenticationError) else None
         self.force_metadata_update()
 
+    def shut(self) -> None:
+        """Let no request leave from now on; those that wait for a connection get none."""
+        self._closed = True
+        for attempt in list(self._attempts.values()):
+            abandon(attempt)
+
     async def disconnect(self) -> None:
         """Close all connections, in bounded time; never raises."""
-        self._closed = True
+        self.shut()
+        transports = [
+            connection._writer.transport for connection in self._conns.values() if connection._writer is not None
+        ]
         await quietly(_CLOSE_BUDGET, self.close(), "closing connections")
+        for transport in transports:
+            # What is still in its buffer would leave later, when a successor of this client is at work.
+            transport.abort()
         # Whoever waits for metadata of a closed client would wait for ever.
         waiting = self._md_update_fut
         if waiting is not None and not waiting.done():
@@ -161,39 +217,78 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:
         # Replaces aiokafka's, whose request lets the broker create every topic that it names: one that was deleted while it
-        # was consumed came back by itself, with the broker's default number of partitions.
+        # was consumed came back by itself, with the broker's default number of partitions. It also asks again at once, as long as
+        # a partition has no leader.
+        await asyncio.sleep(self._pace.pause(frozenset(topics or ())))
         request = MetadataRequest(None if topics is None else list(topics), allow_auto_topic_creation=False)
-        nodes = [broker.nodeId for broker in self.cluster.brokers()]
-        random.shuffle(nodes)
-        for node in nodes:
-            with suppress(kafka.KafkaError, asyncio.TimeoutError):
-                metadata = await self.send(node, request)
-                if metadata.brokers:
-                    cluster_metadata.update_metadata(metadata)
-                    return True
+        if await self._learn(cluster_metadata, request) or (
+            await self._found_elsewhere() and await self._learn(cluster_metadata, request)
+        ):
+            return True
         cluster_metadata.failed_update(None)
         await asyncio.sleep(self._retry_backoff)
         return False
 
+    async def _learn(self, cluster_metadata: Any, request: MetadataRequest) -> bool:
+        nodes = [broker.nodeId for broker in self.cluster.brokers()]
+        random.shuffle(nodes)
+        for node in nodes:
+            try:
+                metadata = await self.send(node, request)
+                if metadata.brokers:
+                    cluster_metadata.update_metadata(metadata)
+                    return True
+            except (kafka.KafkaError, TimeoutError):
+                continue
+            except Exception as error:
+                log.error("The answer of node %s to a request for metadata makes no sense: %r", node, error)
+        return False
+
+    async def _found_elsewhere(self) -> bool:
+        """Ask the addresses of the settings, when no broker that is known answers: all of them may have moved."""
+        known = {(broker.host, broker.port) for broker in self.cluster.brokers()}
+        for host, port, _ in self.hosts:
+            if (host, port) not in known and not self._closed:
+                with suppress(StreamError):
+                    doing = f"connecting to {host}:{port}"
+                    await within(self.settings.request_timeout, self._learn_from(host, port), doing)
+                    return True
+        return False
+
     async def send(self, node_id: int, request: Any, *, group: Any = ConnectionGroup.DEFAULT) -> Any:
         """Send a request to a broker and return its answer; raises aiokafka's errors."""
+        # Replaces aiokafka's, which looks for the connection a second time: to write, and to close it when the answer is late.
+        connection = await self._get_conn(node_id, group=group)
+        if connection is None:
+            raise kafka.NodeNotReadyError(f"no connection to node {node_id}: {self._unreachable.get(node_id)}")
+        # There is no suspension between this question and the bytes leaving.
+        if self.guard is not None and isinstance(request, ProduceRequest) and (refusal := self.guard()) is not None:
+            raise refusal
         try:
-            return await super().send(node_id, request, group=group)
-        except kafka.NodeNotReadyError as error:
-            raise kafka.NodeNotReadyError(
-                f"no connection to node {node_id}: {self._unreachable.get(node_id)}"
+            answer = await connection.send(request)
+        except TimeoutError as error:
+            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+            raise kafka.RequestTimedOutError from error
+        except NotImplementedError as error:
+            raise kafka.IncompatibleBrokerVersion(
+                f"node {node_id} does not know {type(request).__name__} as this client speaks it; it needs Kafka 2.5 or newer"
             ) from error
-        except kafka.KafkaError:
-            raise
         except RuntimeError as error:
             # uvloop says so when the transport was closed in this turn of the loop, where asyncio says nothing, and aiokafka looks
             # for OSError alone: the task that sends would die of it.
-            if (connection := self._conns.get((node_id, group))) is not None:
-                connection.close(reason=CloseReason.CONNECTION_BROKEN)
+            connection.close(reason=CloseReason.CONNECTION_BROKEN)
             raise kafka.KafkaConnectionError(f"the connection to node {node_id} was closed: {error}") from error
+        held = getattr(answer, "throttle_time_ms", 0)
+        if held > 0:
+            log.warning(
+                "Node %s holds this client back by a quota: its answer to %s waited for %d ms",
+                node_id, type(request).__name__, held,
+            )  # fmt: skip
+        return answer
 
     def _on_connection_closed(self, conn: Any, reason: Any) -> None:
-        if reason in (CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT):
+        # All others may have had a request on its way; a reason that is new to us, too.
+        if reason not in (None, CloseReason.SHUTDOWN, CloseReason.IDLE_DROP):
             self.connections_lost += 1
         super()._on_connection_closed(conn, reason)
 

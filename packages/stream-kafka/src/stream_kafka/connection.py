@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiokafka.errors as kafka
 from aiokafka.abc import AbstractTokenProvider
-from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, ScramAuthenticator
 
 from stream_core.errors import MissingPackageError
 from stream_kafka.credentials import (
@@ -23,12 +26,22 @@ from stream_kafka.credentials import (
 __all__ = ["Connection", "TokenError", "TokenSource", "security_options"]
 
 
+_FEWEST_ITERATIONS = 4096
+"""What the standard of SCRAM asks for, and the fewest that Kafka lets anybody store."""
+
+_sources: WeakKeyDictionary[OAuthCredentials, TokenSource] = WeakKeyDictionary()
+"""All clients with the same credentials share a source: a function that hangs is called once, not once for each client."""
+
+
 class TokenError(kafka.KafkaConnectionError):  # type: ignore[misc]
     """No token could be had: to the client a connection that broke, so that it tries again."""
 
 
 class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
     """Asks ``oauth_cb`` for a token, in bounded time, and makes what it raises an error that the client expects.
+
+    A function that is not async has a thread of its own, and is not called again before it has returned. So one that hangs takes no
+    thread of the pool, which also looks up host names and writes stores; and nobody waits for it when the program ends.
 
     Args:
         oauth_cb: a function, sync or async, or an object with a method ``token``.
@@ -39,13 +52,14 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
         self._ask = getattr(oauth_cb, "token", oauth_cb)
         self._extensions = getattr(oauth_cb, "extensions", None)
         self._timeout = timeout
+        self._call: Future[Any] | None = None
 
     async def token(self) -> str:
         """Give a token."""
         try:
             async with asyncio.timeout(self._timeout):
                 # A function that is not async may wait for its identity provider: not in the event loop.
-                made = self._ask() if inspect.iscoroutinefunction(self._ask) else await asyncio.to_thread(self._ask)
+                made = self._ask() if inspect.iscoroutinefunction(self._ask) else await self._in_thread()
                 token = await made if inspect.isawaitable(made) else made
         except TimeoutError as error:
             raise TokenError(f"oauth_cb gave no token within {self._timeout:g} s") from error
@@ -54,6 +68,20 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
         if not isinstance(token, str):
             raise TokenError(f"oauth_cb gave no token but a {type(token).__name__}; it must return text")
         return token
+
+    async def _in_thread(self) -> Any:
+        call = self._call
+        if call is None or call.done():
+            call = self._call = Future()
+            call.set_running_or_notify_cancel()  # so that nobody who stops waiting cancels it
+            threading.Thread(target=self._run, args=(call,), name="oauth_cb", daemon=True).start()
+        return await asyncio.wrap_future(call)
+
+    def _run(self, call: Future[Any]) -> None:
+        try:
+            call.set_result(self._ask())
+        except BaseException as error:
+            call.set_exception(error)
 
     def extensions(self) -> Mapping[str, str]:
         """Give what is sent beside the token."""
@@ -72,8 +100,58 @@ class _Bearer(OAuthAuthenticator):  # type: ignore[misc]
         return made
 
 
+class _Scram(ScramAuthenticator):  # type: ignore[misc]
+    """aiokafka's SCRAM, which takes any number of iterations.
+
+    Whoever stands between asks for one, and tries passwords on the answer at leisure. Kafka stores 4,096 or more.
+    """
+
+    def create_salted_password(self, salt: bytes, iterations: int) -> None:
+        """Derive the key of the password. Raises ValueError for a number of iterations that no Kafka broker asks for."""
+        if iterations < _FEWEST_ITERATIONS:
+            raise ValueError(
+                f"the broker asks for {iterations} iterations, which Kafka does not do; is it Kafka, and nobody in between?"
+            )
+        super().create_salted_password(salt, iterations)
+
+
 class Connection(AIOKafkaConnection):  # type: ignore[misc]
-    """aiokafka's connection; whatever goes wrong in its log-in is an error that the client's tasks survive."""
+    """aiokafka's connection; whatever goes wrong before it can be used is an error that the client's tasks survive, and soon.
+
+    Args:
+        host: name of the broker.
+        port: of the broker.
+        connect_timeout: seconds for the connection, its TLS handshake and its log-in together.
+        **options: those of aiokafka.
+    """
+
+    def __init__(self, host: str, port: int, *, connect_timeout: float, **options: Any) -> None:
+        super().__init__(host, port, **options)
+        self._connect_timeout = connect_timeout
+
+    async def connect(self) -> Any:
+        """Connect, and log in.
+
+        Raises:
+            OSError: there is no connection, or not in time.
+            aiokafka.errors.KafkaError: the broker refuses the log-in, or answers something else than Kafka.
+        """
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                return await super().connect()
+        except (kafka.KafkaError, OSError):
+            raise
+        except Exception as error:
+            raise kafka.KafkaConnectionError(f"its answers make no sense: {error!r}") from error
+
+    def authenticator_scram(self) -> _Scram:
+        """The steps of SCRAM."""
+        return _Scram(
+            loop=self._loop,
+            sasl_plain_password=self._sasl_plain_password,
+            sasl_plain_username=self._sasl_plain_username,
+            sasl_mechanism=self._sasl_mechanism,
+        )
 
     def authenticator_oauth(self) -> _Bearer:
         """The steps of OAUTHBEARER."""
@@ -111,7 +189,9 @@ def security_options(credentials: Credentials | None, timeout: float) -> dict[st
             options["sasl_plain_username"] = credentials.username
             options["sasl_plain_password"] = credentials.password
         case OAuthCredentials():
-            options["sasl_oauth_token_provider"] = TokenSource(credentials.oauth_cb, timeout)
+            if (source := _sources.get(credentials)) is None:
+                source = _sources[credentials] = TokenSource(credentials.oauth_cb, timeout)
+            options["sasl_oauth_token_provider"] = source
         case GSSAPICredentials():
             if importlib.util.find_spec("gssapi") is None:
                 raise MissingPackageError("GSSAPICredentials need Kerberos; pip install stream-kafka[gssapi]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -11,6 +12,11 @@ from typing import Any
 import aiokafka.errors as kafka
 from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.coordinator.protocol import (
+    ConsumerProtocol,
+    ConsumerProtocolMemberAssignment,
+    ConsumerProtocolMemberMetadata,
+)
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, LeaveGroupRequest, SyncGroupRequest
 
@@ -24,7 +30,11 @@ from stream_kafka.settings import KafkaSettings
 
 __all__ = ["Coordinator", "boottime"]
 
+log = logging.getLogger(__name__)
+
 _NO_OFFSET = -1
+_NOTHING_WANTED = ConsumerProtocolMemberMetadata(0, [], b"").encode()
+_NOTHING_ASSIGNED = ConsumerProtocolMemberAssignment(0, [], b"").encode()
 _MOVED = (kafka.GroupCoordinatorNotAvailableError, kafka.NotCoordinatorForGroupError, kafka.RequestTimedOutError)
 _ALIVE = {HeartbeatRequest: (kafka.NoError, kafka.RebalanceInProgressError), SyncGroupRequest: (kafka.NoError,)}
 
@@ -72,6 +82,46 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         if kafka.for_code(getattr(response, "error_code", 0)) in _ALIVE.get(type(request), ()):
             self._confirmed = sent
         return response
+
+    async def _do_heartbeat(self) -> bool:
+        # aiokafka takes an answer that it does not know for the end of everything.
+        try:
+            return bool(await super()._do_heartbeat())
+        except kafka.GroupAuthorizationFailedError:
+            raise
+        except kafka.KafkaError as error:
+            log.error("Heartbeat of group %s failed: %s. Will retry.", self.group_id, error)
+            return False
+
+    async def _perform_assignment(self, response: Any) -> Any:
+        # What the members said is theirs to get wrong, and this leader's to survive: the next one would meet it as well.
+        response.members = [self._readable(member) for member in response.members]
+        return await super()._perform_assignment(response)
+
+    def _readable(self, member: tuple[Any, ...]) -> tuple[Any, ...]:
+        *identity, metadata = member
+        try:
+            set(ConsumerProtocol.METADATA.decode(metadata).subscription)
+        except Exception as error:
+            log.error(
+                "group %s: member %s gets no partitions, since what it said when it joined cannot be read: %r; is it of this app?",
+                self.group_id, identity[0], error,
+            )  # fmt: skip
+            return (*identity, _NOTHING_WANTED)
+        return member
+
+    async def _on_join_complete(self, generation: int, member_id: str, protocol: str, assignment: bytes) -> None:
+        try:
+            assigned = {tp.topic for tp in ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions()}
+            if strange := assigned - set(self._subscription.topics):
+                raise ValueError(f"nobody here subscribed to {', '.join(sorted(strange))}")
+        except Exception as error:
+            log.error(
+                "group %s: this worker is assigned nothing in generation %d, since what the leader said cannot be read: %r",
+                self.group_id, generation, error,
+            )  # fmt: skip
+            assignment = _NOTHING_ASSIGNED
+        await super()._on_join_complete(generation, member_id, protocol, assignment)
 
     @property
     def joined(self) -> bool:

@@ -37,8 +37,7 @@ async def within(seconds: float, awaitable: Awaitable[T], doing: str) -> T:
     try:
         await asyncio.wait((task,), timeout=max(0.0, seconds))
     finally:
-        if not task.done():
-            abandon(task)
+        abandon(task)
     if not task.done() or task.cancelled():
         raise DeadlineError(f"{doing}: no answer within {seconds:.3g} s; is the broker reachable?")
     error = task.exception()
@@ -94,8 +93,9 @@ async def quietly(seconds: float, awaitable: Awaitable[object], doing: str) -> N
 
 
 def abandon(task: asyncio.Future[Any]) -> None:
-    """Cancel a task without waiting for it; whatever it still raises is dropped."""
+    """Cancel a task without waiting for it; whatever it has raised, or still raises, is dropped."""
     if task.done():
+        _drop(task)
         return
     task.cancel()
     _abandoned.add(task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import aiokafka.errors as kafka
 
 from stream_core.errors import (
@@ -20,8 +22,10 @@ from stream_core.errors import (
 __all__ = [
     "FencedInstanceId",
     "InvalidRecord",
+    "LeaseOver",
     "OffsetNotAvailable",
     "ProducerFencedCode",
+    "ThrottlingQuotaExceeded",
     "TransactionAbortable",
     "UnstableOffsetCommit",
     "is_retriable",
@@ -29,7 +33,19 @@ __all__ = [
     "translate",
 ]
 
+E = TypeVar("E", bound=BaseException)
 
+
+def _registered(error: type[E]) -> type[E]:
+    """Make the class known under its code, unless the client has one by now: that one it raises and compares with, and so do we.
+
+    The client knows the codes 0 to 72 and 79; to it every other one is an UnknownError, never retried.
+    """
+    known: type[E] = kafka.kafka_errors.setdefault(error.errno, error)  # type: ignore[attr-defined]
+    return known
+
+
+@_registered
 class OffsetNotAvailable(kafka.BrokerResponseError):  # type: ignore[misc]
     """A leader that is new does not know its end offset yet (KIP-207)."""
 
@@ -38,6 +54,7 @@ class OffsetNotAvailable(kafka.BrokerResponseError):  # type: ignore[misc]
     retriable = True
 
 
+@_registered
 class FencedInstanceId(kafka.BrokerResponseError):  # type: ignore[misc]
     """Another member has taken this static instance id (KIP-345)."""
 
@@ -45,6 +62,7 @@ class FencedInstanceId(kafka.BrokerResponseError):  # type: ignore[misc]
     message = "FENCED_INSTANCE_ID"
 
 
+@_registered
 class InvalidRecord(kafka.BrokerResponseError):  # type: ignore[misc]
     """A record is not one that its topic takes, such as one without a key for compaction (KIP-467)."""
 
@@ -52,6 +70,7 @@ class InvalidRecord(kafka.BrokerResponseError):  # type: ignore[misc]
     message = "INVALID_RECORD"
 
 
+@_registered
 class UnstableOffsetCommit(kafka.BrokerResponseError):  # type: ignore[misc]
     """A transaction that commits this offset is not decided (KIP-447)."""
 
@@ -60,6 +79,20 @@ class UnstableOffsetCommit(kafka.BrokerResponseError):  # type: ignore[misc]
     retriable = True
 
 
+@_registered
+class ThrottlingQuotaExceeded(kafka.BrokerResponseError):  # type: ignore[misc]
+    """A quota for the creation of topics is used up for the moment (KIP-599)."""
+
+    errno = 89
+    message = "THROTTLING_QUOTA_EXCEEDED"
+    retriable = True
+
+
+class LeaseOver(kafka.KafkaError):  # type: ignore[misc]
+    """The lease of the group was over, so that nothing was sent; no broker says this, but our sender."""
+
+
+@_registered
 class ProducerFencedCode(kafka.BrokerResponseError):  # type: ignore[misc]
     """A newer producer with this transactional id exists (KIP-588)."""
 
@@ -67,23 +100,13 @@ class ProducerFencedCode(kafka.BrokerResponseError):  # type: ignore[misc]
     message = "PRODUCER_FENCED"
 
 
+@_registered
 class TransactionAbortable(kafka.BrokerResponseError):  # type: ignore[misc]
     """The transaction can only be aborted (KIP-890)."""
 
     errno = 120
     message = "TRANSACTION_ABORTABLE"
 
-
-# The client knows the codes 0 to 72 and 79; to it every other one is an UnknownError, never retried.
-for _error in (
-    OffsetNotAvailable,
-    FencedInstanceId,
-    InvalidRecord,
-    UnstableOffsetCommit,
-    ProducerFencedCode,
-    TransactionAbortable,
-):
-    kafka.kafka_errors[_error.errno] = _error
 
 # The nearest class in the method resolution order of an error decides.
 _TABLE: dict[type[BaseException], type[StreamError]] = {
@@ -104,6 +127,9 @@ _TABLE: dict[type[BaseException], type[StreamError]] = {
     kafka.InvalidProducerEpoch: FencedError,
     ProducerFencedCode: FencedError,
     kafka.TransactionCoordinatorFenced: FencedError,
+    LeaseOver: FencedError,
+    kafka.IncompatibleBrokerVersion: ConfigurationError,
+    kafka.UnsupportedVersionError: ConfigurationError,
     kafka.OffsetMetadataTooLargeError: CommitError,
     kafka.InvalidCommitOffsetSizeError: CommitError,
     kafka.UnknownTopicOrPartitionError: UnknownTopicError,

@@ -22,7 +22,7 @@ from stream_core.errors import (
 from stream_core.partitioner import partition_for
 from stream_core.records import TP, GroupMetadata, Headers, Offset
 from stream_kafka.client import Client
-from stream_kafka.deadlines import quietly, why_ended, within
+from stream_kafka.deadlines import why_ended, within
 from stream_kafka.errors import produce_error
 from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes
 from stream_kafka.sender import FencedSender, TransactionState
@@ -31,7 +31,9 @@ from stream_kafka.topics import configurations
 
 __all__ = ["KafkaProducer"]
 
-_CLOSE_BUDGET = 2.0
+_LOOKS = 8
+"""How often, in a request timeout, a wait for acknowledgements looks whether there have been some."""
+
 _NO_HEADERS: list[tuple[str, bytes]] = []
 
 
@@ -102,10 +104,11 @@ class KafkaProducer:
         client, self._client = self._client, None
         if client is None:
             return
+        # First of all nothing leaves any more, not even what waits for a connection: a successor may be at work already.
+        client.shut()
         stopped = ProduceError("the producer was stopped before the record was acknowledged")
         self._break(stopped)
-        if self._sender.sender_task is not None:
-            await quietly(_CLOSE_BUDGET, self._sender.close(), "stopping to send")
+        self._sender.end()
         await client.disconnect()
         self._sender.fail_waiting(stopped)
 
@@ -293,12 +296,20 @@ class KafkaProducer:
                 lane.seal()
 
     async def _acknowledgements(self, until: str) -> None:
+        # The deadline is for silence: a slow link, or a quota, may take long for what has been sent. Other batches do not count as a
+        # sign of life, so that a partition without a leader is found while others work.
         timeout = self._settings.request_timeout
-        done, waiting = await asyncio.wait(self._outstanding, timeout=timeout, return_when=until)
-        if not done or (until is asyncio.ALL_COMPLETED and waiting):
-            raise DeadlineError(
-                f"{self._backlog} bytes were not acknowledged within {timeout:g} s; is the broker reachable?"
-            )
+        waiting, silence = set(self._outstanding), 0.0
+        while waiting:
+            done, left = await asyncio.wait(waiting, timeout=timeout / _LOOKS, return_when=until)
+            if done and until is asyncio.FIRST_COMPLETED:
+                return
+            silence = 0.0 if len(left) < len(waiting) else silence + timeout / _LOOKS
+            if silence >= timeout:
+                raise DeadlineError(
+                    f"{self._backlog} bytes wait, and none was acknowledged for {timeout:g} s; is the broker reachable?"
+                )
+            waiting = left
 
     def _acknowledged(self, batch: OpenBatch, error: BaseException | None) -> None:
         self._backlog -= batch.size
@@ -310,6 +321,10 @@ class KafkaProducer:
         if self._failure is None:
             self._failure = failure
         self._taking = {}
+        if self._sender is not None:
+            # The broker takes any sequence number where it knows none yet: after the first batch of a partition it would take the
+            # next ones, out of order with the replay.
+            self._sender.refused = self._failure
         broken = ProduceError(f"the producer is broken: {self._failure}")
         broken.__cause__ = self._failure
         for lanes in self._lanes.values():

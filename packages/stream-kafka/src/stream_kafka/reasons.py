@@ -80,7 +80,8 @@ def _absence(reasons: list[BaseException], address: str, credentials: Credential
     for token_error in filter(lambda reason: isinstance(reason, TokenError), reasons):
         return f"{address}: {token_error.args[0]}"
     error = reasons[-1]
-    if isinstance(error, TimeoutError):
+    # The last cause of a deadline is a cancellation, and there are more below it.
+    if any(isinstance(reason, TimeoutError) for reason in reasons):
         return f"{address} does not answer"
     if isinstance(error, ConnectionResetError | EOFError | ssl.SSLError | kafka.KafkaConnectionError):
         tls = credentials is not None and credentials.ssl_context is not None
@@ -90,4 +91,4 @@ def _absence(reasons: list[BaseException], address: str, credentials: Credential
         return f"{address} closes the connection without an answer; it may {', '.join(guesses)}, or be no Kafka"
     if isinstance(error, OSError):
         return f"{address} {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
-    return f"{address}: {error or type(error).__name__}"
+    return f"{address}: {str(error) or type(error).__name__}"

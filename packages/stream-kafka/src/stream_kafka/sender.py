@@ -13,14 +13,15 @@ from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.structs import TopicPartition
 from aiokafka.util import INTEGER_MAX_VALUE, create_future
 
-from stream_core.errors import FencedError
 from stream_kafka.client import Client
 from stream_kafka.coordinator import boottime
-from stream_kafka.errors import is_retriable
+from stream_kafka.deadlines import abandon
+from stream_kafka.errors import LeaseOver, is_retriable
 
 __all__ = ["FencedSender", "TransactionState"]
 
 _ALL_REPLICAS = -1
+_SEQUENCES = 2**31
 
 
 class TransactionState(TransactionManager):  # type: ignore[misc]
@@ -79,6 +80,10 @@ class TransactionState(TransactionManager):  # type: ignore[misc]
         super().complete_transaction()
         self._opened = None
 
+    def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
+        """Count records of a partition: behind the largest number comes 0, as brokers count, and not the smallest."""
+        self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % _SEQUENCES
+
     def _open(self) -> None:
         if self._opened is None and self.transactional_id is not None:
             self._opened = self._clock()
@@ -107,7 +112,7 @@ class TransactionState(TransactionManager):  # type: ignore[misc]
 
 
 class FencedSender(Sender):  # type: ignore[misc]
-    """aiokafka's sender, which asks before each produce request whether it may still send.
+    """aiokafka's sender, which asks before each produce request whether it may still send, and which can be ended.
 
     Args:
         client: the connections.
@@ -132,6 +137,10 @@ class FencedSender(Sender):  # type: ignore[misc]
             request_timeout_ms=int(client.settings.request_timeout * 1000),
         )
         self._fence = fence
+        self._requests: set[asyncio.Task[Any]] = set()
+        self.refused: BaseException | None = None
+        """Why no batch is sent any more."""
+        client.guard = self._refusal
 
     def fail_waiting(self, error: BaseException) -> None:
         """Fail all batches that are not acknowledged, and take no more."""
@@ -158,18 +167,33 @@ class FencedSender(Sender):  # type: ignore[misc]
             await self.client.force_metadata_update()
             await asyncio.sleep(self._retry_backoff)
 
+    def _refusal(self) -> kafka.KafkaError | None:
+        if self.refused is not None:
+            made = kafka.ProducerClosed(str(self.refused))
+            made.__cause__ = self.refused
+            return made
+        return (
+            LeaseOver("not sent, the lease of the group is over") if self._fence is not None and self._fence() else None
+        )
+
     async def _send_produce_req(self, node_id: int, batches: dict[Any, Any]) -> None:
-        if self._fence is not None:
-            # Connecting may take long. With a connection there is no suspension between the question and the bytes leaving.
-            await self.client.ready(node_id)
-            if self._fence():
-                for tp, batch in batches.items():
-                    batch.failure(
-                        FencedError(
-                            f"topic {tp.topic}, partition {tp.partition}: not sent, the lease of the group is over"
-                        )
-                    )
-                self._in_flight.remove(node_id)
-                self._muted_partitions.difference_update(batches)
-                return
-        await super()._send_produce_req(node_id, batches)
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        try:
+            await super()._send_produce_req(node_id, batches)
+        finally:
+            self._requests.discard(task)
+
+    def _maybe_do_transactional_request(self) -> asyncio.Task[Any] | None:
+        task: asyncio.Task[Any] | None = super()._maybe_do_transactional_request()
+        if task is not None:
+            self._requests.add(task)
+            task.add_done_callback(self._requests.discard)
+        return task
+
+    def end(self) -> None:
+        """End all tasks now: aiokafka waits for each to end by itself, and loses sight of those that do not."""
+        for task in (*self._requests, self.sender_task):
+            if task is not None:
+                abandon(task)

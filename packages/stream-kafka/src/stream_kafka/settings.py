@@ -95,6 +95,11 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
             )
 
     @property
+    def connect_timeout(self) -> float:
+        """Seconds for one connection and its log-in: short beside the session, since a coordinator that moves needs a new one."""
+        return min(10.0, self.request_timeout, self.session_timeout / 3)
+
+    @property
     def of_producers(self) -> KafkaSettings:
         """The same, as producers use them."""
         return msgspec.structs.replace(
@@ -138,6 +143,12 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
         if not rest or (scheme not in _SCHEMES and not {".", ":"} & set(scheme)):
             named = f" (scheme {scheme!r})" if rest else ""
             raise ConfigurationError(f"not a Kafka URL{named}; write kafka://host:9092,host2:9092")
+        schemes = {before for before, mark, _ in (part.partition("://") for part in parts) if mark}
+        if len({"kafka" if one == "aiokafka" else one for one in schemes}) > 1:
+            raise ConfigurationError(
+                f"the broker URLs have different schemes ({', '.join(sorted(schemes))}); they are one cluster, which has TLS "
+                "(kafkas://) or has none (kafka://)"
+            )
         if scheme == "kafkas" and ssl_context is None and (credentials is None or credentials.ssl_context is None):
             ssl_context = SSLCredentials().ssl_context
         users = dict.fromkeys(user for part in parts if (user := _user(part)) is not None)

@@ -1,0 +1,115 @@
+"""What other members of a group say wrong costs this one nothing, and the group nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiokafka.errors as kafka
+import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupResponse_v5
+from aiokafka.structs import TopicPartition
+
+from stream_kafka.assignor import StreamAssignor
+from stream_kafka.client import Client
+from stream_kafka.coordinator import Coordinator
+from stream_kafka.settings import KafkaSettings
+
+from .frames import Cluster
+
+
+@asynccontextmanager
+async def _member() -> AsyncIterator[Coordinator]:
+    """A member of a group that does not join by itself: its broker knows no group."""
+    async with Cluster() as cluster:
+        cluster.leaders["t"] = [1, 1]
+        client = Client(KafkaSettings(servers=(cluster.address,)))
+        await client.connect()
+        subscription = SubscriptionState()
+        coordinator = Coordinator(client, subscription, client.settings, "g", StreamAssignor())
+        try:
+            await client.set_topics(["t"])
+            yield coordinator
+        finally:
+            await coordinator.leave(1.0)
+            await client.disconnect()
+
+
+GARBAGE = {
+    "cut off": b"\x00",
+    "empty": b"",
+    "no topics": b"\x00\x00\xff\xff\xff\xff\x00\x00\x00\x00",
+    "no text": ConsumerProtocolMemberMetadata(0, ["zz"], b"").encode().replace(b"zz", b"\xff\xfe"),
+    "long": b"\x00\x00\x7f\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("said", GARBAGE.values(), ids=GARBAGE)
+async def test_a_member_that_cannot_be_understood_gets_nothing(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """The leader names it and assigns everything to the others."""
+    async with _member() as leader:
+        wants = StreamAssignor("one").metadata(["t"]).encode()
+        response = JoinGroupResponse_v5(0, 0, 3, "stream", "a", "a", [("a", None, wants), ("b", None, said)])
+
+        assignments = await leader._perform_assignment(response)
+
+        assert assignments["a"].partitions() == [TopicPartition("t", 0), TopicPartition("t", 1)]
+        assert assignments["b"].partitions() == []
+        assert "group g: member b gets no partitions" in caplog.text
+        assert "member a " not in caplog.text
+
+
+STRANGE = {
+    **GARBAGE,
+    "not subscribed": ConsumerProtocolMemberAssignment(0, [("other", [0])], b"").encode(),
+}
+
+
+@pytest.mark.parametrize("said", STRANGE.values(), ids=STRANGE)
+async def test_a_leader_that_cannot_be_understood_assigns_nothing(
+    said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said, and the member lives to see the next generation."""
+    async with _member() as member:
+        member._subscription.subscribe({"t"}, listener=None)
+        await member._on_join_complete(4, "b", "stream", said)
+        assert not member._subscription.assigned_partitions()
+        assert "group g: this worker is assigned nothing in generation 4" in caplog.text
+
+        await asyncio.sleep(0)  # the client starts a task for each generation, and stops it in the next
+        given = ConsumerProtocolMemberAssignment(0, [("t", [1])], b"").encode()
+        await member._on_join_complete(5, "b", "stream", given)
+        assert set(member._subscription.assigned_partitions()) == {TopicPartition("t", 1)}
+
+
+class _Answering(Coordinator):
+    """A coordinator whose broker answers each heartbeat with a code."""
+
+    code = 0
+
+    async def _send_req(self, request: object) -> object:
+        assert isinstance(request, HeartbeatRequest)
+        return type("Answer", (), {"error_code": self.code})()
+
+
+@pytest.mark.parametrize("code", [-1, 9999, 56])
+async def test_a_heartbeat_is_sent_again_whatever_the_answer(code: int, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that the client does not know is no end of the membership."""
+    async with _member() as member:
+        member.__class__ = _Answering
+        _Answering.code = code
+        assert not await member._do_heartbeat()
+        assert "Heartbeat of group g failed" in caplog.text
+        member.check()
+
+
+async def test_a_permission_that_is_missing_ends_the_heartbeats() -> None:
+    """Sending it again would be of no use."""
+    async with _member() as member:
+        member.__class__ = _Answering
+        _Answering.code = 30
+        with pytest.raises(kafka.GroupAuthorizationFailedError):
+            await member._do_heartbeat()
