@@ -286,6 +286,7 @@ async def test_a_stopped_producer_writes_nothing_more(topics: tuple[str, str]) -
         await producer.stop()
         _, left = await asyncio.wait(tasks, timeout=10)
         assert not left
+        assert all(task.cancelled() for task in tasks)
         for send in sends:
             with pytest.raises(ProduceError, match="stopped before the record was acknowledged"):
                 await send

@@ -465,9 +465,7 @@ class Checkpoint:
         await together(waits)
         for tp, delivery in self._last.items():
             offset = (await delivery).offset
-            if (
-                offset >= 0
-            ):  # else the broker had that batch already, and does not say where: the position stays where it was
+            if offset >= 0:  # else the broker had that batch already, and does not say where
                 self._ends[tp] = offset + 1
         reach("checkpoint.acked")
         self._still_current()
