@@ -34,13 +34,13 @@ class Color(Enum):
     """A value of a few."""
 
     RED = "red"
-    POINT = (1, 2)
 
 
 class Odd(Enum):
     """An Enum of what no JSON has."""
 
     OBJECT = object()
+    POINT = (1, 2)
 
 
 class Level(IntEnum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -99,6 +100,14 @@ class Settings(TransportSettings):
     )
     store_lock_timeout = Parameter(
         Seconds, 10.0, "Seconds to wait for a table partition that another process holds.", parse=seconds
+    )
+
+    table_check_mutations = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether an event fails that changes a table value in place and does not assign it; "
+        "when unset it does on a memory:// broker, in tests of agents, and in Python's development mode.",
+        parse=flag,
     )
 
     key_serializer = Parameter[Codec | str](
@@ -201,6 +210,12 @@ class Settings(TransportSettings):
     def exactly_once(self) -> bool:
         """Whether the processing guarantee is exactly_once."""
         return self.processing_guarantee == "exactly_once"
+
+    @property
+    def checks_mutations(self) -> bool:
+        """Whether table values that are changed in place are looked for: where a program is tried, and its speed does not matter."""
+        given = self.table_check_mutations
+        return given if given is not None else self.broker_scheme == "memory" or sys.flags.dev_mode
 
     @property
     def store_scheme(self) -> str:

@@ -124,6 +124,7 @@ class Wiring:
             prepare=prepare,
             lock_timeout=conf.store_lock_timeout,
             replication=conf.topic_replication_factor,
+            check_mutations=conf.checks_mutations,
         )
         for table in self._tables:
             table.schema.check()

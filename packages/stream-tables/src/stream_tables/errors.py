@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from stream_core.errors import DecodeError, StreamError
-from stream_core.events import Event
+from stream_core.errors import StreamError
+
+if TYPE_CHECKING:
+    from stream_core.cursor import Session
+    from stream_core.records import RawRecord
 
 __all__ = ["NotAssignedError", "PartitionsMismatchError", "TableError", "TableKeyError"]
 
@@ -28,37 +31,30 @@ class NotAssignedError(TableError):
 class TableKeyError(StreamError, KeyError):
     """A table has no value of a key, and no default. A KeyError: ``args`` are the key, as those of a dictionary's are.
 
-    Args:
-        key: the key.
-        table: name of the table.
-        where: the partitions in which it was looked for, and how many the table has.
-        event: the event that looked for it; ``None`` outside of events.
+    A body may catch this for each event, so it is made without a call, and what it says is put together for those who read it.
+
+    Attributes:
+        missed: name of the table, the partitions in which the key was looked for, how many the table has, and session and record of the
+            event; ``None`` when nothing is known.
     """
 
-    def __init__(
-        self, key: Any, table: str = "", where: tuple[tuple[int, ...], int] = ((), 0), event: Event[Any] | None = None
-    ) -> None:
-        super().__init__(key)
-        self.table = table
-        self.where = where
-        self.event = event
+    missed: tuple[str, tuple[int, ...], int, Session | None, RawRecord | None] | None = None
 
     def __str__(self) -> str:
-        """Say where it was looked for: built only for those who read it, because bodies may catch this error for each event."""
-        if not self.table:
+        """Say where the key was looked for, and how it gets there."""
+        if self.missed is None:
             return super().__str__()
-        (key,), (partitions, count) = self.args, self.where
-        if self.event is None:
+        (key,), (table, partitions, count, session, record) = self.args, self.missed
+        if session is None or record is None:
             held = ", ".join(map(str, partitions)) or "none"
-            return f"table {self.table} has no {key!r} in the partitions that this worker holds ({held} of {count})"
-        message = self.event.message
+            return f"table {table} has no {key!r} in the partitions that this worker holds ({held} of {count})"
         try:
-            its_key = self.event.key
-        except DecodeError:
-            its_key = message.key
+            its_key = session.schema.read_key(record)
+        except Exception:
+            its_key = record.key
         text = (
-            f"table {self.table} has no {key!r} in partition {message.partition} of {count}, where its event is (topic {message.topic}, "
-            f"offset {message.offset}, key {its_key!r})"
+            f"table {table} has no {key!r} in partition {session.partition} of {count}, where its event is (topic {session.tp.topic}, "
+            f"offset {record.offset}, key {its_key!r})"
         )
         if count == 1 or its_key == key:
             return text

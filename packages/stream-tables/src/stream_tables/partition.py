@@ -38,7 +38,7 @@ from stream_tables.changelog import decode_origin, encode_origin
 from stream_tables.in_place import InPlace
 from stream_tables.overlay import ABSENT, DELETED, Encoded, Overlay
 from stream_tables.stores import write_chunked
-from stream_tables.values import advice, is_kept, is_same, kept_types, short
+from stream_tables.values import advice, is_fixed, is_kept, is_same, kept_types, short
 
 __all__ = ["PARTITION", "Facts", "State", "TablePartition"]
 
@@ -120,6 +120,8 @@ class TablePartition:
     """
 
     __slots__ = (
+        "_decode",
+        "_encode",
         "_intervals",
         "_kept_types",
         "_on_lost",
@@ -154,6 +156,8 @@ class TablePartition:
     ) -> None:
         self._table = table
         self._schema = schema
+        self._decode = schema.decode_value
+        self._encode = schema.encode_value
         self._on_lost = on_lost
         self.changelog = changelog
         self.store = store
@@ -168,7 +172,7 @@ class TablePartition:
         self._kept_types = kept_types(schema)
         self._untyped = schema.value_type in (None, Any)
         self.in_place = (
-            InPlace(table, self.overlay, encode=self.encoded_value, kept=self._kept, show=self.shown)
+            InPlace(table, self.overlay, encode=self.encoded, kept=self._kept, show=self.shown)
             if check_mutations
             else None
         )
@@ -207,14 +211,22 @@ class TablePartition:
         value = overlay.active.get(key, ABSENT)
         if value is ABSENT:
             value = overlay.frozen.get(key, ABSENT)
-            if value is ABSENT:
-                value = self.committed_value(key)
-                if value is not ABSENT and self.in_place is not None:
-                    self.in_place.lend(cursor, key, value)
-                return value
-        if value is DELETED:
+        data: bytes | None
+        if type(value) is Encoded:
+            data = value.data
+        elif value is DELETED:
             return ABSENT
-        return self.value_of(cursor, key, value) if type(value) is Encoded else value
+        elif value is not ABSENT:
+            return value
+        elif (data := self._read(key)) is None:
+            return ABSENT
+        try:
+            value = self._decode(data)
+        except Exception as error:
+            raise self._unreadable(key, error) from error
+        if self.in_place is not None:
+            self.in_place.lend(cursor, key, value)
+        return value
 
     def holds(self, cursor: Cursor | None, key: bytes) -> bool:
         """Whether the open event sees a value of ``key``, of whatever type."""
@@ -291,12 +303,15 @@ class TablePartition:
 
     def _decoded(self, key: bytes, data: bytes) -> Any:
         try:
-            return self._schema.decode_value(data)
+            return self._decode(data)
         except Exception as error:
-            raise ValidationError(
-                f"table {self._table}: the value of {self.shown(key)} in {self.changelog} is not of the type of the table: {error}; "
-                "it was written with another type: give fields that came later a default, or delete or assign the key"
-            ) from error
+            raise self._unreadable(key, error) from error
+
+    def _unreadable(self, key: bytes, error: Exception) -> ValidationError:
+        return ValidationError(
+            f"table {self._table}: the value of {self.shown(key)} in {self.changelog} is not of the type of the table: {error}; "
+            "it was written with another type: give fields that came later a default, or delete or assign the key"
+        )
 
     def shown(self, key: bytes) -> str:
         """The key for a message."""
@@ -315,12 +330,12 @@ class TablePartition:
         """
         if type(value) in self._kept_types and is_kept(value):
             return value
-        data = self.encoded_value(value, key)
         try:
-            again = self._schema.decode_value(data)
+            data = self._encode(value) or b""  # None would be a tombstone
+            again = self._decode(data)
         except Exception as error:
             raise self._unfit(key, value, str(error)) from error
-        if not is_same(value, again, untyped=self._untyped):
+        if is_fixed(value) and not is_same(value, again, untyped=self._untyped):
             raise self._unfit(key, value, f"it would be read as {short(again)}")
         if self.room is not None and len(key) + len(data) > self.room:
             raise EncodeError(
@@ -347,13 +362,9 @@ class TablePartition:
         """Delete ``key`` as part of the open event."""
         self.overlay.set(cursor, key, DELETED)
 
-    def encoded_value(self, value: Any, key: bytes = b"") -> bytes:
-        """The bytes of a value; ``key`` is for the message. Raises EncodeError."""
-        try:
-            data = self._schema.encode_value(value)
-        except EncodeError as error:
-            raise self._unfit(key, value, str(error)) from error
-        return b"" if data is None else data
+    def encoded(self, value: Any) -> bytes:
+        """The bytes of a value. Raises EncodeError."""
+        return self._encode(value) or b""
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``, until the events of its interval are committed."""
@@ -395,7 +406,7 @@ class TablePartition:
             yield Change(topic, partition, key, self._bytes(value), headers)
 
     def _bytes(self, value: Any) -> bytes | None:
-        return None if value is DELETED else value.data if type(value) is Encoded else self.encoded_value(value)
+        return None if value is DELETED else value.data if type(value) is Encoded else self.encoded(value)
 
     def facts(self, position: int, epoch: int) -> dict[str, bytes]:
         """Make the facts that are written together with values.

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from stream_core.cursor import Cursor, Session, active_cursor, current_cursor
 from stream_core.errors import ConfigurationError, EncodeError
-from stream_core.events import Event
 from stream_core.records import TP
 from stream_core.schemas import Schema
 from stream_core.typed_codecs import type_name
@@ -144,13 +143,13 @@ class Table(Generic[K, V]):
 
     def _missing(self, key: Any) -> TableKeyError:
         """The KeyError of this key; what it says is put together when somebody reads it."""
-        cursor = active_cursor()
-        if cursor is None or cursor.session is None or cursor.record is None:
+        error, cursor = TableKeyError(key), active_cursor()
+        if cursor is None or (session := cursor.session) is None:
             count = next((part.partitions for part in self._parts.values()), self.partitions or 0)
-            return TableKeyError(key, self.name, (tuple(self._parts), count))
-        session = cursor.session
-        event: Event[Any] = Event(session.schema, session.tp, cursor.record, None)
-        return TableKeyError(key, self.name, ((session.partition,), session.partitions), event)
+            error.missed = self.name, tuple(self._parts), count, None, None
+        else:
+            error.missed = self.name, (), session.partitions, session, cursor.record
+        return error
 
     @overload
     def get(self, key: K, default: None = None, *, committed: bool = False) -> V | None: ...
@@ -180,7 +179,12 @@ class Table(Generic[K, V]):
         if cursor is None:
             return self._probe(data, committed=committed)
         part = self._part(cursor)
-        return part.committed_value(data) if committed else part.get(cursor, data)
+        if not committed:
+            return part.get(cursor, data)
+        value = part.committed_value(data)
+        if value is not ABSENT and part.in_place is not None:
+            part.in_place.lend(cursor, data, value)
+        return value
 
     def _probe(self, data: bytes, *, committed: bool) -> Any:
         """Look in all partitions held here: topic keys and table keys differ in bytes, so hashing would be wrong."""

@@ -45,17 +45,22 @@ def is_kept(value: Any) -> bool:
 
 def is_fixed(value: Any) -> bool:
     """Whether a value cannot change in place."""
-    return type(value) in _FIXED or isinstance(value, Enum)
+    kind = type(value)
+    known = _known.get(kind)
+    if known is None:
+        known = _known[kind] = kind in _FIXED or issubclass(kind, Enum)
+    return known
+
+
+_known: dict[type, bool] = {}
 
 
 def is_same(value: Any, again: Any, *, untyped: bool) -> bool:
     """Whether what is read again can stand for a value that was assigned.
 
-    Where the type is declared 5 may become 5.0, but never a date text. Lists and records are not asked: what the codec makes of them is
-    what is kept.
+    Where the type is declared 5 may become 5.0, but never a date text. Of lists and records that is not asked: what the codec makes of
+    them is what is kept.
     """
-    if not is_fixed(value):
-        return True
     try:
         equal = bool(again == value) or (again != again and value != value)
     except ArithmeticError:  # comparing Decimal("sNaN")
