@@ -184,3 +184,23 @@ async def test_large_records_do_not_fill_the_memory(lab: Lab) -> None:
     assert full
     await lab.caught_up(topic)
     assert seen == [value[:3] for value in values]
+
+
+async def test_changes_that_wait_for_a_checkpoint_are_bounded() -> None:
+    """While a checkpoint takes long, and memory is full of changes, nothing more is fetched; when it has ended that goes on."""
+    settings = EngineSettings(GROUP, commit_bytes=1000)
+    tables = SimpleNamespace(pending=2001, under_way=2000)
+    ownership: Any = SimpleNamespace(running=[])
+    participants: Any = [tables]
+    pressure = BackPressure(settings, SimpleNamespace(), ownership, [], participants)  # type: ignore[arg-type]
+    waiting = asyncio.ensure_future(pressure.hungry())
+    for _ in range(3):
+        pressure.release()
+        await asyncio.sleep(0)
+    assert not waiting.done()
+
+    tables.under_way = 0  # only what no checkpoint has taken is left: it comes early for that
+    pressure.release()
+    await waiting
+    tables.pending = 4001
+    await pressure.hungry()

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 from stream_core.clients import Clients, EngineSettings
 from stream_core.ownership import Ownership
+from stream_core.participants import Participant
 from stream_core.sessions import PartitionSession, Subscription
 
 __all__ = ["LEAST", "BackPressure"]
 
 LEAST = 1024 * 1024
 """Bytes that may wait of each partition, however many there are: about what one fetch brings."""
+
+CHANGES = 4
+"""How many times ``commit_bytes`` of changes may be in memory before nothing more is fetched."""
 
 
 class BackPressure:
@@ -26,15 +30,22 @@ class BackPressure:
         clients: with the consumer.
         ownership: the sessions that deliver records.
         subscriptions: who reads, kept up to date by its owner.
+        participants: whose uncommitted changes are in memory until a checkpoint has stored them.
     """
 
     def __init__(
-        self, settings: EngineSettings, clients: Clients, ownership: Ownership, subscriptions: Sequence[Subscription]
+        self,
+        settings: EngineSettings,
+        clients: Clients,
+        ownership: Ownership,
+        subscriptions: Sequence[Subscription],
+        participants: Sequence[Participant] = (),
     ) -> None:
         self._settings = settings
         self._clients = clients
         self._ownership = ownership
         self._subscriptions = subscriptions
+        self._participants = participants
         self._progress = asyncio.Event()
         self._held: set[PartitionSession] = set()
 
@@ -42,10 +53,22 @@ class BackPressure:
         """After records have come: wait until some agent runs out of them, and pause the partitions that have enough."""
         low = max(self._settings.buffer_maxsize // 2, 1)
         subscriptions = [reader for reader in self._subscriptions if reader.topics and reader.cursors]
-        while subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions):
+        while self._loaded() or (
+            subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions)
+        ):
             self._progress.clear()
             await self._progress.wait()
         self.hold()
+
+    def _loaded(self) -> bool:
+        """Whether so many changes wait for checkpoints that events which would make more of them have to wait, too.
+
+        From ``commit_bytes`` on a checkpoint comes early; there is more only while one is under way that takes long.
+        """
+        frozen = sum(participant.under_way for participant in self._participants)
+        if not frozen:  # an event that has changed that much may itself wait for another one
+            return False
+        return frozen + sum(one.pending for one in self._participants) > CHANGES * self._settings.commit_bytes
 
     def hold(self) -> None:
         """Pause the partitions that have enough."""
@@ -58,7 +81,7 @@ class BackPressure:
                 self._clients.consumer.pause([session.tp])
 
     def release(self) -> None:
-        """After events have finished: resume the partitions that are down to half of what they may have."""
+        """After events or a checkpoint have finished: resume the partitions that are down to half of what they may have."""
         self._progress.set()
         if not self._held:
             return

@@ -129,7 +129,7 @@ class Engine:
         )
         for agent in () if client_only else agents:
             self.topology.add(agent)
-        self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions)
+        self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions, participants)
         for participant in participants:
             participant.attend(self._conflict)
 
@@ -340,6 +340,7 @@ class Engine:
                 await asyncio.wait_for(due.wait(), self._settings.commit_interval)
             due.clear()
             await self.checkpoint()
+            self._pressure.release()  # its changes are stored, or dropped
 
     async def checkpoint(self) -> bool:
         """Commit what is finished now; returns whether anything was committed. See :mod:`stream_core.interval`."""

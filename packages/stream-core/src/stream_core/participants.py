@@ -105,6 +105,10 @@ class Participant(Protocol):
         """Bytes of changes since the last cut, estimated; 0 when there are none. This is what makes a checkpoint come early, so what
         a checkpoint that is under way has cut does not count."""
 
+    @property
+    def under_way(self) -> int:
+        """Bytes of the changes that a checkpoint under way has cut, estimated; 0 when there is none."""
+
     def cut(self, unfinished: Sequence[Cursor]) -> None:
         """Freeze the changes so far, without those of the open events of ``unfinished``. Synchronous: a moment in time."""
 

@@ -334,6 +334,11 @@ class Tables:
         """Bytes of the changes since the last cut, roughly."""
         return sum(part.overlay.size for part in self._parts.values())
 
+    @property
+    def under_way(self) -> int:
+        """Bytes of the changes that a checkpoint under way has cut, roughly."""
+        return sum(part.overlay.frozen_size for part in self._parts.values())
+
     def cut(self, unfinished: Sequence[Cursor]) -> None:
         """Freeze the overlays; partitions that are recovered while the checkpoint runs belong to the next one.
 
