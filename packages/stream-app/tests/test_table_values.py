@@ -102,6 +102,25 @@ async def test_a_value_that_only_the_broker_refuses(guarantee: str, kind: str) -
     await app.stop()
 
 
+@pytest.mark.parametrize("value", ["x" * 900_000, b"x" * 900_000, ["x" * 900_000]], ids=["text", "bytes", "list"])
+async def test_much_that_is_not_committed_makes_a_checkpoint_come_early(value: Any) -> None:
+    """Bytes of values count whatever their type is: a checkpoint comes long before its time."""
+    app = make(broker_commit_interval=3600.0)
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    table = app.Table("table", key_type=int, value_type=type(value))
+
+    @app.agent(numbers)
+    async def put(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            table[number] = value
+
+    await app.start()
+    for number in range(40):
+        await numbers.send(number)
+    await until(lambda: table.get(0, committed=True))
+    await app.stop()
+
+
 async def test_an_untyped_table_before_and_behind_a_checkpoint() -> None:
     """What an event reads does not depend on whether a checkpoint came between: a sum of decimals fails at once, or never."""
     app = make()
