@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -736,3 +737,36 @@ async def test_a_broken_producer_of_events_is_replaced_for_streams_outside_of_ag
     await lab.until(lambda: 2 in lab.values(out), "the second")
     reading.cancel()
     await asyncio.wait([reading])
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_whatever_happens_to_the_producer_nothing_is_lost_and_order_is_kept(lab: Lab, seed: int) -> None:
+    """Failures of every kind at moments of chance: each partition has what was sent to it, for the first time in the order of sending."""
+    chance, out = random.Random(seed), lab.topic("out", 3)
+    await lab.start([], [out])
+    await (await out.send(-1, partition=0))
+    sent: dict[int, list[int]] = {0: [-1], 1: [], 2: []}
+    faults, held = lab.cluster.faults, set[TP]()
+    errors = [ProduceError("p"), DeadlineError("d"), BrokerUnavailableError("b"), FencedError("f")]
+    for number in range(150):
+        partition, dice = chance.randrange(3), chance.random()
+        await out.send(number, partition=partition)
+        sent[partition].append(number)
+        if dice < 0.05:
+            faults.fail_next("produce", chance.choice(errors), applied=chance.random() < 0.5)
+        elif dice < 0.1:
+            faults.fail_next(chance.choice(["connect", "metadata"]), chance.choice(errors[1:3]))
+        elif dice < 0.2:
+            faults.pause_acks(tp := TP("out", partition))
+            held.add(tp)
+        elif dice < 0.3 and held:
+            faults.resume_acks(held.pop())
+        elif dice < 0.5:
+            await asyncio.sleep(chance.choice([0.0, 0.3, 2.0]))
+    for tp in held:
+        faults.resume_acks(tp)
+    for partition in sent:  # a failure that is still to come hits one of these
+        await (await out.send(1000, partition=partition))
+        sent[partition].append(1000)
+    for partition, numbers in sent.items():
+        assert list(dict.fromkeys(lab.values(out, partition))) == numbers

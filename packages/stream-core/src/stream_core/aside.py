@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from typing import Any
@@ -337,16 +337,21 @@ class Aside:
             self._give_up(kept, error)
 
     async def _mend(self, make: Callable[[], Awaitable[Producer]]) -> None:
-        failures = 0
+        failures, silent = 0, False
         while True:
             await self._retire()
+            if (
+                silent
+            ):  # a partition without a leader must not hold up the others for as long as something is searched for
+                for kept in self._kept:
+                    kept.suspect, kept.failures = False, 0
             try:
                 self._old = await make()
                 await self._send_again(self._old)
             except AuthenticationError:
                 raise
             except TransportError as error:
-                failures += 1
+                failures, silent = failures + 1, _waiting_helps(error)
                 self._say("sends outside of events wait for another producer: %s", error)
                 await asyncio.sleep(_pause(failures))
             else:
@@ -377,6 +382,7 @@ class Aside:
         Raises:
             TransportError: the producer failed again.
         """
+        before: defaultdict[str, list[Kept]] = defaultdict(list)
         for kept in list(self._kept):
             topic = kept.record[0]
             if kept.error is not None:
@@ -385,8 +391,10 @@ class Aside:
                 if topic not in self._known:
                     await self._find(producer, topic)
                 if kept.suspect:
-                    await producer.flush()
+                    for earlier in before.pop(topic, ()):  # which might be in one batch with it
+                        await earlier.delivery
                 kept.delivery = _send(producer, kept.record)
+                before[topic].append(kept)
             except UnknownTopicError as error:
                 self._give_up_topic(topic, error)
                 continue
