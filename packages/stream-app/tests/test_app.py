@@ -17,10 +17,14 @@ import aiohttp
 import pytest
 
 import stream_app as faust
+from stream_core.assignment import Member
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, StreamError, UnknownSettingError, WorkerError
+from stream_core.memory.settings import MemorySettings
 from stream_core.records import TP
+from stream_core.states import EngineState
+from stream_tables.driver import open_stores
 
-from .apps import cluster, make, until
+from .apps import OtherTransport, cluster, make, until
 
 # -- tasks and timers
 
@@ -539,6 +543,31 @@ async def test_a_body_that_fails_without_an_event() -> None:
         await app.start()
 
 
+async def test_a_list_is_no_key_of_group_by() -> None:
+    """Neither as fields nor made by a function, and it is said what to write."""
+    for key, said in (
+        ([1, 2], r"for several fields a function that makes one text of them"),
+        (
+            lambda number: [number, 1],
+            r"group_by\(name='pair'\) made the key \[7, 1\]; make text, bytes or a number of it",
+        ),
+    ):
+        app = make(agent_max_restarts=0)
+
+        @app.agent("numbers", name="regroup", value_type=int)
+        async def regroup(stream: faust.Stream[int], key: Any = key) -> None:
+            async for _ in stream.group_by(key, name="pair"):
+                pass
+
+        async def work(app: faust.App = app) -> None:
+            async with asyncio.timeout(10), app:
+                await app.send("numbers", value=7)
+                await app.wait()
+
+        with pytest.raises(WorkerError, match=said):
+            await work()
+
+
 async def test_the_zone_of_a_calendar() -> None:
     """Is an object or a name, as in the setting."""
     app = make()
@@ -708,6 +737,59 @@ async def test_health_after_a_failure() -> None:
     assert await health(app, "ready") == (503, {"status": "not ready", "reason": "failed"})
     with pytest.raises(ValueError, match="no"):
         await app.stop()
+
+
+async def test_health_while_it_waits_for_partitions() -> None:
+    """A member that is silent holds up the group: the worker is alive, and not ready."""
+    app = make(web_enabled=True, web_port=free_port())
+    app.agent(app.topic("words", partitions=1), name="count")(reading)
+    broker = cluster(app)
+    await broker.connect()
+    silent = await broker.group("shop").join("", Member(frozenset(["words"])), lambda: None, MemorySettings())
+    assert silent is not None
+
+    starting = asyncio.create_task(app.start())
+    await until(lambda: len(broker.group("shop").members) == 2)
+    assert await health(app, "live") == (200, {"status": "live"})
+    assert await health(app, "ready") == (503, {"status": "not ready", "reason": "waiting for partitions"})
+    broker.group("shop").leave(silent.metadata.member)
+    await starting
+    assert await health(app, "ready") == (200, {"status": "ready"})
+    await app.stop()
+
+
+async def test_health_while_it_recovers(tmp_path: Path) -> None:
+    """A table whose store another process still has is recovered when that gives it up: until then the worker is not ready."""
+    app = make(
+        broker=OtherTransport.url(), store="rocksdb://", datadir=tmp_path, web_enabled=True, web_port=free_port()
+    )
+    app.Table("counts", default=int, key_type=str, value_type=int)
+    app.agent(app.topic("words", partitions=1), name="count")(reading)
+    other = open_stores(tmp_path / "v1" / "tables")
+    other.open("counts", 0)
+
+    starting = asyncio.create_task(app.start())
+    await until(lambda: app.topics and engine_state(app) is EngineState.RECOVERING)
+    assert await health(app, "live") == (200, {"status": "live"})
+    assert await health(app, "ready") == (503, {"status": "not ready", "reason": "recovering"})
+    other.close()
+    await starting
+    assert await health(app, "ready") == (200, {"status": "ready"})
+    await app.stop()
+
+
+def engine_state(app: faust.App) -> EngineState | None:
+    """What the engine of an app does, once there is one."""
+    try:
+        return app.engine.state
+    except ConfigurationError:
+        return None
+
+
+async def reading(stream: Any) -> None:
+    """Read all events."""
+    async for _ in stream:
+        pass
 
 
 def free_port() -> int:

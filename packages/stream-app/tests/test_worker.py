@@ -167,6 +167,26 @@ async def test_services_of_an_app() -> None:
     assert (plain.told, told) == (["start", "stop"], ["start", "stop"])
 
 
+@pytest.mark.looptime
+async def test_a_service_that_does_not_stop(caplog: pytest.LogCaptureFixture) -> None:
+    """It is left behind: the others are stopped, and the app commits and leaves its group."""
+    app, plain = make(), Plain()
+    app.service(plain)
+
+    class Hanging(Plain):
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+    app.service(Hanging())
+    await app.start()
+    begin = asyncio.get_running_loop().time()
+    await app.stop()
+    assert asyncio.get_running_loop().time() - begin < 10
+    assert "has not stopped within 5 s; going on without it" in caplog.text
+    assert plain.told == ["start", "stop"]
+    assert not started(app)
+
+
 async def test_a_service_that_crashes_ends_the_app() -> None:
     """Its reason is the failure."""
     app = make()

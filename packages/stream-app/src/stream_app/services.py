@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ from stream_core.errors import ConfigurationError, WorkerError
 __all__ = ["Services", "check_service"]
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds for a service to stop: what comes after it, such as the last commit of the app, must not wait for it for ever."""
 
 
 def check_service(service: Any) -> None:
@@ -48,13 +52,17 @@ class Services:
                 background.spawn(_until_crash(service), f"the service {service!r}", users=True)
 
     async def stop(self) -> None:
-        """Stop those that were started, the last one first; what one raises is logged."""
+        """Stop those that were started, the last one first; what one raises is logged, and none holds up the others for long."""
         running, self._running = self._running, []
         for service in reversed(running):
             try:
-                await service.stop()
+                async with asyncio.timeout(PATIENCE) as budget:
+                    await service.stop()
             except Exception:
-                logger.exception("the service %r failed to stop", service)
+                if budget.expired():
+                    logger.error("the service %r has not stopped within %g s; going on without it", service, PATIENCE)
+                else:
+                    logger.exception("the service %r failed to stop", service)
 
 
 async def _until_crash(service: Any) -> None:

@@ -71,7 +71,7 @@ class Chore:
                     try:
                         await self.body()
                     except TROUBLE as error:
-                        logger.warning("timer %s goes on with its next tick: %s", self.name, error)
+                        logger.warning("%s goes on with its next tick: %s", self.name, error)
             return
         while True:
             try:
@@ -81,7 +81,7 @@ class Chore:
                 await _until(is_leader)
                 await self._lead(is_leader)
             except TROUBLE as error:
-                logger.warning("task %s runs again in %.0f s: %s", self.name, PAUSE, error)
+                logger.warning("%s runs again in %.0f s: %s", self.name, PAUSE, error)
                 await asyncio.sleep(PAUSE)
 
     async def _lead(self, is_leader: Callable[[], bool]) -> None:

@@ -379,6 +379,7 @@ class Engine:
         watchdog = Watchdog(self.topology.actors, settings.processing_timeout, settings.deadline / 4)
         while True:
             await asyncio.sleep(1.0)
+            self._joining.remind(loop.time())
             self.clients.check()
             watchdog.look(loop.time())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,7 @@ class Joining:
         self._unread = unread
         self._subscribe = subscribe
         self._joined = self._busy = False
+        self._waits_since: float | None = None
         self._subscribed: set[str] = set()
 
     async def declare(self) -> None:
@@ -100,17 +102,24 @@ class Joining:
         self._ownership.counts = await self._declare(self._participants)
         self._subscribed = self._topology.sources
         self._subscribe(self._subscribed)
-        if self._subscribed:
-            asyncio.get_running_loop().call_later(SILENCE, self._say_that_it_waits)
         self._joined, self._busy = True, False
 
-    def _say_that_it_waits(self) -> None:
-        """Say why nothing happens: whoever starts a worker again after a hard end would look for a mistake."""
-        if self._engine.state is EngineState.JOINING:
+    def remind(self, now: float) -> None:
+        """Say why nothing happens, once for each time: whoever starts a worker again after a hard end would look for a mistake.
+
+        Args:
+            now: seconds; called every second.
+        """
+        if self._engine.state is not EngineState.JOINING:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = now
+        elif now - self._waits_since >= SILENCE:
+            self._waits_since = math.inf
             logger.info(
-                "waiting for the group %s: it keeps the place of a worker that left without a word for up to %.0f s",
-                self._settings.group,
-                self._settings.session_timeout,
+                "waiting for the group %s: it keeps the place of a worker that left without a word for up to %.0f s, and lets others "
+                "finish their events",
+                *(self._settings.group, self._settings.session_timeout),
             )
 
     async def look(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MemberDescriptorType
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.schemas import Schema
 
 __all__ = ["Key"]
@@ -53,6 +53,21 @@ class Key:
         if name is None:
             raise ConfigurationError("group_by() with a function needs name=, for the name of its topic")
         return cls(name, key, None, partitions)
+
+    def refuse(self, made: Any, error: EncodeError) -> NoReturn:
+        """Raise the error of an event that could not be sent on, and say what to do when its new key is the reason.
+
+        Args:
+            made: the new key.
+            error: what sending raised.
+        """
+        if self.type is not None or isinstance(made, (str, bytes, int, float, type(None))):
+            raise error
+        raise EncodeError(
+            f"{error}: group_by(name={self.name!r}) made the key {made!r}; make text, bytes or a number of it, or give group_by() a topic= "
+            "with a key_type",
+            error.topic,
+        ) from error
 
     def schema(self, source: Schema) -> Schema:
         """The schema of the topic between: that of the source, with the type of the new keys."""

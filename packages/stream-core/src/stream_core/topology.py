@@ -317,6 +317,11 @@ def _pump(
             if isawaitable(new):
                 new = await new
             headers = list(message.headers)
-            await topic.send(event.value, key=new, timestamp=message.timestamp, headers=headers)
+            try:
+                await topic.send(event.value, key=new, timestamp=message.timestamp, headers=headers)
+            except EncodeError as error:
+                if key is not None:
+                    key.refuse(new, error)
+                raise
 
     return pump
