@@ -482,6 +482,16 @@ def test_misspelt_options_of_agents(channel: Any) -> None:
         app.agent(source, name="mine", partition=2)(body)
 
 
+def test_misspelt_options_of_tables() -> None:
+    """Likewise."""
+    app = make()
+    with pytest.raises(
+        ConfigurationError, match=r"table counts: there is no option 'defualt': did you mean 'default'\?"
+    ):
+        app.Table("counts", defualt=int)  # type: ignore[call-overload]
+    assert not app.tables
+
+
 class Body:
     """An object that can be called."""
 

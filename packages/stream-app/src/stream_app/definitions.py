@@ -160,6 +160,7 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
         value_serializer: Any = None,
         partitions: int | None = None,
         help: str = "",  # noqa: A002 - the name is the guides'
+        **unknown: Any,
     ) -> tables.Table[Any, Any]:
         """Define a table.
 
@@ -172,7 +173,12 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
             value_serializer: codec of the values, by name; JSON when left out.
             partitions: partitions of the table; those of its source topics when left out.
             help: one sentence on what it holds.
+            unknown: refused, with the option that may be meant.
+
+        Raises:
+            ConfigurationError: there is a table of that name, or no such option.
         """
+        check_names(f"table {name}", unknown, TABLE_OPTIONS)
         schema = Schema.for_table(
             key_type=key_type, value_type=value_type, key_serializer=key_serializer, value_serializer=value_serializer
         )
@@ -189,6 +195,9 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
             self._tables[name] = table
         return table
 
+
+TABLE_OPTIONS = {*inspect.signature(Definitions.Table).parameters} - {"self", "name", "unknown"}
+"""The names of what :meth:`Definitions.Table` takes."""
 
 AGENT_OPTIONS = {*inspect.signature(Definitions.agent).parameters, *TOPIC_OPTIONS} - {"self", "topic"}
 """The names of what :meth:`Definitions.agent` takes."""
