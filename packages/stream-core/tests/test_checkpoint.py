@@ -384,6 +384,53 @@ async def test_a_partition_that_begins_while_a_checkpoint_waits_is_in_it(lab: La
     assert (lab.committed(topic), lab.committed(topic, 1)) == (Offset(1), Offset(2))
 
 
+class FailingLedger(SlowLedger):
+    """A participant whose second partition fails once, late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: TransportError | None = DeadlineError("no answer")
+
+    async def open(
+        self,
+        shard: Shard,
+        committed: Mapping[Reading, int],
+        generation: int = 0,
+        *,
+        ids: Mapping[str, str] | None = None,
+        send: SendNow | None = None,
+    ) -> None:
+        """Begin where the disk is, when the first partition is opened; fail, the first time that the second one is."""
+        if shard.partition == 0:
+            await super().open(shard, committed, generation, ids=ids, send=send)
+            return
+        await self.recovered.wait()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+
+@both
+async def test_a_partition_that_runs_is_not_opened_again(lab: Lab, guarantee: str) -> None:
+    """When one partition could not be opened it is tried again, without those whose events have changed something since."""
+    topic, ledger, handled = lab.topic("numbers", 2), FailingLedger(), []
+
+    async def counts(stream: Stream[int]) -> None:
+        async for value in stream:
+            ledger.add()
+            handled.append(value)
+
+    lab.put(topic, [0, 1, 2])
+    starting = asyncio.create_task(
+        lab.start([lab.agent(counts, topic)], [], [ledger], **(settings_for(guarantee) | {"commit_interval": 1000.0}))
+    )
+    await lab.until(lambda: handled == [0, 1, 2], "the first partition runs")
+    ledger.recovered.set()
+    engine = await starting
+    assert await engine.checkpoint()
+    assert (handled, ledger.stored) == ([0, 1, 2], 3)
+
+
 async def test_commits_are_not_starved_by_acknowledgements(lab: Lab) -> None:
     """An agent that awaits an acknowledgement in each event is committed all the same, while it works."""
     topic, out = lab.topic("numbers"), lab.topic("out")

@@ -6,6 +6,9 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -18,13 +21,18 @@ from stream_core.errors import ProduceError, StoreCorruptError, StoreError, Work
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.participants import Interval, Reading
+from stream_core.ports import Stores
 from stream_core.records import TP, StoredRecord, TopicSpec
 from stream_core.schemas import Schema
 from stream_core.topics import Topic
 from stream_tables.changelog import claim, decode_claim, encode_origin
 from stream_tables.partition import Facts, State
+from stream_tables.rocksdb import RocksDBStores
+from stream_tables.settings import TablesSettings
 from stream_tables.table import Table
 from stream_tables.tables import Tables
+
+from .bank import AtOnce
 
 pytestmark = pytest.mark.looptime
 
@@ -46,6 +54,7 @@ class World:
         self.cluster.create(TopicSpec(SOURCE, partitions))
         self.partitions = partitions
         self.stores = MemoryStores()
+        self.disk: Stores = self.stores
         self.said: Counter[str] = Counter()
         self.engine: Engine | None = None
         self.tables: Tables
@@ -57,12 +66,12 @@ class World:
         self.said.update(words)
         self.cluster.append(TP(SOURCE, partition), [Entry(0, None, json.dumps(word).encode()) for word in words])
 
-    async def start(self, stores: MemoryStores | None = None, **options: Any) -> None:
+    async def start(self, disk: Stores | None = None, **options: Any) -> None:
         """Start a worker on its disk, or on another one; ``options`` are of its agent."""
         await self.stop()
-        self.stores = stores or self.stores
+        self.disk = disk or self.disk
         self.table = Table("counts", schema=Schema.for_table(str, int), changelog=CHANGELOG, default=int)
-        self.tables = Tables(self.stores, lambda: self.transport.reader(read_committed=True))
+        self.tables = Tables(self.disk, lambda: self.transport.reader(read_committed=True))
         self.tables.add(self.table)
         source: Topic[Any, Any] = Topic(SOURCE, schema=Schema(key_type=str))
 
@@ -220,6 +229,54 @@ async def test_a_lost_store_is_empty_after_the_worker_ended(world: World) -> Non
     store.close()
     await world.start()
     assert world.contents() == world.said
+
+
+ROOM = TablesSettings(write_buffer_bytes=256 << 10, block_cache_bytes=320 << 10)
+"""So little memory that most reads go to the disk."""
+
+
+def damage_files(directory: Path, random: Random, places: int) -> None:
+    """Overwrite some bytes at random places of the table files."""
+    files = [file for file in sorted(directory.glob("counts-0.db/*.sst")) if file.stat().st_size > 4_000]
+    assert files
+    for _ in range(places):
+        file = random.choice(files)
+        with file.open("r+b") as stream:
+            stream.seek(random.randrange(file.stat().st_size - 64))
+            stream.write(random.randbytes(random.choice([1, 8, 64])))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_damage_at_random_places(
+    world: World, tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is damaged on a real disk, while the worker runs or while it does not: every count comes back."""
+    asyncio.get_running_loop().set_default_executor(AtOnce())  # the clock must not jump while a thread closes a store
+    random = Random(seed)
+    words = [f"{random.randrange(1 << 60):015x}-{'long ' * 10}{number}" for number in range(3_080)]
+    disk = RocksDBStores(tmp_path, ROOM)
+    await world.start(disk)
+    for _ in range(4):
+        world.say(*random.sample(words, 1_500))
+        await world.caught_up()
+    await world.stop()  # writes what is in memory to table files
+
+    if seed % 2:
+        damage_files(tmp_path, random, places=19)
+        await world.start(disk)
+    else:
+        await world.start(disk)
+        damage_files(tmp_path, random, places=19)
+    for _ in range(4):
+        world.say(*random.sample(words, 300))
+        with suppress(StoreCorruptError):
+            assert len(list(world.table.items())) <= len(words)
+        with suppress(StoreCorruptError):
+            world.table.get(random.choice(words))
+        await asyncio.sleep(random.random())
+    await world.until(lambda: world.states() == {State.RUNNING}, "the partition is recovered")
+    await world.everywhere()
+    assert "is damaged: wipe it and replay the changelog" in caplog.text
 
 
 # -- a store that takes no writes

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from stream_core.errors import DeadlineError, StoreError
+from stream_core.errors import DeadlineError, StoreCorruptError, StoreError, TransportError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry
-from stream_core.participants import Interval, Reading, Shard
-from stream_core.records import TP, Headers, TopicSpec
+from stream_core.memory.reader import MemoryReader
+from stream_core.memory.store import MemoryStore
+from stream_core.participants import Change, Interval, Reading, Shard
+from stream_core.ports import Reader
+from stream_core.records import TP, Batch, Headers, TopicSpec
 from stream_core.schemas import Schema
-from stream_tables.changelog import decode_origin, encode_origin
+from stream_tables.changelog import decode_claim, decode_origin, encode_origin
 from stream_tables.partition import Facts
 from stream_tables.recovery import COMPACTION_LAG
 from stream_tables.stores import CHUNK
@@ -57,6 +60,7 @@ class Workshop:
         origin: tuple[int, int, int] | None = None,
         age: float = 0.0,
         partition: int = 0,
+        source_id: str = "",
     ) -> None:
         """Append records to the changelog; ``None`` deletes.
 
@@ -65,11 +69,12 @@ class Workshop:
             origin: epoch and interval of their header; ``None`` for records without one.
             age: seconds since they were written.
             partition: of the changelog.
+            source_id: topic id of the source that the interval is of.
         """
         headers: Headers = ()
         if origin is not None:
             epoch, start, end = origin
-            headers = encode_origin(epoch, {COUNT: Interval(start, end)})
+            headers = encode_origin(epoch, {COUNT: Interval(start, end)}, {"source": source_id})
         timestamp = int((time.time() - age) * 1000)
         entries = [
             Entry(timestamp, json.dumps(key).encode(), None if value is None else json.dumps(value).encode(), headers)
@@ -77,13 +82,17 @@ class Workshop:
         ]
         self.cluster.append(TP("changelog", partition), entries)
 
+    def reader(self) -> Reader:
+        """A reader of changelogs."""
+        return self.transport.reader(read_committed=self.read_committed)
+
     async def start(self) -> Tables:
         """A worker, without partitions."""
         await self.stop()
         self.table = Table(
             "table", schema=Schema.for_table(str, int), changelog="changelog", partitions=self.partitions
         )
-        self.tables = Tables(self.stores, lambda: self.transport.reader(read_committed=self.read_committed))
+        self.tables = Tables(self.stores, self.reader)
         self.tables.add(self.table)
         self.tables.specs({"source": self.partitions})
         await self.tables.start()
@@ -95,17 +104,27 @@ class Workshop:
             await self.tables.stop()
             self.tables = None
 
-    async def recover(self, committed: int = 0, generation: int = 0) -> Contents:
+    async def recover(
+        self, committed: int = 0, generation: int = 0, *, source_id: str = "", claiming: bool = False
+    ) -> Contents:
         """A new worker recovers partition 0; returns what its table holds.
 
         Args:
             committed: position of the reading in the headers.
             generation: of the group that it is assigned in.
+            source_id: topic id of the source.
+            claiming: whether it claims the changelog, as under at-least-once.
         """
         tables = await self.start()
+        ids = {"source": source_id} if source_id else {}
         async with asyncio.timeout(60):
-            await tables.open(SHARD, {COUNT: committed}, generation)
+            await tables.open(SHARD, {COUNT: committed}, generation, ids=ids, send=self.append if claiming else None)
         return dict(self.table.items())
+
+    async def append(self, change: Change) -> int:
+        """Append a record to the changelog, as the engine sends a claim."""
+        entry = Entry(int(time.time() * 1000), change.key, change.value, change.headers)
+        return self.cluster.append(TP(change.topic, change.partition), [entry]).offset
 
     async def checkpoint(self, start: int = 0, end: int = 0) -> Contents:
         """What the next checkpoint writes to the changelog, which is committed and stored."""
@@ -350,6 +369,99 @@ async def test_seeds_survive_until_they_are_committed(shop: Workshop) -> None:
     assert await shop.recover(committed=6) == {"a": 1}
 
 
+async def test_a_commit_that_arrives_late(shop: Workshop) -> None:
+    """When the committed offset was turned back into an interval, that interval comes again: what it wrote does not count."""
+    shop.put({"a": 3}, origin=(1, 0, 3))
+    shop.put({"a": 4}, origin=(1, 3, 4))  # not committed in time; the commit arrives behind that of the replay
+    shop.put({"a": 9}, origin=(2, 3, 9))
+    assert await shop.recover(committed=9) == {"a": 9}
+    shop.stores = MemoryStores()
+    assert await shop.recover(committed=4) == {"a": 4}
+    assert await shop.checkpoint(4, 9) == {"a": 4}
+
+
+async def test_several_readings_of_one_partition(shop: Workshop) -> None:
+    """An interval is passed over when the events of one of its agents come again, wherever the others are."""
+    other = Reading(TP("source", 0), "mirror")
+    headers = encode_origin(1, {COUNT: Interval(0, 5), other: Interval(0, 9)})
+    shop.put({"a": 1}, origin=(1, 0, 0))
+    shop.cluster.append(CHANGELOG, [Entry(int(time.time() * 1000), b'"a"', b"100", headers)])
+    for committed, value in (
+        ({COUNT: 5, other: 9}, 100),
+        ({COUNT: 5, other: 8}, 1),
+        ({COUNT: 0, other: 9}, 1),
+        ({}, 100),
+    ):
+        shop.stores = MemoryStores()
+        tables = await shop.start()
+        await tables.open(SHARD, committed)
+        assert dict(shop.table.items()) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "counts"),
+    [("one", "two", True), ("one", "one", False), ("", "two", False), ("one", "", False), ("", "", False)],
+)
+async def test_intervals_of_a_source_that_was_made_again(shop: Workshop, then: str, now: str, counts: bool) -> None:
+    """Offsets of another topic of the same name say nothing; where an id is not known, the offsets decide."""
+    shop.put({"a": 1}, origin=(1, 0, 5), source_id=then)
+    shop.put({"a": 2}, origin=(1, 5, 9), source_id=then)
+    assert await shop.recover(committed=5, source_id=now) == {"a": 2 if counts else 1}
+    assert await shop.checkpoint() == ({} if counts else {"a": 1})
+
+
+async def test_records_name_the_source_they_are_of(shop: Workshop) -> None:
+    """What a checkpoint writes carries the id of the source as it was when the partition was opened."""
+    await shop.recover(source_id="one")
+    part = shop.table.parts[0]
+    part.overlay.seed(b'"a"', b"1")
+    part.overlay._readings.add(COUNT)
+    await shop.checkpoint(0, 5)
+    (record,) = shop.cluster.log(CHANGELOG).read(0, 100, committed=False).records
+    origin = decode_origin(record.headers)
+    assert origin is not None
+    assert origin.ids == {"source": "one"}
+
+
+async def test_a_late_record_before_the_claim(shop: Workshop) -> None:
+    """What a replaced owner sent before its successor's claim is judged by that successor, though it saw an earlier end."""
+    shop.put({"a": 1}, origin=(1, 0, 5))
+    send = shop.append
+
+    async def late_first(change: Change) -> int:
+        shop.put({"a": 100, "b": 100}, origin=(1, 5, 9))
+        return await send(change)
+
+    shop.append = late_first  # type: ignore[method-assign]
+    assert await shop.recover(committed=5, claiming=True) == {"a": 1}
+    assert await shop.checkpoint(5, 6) == {"a": 1, "b": None}
+
+
+async def test_a_late_record_behind_the_claim(shop: Workshop) -> None:
+    """What a replaced owner sent behind its successor's claim is passed over by the third owner, whatever its interval says."""
+    shop.put({"a": 1}, origin=(1, 0, 5))
+    await shop.recover(committed=5, claiming=True)
+    shop.put({"a": 100, "b": 100}, origin=(1, 5, 9))
+    shop.stores = MemoryStores()
+    assert await shop.recover(committed=9, claiming=True) == {"a": 1}
+    assert await shop.checkpoint(9, 10) == {"a": 1, "b": None}
+
+
+async def test_claims_outlive_compaction_and_are_no_values(shop: Workshop) -> None:
+    """A changelog keeps the last claim; no table shows one, and a store that is recovered has the epoch."""
+    shop.put({"a": 1}, origin=(1, 0, 5), age=100)
+    for _ in range(3):
+        assert await shop.recover(committed=5, claiming=True) == {"a": 1}
+    shop.cluster.log(CHANGELOG).compact(2**62, 0, 0)
+    records = shop.cluster.log(CHANGELOG).read(0, 100, committed=False).records
+    assert [decode_claim(record.headers) for record in records] == [None, shop.table.parts[0].epoch]
+    assert list(shop.table.parts[0].store.items()) == [(b'"a"', b"1")]
+    shop.stores = MemoryStores()
+    epoch = shop.table.parts[0].epoch
+    assert await shop.recover(committed=5) == {"a": 1}
+    assert shop.table.parts[0].epoch == epoch + 1
+
+
 async def test_an_abort_keeps_the_seeds(shop: Workshop) -> None:
     """When the first checkpoint after a recovery fails, the partition is opened again, with what is to be written again."""
     shop.put({"a": 1}, origin=(1, 0, 5))
@@ -427,6 +539,132 @@ async def test_foreign_records(shop: Workshop) -> None:
     assert await shop.recover(committed=5) == {"a": 1, "b": 1}
 
 
+HOSTILE: list[Any] = [
+    None,
+    b"",
+    b"\xff\xfe",
+    b'[1,[["\xff",0,"count",5,9]]]',
+    b"[" * 100_000,
+    b'[1,[["source",0,"count",5,9,' + b"[" * 100_000,
+    b"[1" + b"0" * 5_000 + b",[]]",
+    b"[9223372036854775807,[]]",
+    b"[-1,[]]",
+    b'[1,[["source",0,"count",null,9]]]',
+    b'{"epoch":1}',
+    b"9223372036854775807",
+    b"-1",
+    b'"one"',
+]
+"""Values of headers that others may write."""
+
+
+@pytest.mark.parametrize("name", ["stream-origin", "stream-claim", "other"])
+async def test_headers_of_anybody(shop: Workshop, name: str) -> None:
+    """No header stops a recovery, or keeps records of the real owners from counting, now or later."""
+    now = int(time.time() * 1000)
+    for number, value in enumerate(HOSTILE):
+        shop.cluster.log(CHANGELOG).append([Entry(now, b'"h%d"' % number, b"1", [(name, value), ("", None)])])
+    shop.put({"a": 1}, origin=(1, 0, 5))
+    expected = {f"h{number}": 1 for number in range(len(HOSTILE))} | {"a": 1}
+    for _ in range(2):
+        assert await shop.recover(committed=5, claiming=True) == expected
+    shop.stores = MemoryStores()
+    assert await shop.recover(committed=5) == expected
+
+
+# -- a disk that fails while it is recovered
+
+
+@pytest.mark.parametrize("key", ["a", "b"])
+async def test_damage_met_by_the_replay(shop: Workshop, key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A store whose damage is met by a look-up of the replay, or at its end, is emptied and replayed from the beginning."""
+    shop.put({"a": 1, "b": 2, "c": 3}, origin=(1, 0, 5))
+    await shop.recover(committed=5)
+    await shop.stop()
+    shop.stores.damage("table", 0, json.dumps(key).encode())
+    shop.put({"a": 100, "b": 100}, origin=(1, 5, 9))
+    assert await shop.recover(committed=5) == {"a": 1, "b": 2, "c": 3}
+    assert await shop.checkpoint() == {"a": 1, "b": 2}
+    assert "changelog-0 is emptied and replayed" in caplog.text
+
+
+async def test_damage_met_by_somebody_who_looks_while_it_is_replayed() -> None:
+    """A page may meet the damage of a partition that is opened again: then that begins once more."""
+    shop = Workshop(read_committed=True)
+    shop.put({"a": 1}, origin=(1, 0, 5))
+    await shop.recover(committed=5)
+    assert shop.tables is not None
+    producer = shop.transport.producer(transactional_id="other")
+    await producer.start()
+    await producer.partitions("changelog")
+    await producer.begin()
+    producer.send("changelog", 0, b'"b"', b"2")
+    await producer.flush()
+    opening = asyncio.create_task(shop.tables.open(SHARD, {COUNT: 5}))
+    await asyncio.sleep(5)  # it waits for the transaction
+    shop.stores.damage("table", 0, b'"a"')
+    with pytest.raises(StoreCorruptError):
+        shop.table.get("a")
+    await producer.commit({}, None)
+    async with asyncio.timeout(60):
+        await opening
+    assert dict(shop.table.items()) == {"a": 1, "b": 2}
+    await shop.stop()
+
+
+class RottenStores(MemoryStores):
+    """A disk that damages whatever is written."""
+
+    def open(self, table: str, partition: int) -> MemoryStore:
+        """Open a store that is damaged at its first write."""
+        store = super().open(table, partition)
+        self.refuse_writes(table, partition, StoreCorruptError("block checksum mismatch"))
+        return RottenStore(store)
+
+
+class RottenStore(MemoryStore):
+    """A store on such a disk."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store._name, store._opened)
+
+    def wipe(self) -> None:
+        """Empty it, which does not help."""
+        refused = self._opened.refused
+        super().wipe()
+        self._opened.refused = refused
+
+
+async def test_a_disk_that_damages_everything(shop: Workshop) -> None:
+    """A partition is not replayed for ever: after some attempts the disk is named."""
+    shop.stores = RottenStores()
+    shop.put({"a": 1})
+    with pytest.raises(StoreError, match=r"emptied and replayed 3 times, and is damaged again .* check the disk"):
+        await shop.recover()
+
+
+async def test_a_store_that_takes_no_writes_fails_alone() -> None:
+    """One partition whose disk is full ends with its error; the others are recovered meanwhile."""
+    shop = Workshop(partitions=2)
+    for partition in range(2):
+        shop.put({f"key-{partition}": 1}, partition=partition)
+    tables = await shop.start()
+    shop.stores.open("table", 0).close()
+    full = asyncio.create_task(tables.open(Shard(2, 0), {}))
+    await turns_until(lambda: stored_on(shop, 0))
+    shop.stores.refuse_writes("table", 0, StoreError("no space left"))
+    await tables.open(Shard(2, 1), {})
+    with pytest.raises(StoreError, match="no space left"):
+        await full
+    assert dict(shop.table.items()) == {"key-1": 1}
+    await shop.stop()
+
+
+def stored_on(shop: Workshop, partition: int) -> bool:
+    """Whether the store of a partition is open."""
+    return shop.stores._data["table", partition].store is not None
+
+
 # -- what interrupts it
 
 
@@ -436,6 +674,94 @@ async def test_the_broker_is_asked_again(shop: Workshop) -> None:
     for _ in range(3):
         shop.cluster.faults.fail_next("fetch", DeadlineError("no answer"))
     assert await shop.recover() == {"a": 1}
+
+
+class BadReader(MemoryReader):
+    """A reader of which every poll fails."""
+
+    error: Exception = TransportError("the metadata task has died")
+
+    async def poll(self, timeout: float) -> Sequence[Batch]:
+        """Fail."""
+        raise self.error
+
+
+async def test_a_reader_that_is_dead_is_replaced(shop: Workshop) -> None:
+    """A client whose tasks have died raises for ever: after some errors there is another one."""
+    made: list[Reader] = []
+
+    def reader() -> Reader:
+        kind = MemoryReader if made else BadReader
+        made.append(kind(shop.cluster, read_committed=False))
+        return made[-1]
+
+    shop.reader = reader  # type: ignore[method-assign]
+    shop.put({"a": 1})
+    assert await shop.recover() == {"a": 1}
+    assert len(made) == 2
+
+
+async def test_an_error_that_nobody_expects_is_tried_again_with_another_reader(shop: Workshop) -> None:
+    """One error of the client that is none of the broker's ends neither the recovery nor the worker."""
+    BadReader.error = AssertionError("of the client library")
+    try:
+        await test_a_reader_that_is_dead_is_replaced(shop)
+    finally:
+        BadReader.error = TransportError("the metadata task has died")
+
+
+async def test_an_error_that_stays_comes_out(shop: Workshop) -> None:
+    """When no reader helps, whoever waits gets the error; and a later attempt finds a recovery that works."""
+    good, error = shop.reader, AssertionError("of the client library")
+    bad = type("Worse", (BadReader,), {"error": error})
+    shop.reader = lambda: bad(shop.cluster, read_committed=False)  # type: ignore[method-assign]
+    shop.put({"a": 1})
+    with pytest.raises(AssertionError, match="of the client library"):
+        await shop.recover()
+    assert shop.tables is not None
+    recovery = shop.tables._recovery
+    assert recovery is not None
+    recovery._make_reader = good
+    async with asyncio.timeout(60):
+        await shop.tables.open(SHARD, {})
+    assert dict(shop.table.items()) == {"a": 1}
+
+
+async def test_a_recovery_task_that_dies_is_begun_again() -> None:
+    """Whoever waits for it is told, as of a broker that is away, and the next attempt has another task."""
+    shop = Workshop(read_committed=True)
+    producer = shop.transport.producer(transactional_id="other")
+    await producer.start()
+    await producer.partitions("changelog")
+    await producer.begin()
+    producer.send("changelog", 0, b'"a"', b"1")
+    await producer.flush()
+    tables = await shop.start()
+    opening = asyncio.create_task(tables.open(SHARD, {}))
+    await asyncio.sleep(5)
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "recovery")
+    task.cancel()
+    with pytest.raises(TransportError, match="the task that reads changelogs has ended"):
+        await opening
+    await producer.commit({}, None)
+    async with asyncio.timeout(60):
+        await tables.open(SHARD, {})
+    assert dict(shop.table.items()) == {"a": 1}
+    await shop.stop()
+
+
+async def test_what_is_short_is_not_told(shop: Workshop, caplog: pytest.LogCaptureFixture) -> None:
+    """A recovery of a few records leaves no line on the level INFO; one of many does."""
+    caplog.set_level("INFO", "stream_tables")
+    shop.put({"a": 1, "b": 2})
+    await shop.recover()
+    assert caplog.records == []
+    for _ in range(2):
+        shop.put({f"key-{number}": number for number in range(CHUNK)})
+    await shop.recover()
+    assert [record.getMessage().partition(" in ")[0] for record in caplog.records] == [
+        "recovered changelog-0: 2000 changelog offsets"
+    ]
 
 
 async def test_cancellation_leaves_a_consistent_position(shop: Workshop) -> None:
@@ -490,6 +816,60 @@ async def test_a_cancelled_recovery_spares_the_others() -> None:
     await kept
 
     assert dict(shop.table.items()) == {f"key-1-{n}": 19 for n in range(CHUNK)}
+    await shop.stop()
+
+
+async def test_keep_before_anything_is_open() -> None:
+    """It can be called at once, and closes what moved even if one of them cannot be closed."""
+    shop = Workshop(partitions=3)
+    tables = await shop.start()
+    await tables.keep([Shard(3, 1)])
+    for partition in range(3):
+        await tables.open(Shard(3, partition), {})
+
+    def fails() -> None:
+        raise StoreError("permission denied")
+
+    shop.stores.when_closing("table", 0, fails)
+    await tables.keep([Shard(3, 1)])
+    assert [stored_on(shop, partition) for partition in range(3)] == [True, True, False]
+    assert list(shop.table.parts) == [1]
+
+    shop.stores.when_closing("table", 0, lambda: None)
+    await shop.stop()
+    assert [stored_on(shop, partition) for partition in range(3)] == [False, False, False]
+
+
+async def test_stopping_closes_the_stores_whatever_the_reader_does(
+    shop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader that cannot be stopped leaves no store locked."""
+
+    class StuckReader(MemoryReader):
+        async def stop(self) -> None:
+            raise AssertionError("of the client library")
+
+    shop.reader = lambda: StuckReader(shop.cluster, read_committed=False)  # type: ignore[method-assign]
+    shop.put({"a": 1})
+    await shop.recover()
+    await shop.stop()
+    assert not stored_on(shop, 0)
+    assert "the reader of changelogs could not be stopped" in caplog.text
+
+
+async def test_a_cut_freezes_all_or_nothing() -> None:
+    """While one partition is not stored, no other is cut either: the changes of an interval belong together."""
+    shop = Workshop(partitions=2)
+    tables = await shop.start()
+    for partition in range(2):
+        await tables.open(Shard(2, partition), {})
+    one, two = shop.table.parts[0], shop.table.parts[1]
+    two.overlay.seed(b'"a"', b"1")
+    tables.cut([])
+    one.overlay.seed(b'"b"', b"2")
+    with pytest.raises(StoreError, match="are not stored"):
+        tables.cut([])
+    assert (one.overlay.active.keys(), one.overlay.frozen) == ({b'"b"'}, {})
     await shop.stop()
 
 

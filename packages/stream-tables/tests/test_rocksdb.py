@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
-from stream_tables.rocksdb import RocksDBStores
+from stream_tables.rocksdb import RocksDBStore, RocksDBStores
 from stream_tables.settings import TablesSettings
 
 WRITER = """
@@ -203,6 +203,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "table file cut": lambda directory: largest(directory).write_bytes(largest(directory).read_bytes()[:1000]),
     "table file gone": lambda directory: largest(directory).unlink(),
     "manifest overwritten": lambda directory: next(directory.glob("t-0.db/MANIFEST*")).write_bytes(b"\xff" * 200),
+    "manifest gone": lambda directory: next(directory.glob("t-0.db/MANIFEST*")).unlink(),
+    "CURRENT names another file": lambda directory: (directory / "t-0.db/CURRENT").write_text("MANIFEST-999999\n"),
     "CURRENT overwritten": lambda directory: (directory / "t-0.db/CURRENT").write_text("garbage"),
 }
 
@@ -222,6 +224,38 @@ def test_a_store_that_cannot_be_opened_is_destroyed(
     stores.destroy("t", 0)
 
     assert list(stores.open("t", 0).items()) == []
+
+
+def write_often(store: RocksDBStore, changes: Mapping[bytes, bytes | None]) -> None:
+    """Write the same changes again and again, so that files are written and merged."""
+    for number in range(1_000):
+        store.write(changes, {"position": b"%d" % number})
+
+
+def test_damage_met_in_the_background_is_told_by_a_write(stores: RocksDBStores, tmp_path: Path) -> None:
+    """A compaction that meets a damaged block stops all writes; they say that it is damage, and a wipe is the way out."""
+    damage_table_file(stores, tmp_path)
+    store = stores.open("t", 0)
+    changes = {b"%05d" % number: bytes(100) for number in range(0, 5_000, 10)}
+    with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged: wipe"):
+        write_often(store, changes)  # a few files more, and all of them are merged
+
+    store.wipe()
+    store.write({b"a": b"1"}, {"position": b"1"})
+    assert list(store.items()) == [(b"a", b"1")]
+
+
+def test_files_that_are_removed_under_a_store_are_damage(stores: RocksDBStores, tmp_path: Path) -> None:
+    """Somebody who cleans the disk too well costs a replay, and not the worker."""
+    store = stores.open("t", 0)
+    store.write({b"a": b"1"}, {"position": b"1"})
+    shutil.rmtree(tmp_path / "t-0.db")
+    with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged: wipe"):
+        write_often(store, {b"%05d" % key: bytes(200) for key in range(200)})
+
+    store.wipe()
+    store.write({b"a": b"1"}, {"position": b"1"})
+    assert list(store.items()) == [(b"a", b"1")]
 
 
 def test_a_write_that_does_not_fit_is_an_error_and_close_works(stores: RocksDBStores, tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from stream_core.errors import StoreLockedError
+from stream_core.errors import StoreError, StoreLockedError
+from stream_core.memory import MemoryStores
 from stream_tables.rocksdb import RocksDBStores
 from stream_tables.settings import TablesSettings
-from stream_tables.stores import CHUNK, open_when_free, write_chunked
+from stream_tables.stores import CHUNK, close_all, open_when_free, write_chunked
 
 pytestmark = pytest.mark.looptime  # the clock jumps to the next timer: waiting takes no time
 
@@ -105,6 +108,44 @@ async def test_a_damaged_copy_is_replaced(stores: RocksDBStores, spare: RocksDBS
     store = await open_when_free(stores, "t", 0, timeout=1, spare=spare)
 
     assert list(store.items()) == []
+
+
+class StuckStores(MemoryStores):
+    """A driver whose files cannot be removed."""
+
+    def destroy(self, table: str, partition: int) -> None:
+        """Fail."""
+        raise StoreError("permission denied")
+
+
+async def test_a_copy_that_cannot_be_removed(stores: RocksDBStores, caplog: pytest.LogCaptureFixture) -> None:
+    """The store that could be opened is handed over all the same: else it would stay locked by nobody."""
+    store = await open_when_free(stores, "t", 0, timeout=10, spare=StuckStores())
+
+    store.write({b"a": b"1"})
+    assert "an older copy of table t, partition 0 stays on the disk: permission denied" in caplog.text
+
+
+async def test_one_that_does_not_close_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Stores are closed side by side: one that fails and one that hangs are named, and the others are closed."""
+    closed: list[str] = []
+    gate = Event()
+
+    def fails() -> None:
+        raise StoreError("permission denied")
+
+    closings = {
+        "one": partial(closed.append, "one"),
+        "two": fails,
+        "three": gate.wait,
+        "four": partial(closed.append, "four"),
+    }
+    await close_all(closings, timeout=0.05)
+
+    assert sorted(closed) == ["four", "one"]
+    assert "closing two failed" in caplog.text
+    assert "three is not closed after 0.05 s; it is left alone" in caplog.text
+    gate.set()
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK])

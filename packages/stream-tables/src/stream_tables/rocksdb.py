@@ -46,6 +46,8 @@ BUFFERS = 4  # write buffers of a store: one is filled while the others go to di
 # RocksDB takes 1 MiB at once for each column family: idle stores alone would fill the shared bound, and every write to
 # another one would then write a file (64 stores: 7 times slower).
 ARENA_BYTES = 64 << 10
+MISSING = "IO error: No such file or directory"
+"""How an error of RocksDB begins when one of its files is gone, or another file names a wrong one."""
 
 Families: TypeAlias = dict[str, Options]
 
@@ -282,7 +284,7 @@ def _failure(error: Exception, path: Path) -> StoreError:
         return StoreLockedError(
             f"store {path} is open in another process: wait for it to end, or give each its own data directory"
         )
-    if text.startswith("Corruption"):
+    if text.startswith(("Corruption", MISSING)):
         return StoreCorruptError(f"store {path} is damaged: wipe it and replay the changelog ({text})")
     if "No space left" in text:
         return StoreError(f"store {path} cannot be written, the disk is full: free space and restart ({text})")
