@@ -379,6 +379,34 @@ async def test_a_late_record_of_a_replaced_owner() -> None:
     await world.stop()
 
 
+async def test_a_late_record_between_those_of_a_running_owner(caplog: pytest.LogCaptureFixture) -> None:
+    """It is met by the owner at its next checkpoint and overwritten: when compaction takes the claim, nobody meets it any more."""
+    world = World(exactly_once=False)
+    world.say("a")
+    await world.start()
+    await world.caught_up()
+    old = world.table.parts[0].epoch
+    await world.start()
+    late = encode_origin(old, {Reading(TP(SOURCE, 0), "count"): Interval(0, 1)})
+    world.cluster.append(TP(CHANGELOG, 0), [Entry(0, b'"a"', b"100", late)])
+    world.say("b")
+    await world.caught_up()
+    assert "counts-changelog-0 is not written by this worker alone" in caplog.text
+    assert "written by a replaced owner; passed over" in caplog.text
+    caplog.clear()
+    world.say("c")
+    await world.caught_up()
+    assert "alone" not in caplog.text
+
+    await world.start()
+    await world.stop()
+    world.cluster.log(TP(CHANGELOG, 0)).compact(2**62, 0, 0)
+    assert [decode_claim(record.headers) for record in world.changelog()].count(None) == len(world.changelog()) - 1
+    await world.start(MemoryStores())
+    assert world.contents() == world.said
+    await world.stop()
+
+
 async def test_a_claim_of_somebody_who_is_newer() -> None:
     """An owner that meets a higher epoch between the end it saw and its claim takes one above that."""
     world = World(exactly_once=False)

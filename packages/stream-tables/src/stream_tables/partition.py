@@ -27,7 +27,14 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from stream_core.cursor import Cursor
-from stream_core.errors import EncodeError, RecordRefusedError, StoreCorruptError, StoreError, ValidationError
+from stream_core.errors import (
+    EncodeError,
+    FencedError,
+    RecordRefusedError,
+    StoreCorruptError,
+    StoreError,
+    ValidationError,
+)
 from stream_core.participants import Change, Interval, OnLost, Reading
 from stream_core.ports import Store
 from stream_core.records import TP
@@ -106,11 +113,12 @@ class TablePartition:
         partitions: how many partitions the table has.
         schema: how keys and values are encoded.
         store: the durable values.
-        on_lost: told when the store turns out to be damaged.
+        on_lost: told when the store turns out to be damaged, or the log to have records of somebody else.
         max_record_size: bytes of the largest changelog record, with key and headers; ``None`` for no limit.
         check_mutations: find values that an event changes in place and does not assign.
 
     Attributes:
+        end: the changelog offset behind the last record that this owner knows of; ``None`` when the log is not claimed.
         epoch: of its owner, which stands in each changelog record.
         ids: topic id by source.
         in_place: finds what was changed in place; ``None`` when nobody asked for it.
@@ -131,6 +139,7 @@ class TablePartition:
         "_table",
         "_untyped",
         "changelog",
+        "end",
         "epoch",
         "ids",
         "in_place",
@@ -163,6 +172,7 @@ class TablePartition:
         self.store = store
         self.partitions = partitions
         self.overlay = Overlay(table, partitions)
+        self.end: int | None = None
         self.epoch = 0
         self.ids: Mapping[str, str] = {}
         self.topic_id = ""
@@ -427,6 +437,9 @@ class TablePartition:
     async def commit(self, end: int | None) -> None:
         """Write the frozen layer to the store; the changelog position moves with the last of it.
 
+        It does not move past records of somebody else: a replaced owner may have written late. Whoever drives the partition is told, and
+        opens it again, so that these records are looked at while the claim before them is still in the log.
+
         A partition that is lost or was given up meanwhile writes nothing: the next recovery takes the values from the changelog.
 
         Args:
@@ -444,8 +457,9 @@ class TablePartition:
             return
         if end is not None and frozen:
             changes = {key: self._bytes(value) for key, value in frozen.items()}
+            alone = self.end is None or end - self.end == len(frozen)
             try:
-                await write_chunked(self.store, changes, self.facts(end, self.epoch), going_on)
+                await write_chunked(self.store, changes, self.facts(end, self.epoch) if alone else None, going_on)
             except StoreCorruptError as error:
                 self.lose(error)
             except StoreError:
@@ -453,6 +467,11 @@ class TablePartition:
                     return
                 self.enter(State.BEHIND)
                 raise
+            if alone and self.end is not None:
+                self.end = end
+            elif not alone and going_on():
+                reason = f"table partition {self.changelog} is not written by this worker alone"
+                self._on_lost(reason, FencedError(f"{end - len(frozen)} is not the end {self.end} that was known"))
         if going_on():
             self.overlay.thaw()
             if self._refused:

@@ -250,6 +250,7 @@ class Tables:
         await self._take_over(part, replay, generation, send)
         check()
         replay.finish()
+        part.end = replay.target if send is not None else None
         part.enter(State.RUNNING)
         count, seconds = replay.target - replay.start, time.monotonic() - started
         level = logging.INFO if count >= WORTH_SAYING[0] or seconds >= WORTH_SAYING[1] else logging.DEBUG
