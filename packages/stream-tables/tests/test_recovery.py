@@ -660,6 +660,23 @@ async def test_a_store_that_takes_no_writes_fails_alone() -> None:
     await shop.stop()
 
 
+async def test_a_store_that_is_behind_is_opened_anew(shop: Workshop) -> None:
+    """A store that failed to write takes no more writes until it is opened anew: so it is, and what it lacks is replayed."""
+    shop.put({"a": 1})
+    await shop.recover()
+    part = shop.table.parts[0]
+    part.overlay.seed(b'"b"', b"2")
+    shop.stores.refuse_writes("table", 0, StoreError("no space left"))
+    with pytest.raises(StoreError, match="no space left"):
+        await shop.checkpoint()
+    assert shop.tables is not None
+    shop.tables.aborted()
+    await shop.tables.open(SHARD, {COUNT: 0})
+    assert shop.table.parts[0] is not part
+    assert dict(shop.table.items()) == {"a": 1, "b": 2}
+    assert shop.position == 2
+
+
 def stored_on(shop: Workshop, partition: int) -> bool:
     """Whether the store of a partition is open."""
     return shop.stores._data["table", partition].store is not None
