@@ -417,9 +417,9 @@ class Checkpoint:
         return True
 
     async def _send_changes(self) -> None:
-        """Step 3. Records name the interval they are from, unless nobody can see them before it is committed."""
+        """Step 3."""
         intervals: dict[Reading, Interval] = {}
-        for feed, position in () if self._exactly_once else self._positions:
+        for feed, position in self._positions:
             if position > feed.committed:
                 intervals[Reading(feed.session.tp, feed.subscription.name)] = Interval(feed.committed, position)
         count = 0

@@ -241,9 +241,10 @@ class Ownership:
             for subscription in self._subscriptions_of(session.tp.topic):
                 committed[Reading(session.tp, subscription.name)] = max(start, leads.get(subscription.name, start))
         generation = self.group.generation if self.group is not None else 0
-        send = None if self._settings.exactly_once else self._send_now
+        exactly_once = self._settings.exactly_once
+        send = None if exactly_once else self._send_now
         for participant in self._participants:
-            await participant.open(shard, committed, generation, ids=ids, send=send)
+            await participant.open(shard, committed, generation, ids=ids, send=send, exactly_once=exactly_once)
         if self.epoch != epoch or any(session.state is not SessionState.RESTORING for session in sessions):
             return  # given up meanwhile
         for session in sessions:

@@ -86,6 +86,7 @@ class Participant(Protocol):
         *,
         ids: Mapping[str, str] | None = None,
         send: SendNow | None = None,
+        exactly_once: bool = False,
     ) -> None:
         """Recover the state of a shard up to the end of its changelogs. State that is lost or behind is made anew.
 
@@ -95,6 +96,7 @@ class Participant(Protocol):
             generation: of the consumer group; it rises with every change of owners.
             ids: topic id by name, of sources and of ``topics``, read after ``committed``. A topic that is missing has an unknown id.
             send: writes to the changelogs at once. ``None`` under exactly-once, where nobody but the owner can commit records.
+            exactly_once: nobody sees the changes of an interval that is not committed, so they need not say which one they are of.
         """
 
     async def keep(self, shards: Collection[Shard]) -> None:

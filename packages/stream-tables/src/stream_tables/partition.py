@@ -41,7 +41,7 @@ from stream_core.records import TP
 from stream_core.schemas import Schema
 from stream_core.states import Machine
 from stream_core.typed_codecs import type_name
-from stream_tables.changelog import decode_origin, encode_origin
+from stream_tables.changelog import encode_origin
 from stream_tables.in_place import InPlace
 from stream_tables.overlay import ABSENT, DELETED, Encoded, Overlay
 from stream_tables.stores import write_chunked
@@ -120,6 +120,7 @@ class TablePartition:
     Attributes:
         end: the changelog offset behind the last record that this owner knows of; ``None`` when the log is not claimed.
         epoch: of its owner, which stands in each changelog record.
+        exactly_once: its changelog records name no interval.
         ids: topic id by source.
         in_place: finds what was changed in place; ``None`` when nobody asked for it.
         opening: differs for each time that it is opened.
@@ -141,6 +142,7 @@ class TablePartition:
         "changelog",
         "end",
         "epoch",
+        "exactly_once",
         "ids",
         "in_place",
         "opening",
@@ -174,6 +176,7 @@ class TablePartition:
         self.overlay = Overlay(table, partitions)
         self.end: int | None = None
         self.epoch = 0
+        self.exactly_once = False
         self.ids: Mapping[str, str] = {}
         self.topic_id = ""
         self.opening: object = None
@@ -378,8 +381,7 @@ class TablePartition:
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``, until the events of its interval are committed."""
-        origin = decode_origin(change.headers)
-        until = {} if origin is None else {reading: interval.end for reading, interval in origin.intervals.items()}
+        until = {reading: interval.end for reading, interval in self._mine().items()}
         self._refused.setdefault(change.key, []).append(Refusal(change.value, until, error))
         self.overlay.set_guard(self._guard)
 
@@ -409,11 +411,15 @@ class TablePartition:
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
         """One changelog record for each key in the frozen layer."""
         self._intervals = intervals
-        mine = {reading: intervals[reading] for reading in self.overlay.frozen_readings if reading in intervals}
-        headers = encode_origin(self.epoch, mine, self.ids)
+        headers = encode_origin(self.epoch, {} if self.exactly_once else self._mine(), self.ids)
         topic, partition = self.changelog
         for key, value in self.overlay.frozen.items():
             yield Change(topic, partition, key, self._bytes(value), headers)
+
+    def _mine(self) -> dict[Reading, Interval]:
+        """The intervals of the events behind the frozen layer."""
+        intervals = self._intervals
+        return {reading: intervals[reading] for reading in self.overlay.frozen_readings if reading in intervals}
 
     def _bytes(self, value: Any) -> bytes | None:
         return None if value is DELETED else value.data if type(value) is Encoded else self.encoded(value)

@@ -271,6 +271,8 @@ class Recovery:
         if replay is None or replay.done.done():  # it has what it needs, and its owner may work on the store already
             return
         start, end = await self.bounds(error.tp)
+        if replay.done.done():
+            return
         logger.warning("%s; its store is wiped and replayed from offset %d", error, start)
         try:
             replay.restart(start, end)

@@ -157,6 +157,7 @@ class Tables:
         *,
         ids: Mapping[str, str] | None = None,
         send: SendNow | None = None,
+        exactly_once: bool = False,
     ) -> None:
         """Recover the partition of every table that this shard has.
 
@@ -165,7 +166,9 @@ class Tables:
             TransportError: a changelog cannot be read or written; it can be tried again.
         """
         mine = [table for table in self._tables.values() if self._counts[table.name] == shard.partitions]
-        await together(self._open(table, shard.partition, committed, generation, ids or {}, send) for table in mine)
+        await together(
+            self._open(table, shard.partition, committed, generation, ids or {}, send, exactly_once) for table in mine
+        )
 
     async def _open(
         self,
@@ -175,10 +178,11 @@ class Tables:
         generation: int,
         ids: Mapping[str, str],
         send: SendNow | None,
+        exactly_once: bool,
     ) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             part = await self._opening(table, partition)
-            part.ids, part.topic_id = ids, ids.get(table.changelog, "")
+            part.ids, part.topic_id, part.exactly_once = ids, ids.get(table.changelog, ""), exactly_once
             opening = part.opening = object()
             try:
                 await self._replay(part, partial(_check, part, opening), committed, generation, send)
