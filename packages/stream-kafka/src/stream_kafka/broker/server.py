@@ -185,8 +185,12 @@ class Broker:
         return True
 
     def pause(self) -> None:
-        """Stop the process in its tracks (SIGSTOP): connections stay open and nothing answers."""
-        self._running().send_signal(signal.SIGSTOP)
+        """Stop the process in its tracks (SIGSTOP): when this returns connections stay open and nothing answers."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            # A signal that was sent is not taken yet: a busy process may answer for a while.
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused process go on."""
