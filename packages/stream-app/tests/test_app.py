@@ -768,6 +768,27 @@ async def test_health_while_it_waits_for_partitions() -> None:
     await app.stop()
 
 
+async def test_health_with_a_partition_that_cannot_be_read() -> None:
+    """The worker works on the others, is alive, and names the one while it is damaged."""
+    app = make(web_enabled=True, web_port=free_port())
+    seen: list[int] = []
+
+    @app.agent(app.topic("numbers", value_type=int, partitions=2))
+    async def note(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            seen.append(number)
+
+    await app.start()
+    cluster(app).faults.damaged[TP("numbers", 1)] = "wrong checksum"
+    assert await health(app, "ready") == (503, {"status": "not ready", "reason": "cannot read numbers-1"})
+    assert await health(app, "live") == (200, {"status": "live"})
+    await app.topics["numbers"].send(1, partition=0)
+    await until(lambda: seen == [1])
+    cluster(app).faults.damaged.clear()
+    assert await health(app, "ready") == (200, {"status": "ready"})
+    await app.stop()
+
+
 async def test_health_while_it_recovers(tmp_path: Path) -> None:
     """A table whose store another process still has is recovered when that gives it up: until then the worker is not ready."""
     app = make(
