@@ -56,7 +56,7 @@ def sweep(*arguments: str) -> list[dict[str, Any]]:
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
     )
     failed = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == bool(failed), ended.stderr
@@ -119,6 +119,7 @@ def test_the_same_calls_come_in_each_process(guarantee: str) -> None:
     assert traces[0] == traces[1]
 
 
+@pytest.mark.timeout(600)  # half a minute of a processor, which others may want as well
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 def test_whatever_call_fails_nothing_is_lost(guarantee: str) -> None:
     """Every kind of fault, at its first call and at another one: workers go on or end by their rule, and all books are right."""

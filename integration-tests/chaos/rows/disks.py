@@ -221,8 +221,8 @@ async def torn(setup: Setup) -> None:
 ROWS = (
     Row("disk-wiped", wiped, quick=1),
     Row("disk-left", left, quick=1),
-    Row("disk-full", full),
-    Row("disk-damaged", flipped),
+    Row("disk-full", full, quick=1),
+    Row("disk-damaged", flipped, quick=1),
     Row("disk-missing", missing),
     Row("disk-torn", torn),
 )

@@ -337,7 +337,10 @@ class Engine:
         due = self.interval.due
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(due.wait(), self._settings.commit_interval)
+                async with asyncio.timeout(
+                    self._settings.commit_interval
+                ):  # wait_for swallows a cancellation on Python 3.11
+                    await due.wait()
             due.clear()
             await self.checkpoint()
             self._pressure.release()  # its changes are stored, or dropped
