@@ -79,6 +79,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "producer.deliver": ("ProduceError", "ProduceError/done", "BatchRefusedError", "silent"),
     "admin.start": _CONNECT,
     "admin.stop": ("late",),
+    "admin.cluster_id": _ASK,
     "admin.describe": _ASK,
     "admin.topics": _ASK,
     "admin.create": _CHANGE,
