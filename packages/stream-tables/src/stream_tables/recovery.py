@@ -33,6 +33,9 @@ COMPACTION_LAG = 600.0
 REPORT = 5.0
 """Seconds between two messages about a recovery that goes on."""
 
+POLL = 0.1
+"""Seconds that a poll waits for records; a replay that begins meanwhile waits for its end."""
+
 RETRY = 1.0
 """Seconds after an error of the reader."""
 
@@ -213,13 +216,13 @@ class Recovery:
         failures = 0
         while True:
             try:
-                if not self._replays:
+                if not self._waiting():  # nothing would come: the next replay must not wait for the end of a poll
                     await self._changed.wait()
                 if self._changed.is_set():
                     self._changed.clear()
                     self._reading = {tp: (replay, replay.done) for tp, replay in self._replays.items()}
                     await self._reader.assign({tp: replay.position for tp, (replay, _) in self._reading.items()})
-                if self._replays:
+                if self._waiting():
                     await self._step()
                 failures = 0
             except Exception as error:
@@ -233,6 +236,10 @@ class Recovery:
                 await asyncio.sleep(RETRY)
                 if broken or failures >= SUSPICIOUS:
                     await self._replace_reader()
+
+    def _waiting(self) -> bool:
+        """Tell whether there is a replay that has not ended."""
+        return any(not replay.done.done() for replay in self._replays.values())
 
     async def _replace_reader(self) -> None:
         fresh, old = self._make_reader(), self._reader
@@ -249,7 +256,7 @@ class Recovery:
 
     async def _step(self) -> None:
         try:
-            batches = await self._reader.poll(0.5)
+            batches = await self._reader.poll(POLL)
         except OffsetOutOfRangeError as error:
             await self._out_of_range(error)
             return
