@@ -260,7 +260,8 @@ async def test_a_worker_that_crashes(bootstrap: str, tmp_path: Path, kind: str, 
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 1
 
     log = apps.log.read_text()
-    assert f"failed 3 times at {apps.name(case)}-0 offset {BAD[0]}" in log
+    often = "" if kind in POISONED else " 3 times"  # decoding gives the same result each time
+    assert f"failed{often} at {apps.name(case)}-0 offset {BAD[0]}" in log
     assert f'declare {"on_decode_error" if kind in POISONED else "on_failure"}="skip"' in log
     committed, sent = await apps.committed(case), await apps.sent(case)
     if kind == "refused":  # its interval is dropped as a whole

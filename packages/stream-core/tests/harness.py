@@ -79,7 +79,7 @@ class Lab:
         """An engine that is not started."""
         settings = {"commit_interval": 0.1, **settings}
         read = [agent.topic for agent in agents if isinstance(agent.topic, Topic)]
-        known = {topic.name: topic for topic in (*topics, *read)}
+        known = {part.name: part for topic in (*topics, *read) for part in topic.parts}
         return Engine(
             self.transport,
             EngineSettings(GROUP, **settings),

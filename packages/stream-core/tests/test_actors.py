@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import mode
 import pytest
 
 from stream_core.agents import Agent
+from stream_core.engine import Engine
 from stream_core.errors import ConfigurationError, DeadlineError, ProduceError, WorkerError
 from stream_core.events import current_event
 from stream_core.policies import FailurePolicy
@@ -165,7 +167,7 @@ async def test_crash_ends_the_worker(lab: Lab, strategy: Any) -> None:
     error = await lab.failed(engine)
     await lab.stop(engine)
     assert isinstance(error, WorkerError)
-    assert "agent body[0] failed 1 times at numbers-0 offset 0" in str(error)
+    assert "agent body[0] failed at numbers-0 offset 0" in str(error)
     assert failing.seen == [1]
     assert lab.committed(topic) == Offset(0)
 
@@ -305,3 +307,182 @@ async def test_a_generator_is_closed(lab: Lab) -> None:
     assert log == ["start", 1, "end", "start", 1]
     assert lab.values(out) == []
     assert not engine.failure.done()
+
+
+# -- cancellations
+
+
+def abort(engine: Engine) -> None:
+    """Let the interval be dropped and replayed, as when the broker is away."""
+    engine.interval.spoil("provoked", DeadlineError("provoked"))
+
+
+async def test_a_body_that_swallows_its_cancellation(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Its next exception is a failure like any other: logged, counted, and judged by the policy; and it can be interrupted again."""
+    topic = lab.topic("numbers")
+    seen: list[Any] = []
+    told: list[str] = []
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+            try:
+                if value in (0, 1) and seen.count(value) == 1:
+                    await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                seen.append("swallowed")
+            if value == 2:
+                raise ValueError("two")
+
+    agent = lab.agent(body, topic, on_failure="skip", on_error=lambda _, error: told.append(str(error)))
+    engine = await lab.start([agent])
+    (actor,) = engine.topology.actors
+    for value in range(2):
+        lab.put(topic, [value])
+        await lab.until(lambda value=value: value in seen, "the body waits")  # type: ignore[misc]
+        abort(engine)
+        await lab.caught_up(topic)
+    lab.put(topic, [2, 3])
+    await lab.caught_up(topic)
+
+    assert seen == [0, "swallowed", 0, 1, "swallowed", 1, 2, 3]
+    assert told == ["two"]
+    assert "numbers-0 offset 2, which is skipped: ValueError: two" in caplog.text
+    assert actor._task is not None
+    assert actor._task.cancelling() == 0
+
+
+async def test_what_a_body_raises_instead_of_its_cancellation(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception in answer to an interruption is not the fault of the event: it is told, and the event comes again under each policy."""
+    topic = lab.topic("numbers")
+    seen: list[int] = []
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+            if len(seen) == 1:
+                try:
+                    await asyncio.get_running_loop().create_future()
+                except asyncio.CancelledError as error:
+                    raise ConnectionError("interrupted") from error
+
+    engine = await lab.start([lab.agent(body, topic, on_failure="skip")])
+    lab.put(topic, [0, 1])
+    await lab.until(lambda: bool(seen), "the body waits")
+    abort(engine)
+    await lab.caught_up(topic)
+    assert seen == [0, 0, 1]
+    assert "failed while it was interrupted: ConnectionError" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["values", "processed", "lists"])
+async def test_nothing_of_a_closed_session_reaches_a_body_that_goes_on(lab: Lab, form: str) -> None:
+    """A body that goes on after it was interrupted gets the events of the new session next, from the committed one on."""
+    topic = lab.topic("numbers")
+    seen: list[Any] = []
+
+    async def body(stream: Stream[Any]) -> None:
+        forms: dict[str, Any] = {
+            "values": aiter,
+            "processed": lambda stream: aiter(stream.filter(lambda value: True)),
+            "lists": lambda stream: stream.take(1),
+        }
+        async for value in forms[form](stream):
+            seen.append(value[0] if form == "lists" else value)
+            if len(seen) == 2:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.get_running_loop().create_future()
+
+    engine = await lab.start([lab.agent(body, topic)], commit_interval=1000.0)
+    lab.put(topic, range(4))
+    await lab.until(lambda: len(seen) == 2, "the body waits")
+    abort(engine)
+    await lab.until(lambda: len(seen) == 6, "all came again")
+    await engine.checkpoint()
+    assert seen == [0, 1, 0, 1, 2, 3]
+    assert lab.committed(topic) == Offset(4)
+
+
+async def test_a_step_that_swallows_its_cancellation(lab: Lab) -> None:
+    """What it returns for an event of a closed session does not reach the body, and what it sent for it does not count."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+    seen: list[Any] = []
+    waits: list[int] = []
+
+    async def wait(value: int) -> str:
+        await out.send(value)
+        waits.append(value)
+        if len(waits) == 2:
+            with suppress(asyncio.CancelledError):
+                await asyncio.get_running_loop().create_future()
+            return "late"
+        return "in time"
+
+    async def body(stream: Stream[Any]) -> None:
+        async for value in stream.add_processor(wait):
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)], [out], commit_interval=1000.0, transactional_id="worker")
+    lab.put(topic, range(3))
+    await lab.until(lambda: len(waits) == 2, "the step waits")
+    abort(engine)
+    await lab.until(lambda: len(waits) == 5, "all came again")
+    await engine.checkpoint()
+    assert seen == ["in time"] * 4
+    assert lab.values(out) == [0, 1, 2]
+
+
+async def test_timeouts_and_groups_in_a_body(lab: Lab) -> None:
+    """What asyncio counts of cancellations stays right after one was swallowed: timeouts end as timeouts, and groups as groups."""
+    topic = lab.topic("numbers")
+    seen: list[Any] = []
+
+    async def fail() -> None:
+        raise ValueError("in a task")
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            try:
+                async with asyncio.timeout(None if value == 0 and not seen else 1.0):
+                    if value == 2:
+                        async with asyncio.TaskGroup() as group:
+                            group.create_task(fail())
+                    else:
+                        seen.append("waits")
+                        await asyncio.get_running_loop().create_future()
+            except (TimeoutError, ExceptionGroup) as error:
+                seen.append(type(error).__name__)
+            except asyncio.CancelledError:
+                seen.append("swallowed")
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.put(topic, [0])
+    await lab.until(lambda: bool(seen), "the body waits")
+    abort(engine)
+    await lab.until(lambda: "swallowed" in seen, "it is interrupted")
+    lab.put(topic, [1, 2])
+    await lab.caught_up(topic)
+    assert seen == ["waits", "swallowed", "waits", "TimeoutError", "waits", "TimeoutError", "ExceptionGroup"]
+
+
+async def test_a_cancellation_of_the_body_s_own(lab: Lab) -> None:
+    """A body that cancels what it awaits, and takes the cancellation of its task back itself, goes on."""
+    topic = lab.topic("numbers")
+    seen: list[int] = []
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            task.uncancel()
+            seen.append(value)
+            if value == 1 and seen.count(1) == 1:
+                raise ValueError("once")
+
+    lab.put(topic, range(3))
+    await lab.start([lab.agent(body, topic)])
+    await lab.caught_up(topic)
+    assert seen == [0, 1, 1, 2]

@@ -572,15 +572,16 @@ async def test_every_reader_of_a_channel_gets_everything() -> None:
     channel: Channel[Any, Any] = Channel()
     assert channel.empty()
     one, two = aiter(channel), aiter(channel)
-    waiting = [asyncio.ensure_future(anext(events)) for events in (one, two)]
+    waiting = [asyncio.ensure_future(each) for each in (anext(one), anext(two), channel.get(timeout=1.0))]
     await asyncio.sleep(0)
 
     await channel.put("a")
+    await channel.put("b")
 
-    assert [event.value for event in await asyncio.gather(*waiting)] == ["a", "a"]
-    assert (await channel.get(timeout=1.0)).value == "a"
+    assert [event.value for event in await asyncio.gather(*waiting)] == ["a", "a", "a"]
+    assert (await channel.get(timeout=1.0)).value == "b"
     assert channel.empty()
-    assert channel.subscriber_count == 3
+    assert channel.subscriber_count == 2
     with pytest.raises(TimeoutError):
         await channel.get(timeout=1.0)
 

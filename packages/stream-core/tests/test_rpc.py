@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream_core.agents import Agent, current_agent
 from stream_core.channels import Channel
@@ -169,6 +171,66 @@ async def test_a_failed_question(lab: Lab) -> None:
     assert await agent.ask(14) == 14
     with pytest.raises(RequestFailedError, match="cannot decode"):
         await agent.ask("no number")
+
+
+QUESTION_HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from([REPLY_TO, CORRELATION_ID, "other", ""]) | st.text(max_size=5),
+        st.none()
+        | st.binary(max_size=20)
+        | st.sampled_from([b"answers", b"..", b"a" * 300, b"no topic", b"\xff\xfe", b"x" * 5000, "ü".encode()]),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    questions=st.lists(QUESTION_HEADERS, min_size=1, max_size=4),
+    policy=st.sampled_from(["skip", "dead_letter"]),
+    answers=st.booleans(),
+    exactly_once=st.booleans(),
+)
+async def test_whatever_the_headers_of_a_question_say(
+    questions: list[list[tuple[str, bytes | None]]], policy: str, answers: bool, exactly_once: bool
+) -> None:
+    """One record of anybody does not stop a group: its event goes by the policy of its agent, and the next one is worked on."""
+    seen: list[int] = []
+
+    def check(value: int) -> int:
+        seen.append(value)
+        if value % 2:
+            raise ValueError(value)
+        return value
+
+    async def answering(stream: Stream[int]) -> AsyncIterator[int]:
+        async for value in stream:
+            yield check(value)
+
+    async def silent(stream: Stream[int]) -> None:
+        async for value in stream:
+            check(value)
+
+    async with Lab() as lab:
+        topic = lab.topic("numbers", schema=Schema(value_type=int), on_decode_error=policy)
+        agent = lab.agent(answering if answers else silent, topic, on_failure=policy)
+        topics = [lab.topic("answers"), lab.topic("app-dead-letter")]
+        engine = await lab.start([agent], topics, transactional_id="worker" if exactly_once else None)
+        for number, headers in enumerate(questions):
+            for value in (b"%d" % (2 * number), b"%d" % (2 * number + 1), b"no number"):
+                lab.cluster.append(TP("numbers", 0), [Entry(0, None, value, headers)])
+        await lab.caught_up(topic)
+        await lab.stop(engine)
+    assert seen == list(range(2 * len(questions)))
+
+
+async def test_a_question_that_cannot_be_answered_is_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """It is one line, with what its headers say; a question behind it is answered."""
+    agent = await doubling(lab)
+    headers = [(REPLY_TO, b"\xff"), (CORRELATION_ID, b"1")]
+    lab.cluster.append(TP("numbers", 0), [Entry(0, None, b"1", headers)])
+    assert await agent.ask(3, partition=0) == 6
+    assert caplog.text.count("is not answered") == 1
 
 
 async def test_no_answer(lab: Lab) -> None:
@@ -395,6 +457,39 @@ async def test_wrapped_questions_are_answered(lab: Lab, question: bytes, answer:
     await lab.caught_up(topic)
     assert [record.value for record in lab.records("answers")] == ([] if answer is None else [answer])
     assert seen == [json.loads(question)["value"] if answer else json.loads(question)]
+
+
+@pytest.mark.parametrize(
+    ("value", "reply_to", "correlation_id"),
+    [
+        (b"1", b'"\xff"', b'"1"'),
+        (b"1", b'"\\ud800"', b'"1"'),
+        (b"1", b'"no topic"', b'"1"'),
+        (b"1", b'"' + b"a" * 300 + b'"', b'"1"'),
+        (b"1", b'""', b'""'),
+        (b"1", b'"answers"', b'"' + b"x" * 2_000_000 + b'"'),
+        (b"1", b"null", b"[]"),
+        (b"[" * 50_000 + b"]" * 50_000, b'"answers"', b'"1"'),
+    ],
+    ids=["bytes", "surrogate", "name", "long", "empty", "id", "types", "nested"],
+)
+async def test_hostile_wrapped_questions(lab: Lab, value: bytes, reply_to: bytes, correlation_id: bytes) -> None:
+    """Whatever a wrapped question says, the one behind it is answered, under each policy but ``crash``."""
+    topic = lab.topic("numbers", schema=Schema(value_type=int), on_decode_error="skip")
+    lab.cluster.topic("numbers").config["max.message.bytes"] = "3000000"  # type: ignore[index]
+    failures: list[BaseException] = []
+    agent = lab.agent(
+        double,
+        topic,
+        use_reply_headers=False,
+        on_failure="skip",
+        on_error=lambda _, error: failures.append(error),
+    )
+    await lab.start([agent], [lab.topic("answers")])
+    rest = b'"correlation_id":%b,"__faust":{"ns":"@ReqRepRequest"}}' % correlation_id
+    lab.put(topic, [b'{"value":%b,"reply_to":%b,%b' % (value, reply_to, rest)])
+    assert await agent.ask(3) == 6
+    assert not failures
 
 
 async def test_wrapped_questions_with_records(lab: Lab) -> None:

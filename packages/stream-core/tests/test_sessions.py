@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.cursor import Cursor
-from stream_core.errors import DecodeError, HandlerError
+from stream_core.errors import DecodeError
+from stream_core.iteration import give_back
 from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Batch, RawRecord, StoredRecord
 from stream_core.schemas import Schema
@@ -151,43 +152,44 @@ def test_a_lead_may_lie_in_a_gap() -> None:
     assert offsets(taken(fast)) == [8, 9]
 
 
-def test_put_back_comes_first(subscription: Subscription) -> None:
+def test_what_is_given_back_comes_first(subscription: Subscription) -> None:
     """The unfinished part of a chunk is taken again before what came after it; what lies below stays finished."""
     session = session_of(subscription)
     feed = session.feeds["agent"]
     session.deliver(batch(0, 1, 2))
     session.deliver(batch(3, 4))
 
-    feed.put_back(taken(subscription), 1)
+    give_back((feed, chunk) for chunk in feed.rest(taken(subscription), 1))
 
     assert (session.position, feed.backlog, subscription.inbox.records) == (1, 4, 4)
     assert offsets(taken(subscription)) == [1, 2]
     assert offsets(taken(subscription)) == [3, 4]
 
 
-def test_put_back_of_nothing_finishes(subscription: Subscription) -> None:
+def test_giving_nothing_back_finishes(subscription: Subscription) -> None:
     """When the last event of a chunk was skipped the chunk is finished, up to the fetch position."""
     session = session_of(subscription)
     session.deliver(batch(0, 1, next_offset=7))
-    session.feeds["agent"].put_back(taken(subscription), 2)
+    assert session.feeds["agent"].rest(taken(subscription), 2) == []
     assert (session.position, session.backlog, subscription.inbox.take()) == (7, 0, None)
 
 
 def test_verdicts_last_until_they_are_committed(subscription: Subscription) -> None:
     """What was decided on an event is known for its chunk, also in a session that replays it, and forgotten behind the commit."""
-    error = HandlerError("it failed", SOURCE, 1)
-    subscription.verdicts[SOURCE] = {1: Verdict(error, FailurePolicy.SKIP)}
+    verdict = Verdict.of(ValueError("it failed"), FailurePolicy.SKIP)
+    session_of(subscription).feeds["agent"].judge(1, verdict)
     for _ in range(2):
         session = session_of(subscription)
         feed = session.feeds["agent"]
         session.deliver(batch(0, 1))
         session.deliver(batch(2))
-        assert feed.verdicts(taken(subscription)) == {1: (error, FailurePolicy.SKIP)}
+        chunk = taken(subscription)
+        assert feed.verdicts(chunk) == {1: verdict}
         assert feed.verdicts(taken(subscription)) == {}
+    feed.judge(2, verdict)
     feed.committed = 2
-    session.deliver(batch(3))
-    assert feed.verdicts(taken(subscription)) == {}
-    assert not subscription.verdicts
+    feed.finish(chunk)
+    assert subscription.verdicts == {SOURCE: {2: verdict}}
 
 
 def test_backlog_counts_until_finished() -> None:
@@ -289,4 +291,4 @@ def test_records_that_are_none_are_rejected_at_their_place(kinds: list[str]) -> 
     assert {one.record.offset for one in decoded.rejected} == undecodable | set(garbled)
     for one in decoded.rejected:
         if reason := garbled.get(one.record.offset):
-            assert f"{reason} [topic source, partition 0, offset {one.record.offset}]" in str(one.error)
+            assert f"{reason} [topic source, partition 0, offset {one.record.offset}]" in str(one.why)

@@ -11,11 +11,11 @@ import pytest
 
 from stream_core.cursor import Cursor
 from stream_core.errors import DecodeError
-from stream_core.iteration import QUANTUM, TURN, restore, rewind, withdraw
+from stream_core.iteration import QUANTUM, TURN, give_back, reject_open, remember_open, withdraw
 from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Batch, RawRecord, StoredRecord
 from stream_core.schemas import Schema
-from stream_core.sessions import Decoded, PartitionSession, Rejected, Subscription
+from stream_core.sessions import Decoded, PartitionSession, Rejected, Subscription, Verdict
 from stream_core.streams import Stream
 
 pytestmark = pytest.mark.looptime
@@ -41,15 +41,19 @@ class Source:
         self.stream = Stream[Any](self.subscription, self.cursor)
         self.rejected: list[int] = []
 
-    def pass_over(self, error: Exception) -> None:
-        """The open event failed for good: reject it when it comes again."""
+    async def pass_over(self, error: Exception) -> None:
+        """Reject the open event, which failed for good, as an actor does."""
+        verdict = Verdict.of(error, FailurePolicy.SKIP)
 
         async def reject(tp: TP, one: Rejected) -> None:
-            assert (tp, one.policy) == (SOURCE, FailurePolicy.SKIP)
+            assert (tp, one.why) == (SOURCE, verdict)
             self.rejected.append(one.record.offset)
 
         self.subscription.reject = reject
-        restore(withdraw(self.cursor, error, FailurePolicy.SKIP))
+        self.cursor.rollback()
+        remember_open(self.cursor, verdict)
+        await reject_open(self.cursor, verdict)
+        give_back(withdraw(self.cursor))
 
     def _decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
         return Decoded(records, self._schema.decode_values(records)[0])
@@ -90,20 +94,20 @@ async def test_closing_the_iteration_finishes_nothing() -> None:
     assert await anext(events) == 2
 
     await events.aclose()  # type: ignore[attr-defined]
-    rewind(source.stream.iteration.cursor)
+    give_back(withdraw(source.cursor))
 
     assert source.session.position == 1
     assert await anext(aiter(source.stream)) == 2
 
 
 async def test_passing_an_event_over() -> None:
-    """An event that failed for good is rejected when it comes again, inside the loop: what is behind it comes next."""
+    """An event that failed for good is rejected where it stands, and is finished: what is behind it comes next."""
     source = Source()
     source.deliver(b"1", b"2", b"3")
     events = aiter(source.stream)
     await anext(events)
-    source.pass_over(ValueError("1"))
-    assert source.session.position == 0
+    await source.pass_over(ValueError("1"))
+    assert (source.rejected, source.session.position) == ([0], 1)
     assert await anext(aiter(source.stream)) == 2
     assert (source.rejected, source.session.position) == ([0], 1)
 
@@ -158,7 +162,7 @@ async def test_a_key_that_cannot_be_decoded() -> None:
 
     assert (caught.value.tp, caught.value.offset) == (SOURCE, 1)
     assert source.session.position == 1
-    source.pass_over(caught.value)
+    await source.pass_over(caught.value)
     assert await anext(source.stream.items()) == (3, 3)
     assert source.rejected == [1]
 
@@ -190,7 +194,7 @@ async def test_a_failure_while_the_session_closes_loses_no_progress() -> None:
     source.session.suspend()
 
     source.cursor.rollback()
-    rewind(source.stream.iteration.cursor)
+    give_back(withdraw(source.cursor))
 
     assert source.session.position == 2
 

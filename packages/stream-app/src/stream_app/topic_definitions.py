@@ -146,7 +146,8 @@ class TopicDefinitions(Registry):
                 ``stream_buffer_maxsize`` when left out.
         """
         size = self.conf.stream_buffer_maxsize if maxsize is None else maxsize
-        return Channel(name, maxsize=size, key_type=key_type, value_type=value_type)
+        wire = self._schema(None, key_type, value_type, None, None)
+        return Channel(name, maxsize=size, key_type=key_type, value_type=value_type, wire_schema=wire)
 
     # -- parts
 

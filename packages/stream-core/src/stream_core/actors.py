@@ -15,18 +15,19 @@ from stream_core.errors import (
     TROUBLE,
     BatchRefusedError,
     DecodeError,
+    EventError,
     ProduceError,
     StoreError,
     WorkerError,
 )
-from stream_core.iteration import open_records, restore, rewind, withdraw
+from stream_core.iteration import give_back, open_records, reject_open, remember_open, withdraw
 from stream_core.outbox import Outbox
 from stream_core.policies import FailurePolicy
 from stream_core.records import RawRecord
-from stream_core.replies import Answers, refuse
-from stream_core.sessions import PartitionSession, Subscription
+from stream_core.replies import Answers
+from stream_core.sessions import PartitionSession, Subscription, Verdict
 from stream_core.sinks import deliver
-from stream_core.stacks import waiting_in
+from stream_core.stacks import traceback_of, waiting_in
 from stream_core.streams import Host, Stream
 from stream_core.supervisors import Supervisor
 
@@ -54,8 +55,9 @@ class Actor:
         outbox: where the sends of its events go.
         supervisor: of the agent's actors.
         policy: the failure policy for an error of the agent during an event.
-        on_conflict: called with a reason when the interval must be replayed, and with an error that nobody has counted: because a failed
-            event had effects that others saw, or because the producer is broken.
+        on_conflict: asks for the interval to be dropped and replayed, because a failed event had effects that others saw, or because the
+            producer is broken. Called with a reason, and with the error unless a failure policy has counted it: then the policy says how
+            often, and after which delay, the event is tried again.
         host: what streams need of the engine.
     """
 
@@ -85,6 +87,8 @@ class Actor:
         self._on_conflict = on_conflict
         self._interrupted = False
         self._failing = False
+        self._verdict: Verdict | None = None
+        self._doomed = False
         self._wake = asyncio.Event()
         self._body: object = None
         self._task: asyncio.Task[None] | None = None
@@ -106,10 +110,23 @@ class Actor:
         self._task = asyncio.create_task(self._run(), name=f"agent {self.cursor.name}")
         return self._task
 
+    def stop(self) -> None:
+        """Run no more: the open event is not finished."""
+        if self._task is not None:
+            self._task.cancel()
+
     def interrupt(self) -> None:
         """Cancel the open event, whose effects are dropped, and start the body again; does nothing when that happens anyway."""
         if self._task is not None and self._body is not None and not (self._failing or self._interrupted):
             self._interrupted = self._task.cancel()
+            self.cursor.on_ask = self._went_on
+            self.cursor.attention = True
+
+    def _went_on(self) -> None:
+        """The body has caught its cancellation and asks for another event: the interruption is over."""
+        self._interrupted = False
+        assert self._task is not None
+        self._task.uncancel()
 
     def wake(self) -> None:
         """Do not wait any longer to try an event again: its partition may be gone."""
@@ -125,19 +142,25 @@ class Actor:
         task = asyncio.current_task()
         assert task is not None
         while True:
-            self._interrupted = False
             try:
+                await self._reject()
                 await self._run_body(Stream(self._subscription, self.cursor, self._host))
             except (asyncio.CancelledError, Exception) as error:
-                if not task.cancelling():  # an error, or what it waited for was cancelled, and not the actor
+                interrupted, self._interrupted, self.cursor.on_ask = self._interrupted, False, None
+                cancelled = task.uncancel() > 0 if interrupted else task.cancelling() > 0
+                if not (
+                    interrupted or cancelled
+                ):  # an error, or what the body waited for was cancelled, and not the actor
                     await self._failed(error)
                     continue
+                if not isinstance(error, asyncio.CancelledError):
+                    logger.warning("agent %s failed while it was interrupted: %r", self.cursor.name, error)
                 if self.cursor.rollback():
                     self._on_conflict(
                         f"agent {self.cursor.name} was interrupted, and others had seen its changes", None
                     )
-                rewind(self.cursor)
-                if not self._interrupted or task.uncancel():  # cancelled by somebody else, or by him too
+                give_back(withdraw(self.cursor))
+                if cancelled:  # by whoever stops the engine
                     raise
             else:
                 self._returned()
@@ -159,7 +182,7 @@ class Actor:
 
     def _returned(self) -> NoReturn:
         self.cursor.rollback()
-        rewind(self.cursor)
+        give_back(withdraw(self.cursor))
         raise WorkerError(
             f"agent {self.cursor.name} returned although its stream never ends: "
             "loop with `async for`, and do not break out of the loop"
@@ -167,13 +190,33 @@ class Actor:
 
     # -- failures
 
+    async def _reject(self) -> None:
+        """Do with the event that failed for good what was decided, as a part of that event, before the body runs again.
+
+        When this fails it is another failure of the event.
+        """
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None:
+            remember_open(self.cursor, verdict)
+            if self._doomed:
+                # The interval is about to be dropped, which interrupts this; the replay does what was decided.
+                await asyncio.sleep(PAUSE)
+            if all(not session.dead for session, _ in open_records(self.cursor)):
+                await reject_open(self.cursor, verdict)
+            give_back(withdraw(self.cursor))
+            self._subscription.on_progress()
+            await asyncio.sleep(0)  # many events may fail in a row, and nothing else on the way waits
+
     async def _failed(self, error: BaseException) -> None:
         self._failing = True
         events = open_records(self.cursor)
         trouble = isinstance(error, TROUBLE)
+        broken = isinstance(error, ProduceError) or BatchRefusedError.behind(error)
+        # What is in memory only is in no interval, and is not replayed.
+        self._doomed = broken and all(session.partition >= 0 for session, _ in events)
         if self.cursor.rollback():
             self._on_conflict(f"agent {self.cursor.name} failed, and others had seen its changes", None)
-        elif isinstance(error, ProduceError) or BatchRefusedError.behind(error):
+        elif broken:
             self._on_conflict(f"agent {self.cursor.name} failed: {error}", error if trouble else None)
         if trouble:
             await self._again(error, events, PAUSE, "")
@@ -186,6 +229,8 @@ class Actor:
         event = (events[0][0].tp, events[0][1].offset) if events else None
         times = supervisor.failed(event)
         limit = supervisor.max_restarts if policy.attempts is None or not events else policy.attempts
+        if policy.attempts is None and isinstance(error, DecodeError) and error.final:
+            limit = 0
         supervisor.restart_others(self.interrupt)
         if isinstance(error, StoreError) or (times > limit and (policy.action == "crash" or not events)):
             withdraw(self.cursor)
@@ -197,46 +242,57 @@ class Actor:
             return
         supervisor.decided(event)
         what = "is skipped" if policy.action == "skip" else "goes to the dead letters"
-        logger.error("agent %s failed at %s, which %s", self.cursor.name, _place(events), what, exc_info=error)
-        restore(withdraw(self.cursor, error, policy.final))
-        for session, record in events:
-            await refuse(self._outbox, session.tp, record, error)
+        shown = traceback_of(error, logger)
+        logger.error(
+            "agent %s failed at %s, which %s: %s", self.cursor.name, _place(events), what, _told(error), exc_info=shown
+        )
         await self._tell(error)
+        self._verdict = Verdict.of(error, policy.final)
 
     async def _again(self, error: BaseException, events: Opened, delay: float, what: str) -> None:
         """Let the same event come first again, after a while. Other actors go on meanwhile, and do not get it."""
+        then = f"the same event comes first again in {delay:.1f} s{what}"
+        shown = traceback_of(error, logger)
         logger.error(
-            "agent %s failed at %s; the same event comes first again in %.1f s%s",
-            *(self.cursor.name, _place(events), delay, what),
-            exc_info=error,
+            "agent %s failed at %s; %s: %s", self.cursor.name, _place(events), then, _told(error), exc_info=shown
         )
         self._wake.clear()
+        # Looked at now: an abort that closes the sessions during the wait leaves us the partitions, and the policy its delay.
+        ours = all(session.open for session, _ in events)
         withdrawn = withdraw(self.cursor)
         await self._tell(error)
-        if all(session.open for session, _ in events):
+        if ours:
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
-        restore(withdrawn)
+        give_back(withdrawn)
 
     async def _tell(self, error: BaseException) -> None:
         """Call ``on_error``, outside of any event; what it raises is logged."""
         if self.agent.on_error is None:
             return
+        set_cursor(None)
         try:
             async with asyncio.timeout(TELL):
                 if isawaitable(answer := self.agent.on_error(self.agent, error)):
                     await answer
         except Exception:
             logger.exception("on_error of agent %s failed", self.agent.name)
+        finally:
+            set_cursor(self.cursor)
 
     def _give_up(self, error: BaseException, times: int, events: Opened) -> WorkerError:
-        cause = error if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
         option = "on_decode_error" if isinstance(error, DecodeError) else "on_failure"
+        often = "" if times == 1 else f" {times} times"
         advice = (
             f'mend the event or the agent, or declare {option}="skip" or "dead_letter"' if events else "mend the agent"
         )
-        return WorkerError(f"agent {self.cursor.name} failed {times} times at {_place(events)}: {cause}; {advice}")
+        return WorkerError(f"agent {self.cursor.name} failed{often} at {_place(events)}: {_told(error)}; {advice}")
+
+
+def _told(error: BaseException) -> str:
+    """The error in a sentence; an error of ours needs no name in front of it."""
+    return str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
 
 
 def _place(events: Opened) -> str:

@@ -51,14 +51,16 @@ class BackPressure:
 
     async def hungry(self) -> None:
         """After records have come: wait until some agent runs out of them, and pause the partitions that have enough."""
-        low = max(self._settings.buffer_maxsize // 2, 1)
-        subscriptions = [reader for reader in self._subscriptions if reader.topics and reader.cursors]
-        while self._loaded() or (
-            subscriptions and not any(subscription.inbox.records < low for subscription in subscriptions)
-        ):
+        while self._loaded() or not self._has_hungry_readers():
             self._progress.clear()
             await self._progress.wait()
         self.hold()
+
+    def _has_hungry_readers(self) -> bool:
+        """Whether some reader is running out of records, or there is none. Readers come and go while others are waited for."""
+        low = max(self._settings.buffer_maxsize // 2, 1)
+        readers = [reader for reader in self._subscriptions if reader.topics and reader.cursors]
+        return not readers or any(reader.inbox.records < low for reader in readers)
 
     def _loaded(self) -> bool:
         """Whether so many changes wait for checkpoints that events which would make more of them have to wait, too.

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from stream_core.cursor import Session
@@ -17,7 +18,7 @@ from stream_core.errors import ConfigurationError
 from stream_core.events import Acknowledgement
 from stream_core.iteration import SKIPPED, Exhausted, Form, Iteration, event
 from stream_core.records import RawRecord
-from stream_core.sessions import Chunk, Feed
+from stream_core.sessions import Chunk, Feed, Rejected, Verdict
 
 __all__ = ["Buffers"]
 
@@ -77,7 +78,8 @@ class Buffers:
         self._by_partition = by_partition or iteration.subscription.out_of_order
         self._buffers: dict[Session | None, Buffer] = {}
         self._ended = False
-        iteration.buffered = True
+        self._handed: list[Entry] = []
+        iteration.lists = self
 
     async def read(self, form: Form) -> AsyncGenerator[list[Any], None]:
         """Yield buffers of values, events, or pairs of key and value."""
@@ -105,9 +107,10 @@ class Buffers:
                 if buffer.size >= self._size and (entries := self._open(key)) is not None:
                     yield [entry.item for entry in entries if entry.item is not SKIPPED]
                     self._finish(entries)
+                if monotonic() >= self._iteration.turn:
+                    await self._iteration.give_turn()
             if (rest := self._buffers.get(key)) is not None and not rest.size:
                 self._open(key)  # nothing that the body gets: it need not wait for more
-            await self._iteration.give_turn()
 
     async def _next_chunk(self) -> tuple[Feed, Chunk] | None:
         """The next chunk, or ``None`` when a buffer is due before there is one, or all of them because there will be none."""
@@ -149,23 +152,50 @@ class Buffers:
         if not entries:
             self._iteration.forget_closed()
             return None
-        shown = [entry for entry in entries if entry.item is not SKIPPED]
+        shown = _shown(entries)
         *others, last = shown or entries
         cursor.others = [(entry.feed.session, entry.record) for entry in others]
         cursor.session, cursor.record = last.feed.session, last.record
         cursor.subscription = last.feed.subscription.name
         cursor.held = [send for entry in entries for send in entry.held]
         cursor.attention = True
+        self._handed = entries
         if shown:
             return entries
         self._finish(entries)
         return None
+
+    def judge_open(self, verdict: Verdict) -> None:
+        """Remember what was decided on each event of the list that the body has, or on the one that failed while the list fills."""
+        if not self._handed:
+            feed, _, record = self._iteration.find_open()
+            feed.judge(record.offset, verdict)
+        for entry in _shown(self._handed):
+            entry.feed.judge(entry.record.offset, verdict)
+
+    async def reject_open(self, verdict: Verdict) -> None:
+        """Reject each event of the list that the body has, and finish the list.
+
+        Events that a processor dropped belong to the list, too. They have not failed, so what their processors sent counts. An event that
+        failed while its list fills cannot be finished before the others: it is rejected when the list fills again.
+        """
+        entries, cursor = self._handed, self._iteration.cursor
+        if not entries:
+            return
+        cursor.held = [send for entry in entries if entry.item is SKIPPED for send in entry.held]
+        cursor.attention = True
+        for entry in _shown(entries):
+            await entry.feed.subscription.reject(entry.feed.session.tp, Rejected(0, entry.record, verdict))
+            if entry.acknowledgement is not None:
+                entry.acknowledgement.give()
+        self._finish(entries)
 
     def _finish(self, entries: list[Entry]) -> None:
         """The body has asked for the next buffer: this one is finished."""
         cursor = self._iteration.cursor
         cursor.finish()
         cursor.record, cursor.others = None, []
+        self._handed = []
         for entry in entries:
             if entry.acknowledgement is not None:
                 self._iteration.taken.remove((entry.feed, entry.chunk))
@@ -175,3 +205,8 @@ class Buffers:
                 if entry.last:
                     self._iteration.leave(entry.feed, entry.chunk)
         self._iteration.forget_closed()
+
+
+def _shown(entries: list[Entry]) -> list[Entry]:
+    """The events that the body gets."""
+    return [entry for entry in entries if entry.item is not SKIPPED]

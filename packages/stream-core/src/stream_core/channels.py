@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
@@ -18,6 +20,8 @@ from stream_core.sessions import Decoded, Feed, PartitionSession, Subscription
 from stream_core.streams import LooseStream, Stream
 
 __all__ = ["Channel"]
+
+logger = logging.getLogger(__name__)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -66,6 +70,8 @@ class Channel(Generic[K, V]):
         maxsize: events that may wait for the slowest reader before ``send`` waits.
         key_type: type of the keys, for readers of the code and type checkers.
         value_type: type of the values, likewise.
+        wire_schema: the schema of a topic through which its events are sent and whose definition says nothing; one of the two types when
+            left out.
 
     Raises:
         ConfigurationError: ``maxsize`` is not at least 1.
@@ -78,6 +84,7 @@ class Channel(Generic[K, V]):
         maxsize: int = 4096,
         key_type: type[K] | None = None,
         value_type: type[V] | None = None,
+        wire_schema: Schema | None = None,
     ) -> None:
         if maxsize < 1:
             raise ConfigurationError(f"channel {name}: maxsize={maxsize} holds nothing; use at least 1")
@@ -85,10 +92,13 @@ class Channel(Generic[K, V]):
         self.maxsize = maxsize
         self.key_type = key_type
         self.value_type = value_type
+        self.wire_schema = Schema(key_type, value_type) if wire_schema is None else wire_schema
         self._session = PartitionSession(TP(name, IN_MEMORY), _AsTheyAre(), 0, _hand_over)
         self._session.run(0, (), {})
         self._room = asyncio.Event()
-        self._pulled: Stream[V] | None = None
+        self._pulled: deque[Event[V]] | None = None
+        self._getters: deque[asyncio.Future[Event[V]]] = deque()
+        self._told = False
         self._readers = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -140,6 +150,8 @@ class Channel(Generic[K, V]):
         offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
         record: Any = StoredRecord(offset, millis, key, value, pairs)  # not bytes: never encoded
         session.deliver(_Objects(session.tp, [record], offset + 1))
+        if self._pulled is not None:
+            self._keep(self._pulled, Event(session.schema, session.tp, record, value))
         return RecordMetadata(self.name, IN_MEMORY, offset, millis)
 
     async def put(self, value: V) -> None:
@@ -152,7 +164,10 @@ class Channel(Generic[K, V]):
         return self.stream().events()
 
     async def get(self, *, timeout: float | None = None) -> Event[V]:
-        """The next event that was sent since the first call of ``get``.
+        """Take the next event that was sent since the first call of ``get``.
+
+        It is no reader: nobody knows whether it is called again, so senders do not wait for it. Between two calls the newest ``maxsize``
+        events are kept. Iterate instead to hold senders back.
 
         Args:
             timeout: seconds to wait; ``None`` waits for ever.
@@ -160,16 +175,38 @@ class Channel(Generic[K, V]):
         Raises:
             TimeoutError: nothing came in time.
         """
-        stream = self._pull()
-        async with asyncio.timeout(timeout):
-            feed, chunk = await stream.iteration.next_chunk()
-        stream.iteration.leave(feed, chunk)
-        (record,) = chunk.records
-        return Event(self._session.schema, self._session.tp, record, record.value)  # type: ignore[arg-type]
+        if self._pulled is None:
+            self._pulled = deque(maxlen=self.maxsize)
+        if self._pulled:
+            return self._pulled.popleft()
+        arrival: asyncio.Future[Event[V]] = asyncio.get_running_loop().create_future()
+        self._getters.append(arrival)
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(arrival)
+        except BaseException:
+            if arrival.done():  # in the same moment
+                self._pulled.appendleft(arrival.result())
+            else:
+                self._getters.remove(arrival)
+            raise
 
     def empty(self) -> bool:
-        """Whether nothing waits for ``get``."""
-        return self._pull().subscription.inbox.records == 0
+        """Tell whether nothing waits for ``get``; also true before its first call."""
+        return not self._pulled
+
+    def _keep(self, pulled: deque[Event[V]], event: Event[V]) -> None:
+        if self._getters:
+            self._getters.popleft().set_result(event)
+            return
+        if len(pulled) == pulled.maxlen and not self._told:
+            self._told = True
+            logger.warning(
+                "channel %s: more than %d events wait for get(), and the oldest are dropped; iterate over the channel to hold senders back",
+                self.name,
+                self.maxsize,
+            )
+        pulled.append(event)
 
     def stream(self) -> Stream[V]:
         """A stream of what is sent from now on, outside of agents."""
@@ -177,11 +214,6 @@ class Channel(Generic[K, V]):
         subscription = Subscription(f"{self.name}:{self._readers}", ())
         self.subscribe(subscription)
         return LooseStream(subscription, close=self.unsubscribe)
-
-    def _pull(self) -> Stream[V]:
-        if self._pulled is None:
-            self._pulled = self.stream()
-        return self._pulled
 
     # -- for those who run agents
 
@@ -194,8 +226,10 @@ class Channel(Generic[K, V]):
         session.feeds[subscription.name] = Feed(session, subscription, session.fetch_position)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Hand nothing to this subscription any more."""
-        self._session.feeds.pop(subscription.name, None)
+        """Hand nothing to this subscription any more, and drop what waits for it."""
+        if subscription in (feed.subscription for feed in self._session.feeds.values()):
+            del self._session.feeds[subscription.name]
+        subscription.inbox.drop(subscription)
         self._progressed()
 
     def position(self, reader: str) -> int:

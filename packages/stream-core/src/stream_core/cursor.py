@@ -100,6 +100,7 @@ class Cursor:
         checks: asked before the event finishes; nearly always there are none.
         pinned: the open event has effects that others can see already, so no cut may pass before it finishes.
         iterations: those that have taken something for this actor and not given it back.
+        on_ask: called once, when the body asks for its next event: whoever cancelled the open one learns that the body went on.
         attention: the stream must call :meth:`finish` before it goes on; kept as one flag because it is tested per event.
     """
 
@@ -113,6 +114,7 @@ class Cursor:
         "held_bytes",
         "iterations",
         "name",
+        "on_ask",
         "others",
         "pinned",
         "record",
@@ -143,6 +145,7 @@ class Cursor:
         self.pinned = False
         self.attention = False
         self.iterations: list[Any] = []
+        self.on_ask: Callable[[], None] | None = None
         self._emit = emit
 
     def finish(self) -> bool:
@@ -152,6 +155,8 @@ class Cursor:
             Exception: a check refuses: the event has failed, as if its body had raised this.
         """
         session = self.session
+        if self.on_ask is not None:
+            self.asked()
         if self.checks:
             self._check()
         if self.held:
@@ -164,6 +169,12 @@ class Cursor:
         self.pinned = False
         self.attention = False
         return session is not None and session.open
+
+    def asked(self) -> None:
+        """Tell whoever waits for it that the body asks for its next event."""
+        if self.on_ask is not None:
+            tell, self.on_ask = self.on_ask, None
+            tell()
 
     def _check(self) -> None:
         for check in self.checks:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from stream_core.errors import DeadLetterError, EncodeError, HandlerError, UnknownTopicError
+from stream_core.errors import DeadLetterError, EncodeError, UnknownTopicError
 from stream_core.outbox import Outbox
 from stream_core.records import TP, Headers, RawRecord
+from stream_core.sessions import Verdict
 
 __all__ = ["PREFIX", "letter_headers", "send_dead_letter"]
 
 PREFIX = "stream-dead-letter-"
 """What the names of the headers begin with that tell about the failure."""
 
-LONGEST_MESSAGE = 1000
-"""Characters of an error message that go into a header."""
 
-
-def letter_headers(reader: str, tp: TP, record: RawRecord, error: BaseException) -> Headers:
+def letter_headers(reader: str, tp: TP, record: RawRecord, verdict: Verdict) -> Headers:
     """The headers of a record, and behind them what is known of its failure, as text in UTF-8.
 
     Args:
         reader: the agent, or the stream, that could not work on it.
         tp: where the record comes from.
         record: the record.
-        error: why it failed.
+        verdict: why it failed.
     """
-    cause = error.__cause__ if isinstance(error, HandlerError) and error.__cause__ is not None else error
-    kind = type(cause)
     told = {
         "topic": tp.topic,
         "partition": tp.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
         "agent": reader,
-        "error-type": kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
-        "error-message": str(cause)[:LONGEST_MESSAGE],
+        "error-type": verdict.kind,
+        "error-message": verdict.message,
     }
     return [*record.headers, *((PREFIX + name, str(value).encode(errors="replace")) for name, value in told.items())]
 
 
 async def send_dead_letter(
-    outbox: Outbox, topic: str, *, reader: str, tp: TP, record: RawRecord, error: BaseException
+    outbox: Outbox, topic: str, *, reader: str, tp: TP, record: RawRecord, verdict: Verdict
 ) -> None:
     """Send a record as it is to a topic of dead letters, inside its event.
 
@@ -51,18 +47,18 @@ async def send_dead_letter(
         reader: the agent, or the stream, that could not work on it.
         tp: where the record comes from.
         record: the record.
-        error: why it failed.
+        verdict: why it failed.
 
     Raises:
         DeadLetterError: it does not fit, or there is no such topic.
         ProduceError: the producer is broken, for which the letter is not to blame.
     """
-    headers = letter_headers(reader, tp, record, error)
+    headers = letter_headers(reader, tp, record, verdict)
     try:
         await outbox.send(topic, None, record.key, record.value, None, headers)
     except (EncodeError, UnknownTopicError) as cause:
         raise DeadLetterError(
-            f"the event failed ({error}) and cannot be sent to {topic}: {cause}; it is kept: mend that topic, or raise "
+            f"the event failed ({verdict.reason}) and cannot be sent to {topic}: {cause}; it is kept: mend that topic, or raise "
             "producer_max_request_size",
             *(tp, record.offset),
         ) from cause

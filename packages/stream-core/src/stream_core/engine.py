@@ -242,6 +242,7 @@ class Engine:
             topic.bind(None)
         for agent in self._agents:
             agent.bind(None)
+        self.topology.leave_channels()
 
     @property
     def state(self) -> EngineState:

@@ -9,7 +9,6 @@
     │   └── TopicMismatchError      partitions or cleanup policy do not fit the definition
     ├── EventError                  one event failed: carries topic, partition, offset
     │   ├── DecodeError             key or value could not be decoded
-    │   ├── HandlerError            the body of an agent raised
     │   └── DeadLetterError         a failed event could not be sent to its topic of dead letters
     ├── Skip                        a processor dropped the event
     ├── ValidationError             values do not fit the types of a record, or bytes are no such record
@@ -53,7 +52,6 @@ __all__ = [
     "EncodeError",
     "EventError",
     "FencedError",
-    "HandlerError",
     "IllegalStateError",
     "MissingPackageError",
     "NoReplyError",
@@ -112,20 +110,18 @@ class EventError(StreamError):
 
 
 class DecodeError(EventError):
-    """The key or value of a record could not be decoded."""
+    """The key or value of a record could not be decoded.
 
+    Args:
+        message: what went wrong, in one sentence.
+        tp: the topic and partition of the record.
+        offset: its offset.
+        final: whether decoding it again gives the same error for certain.
+    """
 
-class HandlerError(EventError):
-    """The body of an agent, a processor or a sink raised while it worked on an event; the cause is chained."""
-
-    @classmethod
-    def of(cls, error: BaseException | None, tp: TP, offset: int) -> EventError:
-        """The error of an event whose body raised ``error``: that itself when it names the event already."""
-        if isinstance(error, EventError) and (error.tp, error.offset) == (tp, offset):
-            return error
-        made = cls(f"{type(error).__name__}: {error}", tp, offset)
-        made.__cause__ = error
-        return made
+    def __init__(self, message: str, tp: TP, offset: int, *, final: bool = False) -> None:
+        super().__init__(message, tp, offset)
+        self.final = final
 
 
 class DeadLetterError(EventError):

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from stream_core.cursor import active_cursor
-from stream_core.errors import DecodeError
 from stream_core.records import TP, Headers
+from stream_core.schemas import decode_error
 from stream_core.typed_codecs import verbatim
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Event(Generic[V]):
         try:
             return self._schema.read_key(self._record)
         except Exception as cause:
-            raise DecodeError(f"cannot decode the key: {cause}", self._tp, self._record.offset) from cause
+            raise decode_error("key", self._record.key, cause, self._tp, self._record.offset) from cause
 
     @property
     def headers(self) -> dict[str, bytes]:

@@ -8,19 +8,18 @@ milliseconds it gives the event loop a turn. Streams with processors, and those 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from inspect import isawaitable
 from itertools import islice
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from stream_core.cursor import Cursor, Session
-from stream_core.errors import DecodeError, HandlerError, Skip
+from stream_core.errors import DecodeError, Skip
 from stream_core.events import Acknowledgement, Event, ManualEvent
-from stream_core.policies import FailurePolicy
 from stream_core.records import TP, RawRecord
-from stream_core.schemas import Schema
+from stream_core.schemas import Schema, decode_error
 from stream_core.sessions import Chunk, Decoded, Feed, Rejected, Subscription, Verdict
 
 __all__ = [
@@ -31,10 +30,13 @@ __all__ = [
     "Form",
     "Iteration",
     "Processor",
+    "Taken",
     "event",
+    "give_back",
+    "leave",
     "open_records",
-    "restore",
-    "rewind",
+    "reject_open",
+    "remember_open",
     "withdraw",
 ]
 
@@ -53,9 +55,22 @@ Processor = Callable[[Any], Any | Awaitable[Any]]
 SKIPPED = object()
 """Stands for an event that a processor dropped."""
 
+Taken = tuple[Feed, Chunk]
+"""A chunk out of an inbox, and the progress of the subscription that it is for."""
+
 
 class Exhausted(Exception):  # noqa: N818 - it is no error
     """The inbox of a stream over something finite has nothing more."""
+
+
+class Lists(Protocol):
+    """Several events as one: what :class:`~stream_core.buffers.Buffers` is to the iteration in front of it."""
+
+    def judge_open(self, verdict: Verdict) -> None:
+        """Remember what was decided on each event of the open list."""
+
+    async def reject_open(self, verdict: Verdict) -> None:
+        """Reject each event of the open list, and finish the list."""
 
 
 class Iteration:
@@ -70,16 +85,17 @@ class Iteration:
     Attributes:
         processors: the subscriptions, several in a combined stream, with the steps between each of them and the body.
         taken: the chunks that are not finished, oldest first.
-        buffered: several events are handed over at a time.
+        turn: the time, as :func:`time.monotonic` tells it, at which the event loop gets a turn.
+        lists: hands over several events at a time; ``None`` where each comes by itself.
     """
 
     def __init__(self, subscription: Subscription, cursor: Cursor) -> None:
         self.subscription = subscription
         self.cursor = cursor
         self.processors: dict[Subscription, list[Processor]] = {subscription: []}
-        self.taken: list[tuple[Feed, Chunk]] = []
-        self.buffered = False
-        self._turn = 0.0
+        self.taken: list[Taken] = []
+        self.lists: Lists | None = None
+        self.turn = 0.0
 
     # -- the loops
 
@@ -109,13 +125,15 @@ class Iteration:
                             break
                     feed.reach(record.offset)
                     cursor.record = None
-                    if monotonic() >= self._turn:
+                    if monotonic() >= self.turn:
                         await self.give_turn()
                 if one is not None and session.open:
                     await self.reject(feed, one)
                     cursor.finish()
                     feed.reach(one.record.offset)
                     cursor.record = None
+                    if monotonic() >= self.turn:
+                        await self.give_turn()
             self.leave(feed, chunk)
 
     async def _one_by_one(self, form: Form) -> AsyncGenerator[Any, None]:
@@ -128,6 +146,10 @@ class Iteration:
                 if not chunk.session.open:
                     break
                 item = await self.prepare(feed, record, value, form)
+                if chunk.session.dead:  # while a processor waited: what it did is dropped with the interval
+                    cursor.abandon()
+                    cursor.record = None
+                    break
                 acknowledgement = cursor.acknowledgement = Acknowledgement(feed, chunk) if manual else None
                 if item is not SKIPPED:
                     yield event(chunk, record, item, acknowledgement) if form == "events" else item
@@ -140,7 +162,7 @@ class Iteration:
                 else:
                     self.taken.clear()
                     acknowledgement.close()
-                if monotonic() >= self._turn:
+                if monotonic() >= self.turn:
                     await self.give_turn()
             if self.taken:
                 self.leave(feed, chunk)
@@ -150,10 +172,11 @@ class Iteration:
     async def next_chunk(self) -> tuple[Feed, Chunk]:
         """The next chunk, which is open from now on; waits for it."""
         inbox = self.subscription.inbox
+        self.cursor.asked()
         while (taken := inbox.take()) is None:
             self.subscription.on_progress()  # chunks of closed sessions may have been dropped: there is room
             await inbox.wait()
-            self._turn = monotonic() + TURN
+            self.turn = monotonic() + TURN
         feed, chunk = taken
         if not self.taken and self not in self.cursor.iterations:
             self.cursor.iterations.append(self)
@@ -166,7 +189,7 @@ class Iteration:
         """Let the event loop do something else: this iteration had its time."""
         self.subscription.on_progress()
         await asyncio.sleep(0)
-        self._turn = monotonic() + TURN
+        self.turn = monotonic() + TURN
 
     def leave(self, feed: Feed, chunk: Chunk) -> None:
         """Nothing of the chunk is open any more."""
@@ -225,68 +248,134 @@ class Iteration:
         self.cursor.record = one.record
         await feed.subscription.reject(feed.session.tp, one)
 
-    def give_back(self, events: Mapping[Session, Sequence[int]]) -> list[tuple[Feed, Chunk]]:
-        """Let what is not finished be taken again, before anything else; returns the part for which the caller does so.
+    async def reject_open(self, verdict: Verdict) -> None:
+        """Do with the open event what was decided on it, and finish it; see :func:`reject_open`."""
+        if self.lists is not None:
+            await self.lists.reject_open(verdict)
+            return
+        cursor, (feed, chunk, record) = self.cursor, self.find_open()
+        await self.reject(feed, Rejected(0, record, verdict))
+        cursor.finish()
+        feed.reach(record.offset)
+        if cursor.acknowledgement is not None:
+            cursor.acknowledgement.given = True  # when the body of before gives it, nothing happens
+        cursor.record = cursor.acknowledgement = None
+        if feed.progress is not None:  # its chunk has no other record
+            self.leave(feed, chunk)
+
+    @property
+    def has_open_event(self) -> bool:
+        """Whether the event that is open at the cursor was taken by this iteration, and not by another one of the same cursor."""
+        cursor = self.cursor
+        return cursor.record is not None and any(
+            chunk.session is cursor.session and feed.subscription.name == cursor.subscription
+            for feed, chunk in self.taken
+        )
+
+    def judge_open(self, verdict: Verdict) -> None:
+        """Remember what was decided on the open event until it is committed."""
+        if self.lists is not None:
+            self.lists.judge_open(verdict)
+        else:
+            feed, _, record = self.find_open()
+            feed.judge(record.offset, verdict)
+
+    def find_open(self) -> tuple[Feed, Chunk, RawRecord]:
+        """Where the open record comes from."""
+        cursor, record = self.cursor, self.cursor.record
+        assert record is not None
+        feed, chunk = next(
+            (feed, chunk)
+            for feed, chunk in self.taken
+            if chunk.session is cursor.session and feed.subscription.name == cursor.subscription
+        )
+        return feed, chunk, record
+
+    def withdraw(self, offsets: Mapping[Session, int]) -> list[Taken]:
+        """Give up all that was taken and is not finished; see :func:`withdraw`.
 
         Args:
-            events: the offsets of the open event by session.
+            offsets: where the open event begins, by session.
         """
         taken, self.taken = self.taken, []
-        targets = [(feed, chunk, _target(feed, chunk, events, buffered=self.buffered)) for feed, chunk in taken]
-        shared: list[tuple[Feed, Chunk]] = []
-        for feed, chunk, offset in reversed(targets):
-            if feed.progress is not None:
-                shared.append((feed, chunk))
+        rest: list[Taken] = []
+        for feed, chunk in taken:
+            if feed.progress is not None:  # chunks of one record, each of which is finished by itself
+                rest.append((feed, chunk))
                 continue
-            if chunk.session.open:
-                feed.put_back(chunk, offset)
-            feed.done = offset  # what lies below it may still be committed
-        return shared
+            # Behind the fast path the events before the open one are finished, although `done` does not know it yet.
+            # A list may have more partitions than its open records say, and knows how far each of them is.
+            mine = self.lists is None and feed.subscription.name == self.cursor.subscription
+            begin = offsets.get(chunk.session, feed.done) if mine else feed.done
+            rest += [(feed, piece) for piece in feed.rest(chunk, begin)]
+        return rest
 
 
 def open_records(cursor: Cursor) -> list[tuple[Session, RawRecord]]:
-    """The records of the open event: one, or all of a buffer of ``take``; none outside of an event."""
+    """The records of the open event: one, or all of a list of ``take``; none outside of an event."""
     if cursor.record is None or cursor.session is None:
         return []
     return [*cursor.others, (cursor.session, cursor.record)]
 
 
-def withdraw(
-    cursor: Cursor, error: BaseException | None = None, policy: FailurePolicy | None = None
-) -> list[tuple[Feed, Chunk]]:
-    """After a body ended early: give what it did not finish back, so that it comes first when it runs again.
+def remember_open(cursor: Cursor, verdict: Verdict) -> None:
+    """Remember what was decided on the open event of a body that ended early: when it comes again it is rejected, not worked on."""
+    for iteration in cursor.iterations:
+        if iteration.has_open_event:
+            iteration.judge_open(verdict)
+            return
 
-    Args:
-        cursor: of the actor whose body it was.
-        error: why it failed.
-        policy: what happens to the open event when it comes again; ``None`` lets the body have it again.
+
+async def reject_open(cursor: Cursor, verdict: Verdict) -> None:
+    """Do with the open event of a body that ended early what was decided on it, and finish the event."""
+    for iteration in cursor.iterations:
+        if iteration.has_open_event:
+            await iteration.reject_open(verdict)
+            return
+
+
+def withdraw(cursor: Cursor) -> list[Taken]:
+    """Give up all that a body which ended early has taken and not finished, its open event first.
 
     Returns:
-        what other actors would take at once, and is not given back yet; see :func:`restore`.
+        what :func:`give_back` lets be taken again; until then nobody gets it.
     """
-    events: dict[Session, list[int]] = {}
-    for session, record in open_records(cursor):
-        events.setdefault(session, []).append(record.offset)
-    cursor.record, cursor.others, cursor.acknowledgement = None, [], None
+    offsets = _close_event(cursor)
     iterations, cursor.iterations = cursor.iterations, []
-    if policy is not None:
-        for feed in {feed: None for iteration in iterations for feed, _ in iteration.taken}:
-            verdicts = feed.subscription.verdicts.setdefault(feed.session.tp, {})
-            for offset in events.get(feed.session, ()):
-                verdicts[offset] = Verdict(HandlerError.of(error, feed.session.tp, offset), policy)
-    return [taken for iteration in iterations for taken in iteration.give_back(events)]
+    return [taken for iteration in iterations for taken in iteration.withdraw(offsets)]
 
 
-def restore(withdrawn: Iterable[tuple[Feed, Chunk]]) -> None:
-    """Give back what was withdrawn from a cursor."""
-    for feed, chunk in withdrawn:
+def leave(iteration: Iteration) -> bool:
+    """Give back what one of the iterations of a cursor has taken; the open event of another one stays open.
+
+    Returns:
+        True when the effects of its open event could not be taken back: the whole interval must be replayed.
+    """
+    cursor, pinned = iteration.cursor, False
+    if iteration not in cursor.iterations:  # it has nothing, or its actor has given it back already
+        return False
+    cursor.iterations.remove(iteration)
+    offsets: dict[Session, int] = {}
+    if iteration.has_open_event:
+        pinned, offsets = cursor.rollback(), _close_event(cursor)
+    give_back(iteration.withdraw(offsets))
+    return pinned
+
+
+def _close_event(cursor: Cursor) -> dict[Session, int]:
+    """No event is open any more; returns where the one began that was, by session."""
+    offsets: dict[Session, int] = {}
+    for session, record in open_records(cursor):
+        offsets.setdefault(session, record.offset)
+    cursor.record, cursor.others, cursor.acknowledgement = None, [], None
+    return offsets
+
+
+def give_back(withdrawn: Iterable[Taken]) -> None:
+    """Let what was withdrawn be taken again before anything else; what belongs to closed sessions is dropped."""
+    for feed, chunk in reversed(list(withdrawn)):
         if chunk.session.open:
-            feed.put_back(chunk, chunk.records[0].offset)
-
-
-def rewind(cursor: Cursor) -> None:
-    """After a body ended early: give all that it did not finish back at once."""
-    restore(withdraw(cursor))
+            feed.subscription.inbox.put(feed, chunk, front=True)
 
 
 def event(chunk: Chunk, record: RawRecord, value: Any, acknowledgement: Acknowledgement | None) -> Event[Any]:
@@ -297,19 +386,11 @@ def event(chunk: Chunk, record: RawRecord, value: Any, acknowledgement: Acknowle
     return ManualEvent(schema, tp, record, value, acknowledgement)
 
 
-def _target(feed: Feed, chunk: Chunk, events: Mapping[Session, Sequence[int]], *, buffered: bool) -> int:
-    """The offset from which a chunk is given back."""
-    if feed.progress is not None:  # chunks of one record
-        return chunk.records[0].offset
-    mine = events.get(feed.session, ())
-    return feed.done if buffered or not mine else mine[0]
-
-
 def _key(schema: Schema, tp: TP, record: RawRecord) -> Any:
     try:
         return schema.read_key(record)
     except Exception as cause:
-        raise DecodeError(f"cannot decode the key: {cause}", tp, record.offset) from cause
+        raise decode_error("key", record.key, cause, tp, record.offset) from cause
 
 
 def _with_keys(schema: Schema, tp: TP, decoded: Decoded) -> Decoded:
@@ -329,7 +410,7 @@ def _judged(decoded: Decoded, verdicts: Mapping[int, Verdict]) -> Decoded:
 
     def judge(record: RawRecord, value: Any) -> Any:
         verdict = verdicts.get(record.offset)
-        return value if verdict is None else Rejected(0, record, *verdict)
+        return value if verdict is None else Rejected(0, record, verdict)
 
     rejected = [judge(one.record, one)._replace(at=one.at) for one in decoded.rejected]
     return _sift(decoded._replace(rejected=rejected), judge)

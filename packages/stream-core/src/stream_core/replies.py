@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import suppress
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from stream_core.clients import EngineSettings
@@ -33,6 +33,7 @@ from stream_core.models import Record
 from stream_core.outbox import Outbox
 from stream_core.ports import Admin, Reader, Transport
 from stream_core.records import TP, Headers, RawRecord, RecordMetadata, TopicSpec
+from stream_core.topics import is_topic_name
 from stream_core.wire import registry
 
 __all__ = [
@@ -51,6 +52,9 @@ logger = logging.getLogger(__name__)
 REPLY_TO = "Faust-Ag-ReplyTo"
 CORRELATION_ID = "Faust-Ag-CorrelationId"
 """The headers of a question."""
+
+LONGEST_ID = 1024
+"""Bytes of the id of a question; a longer one could make the answer too large, for which its event is not to blame."""
 
 ERROR = "stream-error"
 """The header of an answer that says why there is no value."""
@@ -357,10 +361,10 @@ class Answers:
                 await _answer(self._outbox, record, _key(session, record), value)
 
 
-async def refuse(outbox: Outbox, tp: TP, record: RawRecord, error: BaseException) -> None:
+async def refuse(outbox: Outbox, tp: TP, record: RawRecord, reason: str) -> None:
     """Tell whoever asked with this record that it will not be handled; never raises for the broker's sake."""
     if record.headers:
-        why = f"{tp} offset {record.offset} is given up: {type(error).__name__}: {error}"
+        why = f"{tp} offset {record.offset} is given up: {reason}"
         try:
             await _answer(outbox, record, None, None, [(ERROR, why.encode(errors="replace"))], optional=True)
         except StreamError as trouble:
@@ -374,20 +378,60 @@ def _key(session: Session, record: RawRecord) -> Any:
         return record.key
 
 
+class Question(NamedTuple):
+    """What the headers of a question say.
+
+    Attributes:
+        reply_to: the topic of the answer.
+        correlation_id: the id that the answer repeats.
+    """
+
+    reply_to: str
+    correlation_id: str
+
+    @classmethod
+    def of(cls, record: RawRecord) -> Question | None:
+        """Read the headers of a record; ``None`` when it is no question, or nobody could be answered.
+
+        Anybody can send any bytes. What cannot be read is logged and not answered: it must not fail the event, and never raises.
+        """
+        told = [(name, value) for name, value in record.headers if name in (REPLY_TO, CORRELATION_ID)]
+        asked = dict(told)  # of headers that repeat the last one counts
+        topic, id_ = asked.get(REPLY_TO), asked.get(CORRELATION_ID)
+        if not topic or id_ is None:
+            return None
+        try:
+            question = cls(topic.decode(), id_.decode())
+        except (UnicodeDecodeError, AttributeError):
+            question = None
+        if question is None or not is_topic_name(question.reply_to) or len(id_) > LONGEST_ID:
+            logger.warning(
+                "the question at offset %d is not answered: its headers say %s=%.100r, %s=%.100r, which are no topic name and no id of at "
+                "most %d bytes",
+                record.offset,
+                REPLY_TO,
+                topic,
+                CORRELATION_ID,
+                id_,
+                LONGEST_ID,
+            )
+            return None
+        return question
+
+
 async def _answer(
     outbox: Outbox, record: RawRecord, key: Any, value: Any, headers: Headers = (), *, optional: bool = False
 ) -> None:
-    asked = dict(record.headers)
-    reply_to, correlation_id = asked.get(REPLY_TO), asked.get(CORRELATION_ID)
-    if not reply_to or correlation_id is None:
+    question = Question.of(record)
+    if question is None:
         return
     answer = {
         "key": key.decode(errors="replace") if isinstance(key, bytes) else key,
         "value": value.decode(errors="replace") if isinstance(value, bytes) else value,
-        "correlation_id": correlation_id.decode(),
+        "correlation_id": question.correlation_id,
         "__faust": {"ns": _TYPED if isinstance(value, Record) else _PLAIN},
     }
-    topic = reply_to.decode()
+    topic = question.reply_to
     if not outbox.may_answer(topic):
         return
     try:

@@ -62,7 +62,7 @@ def unwrap(records: Sequence[RawRecord]) -> Sequence[RawRecord]:
 def _unwrapped(record: RawRecord) -> RawRecord:
     try:
         request = _decode(record.value or b"")
-    except msgspec.DecodeError:
+    except Exception:  # not only msgspec's own: bytes that are no UTF-8, values that are nested too deep
         return record  # the decoder of the topic says what is wrong with it
     if request.metadata.ns not in (_PLAIN, _TYPED):
         return record

@@ -14,8 +14,8 @@ from typing import Any, Optional, Self
 import orjson
 
 from stream_core.codecs import Codec, CodecArg
-from stream_core.errors import ConfigurationError, EncodeError, ValidationError
-from stream_core.records import Headers, RawRecord
+from stream_core.errors import ConfigurationError, DecodeError, EncodeError, ValidationError
+from stream_core.records import TP, Headers, RawRecord
 from stream_core.typed_codecs import (
     Decode,
     Encode,
@@ -24,12 +24,32 @@ from stream_core.typed_codecs import (
     choose,
     decoder_of,
     encoder_of,
+    is_final,
     json_or_bytes,
     same,
     type_name,
 )
 
-__all__ = ["Failure", "Schema"]
+__all__ = ["Failure", "Schema", "decode_error"]
+
+SHOWN = 80
+"""Bytes of a key or value that an error shows."""
+
+
+def decode_error(part: str, data: bytes | None, cause: Exception, tp: TP, offset: int) -> DecodeError:
+    """Make the error of a record that cannot be decoded: one sentence with the place, the path inside the value, and how it begins.
+
+    Args:
+        part: ``"key"`` or ``"value"``.
+        data: its bytes.
+        cause: what the decoder said.
+        tp: the topic and partition of the record.
+        offset: its offset.
+    """
+    shown = "" if data is None else f", in {data!r}" if len(data) <= SHOWN else f", in {data[:SHOWN]!r} and more"
+    error = DecodeError(f"cannot decode the {part}: {cause}{shown}", tp, offset, final=is_final(cause))
+    error.__cause__ = cause
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,28 +28,51 @@ __all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Re
 CHUNK = 1000
 """Records that are decoded in one go; a few hundred microseconds."""
 
+LONGEST_MESSAGE = 1000
+"""Characters of an error message that a verdict keeps."""
+
+PIECE = 32
+"""Records in the first of the two chunks that the rest of a chunk becomes when it is taken again."""
+
 
 class Verdict(NamedTuple):
-    """What was decided on an event that has failed for good: why, and what happens to it."""
+    """What was decided on an event that failed for good, as text: the exception would keep the frames of its traceback alive.
 
-    error: EventError
+    Attributes:
+        policy: what happens to the event, with no further attempt.
+        kind: the type of what was raised, with its module unless it is a builtin.
+        message: what it said.
+    """
+
     policy: FailurePolicy
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException, policy: FailurePolicy) -> Verdict:
+        """Put down what a failure policy says of an error."""
+        kind = type(error)
+        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return cls(policy, name, str(error)[:LONGEST_MESSAGE])
+
+    @property
+    def reason(self) -> str:
+        """Type and message in one, for people."""
+        return f"{self.kind.rpartition('.')[2]}: {self.message}"
 
 
 class Rejected(NamedTuple):
     """A record that the body does not get: it could not be decoded, or its event has failed for good.
 
     Attributes:
-        at: it comes before the good one of this number in its chunk.
+        at: index in ``Decoded.values`` before which the record belongs.
         record: the record.
-        error: why.
-        policy: what happens to it; ``None`` when its topic says.
+        why: the error of decoding, on which the policy of the topic decides, or what was decided already.
     """
 
     at: int
     record: RawRecord
-    error: EventError
-    policy: FailurePolicy | None = None
+    why: EventError | Verdict
 
 
 class Decoded(NamedTuple):
@@ -90,9 +113,20 @@ class Chunk:
         return self._decoded
 
     def rest(self, offset: int) -> Chunk | None:
-        """The part of this chunk from ``offset`` on, or ``None`` when nothing is left."""
+        """The part of this chunk from ``offset`` on, to be decoded anew; ``None`` when nothing is left."""
         at = bisect_left(self.records, offset, key=lambda record: record.offset)
         return Chunk(self.session, self.records[at:], self.next_offset) if at < len(self.records) else None
+
+    def pieces(self) -> list[Chunk]:
+        """The same records as a small chunk and a large one.
+
+        Where many events fail one after the other, each failure takes the chunk again: it costs the decoding of a few records then.
+        """
+        records = self.records
+        if len(records) <= PIECE:
+            return [self]
+        first = Chunk(self.session, records[:PIECE], records[PIECE - 1].offset + 1)
+        return [first, Chunk(self.session, records[PIECE:], self.next_offset)]
 
 
 class Inbox:
@@ -120,6 +154,14 @@ class Inbox:
         else:
             self._chunks.append((feed, chunk))
         self.records += len(chunk.records)
+        self._wake()
+
+    def drop(self, subscription: Subscription) -> None:
+        """Drop what waits for a subscription that reads no more, and leave what waits for others that share this inbox."""
+        self._chunks = deque((feed, chunk) for feed, chunk in self._chunks if feed.subscription is not subscription)
+        self.records = sum(len(chunk.records) for _, chunk in self._chunks)
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -157,9 +199,10 @@ class Subscription:
         manual: events are finished by :meth:`~stream_core.events.Event.ack`, in any order.
         on_progress: called when there may be room for more.
         emit: takes the sends of finished events.
+        reader: the stream outside of agents that reads it now; when one that read it before is closed at last, this one goes on.
         reject: called with the partition and a record that the body does not get, as an open event; returns to go on behind it, or raises.
-        verdicts: on events that have failed for good, by partition and offset: they are rejected when they come again, and once more when
-            their interval is replayed.
+        verdicts: on events that have failed for good and are not committed yet, by partition and offset: when their interval is replayed
+            they are rejected again, and the body does not get them.
     """
 
     def __init__(self, name: str, topics: Sequence[str], concurrency: int = 1) -> None:
@@ -172,6 +215,7 @@ class Subscription:
         self.fed = False
         self.on_progress: Callable[[], None] = _nothing
         self.emit: Callable[[list[Any]], None] = _nowhere
+        self.reader: object = None
         self.reject: Callable[[TP, Rejected], Awaitable[None]] = _raise
         self.verdicts: dict[TP, dict[int, Verdict]] = {}
 
@@ -191,7 +235,8 @@ def _nowhere(_sends: list[Any]) -> None:
 
 async def _raise(_tp: TP, rejected: Rejected) -> None:
     """What the body cannot get is an error of the body."""
-    raise rejected.error
+    if not isinstance(rejected.why, Verdict):
+        raise rejected.why
 
 
 class Feed:
@@ -204,7 +249,18 @@ class Feed:
         progress: finished offsets when actors finish out of order, else ``None``.
     """
 
-    __slots__ = ("_parked", "backlog", "committed", "done", "progress", "session", "start", "subscription")
+    __slots__ = (
+        "_floor",
+        "_judged",
+        "_parked",
+        "backlog",
+        "committed",
+        "done",
+        "progress",
+        "session",
+        "start",
+        "subscription",
+    )
 
     def __init__(self, session: PartitionSession, subscription: Subscription, start: int) -> None:
         subscription.fed = True
@@ -216,6 +272,8 @@ class Feed:
         self.backlog = 0
         self.progress = Progress(start) if subscription.out_of_order else None
         self._parked: dict[int, list[Any]] = {}
+        self._floor = start
+        self._judged = max(subscription.verdicts.get(session.tp, ()), default=-1)
 
     def deliver(self, chunk: Chunk) -> None:
         """Put a chunk into the inbox, less what this subscription finished before a restart."""
@@ -235,15 +293,29 @@ class Feed:
             self.subscription.inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
         self.progress.advance(chunk.next_offset)
 
+    def judge(self, offset: int, verdict: Verdict) -> None:
+        """Remember what was decided on an event until it is committed. Events in memory are never replayed: nothing is remembered."""
+        if self.session.partition < 0:
+            return
+        known = self.subscription.verdicts.setdefault(self.session.tp, {})
+        self._forget_committed(known)
+        known[offset] = verdict
+        self._judged = max(self._judged, offset)
+
     def verdicts(self, chunk: Chunk) -> Mapping[int, Verdict]:
         """What was decided on events of a chunk by their offsets, and maybe on others."""
-        tp = self.session.tp
-        known = self.subscription.verdicts.get(tp)
-        if not known:
+        if chunk.records[0].offset > self._judged:
             return {}
-        if (last := max(known)) < self.committed:
-            del self.subscription.verdicts[tp]
-        return known if chunk.records[0].offset <= last else {}
+        known = self.subscription.verdicts.get(self.session.tp, {})
+        self._forget_committed(known)
+        return known
+
+    def _forget_committed(self, known: dict[int, Verdict]) -> None:
+        """Forget what no replay brings again; looks at all of them once for each checkpoint, not for each event."""
+        if self.committed > self._floor:
+            self._floor = self.committed
+            for offset in [offset for offset in known if offset < self._floor]:
+                del known[offset]
 
     def reach(self, offset: int) -> None:
         """The event at ``offset`` is finished, and in order all before it; its chunk may not be."""
@@ -254,6 +326,8 @@ class Feed:
 
     def finish(self, chunk: Chunk) -> None:
         """Every event of the chunk is finished."""
+        if self._judged >= 0:
+            self._forget_committed(self.subscription.verdicts.get(self.session.tp, {}))
         self.backlog -= len(chunk.records)
         self.done = chunk.next_offset
         if self.progress is not None:
@@ -264,12 +338,10 @@ class Feed:
     def park(self, offset: int, sends: list[Any]) -> None:
         """Keep the sends of an event that finished out of order until everything below it has finished too.
 
-        Else they would be committed before their event is, and sent again after a crash.
+        Else they would be committed before their event is, and sent again after a crash. The event itself is not finished yet, so its
+        sends wait at least for :meth:`reach`.
         """
         self._parked[offset] = sends
-        if offset < self.position:
-            self.subscription.emit(sends)
-            return
         for send in sends:
             send.parked = True
 
@@ -279,15 +351,15 @@ class Feed:
         for offset in sorted(offset for offset in self._parked if offset < position):
             self.subscription.emit(self._parked.pop(offset))
 
-    def put_back(self, chunk: Chunk, offset: int) -> None:
-        """Let the part of ``chunk`` from ``offset`` on be taken again, before anything else; what lies below is finished."""
+    def rest(self, chunk: Chunk, offset: int) -> list[Chunk]:
+        """Finish the events of a chunk below ``offset``; returns those that are left, in the chunks in which they are taken again."""
         rest = chunk.rest(offset)
         if rest is None:
             self.finish(chunk)
-            return
+            return []
         self.backlog -= len(chunk.records) - len(rest.records)
         self.done = offset
-        self.subscription.inbox.put(self, rest, front=True)
+        return rest.pieces()
 
     @property
     def position(self) -> int:
@@ -381,7 +453,9 @@ class PartitionSession(Session):
             if (reason := self.garbled.get(record.offset)) is not None:
                 at = bisect_left(decoded.records, record.offset, key=lambda good: good.offset)
                 rejected.append(
-                    Rejected(at, record, DecodeError(f"cannot read the record: {reason}", tp, record.offset))
+                    Rejected(
+                        at, record, DecodeError(f"cannot read the record: {reason}", tp, record.offset, final=True)
+                    )
                 )
         rejected.sort(key=lambda one: one.record.offset)
         return Decoded(decoded.records, decoded.values, rejected)

@@ -1,16 +1,31 @@
-"""Where a coroutine waits: from its own line down to the innermost await, which a task's own stack does not tell."""
+"""What stacks tell: where a coroutine waits, and which errors are logged with a traceback."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-__all__ = ["waiting_in"]
+from stream_core.errors import DecodeError
+
+__all__ = ["traceback_of", "waiting_in"]
 
 _CHAIN = (("cr_frame", "cr_await"), ("ag_frame", "ag_await"), ("gi_frame", "gi_yieldfrom"))
 
 
+def traceback_of(error: BaseException, logger: logging.Logger) -> BaseException | None:
+    """Give the error as ``exc_info`` of a log line, or ``None`` where its sentence says all and the frames would all be ours.
+
+    Args:
+        error: what is logged.
+        logger: at the level DEBUG it shows the traceback of every error.
+    """
+    return None if isinstance(error, DecodeError) and not logger.isEnabledFor(logging.DEBUG) else error
+
+
 def waiting_in(awaitable: Any) -> str:
     """The lines in which a suspended coroutine or generator waits, outermost first, such as ``app.py:12 count > ...``.
+
+    A task's own stack ends at the outermost of them.
 
     Args:
         awaitable: a coroutine, an asynchronous generator, or what either of them awaits.

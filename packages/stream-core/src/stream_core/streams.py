@@ -15,7 +15,7 @@ from stream_core.buffers import Buffers
 from stream_core.cursor import Cursor, active_cursor, current_cursor, set_cursor
 from stream_core.errors import ConfigurationError, Skip
 from stream_core.events import Channel, Event, event_of
-from stream_core.iteration import Form, Iteration, Processor, rewind
+from stream_core.iteration import Form, Iteration, Processor, leave
 from stream_core.repartition import Key
 from stream_core.sessions import Subscription
 
@@ -51,6 +51,7 @@ class Stream(Generic[T]):
     def __init__(self, subscription: Subscription, cursor: Cursor, host: Host | None = None) -> None:
         self._iteration = Iteration(subscription, cursor)
         self._host = host
+        self._nodes: list[Stream[Any]] = []
 
     # -- iterating
 
@@ -182,6 +183,7 @@ class Stream(Generic[T]):
         Processors that were added before apply to the stream they were added to.
         """
         iteration = self._iteration
+        self._nodes += nodes
         for node in nodes:
             other = node._iteration
             other.subscription.inbox = iteration.subscription.inbox
@@ -227,6 +229,11 @@ class Stream(Generic[T]):
         return self._get_host("group_by()").pipe(self, topic, key=made)
 
     # -- for those who run it
+
+    def close(self) -> None:
+        """Read no more from the streams that were combined with this one."""
+        for node in self._nodes:
+            node.close()
 
     @property
     def subscription(self) -> Subscription:
@@ -274,6 +281,7 @@ class LooseStream(Stream[T]):
         host: the engine.
         close: takes the subscription back.
         emit: takes the sends of finished events.
+        on_conflict: asks for the interval to be dropped and replayed; called with a reason, and no error.
     """
 
     def __init__(
@@ -283,15 +291,27 @@ class LooseStream(Stream[T]):
         *,
         close: Callable[[Subscription], None],
         emit: Callable[[list[Any]], None] = list.clear,
+        on_conflict: Callable[[str, None], None] = lambda reason, error: None,
     ) -> None:
         around = current_cursor()
         cursor = Cursor(subscription.name, subscription.name, emit, concurrent=subscription.out_of_order)
         if around is not None and around.record is None:
             cursor = around
-        subscription.cursors.append(cursor)
+        if cursor not in subscription.cursors:
+            subscription.cursors.append(cursor)
+        subscription.reader = self
         super().__init__(subscription, cursor, host)
         self._alone = around is None
         self._close = close
+        self._on_conflict = on_conflict
+
+    def close(self) -> None:
+        """Read no more, here and from the streams that were combined with this one; done when the iteration ends."""
+        super().close()
+        subscription = self.subscription
+        if subscription.reader is self:
+            subscription.reader = None
+            self._close(subscription)
 
     def read(self, form: Form) -> AsyncGenerator[Any, None]:
         """Iterate over values, events or items."""
@@ -301,18 +321,19 @@ class LooseStream(Stream[T]):
         return self._guarded(super()._take(form, max_, within, by_partition=by_partition))
 
     async def _guarded(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        cursor = self._iteration.cursor
         if self._alone:
-            set_cursor(cursor)
+            set_cursor(self._iteration.cursor)
         try:
             async for item in items:
                 yield item
         finally:
             if self._alone:
                 set_cursor(None)
-            cursor.rollback()
-            rewind(cursor)
-            self._close(self.subscription)
+            if leave(self._iteration):
+                self._on_conflict(
+                    f"stream {self.subscription.name} was left in an event, and others had seen its changes", None
+                )
+            self.close()
 
 
 def _stamped(event: Event[Any], name: str) -> Any:

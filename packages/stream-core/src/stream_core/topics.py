@@ -8,19 +8,26 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, NoReturn, TypeVar
 
 from stream_core.aside import NOT_STARTED
-from stream_core.errors import ConfigurationError, DecodeError, EncodeError
+from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.outbox import Outbox, Sent
 from stream_core.policies import FailurePolicy
 from stream_core.records import TP, Headers, RawRecord, RecordMetadata
-from stream_core.schemas import Failure, Schema
+from stream_core.schemas import Failure, Schema, decode_error
 from stream_core.sessions import Decoded, Rejected
 
-__all__ = ["Topic", "TopicGroup", "TopicPattern"]
+__all__ = ["Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 HeadersArg = Mapping[str, bytes] | Headers
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def is_topic_name(name: str) -> bool:
+    """Tell whether a broker takes this as the name of a topic."""
+    return _NAME.fullmatch(name) is not None and name not in {".", ".."}
 
 
 class Topic(Generic[K, V]):
@@ -64,13 +71,7 @@ class Topic(Generic[K, V]):
         on_produce_error: str | FailurePolicy | None = None,
         acks: bool = True,
     ) -> None:
-        allowed = name.replace(".", "").replace("_", "").replace("-", "")
-        if (
-            not name
-            or len(name) > 249
-            or not (allowed.isascii() and (allowed.isalnum() or not allowed))
-            or name in {".", ".."}
-        ):
+        if not is_topic_name(name):
             raise ConfigurationError(
                 f"{name!r} is no topic name: use at most 249 letters, digits, dots, underscores and dashes"
             )
@@ -201,8 +202,7 @@ class Topic(Generic[K, V]):
         rejected: list[Rejected] = []
         for record, value in zip(records, values, strict=True):
             if type(value) is Failure:
-                error = DecodeError(f"cannot decode the value: {value.error}", tp, record.offset)
-                error.__cause__ = value.error
+                error = decode_error("value", record.value, value.error, tp, record.offset)
                 rejected.append(Rejected(len(decoded), record, error))
             else:
                 good.append(record)

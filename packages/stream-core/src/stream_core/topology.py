@@ -7,15 +7,16 @@ stream behind is a subscription to that topic.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import partial
 from inspect import isawaitable
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_core.actors import Actor, Opened
 from stream_core.agents import Agent, AgentBody
 from stream_core.channels import Channel
-from stream_core.cursor import Cursor
+from stream_core.cursor import Cursor, current_cursor
 from stream_core.dead_letters import send_dead_letter
 from stream_core.errors import (
     ConfigurationError,
@@ -32,7 +33,8 @@ from stream_core.records import TP
 from stream_core.repartition import Key
 from stream_core.replies import refuse
 from stream_core.schemas import Schema
-from stream_core.sessions import Rejected, Subscription
+from stream_core.sessions import Rejected, Subscription, Verdict
+from stream_core.stacks import traceback_of
 from stream_core.streams import LooseStream, Stream
 from stream_core.supervisors import Supervisor
 from stream_core.topics import Topic, TopicPattern
@@ -42,6 +44,20 @@ __all__ = ["Topology"]
 logger = logging.getLogger(__name__)
 
 Source = Topic[Any, Any] | Channel[Any, Any]
+
+
+class Pipe(NamedTuple):
+    """What ``through`` and ``group_by`` make.
+
+    Attributes:
+        source: reads what goes into it.
+        behind: reads the topic between.
+        actor: fills that topic.
+    """
+
+    source: Subscription
+    behind: Subscription
+    actor: Actor
 
 
 class Topology:
@@ -83,7 +99,8 @@ class Topology:
         self._on_actor = on_actor
         self._on_change = on_change
         self._owners: dict[Subscription, Agent] = {}
-        self._pipes: dict[str, Subscription] = {}
+        self._pipes: dict[str, Pipe] = {}
+        self._sources: dict[Subscription, Source] = {}
         self._channels: dict[Subscription, Channel[Any, Any]] = {}
         self._patterns: dict[Subscription, TopicPattern[Any, Any]] = {}
         self._letters: set[str] = set()
@@ -103,7 +120,7 @@ class Topology:
     @property
     def between(self) -> set[str]:
         """Those of them that the pipes fill."""
-        return {topic for subscription in self._pipes.values() for topic in subscription.topics}
+        return {topic for pipe in self._pipes.values() for topic in pipe.behind.topics}
 
     @property
     def inputs(self) -> set[str]:
@@ -134,11 +151,26 @@ class Topology:
 
     def match(self, names: Iterable[str]) -> None:
         """Let patterns find their topics among ``names``, less those of dead letters."""
-        for subscription, pattern in self._patterns.items():
+        for pattern in self._patterns.values():
             for topic in pattern.find(name for name in names if name not in self._letters):
                 self._topics.setdefault(topic.name, topic)
                 topic.bind(self._outbox)
-            subscription.topics = tuple(topic.name for topic in pattern.parts)
+        self._take_topics()
+
+    def _take_topics(self) -> None:
+        """Let those who read by a pattern read what it has found, less the topics that their own events go through."""
+        for subscription, pattern in self._patterns.items():
+            own = self._filled_from(subscription)
+            subscription.topics = tuple(topic.name for topic in pattern.parts if topic.name not in own)
+
+    def _filled_from(self, subscription: Subscription) -> set[str]:
+        """The topics that the events of a subscription go through."""
+        fronts, topics = {subscription}, set[str]()
+        for pipe in self._pipes.values():  # in the order in which they were made: what is in front comes first
+            if pipe.source in fronts:
+                fronts.add(pipe.behind)
+                topics.update(pipe.behind.topics)
+        return topics
 
     def stream(self, channel: Source, name: str | None = None) -> Stream[Any]:
         """A stream over a topic or channel, outside of agents; it ends when its iteration is closed.
@@ -150,8 +182,12 @@ class Topology:
         Raises:
             ConfigurationError: there is a stream or agent of that name.
         """
-        subscription = self._subscribe(name or f"stream-{channel.name}", channel)
-        return LooseStream(subscription, self, close=self._unsubscribe, emit=self._outbox.emit)
+        name, cursor = name or f"stream-{channel.name}", current_cursor()
+        subscription = next((known for known in self.subscriptions if known.name == name), None)
+        again = subscription is not None and self._sources[subscription] is channel and cursor in subscription.cursors
+        if subscription is None or not again:  # else the body of an agent runs again, and goes on with its stream
+            subscription = self._subscribe(name, channel)
+        return self._loose(subscription, self._unsubscribe)
 
     def pipe(self, stream: Stream[Any], target: Any, *, key: Key | None = None) -> Stream[Any]:
         """Send every event of ``stream`` to the topic ``target``, and give the stream that reads it; see :class:`Host`.
@@ -161,15 +197,37 @@ class Topology:
         source, cursor = stream.subscription, stream.iteration.cursor
         topic = self._target(source, target, key)
         name = f"{source.name}/{topic.name}"
-        behind = self._pipes.get(name)
-        if behind is None:
-            behind = self._pipes[name] = self._subscribe(name, topic)
-            behind.emit = source.emit
-            self._start_pipe(f"{source.name}>{topic.name}", stream, topic, key)
-            self._owners[behind] = self._owners[source]
+        pipe = self._pipes.get(name)
+        if pipe is None:
+            behind = self._subscribe(name, topic)
+            behind.emit = self._outbox.emit
+            try:
+                actor = self._pipe_actor(f"{source.name}>{topic.name}", stream, topic, key)
+            except BaseException:  # else the next run of the body would find a pipe that nobody fills
+                self._unsubscribe(behind)
+                raise
+            pipe = self._pipes[name] = Pipe(source, behind, actor)
+            self._take_topics()
+            if source in self._owners:
+                self._owners[behind] = self._owners[source]
+            self._on_actor(actor)
+        behind = pipe.behind
         if cursor not in behind.cursors:
             behind.cursors.append(cursor)
+        if isinstance(stream, LooseStream):
+            return self._loose(behind, lambda _: self._close_pipe(name, stream))
         return Stream(behind, cursor, self)
+
+    def _loose(self, subscription: Subscription, close: Callable[[Subscription], None]) -> Stream[Any]:
+        return LooseStream(subscription, self, close=close, emit=self._outbox.emit, on_conflict=self._on_conflict)
+
+    def _close_pipe(self, name: str, stream: Stream[Any]) -> None:
+        """The stream behind a pipe outside of agents was left: nothing goes through it any more, and nobody reads in front of it."""
+        pipe = self._pipes.pop(name)
+        self.actors.remove(pipe.actor)
+        pipe.actor.stop()
+        self._unsubscribe(pipe.behind)
+        stream.close()
 
     # -- parts
 
@@ -192,6 +250,7 @@ class Topology:
                 channel.schema.check()
                 self._patterns[subscription] = channel
         subscription.reject = partial(self._rejected, subscription)
+        self._sources[subscription] = channel
         self.subscriptions.append(subscription)
         self._on_change()
         return subscription
@@ -200,9 +259,18 @@ class Topology:
         if subscription in self.subscriptions:
             self.subscriptions.remove(subscription)
             self._patterns.pop(subscription, None)
+            self._sources.pop(subscription)
+            self._owners.pop(subscription, None)
             if (channel := self._channels.pop(subscription, None)) is not None:
                 channel.unsubscribe(subscription)
+            subscription.inbox.drop(subscription)
             self._on_change()
+            self._on_progress()  # whoever waits for readers that run out of records must not wait for this one
+
+    def leave_channels(self) -> None:
+        """Read no channel any more: they outlive this engine, and their senders must not wait for it."""
+        for subscription, channel in self._channels.items():
+            channel.unsubscribe(subscription)
 
     def _provide(self, policy: FailurePolicy, reader: Subscription) -> None:
         """Let the topic of dead letters of a policy be declared."""
@@ -227,16 +295,22 @@ class Topology:
 
     async def _rejected(self, reader: Subscription, tp: TP, one: Rejected) -> None:
         """Do with a record that the body does not get what its policy says, as an open event."""
-        policy = one.policy or self._topics[tp.topic].on_decode_error
-        if policy.action == "crash" or policy.attempts:
-            raise one.error
-        if policy.action == "dead_letter":
-            topic = self._dead_letters(policy)
-            await send_dead_letter(self._outbox, topic, reader=reader.name, tp=tp, record=one.record, error=one.error)
-        await refuse(self._outbox, tp, one.record, one.error)
-        if one.policy is None:
-            what = "skipped" if policy.action == "skip" else "sent to the dead letters:"
-            logger.error("%s %s offset %d, which cannot be decoded", what, tp, one.record.offset, exc_info=one.error)
+        error = None if isinstance(one.why, Verdict) else one.why
+        if isinstance(one.why, Verdict):
+            verdict = one.why
+        else:
+            policy = self._topics[tp.topic].on_decode_error
+            if policy.action == "crash" or policy.attempts:
+                raise one.why
+            verdict = Verdict.of(one.why, policy)
+        if verdict.policy.action == "dead_letter":
+            topic = self._dead_letters(verdict.policy)
+            await send_dead_letter(self._outbox, topic, reader=reader.name, tp=tp, record=one.record, verdict=verdict)
+        await refuse(self._outbox, tp, one.record, verdict.reason)
+        if error is not None:
+            what = "skipped" if verdict.policy.action == "skip" else "sent to the dead letters:"
+            place, shown = f"{tp} offset {one.record.offset}", traceback_of(error, logger)
+            logger.error("%s %s, which %s cannot read: %s", what, place, reader.name, error, exc_info=shown)
 
     def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
         """The failure policy for an error of an agent during an event."""
@@ -266,29 +340,27 @@ class Topology:
         self.actors.append(actor)
         return actor
 
-    def _start_pipe(self, name: str, stream: Stream[Any], topic: Source, key: Key | None) -> None:
+    def _pipe_actor(self, name: str, stream: Stream[Any], topic: Source, key: Key | None) -> Actor:
+        """The actor that fills a pipe; it is not started."""
         source, processors = stream.subscription, stream.iteration.processors
         owner = self._owners.get(source)
         policy = FailurePolicy.CRASH if owner is None else owner.on_failure
-        whole = key is None and not any(processors.values()) and self._same_bytes(source, topic)
+        whole = key is None and not any(processors.values()) and all(self._same_bytes(one, topic) for one in processors)
         body = _pump(topic, processors, key, whole=whole)
-        agent = Agent(body, name=name, topic=self._topics[source.topics[0]], on_failure=policy)
+        agent = Agent(body, name=name, topic=self._sources[source], on_failure=policy)
         agent.part_of = owner
         actor = self._act(agent, source, 0, Supervisor(agent.strategy, self._max_restarts))
         for other in processors:
             if actor.cursor not in other.cursors:
                 other.cursors.append(actor.cursor)
-        self._on_actor(actor)
+        return actor
 
     def _target(self, source: Subscription, target: Any, key: Key | None) -> Source:
         if isinstance(target, (Topic, Channel)):
             return target
-        if not source.topics:
-            raise ConfigurationError(
-                f"agent {source.name} reads a channel: give through() and group_by() a topic object"
-            )
-        schema = self._topics[source.topics[0]].schema
-        name: str = target or ("" if key is None else key.topic(source.name, source.topics[0], schema.value_type))
+        read = self._sources[source]
+        schema = _schema_of(read)
+        name: str = target or ("" if key is None else key.topic(source.name, _name_of(read), schema.value_type))
         if name in self._topics:
             return self._topics[name]
         partitions = None if key is None else key.partitions
@@ -297,8 +369,24 @@ class Topology:
         return made
 
     def _same_bytes(self, source: Subscription, topic: Source) -> bool:
-        schemas = {self._topics[name].schema for name in source.topics}
-        return isinstance(topic, Topic) and schemas == {topic.schema}
+        read = self._sources[source]
+        return (
+            isinstance(read, Topic)
+            and isinstance(topic, Topic)
+            and {part.schema for part in read.parts} == {topic.schema}
+        )
+
+
+def _schema_of(source: Source) -> Schema:
+    """The schema of a topic that gets the events of ``source``: those of a channel have types, and no bytes yet."""
+    return source.wire_schema if isinstance(source, Channel) else source.schema
+
+
+def _name_of(source: Source) -> str:
+    """The name of ``source`` as a part of the names of topics: of several topics the first, of a pattern what letters it has."""
+    if isinstance(source, TopicPattern):
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", source.name).strip("-") or "pattern"
+    return source.name if isinstance(source, Channel) else source.parts[0].name
 
 
 def _pump(

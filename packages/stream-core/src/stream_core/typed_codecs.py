@@ -99,6 +99,13 @@ def decoder_of(type_: Any, codec: Codec | str, part: str) -> Decode:
         raise ConfigurationError(f"cannot decode {part}_type {type_name(type_)}: {error}") from error
 
 
+def is_final(error: BaseException) -> bool:
+    """Whether decoding the same bytes again gives the same error: the values are wrong, and nobody else was asked."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return isinstance(error, (msgspec.MsgspecError, ValueError, RecursionError))
+
+
 def _is_unknown(type_: Any) -> bool:
     return isinstance(msgspec.inspect.type_info(type_), msgspec.inspect.CustomType)
 
