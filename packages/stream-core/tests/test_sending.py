@@ -263,7 +263,7 @@ async def test_a_refusal_that_its_topic_refuses(
     async def give_up(stream: Stream[Any]) -> None:
         async for event in stream.events():
             record = StoredRecord(0, 0, None, b"1", list(event.headers.items()))
-            await refuse(engine.outbox, event.message.tp, record, ValueError("unlucky"))
+            await refuse(engine.outbox, event.message.tp, record, "ValueError: unlucky")
             told.append(event.value)
 
     ask(lab, topic, answers.name, 1)

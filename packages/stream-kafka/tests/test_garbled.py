@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.dead_letters import letter_headers
+from stream_core.policies import FailurePolicy
 from stream_core.records import TP
+from stream_core.sessions import Verdict
 from stream_kafka.fetching import Drained, Fetched, drain
 from stream_kafka.garbled import batch_at
 
@@ -145,7 +147,7 @@ def test_a_header_name_that_is_no_text_can_be_sent_on(kind: int) -> None:
     assert taken.garbled == {8: r"the name of a header is no UTF-8: b'\xff\xfe'"}
     record = taken.records[1]
     assert (record.key, list(record.headers)) == (b"k", [("\\xff\\xfe", b"1"), ("ok", b"2")])
-    letter = letter_headers("agent", TP("t", 0), record, ValueError(taken.garbled[8]))
+    letter = letter_headers("agent", TP("t", 0), record, Verdict.of(ValueError(taken.garbled[8]), FailurePolicy.SKIP))
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 16)
     assert builder.append(0, None, record.key, record.value, letter) is not None
 
