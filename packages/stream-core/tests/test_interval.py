@@ -11,6 +11,7 @@ import pytest
 from stream_core.errors import (
     DeadlineError,
     EncodeError,
+    EventTimeoutError,
     FencedError,
     RecordRefusedError,
     StoreError,
@@ -137,6 +138,34 @@ async def test_an_engine_that_failed_holds_no_partitions(lab: Lab, guarantee: st
     assert lab.values(out) == [0, 1, 2, 3]
     assert engine.state is EngineState.FAILED
     await engine.stop()
+
+
+async def test_a_stop_waits_for_what_a_failure_gives_up(lab: Lab) -> None:
+    """An engine that is stopped while it gives everything up after a failure does that once, and commits what was finished."""
+    topic, go, failing = lab.topic("numbers", 2), asyncio.Event(), asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            if value == 1:
+                failing.set()
+                raise ValueError(value)
+
+    async def slow(stream: Stream[int]) -> None:
+        async for _ in stream:
+            await go.wait()
+
+    engine = lab.engine([lab.agent(body, topic), lab.agent(slow, topic)], max_restarts=0, commit_interval=1000.0)
+    await engine.start()
+    lab.put(topic, [0], partition=1)
+    lab.put(topic, [1])
+    await lab.failed(engine)
+    stopping = asyncio.create_task(engine.stop())
+    await asyncio.sleep(1)
+    go.set()
+    await stopping
+    assert lab.committed(topic, 1) == Offset(1)
+    assert lab.committed(topic, 0) == Offset(0, '{"slow":1}')
+    assert engine.state is EngineState.STOPPED
 
 
 async def test_a_revocation_closes_before_it_tells(lab: Lab) -> None:
@@ -334,6 +363,56 @@ async def test_a_topic_made_again_takes_its_interval_away(lab: Lab, guarantee: s
     await lab.until(lambda: counting.handled[-5:] == [10, 11, 12, 13, 14], "the new topic is read")
     assert await engine.checkpoint()
     assert lab.committed(counting.topic) == Offset(5)
+
+
+@both
+async def test_a_slow_link_is_no_silence(lab: Lab, guarantee: str) -> None:
+    """The deadline of a checkpoint counts from the last acknowledgement: what takes longer, and goes on, is not sent again."""
+    topic, out, handled = lab.topic("numbers"), lab.topic("out", 3), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            handled.append(value)
+            await out.send(value, partition=value)
+
+    engine = await lab.start(
+        [lab.agent(body, topic)], [out], commit_interval=1000, deadline=10, **settings_for(guarantee)
+    )
+    parts = [TP("out", partition) for partition in range(3)]
+    for tp in parts:
+        lab.cluster.faults.pause_acks(tp)
+    lab.put(topic, range(3))
+    await lab.until(lambda: len(handled) == 3, "all events are handled")
+    checkpoint = asyncio.create_task(engine.checkpoint())
+    for tp in parts:
+        await asyncio.sleep(6)
+        lab.cluster.faults.resume_acks(tp)
+    assert await checkpoint
+    assert handled == [0, 1, 2]
+
+
+@pytest.mark.parametrize("policy", ["skip", "crash"])
+async def test_an_event_that_outlasts_its_transaction_fails(lab: Lab, policy: str) -> None:
+    """An event that awaits its own send and then goes on beyond half of the transaction timeout fails by its policy, with that reason."""
+    topic, out, told = lab.topic("numbers"), lab.topic("out"), list[BaseException]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await (await out.send(value))
+            if value == 1:
+                await asyncio.sleep(1000)
+
+    agent = lab.agent(body, topic, on_failure=policy, on_error=lambda agent, error: told.append(error))
+    engine = await lab.start([agent], [out], transactional_id="worker", transaction_timeout=10.0, max_restarts=1)
+    lab.put(topic, range(4))
+    if policy == "skip":
+        await lab.caught_up(topic)
+        assert lab.values(out) == [0, 2, 3]
+    else:
+        error = await lab.failed(engine)
+        assert "failed 2 times at numbers-0 offset 1" in str(error)
+        assert "raise broker_transaction_timeout" in str(error)
+    assert [type(error) for error in told[:1]] == [EventTimeoutError]
 
 
 class Choosy(Ledger):

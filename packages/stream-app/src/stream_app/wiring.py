@@ -256,6 +256,7 @@ class Wiring:
             session_timeout=conf.broker_session_timeout,
             deadline=conf.broker_request_timeout,
             drain_timeout=min(10.0, conf.broker_rebalance_timeout / 3),
+            transaction_timeout=conf.broker_transaction_timeout,
             processing_timeout=conf.stream_processing_timeout,
             discovery_interval=conf.topic_discovery_interval,
             reply_to=conf.reply_to,

@@ -87,6 +87,7 @@ class Actor:
         self._on_conflict = on_conflict
         self._interrupted = False
         self._failing = False
+        self._fault: EventError | None = None
         self._verdict: Verdict | None = None
         self._doomed = False
         self._wake = asyncio.Event()
@@ -122,9 +123,15 @@ class Actor:
             self.cursor.on_ask = self._went_on
             self.cursor.attention = True
 
+    def fail(self, error: EventError) -> None:
+        """Let the open event fail with ``error`` as if the body had raised it; does nothing when it fails anyway."""
+        if self.cursor.record is not None and not (self._failing or self._interrupted):
+            self._fault = error
+            self.interrupt()
+
     def _went_on(self) -> None:
         """The body has caught its cancellation and asks for another event: the interruption is over."""
-        self._interrupted = False
+        self._interrupted, self._fault = False, None
         assert self._task is not None
         self._task.uncancel()
 
@@ -147,7 +154,11 @@ class Actor:
                 await self._run_body(Stream(self._subscription, self.cursor, self._host))
             except (asyncio.CancelledError, Exception) as error:
                 interrupted, self._interrupted, self.cursor.on_ask = self._interrupted, False, None
+                fault, self._fault = self._fault, None
                 cancelled = task.uncancel() > 0 if interrupted else task.cancelling() > 0
+                if fault is not None and not cancelled:
+                    await self._failed(fault)
+                    continue
                 if not (
                     interrupted or cancelled
                 ):  # an error, or what the body waited for was cancelled, and not the actor

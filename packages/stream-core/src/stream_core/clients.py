@@ -42,6 +42,7 @@ class EngineSettings:
         deadline: for one checkpoint, and for any other wait on the broker.
         drain_timeout: for open events at revocation and stop.
         stop_timeout: for a stop, all in all.
+        transaction_timeout: after which the broker aborts a transaction, which the transport tells it.
         processing_timeout: for one event, before it is reported as stuck.
         discovery_interval: between two looks for new topics that match a pattern.
         offset_reset: where a partition without committed offset begins, ``earliest`` or ``latest``.
@@ -69,6 +70,7 @@ class EngineSettings:
     deadline: float = 40.0
     drain_timeout: float = 10.0
     stop_timeout: float = 25.0
+    transaction_timeout: float = 60.0
     processing_timeout: float = 300.0
     discovery_interval: float = 30.0
     offset_reset: str = "earliest"

@@ -23,7 +23,13 @@ from stream_core.announcing import Announcing
 from stream_core.background import Background
 from stream_core.backpressure import BackPressure
 from stream_core.clients import Clients, EngineSettings
-from stream_core.errors import AuthenticationError, FencedError, OffsetOutOfRangeError, TransportError
+from stream_core.errors import (
+    AuthenticationError,
+    EventTimeoutError,
+    FencedError,
+    OffsetOutOfRangeError,
+    TransportError,
+)
 from stream_core.interval import RunningInterval
 from stream_core.joining import Joining
 from stream_core.leadership import Leadership
@@ -215,19 +221,17 @@ class Engine:
                 steps.push_async_callback(self._close_clients, left)
                 steps.callback(self._unbind)
                 steps.push_async_callback(self.background.stop, settings.stop_timeout / 5)
-                steps.push_async_callback(
-                    self.interval.give_up,
-                    "stop",
-                    lost=False,
-                    budget=min(settings.drain_timeout, settings.stop_timeout / 2),
-                )
+                steps.push_async_callback(self._give_up, min(settings.drain_timeout, settings.stop_timeout / 2))
         finally:
             self._machine.to(EngineState.STOPPED)
 
     async def _give_up(self, budget: float) -> None:
-        if self._collapse is not None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + budget
+        if self._collapse is not None:  # it is being given up already
             await asyncio.wait([self._collapse], timeout=budget)
-        await self.interval.give_up("stop", lost=False, budget=budget)
+            self._collapse.cancel()
+        await self.interval.give_up("stop", lost=False, budget=max(end - clock(), 0.1))
 
     async def _close_clients(self, left: Callable[[], float]) -> None:
         try:
@@ -386,6 +390,25 @@ class Engine:
             self._joining.remind(loop.time())
             self.clients.check()
             watchdog.look(loop.time())
+            self._end_long_events()
+
+    def _end_long_events(self) -> None:
+        """Let events fail that keep the transaction from being committed before the broker aborts it, with all that others have done."""
+        timeout, effects = self._settings.transaction_timeout, self.clients.effects
+        if effects is None or effects.transaction_age < timeout / 2:
+            return
+        for actor in self.topology.actors:
+            cursor = actor.cursor
+            if cursor.pinned and cursor.session is not None and cursor.record is not None:
+                actor.fail(
+                    EventTimeoutError(
+                        f"agent {cursor.name} awaited what it sent, and still works on the event: nothing can be committed meanwhile, and "
+                        f"the transaction may be open for {timeout:g} s only; await it at the end of the event, or raise "
+                        "broker_transaction_timeout to more than twice what the event takes",
+                        cursor.session.tp,
+                        cursor.record.offset,
+                    )
+                )
 
 
 def _topics_of(agents: Sequence[Agent]) -> list[str]:

@@ -9,6 +9,7 @@
     │   └── TopicMismatchError      partitions or cleanup policy do not fit the definition
     ├── EventError                  one event failed: carries topic, partition, offset
     │   ├── DecodeError             key or value could not be decoded
+    │   ├── EventTimeoutError       it held a transaction open for too long
     │   └── DeadLetterError         a failed event could not be sent to its topic of dead letters
     ├── Skip                        a processor dropped the event
     ├── ValidationError             values do not fit the types of a record, or bytes are no such record
@@ -51,6 +52,7 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "EventError",
+    "EventTimeoutError",
     "FencedError",
     "IllegalStateError",
     "MissingPackageError",
@@ -122,6 +124,10 @@ class DecodeError(EventError):
     def __init__(self, message: str, tp: TP, offset: int, *, final: bool = False) -> None:
         super().__init__(message, tp, offset)
         self.final = final
+
+
+class EventTimeoutError(EventError):
+    """An event had sent something into the transaction, and went on for so long that the broker was about to abort it."""
 
 
 class DeadLetterError(EventError):

@@ -66,6 +66,9 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5
 """Drops in a row, for reasons that waiting does not mend, after which the worker gives up."""
 
+LOOK = 1.0
+"""Seconds between two looks at whether acknowledgements come."""
+
 SLICE = 250
 """Changes sent before the event loop gets a turn."""
 
@@ -174,6 +177,11 @@ class RunningInterval:
                 return await checkpoint.run()
         finally:
             self._running = None
+
+    def put_off(self) -> None:
+        """Let the deadline of the checkpoint that runs begin anew."""
+        if self._running is not None and not self._running.expired():
+            self._running.reschedule(asyncio.get_running_loop().time() + self._settings.deadline)
 
     def _relax(self) -> None:
         """Something is committed: end the row of drops once all is that was in the intervals which were dropped."""
@@ -462,13 +470,26 @@ class Checkpoint:
         ]
         if self._changed:
             waits.append(self._interval.ownership.compare_topics())
-        await together(waits)
+        watching = asyncio.create_task(self._watch_progress(), name="progress of a checkpoint")
+        try:
+            await together(waits)
+        finally:
+            watching.cancel()
         for tp, delivery in self._last.items():
             offset = (await delivery).offset
             if offset >= 0:  # else the broker had that batch already, and does not say where
                 self._ends[tp] = offset + 1
         reach("checkpoint.acked")
         self._still_current()
+
+    async def _watch_progress(self) -> None:
+        """Put the deadline off while acknowledgements come: it is for silence, and a slow link or a quota of the broker is none."""
+        backlog = self._outbox.backlog
+        while True:
+            await asyncio.sleep(LOOK)
+            before, backlog = backlog, self._outbox.backlog
+            if backlog != before:
+                self._interval.put_off()
 
     async def _commit(self) -> None:
         """Step 5."""

@@ -348,6 +348,12 @@ class Outbox:
         return since is None or (self._loop.time() - since) % (HOLD + AJAR) > HOLD
 
     @property
+    def backlog(self) -> int:
+        """Bytes that are sent and not acknowledged, of events and of others."""
+        aside = self.aside.producer
+        return (0 if self._effects is None else self._effects.backlog) + (0 if aside is None else aside.backlog)
+
+    @property
     def careful(self) -> bool:
         """Whether records are sent one at a time, to find the one that is refused."""
         return bool(self._careful)
