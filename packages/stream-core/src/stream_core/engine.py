@@ -81,7 +81,7 @@ class Engine:
         self._participants = participants
         self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
         self._ready = asyncio.Event()
-        self._fetching = False
+        self._reading: asyncio.Task[None] | None = None
         self._collapse: asyncio.Task[None] | None = None
         self.background = Background(self._failed)
         self.announcing = Announcing(settings.drain_timeout)
@@ -180,11 +180,10 @@ class Engine:
         if sources:
             listener = RebalanceListener(self._assigned, self._revoked)
             self.clients.consumer.subscribe(sources, listener)
-        if sources and not self._fetching:
-            self._fetching = True
+        if sources and self._reading is None:
             self._machine.to(EngineState.JOINING)
-            self.background.spawn(self._fetch(), "fetch")
-        elif not self._fetching:
+            self._reading = self.background.spawn(self._fetch(), "fetch")
+        elif self._reading is None:
             self._opened()
             if self._settings.exactly_once:
                 self.outbox.open_gate()
@@ -282,7 +281,8 @@ class Engine:
         try:
             await self.interval.give_up("failure", lost=False, budget=self._settings.drain_timeout)
         finally:
-            if self._fetching:
+            if self._reading is not None:
+                self._reading.cancel()
                 self.clients.member = False
                 await self.clients.consumer.stop()
 
@@ -388,6 +388,8 @@ class Engine:
         while True:
             await asyncio.sleep(1.0)
             self._joining.remind(loop.time())
+            if self.state is EngineState.FAILED:  # what is closed cannot fail
+                continue
             self.clients.check()
             watchdog.look(loop.time())
             self._end_long_events()
