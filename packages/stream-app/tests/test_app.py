@@ -56,6 +56,46 @@ async def test_tasks_and_timers_run_beside_agents() -> None:
     await app.stop()
 
 
+async def test_a_stop_before_the_start_is_over_ends_it() -> None:
+    """Whenever it comes, nothing is left: no task, no member of the group, and whoever waits for the start hears why it ended."""
+    turns = 0
+    while True:
+        app = make()
+        ticked: list[int] = []
+
+        @app.agent(app.topic("numbers", value_type=int))
+        async def note(stream: faust.Stream[int]) -> None:
+            async for _ in stream:
+                pass
+
+        @app.timer(0.001)
+        async def tick(ticked: list[int] = ticked) -> None:
+            ticked.append(1)
+
+        before = asyncio.all_tasks()
+        starting = asyncio.create_task(app.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if starting.done():
+            await app.stop()
+            break
+        async with asyncio.timeout(25):
+            await app.stop()
+            if turns:
+                with pytest.raises(WorkerError, match="was stopped before it had started"):
+                    await starting
+            else:  # it had not begun
+                await starting
+                await app.stop()
+        ticked.clear()
+        await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == before
+        assert not cluster(app).group("shop").members
+        assert not ticked
+        turns += 3
+    assert turns > 10
+
+
 @pytest.mark.parametrize("kind", ["task", "timer", "stream error"])
 async def test_a_task_that_fails_is_the_failure_of_the_app(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing goes wrong in silence: it is named once, with its traceback, and raised by whoever waits for the app, and by its stop."""

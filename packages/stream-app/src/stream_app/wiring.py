@@ -22,7 +22,7 @@ from stream_core.agents import Agent
 from stream_core.chores import Chore
 from stream_core.clients import EngineSettings
 from stream_core.engine import Engine
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.memory import MemoryStores, MemoryTransport
 from stream_core.outbox import OnProduce
 from stream_core.ports import Stores, Transport
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from stream_web import WebServer
 
 __all__ = ["Defined", "Wiring"]
+
+STOP_STARTING = 5.0
+"""Seconds for a start to end that a stop has come before."""
 
 
 class Defined(Protocol):
@@ -94,6 +97,7 @@ class Wiring:
         self._client_only = client_only
         self._instance: Instance | None = None
         self._web: WebServer | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._stopping = False
         self.loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
@@ -102,7 +106,20 @@ class Wiring:
         self.on_partitions: Callable[[str, frozenset[TP]], Awaitable[None]] | None = None
 
     async def start(self) -> None:
-        """Take an instance of the data directory, build the engine, and start it; the web server first, to tell how that goes."""
+        """Take an instance of the data directory, build the engine, and start it; the web server first, to tell how that goes.
+
+        Raises:
+            WorkerError: it was stopped before it had started.
+        """
+        self._starting = asyncio.create_task(self._start(), name="start")
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise WorkerError(f"app {self._conf.id} was stopped before it had started") from None
+
+    async def _start(self) -> None:
         conf = self._conf
         conf.freeze()
         transport = self._transport()
@@ -192,7 +209,11 @@ class Wiring:
             await self.stopped.wait()
             return
         self._stopping = True
+        starting = self._starting
         try:
+            if starting is not None and not starting.done() and starting is not asyncio.current_task():
+                starting.cancel()  # else it would go on with what is closed, and open more
+                await asyncio.wait([starting], timeout=STOP_STARTING)
             async with AsyncExitStack() as steps:  # from the last to the first
                 if self._web is not None:
                     steps.push_async_callback(self._web.stop)
