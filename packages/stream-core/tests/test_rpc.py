@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 
 from stream_core.agents import Agent, current_agent
 from stream_core.channels import Channel
-from stream_core.errors import ConfigurationError, EncodeError, NoReplyError, ProduceError, RequestFailedError
+from stream_core.errors import (
+    ConfigurationError,
+    DeadlineError,
+    EncodeError,
+    NoReplyError,
+    ProduceError,
+    RequestFailedError,
+)
 from stream_core.memory.log import Entry
+from stream_core.memory.reader import MemoryReader
 from stream_core.models import Record
 from stream_core.records import TP
 from stream_core.replies import CORRELATION_ID, REPLY_TO
@@ -569,6 +577,26 @@ async def test_nobody_is_there_to_get_the_answer(
     await lab.start([lab.agent(double, topic)], transactional_id=transactional_id)
     await lab.caught_up(topic)
     assert "nobody is there to get the answer to question id-1: there is no topic f-reply-gone" in caplog.text
+
+
+async def test_a_topic_of_answers_that_cannot_be_read_yet_is_read_later(lab: Lab) -> None:
+    """A question that fails because its answer could not be received leaves nothing behind: the next one is answered."""
+    troubles = [DeadlineError("no answer")]
+
+    class Late(MemoryReader):
+        """A reader whose first assignment fails."""
+
+        async def assign(self, positions: Mapping[TP, int]) -> None:
+            """Fail once."""
+            if troubles:
+                raise troubles.pop()
+            await super().assign(positions)
+
+    lab.transport.reader = lambda *, read_committed: Late(lab.cluster, read_committed=read_committed)  # type: ignore[method-assign]
+    agent = await doubling(lab)
+    with pytest.raises(DeadlineError):
+        await agent.ask(1)
+    assert await agent.ask(2) == 4
 
 
 async def test_an_answer_that_cannot_be_encoded(lab: Lab) -> None:

@@ -237,8 +237,9 @@ class Replies:
             await reader.start()
             self._reader = reader
         ends = await self._reader.end_offsets([TP(topic, number) for number in range(count)])
-        self._positions |= ends
-        await self._reader.assign(self._positions)
+        positions = self._positions | ends
+        await self._reader.assign(positions)
+        self._positions = positions  # not before: whoever asks next would take it for read
         if self._reading is None:
             self._reading = asyncio.create_task(self._read(self._reader), name="replies")
             self._reading.add_done_callback(self._ended)
