@@ -13,6 +13,7 @@ from stream_core.assignment import Member
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, DeadlineError, TransportError
 from stream_core.memory.producer import MemoryProducer
 from stream_core.records import TP, Offset
+from stream_core.schemas import Schema
 from stream_core.streams import Stream
 from stream_core.topics import Topic
 
@@ -496,3 +497,32 @@ async def test_waiting_for_the_place_of_a_dead_member_is_told(lab: Lab, caplog: 
         lab.cluster.add_partitions("source", 2)
         await asyncio.sleep(5)
         assert said in caplog.text
+
+
+async def test_topics_that_are_read_one_behind_the_other_are_all_declared(lab: Lab) -> None:
+    """Who begins to read another topic while the group is joined for one is not forgotten: that topic is declared and counted, too."""
+    topic, first, second = (
+        lab.topic("numbers"),
+        lab.topic("first", 2),
+        Topic[str, int]("second", schema=Schema(key_type=str), partitions=2),
+    )
+    engine = await lab.start([Collecting(lab, topic).agent], [first])
+    one = engine.topology.stream(first)
+    for _ in range(2):
+        await asyncio.sleep(0)  # the group is being joined for it
+    two = engine.topology.stream(second)
+    seen = list[int]()
+
+    async def read(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    reading = [asyncio.create_task(read(stream)) for stream in (one, two)]
+    await lab.until(lambda: "second" in {tp.topic for tp in engine.ownership.sessions}, "it is assigned")
+    assert {session.partitions for tp, session in engine.ownership.sessions.items() if tp.topic != "numbers"} == {2}
+    lab.put(first, [1])
+    lab.put(second, [2])
+    await lab.until(lambda: sorted(seen) == [1, 2], "both are read")
+    for task in reading:
+        task.cancel()
+    await asyncio.wait(reading)

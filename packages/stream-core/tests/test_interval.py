@@ -311,6 +311,52 @@ async def test_a_log_that_was_cut_off_is_not_read_again(lab: Lab, caplog: pytest
     await lab.until(lambda: seen == [0, 1, 2, 3], "it goes on")
 
 
+@pytest.mark.parametrize("cut_off", [True, False], ids=["cut off", "past retention"])
+async def test_what_was_fetched_is_finished_before_a_position_moves(lab: Lab, cut_off: bool) -> None:
+    """Events that wait for an agent are worked on when the log does not hold what comes behind them: they are not lost."""
+    topic, seen, go = lab.topic("numbers"), list[int](), asyncio.Event()
+    tp = TP("numbers", 0)
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await go.wait()
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.put(topic, range(10))
+    await lab.until(lambda: engine.ownership.sessions[tp].fetch_position == 10, "all is fetched")
+    if cut_off:
+        engine.clients.consumer.seek(tp, 20)
+    else:
+        engine.clients.consumer.pause([tp])
+        lab.put(topic, range(10, 20))
+        lab.cluster.log(tp).truncate(15)
+        engine.clients.consumer.resume([tp])
+    await asyncio.sleep(3)
+    go.set()
+    await lab.until(lambda: len(seen) >= 10, "what was fetched is worked on")
+    lab.put(topic, [20])
+    await lab.until(lambda: seen[-1] == 20, "it goes on")
+    assert seen == [*range(10), *([] if cut_off else range(15, 20)), 20]
+
+
+@both
+async def test_first_offsets_that_may_arrive_late_are_fenced(lab: Lab, guarantee: str) -> None:
+    """A commit of where a partition begins whose answer does not come is of an old generation before the first event begins."""
+    topic, generations = lab.topic("numbers"), list[int]()
+    group = lab.cluster.group(GROUP)
+
+    async def body(stream: Stream[int]) -> None:
+        async for _ in stream:
+            generations.append(group.generation)
+
+    lab.put(topic, range(3))
+    lab.cluster.faults.fail_next("offset_commit", DeadlineError("no answer"))
+    await lab.start([lab.agent(body, topic)], **settings_for(guarantee))
+    await lab.caught_up(topic)
+    assert generations == [2, 2, 2]
+
+
 @both
 async def test_a_dropped_checkpoint_holds_up_nothing(lab: Lab, guarantee: str) -> None:
     """A checkpoint that waits for the broker when its interval is dropped ends then: the next one need not wait for its deadline."""
@@ -413,6 +459,28 @@ async def test_an_event_that_outlasts_its_transaction_fails(lab: Lab, policy: st
         assert "failed 2 times at numbers-0 offset 1" in str(error)
         assert "raise broker_transaction_timeout" in str(error)
     assert [type(error) for error in told[:1]] == [EventTimeoutError]
+
+
+@both
+async def test_a_topic_made_again_is_noticed_without_tables(lab: Lab, guarantee: str) -> None:
+    """The last commit of a revocation does not put the offset of an old topic into a new one, whose first records it would pass over."""
+    topic, seen, go = lab.topic("numbers"), list[int](), asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            if value == 3:
+                await go.wait()
+            seen.append(value)
+
+    await lab.start([lab.agent(body, topic)], commit_interval=1000.0, **settings_for(guarantee))
+    lab.put(topic, range(5))
+    await lab.until(lambda: seen == [0, 1, 2], "an event is open")
+    lab.cluster.delete("numbers")
+    lab.cluster.create(TopicSpec("numbers", 1))
+    lab.put(topic, range(100, 110))
+    go.set()
+    await lab.until(lambda: seen[-1] == 109, "the new topic is read")
+    assert seen[-10:] == list(range(100, 110))
 
 
 class Choosy(Ledger):

@@ -360,7 +360,6 @@ class Checkpoint:
         self._positions: list[tuple[Feed, int]] = []
         self._last: dict[TP, Awaitable[RecordMetadata]] = {}
         self._ends: dict[TP, int] = {}
-        self._changed = False
         self.undecided = False
 
     def is_current(self) -> bool:
@@ -413,8 +412,7 @@ class Checkpoint:
             self._positions += [(feed, feed.position) for feed in session.feeds.values()]
             if any(feed.position != feed.committed for feed in session.feeds.values()) or position != session.committed:
                 self._offsets[session.tp] = Offset(position, encode_leads(leads, session.tp))
-        self._changed = any(participant.pending for participant in self._participants)
-        if not (self._offsets or self._changed):
+        if not (self._offsets or any(participant.pending for participant in self._participants)):
             return False
         self._interval.cutting()
         for participant in self._participants:
@@ -467,9 +465,8 @@ class Checkpoint:
         waits: list[Coroutine[Any, Any, None]] = [
             self._effects.flush(),
             self._outbox.aside.acknowledged(),  # answers, and questions
+            self._interval.ownership.compare_topics(),
         ]
-        if self._changed:
-            waits.append(self._interval.ownership.compare_topics())
         watching = asyncio.create_task(self._watch_progress(), name="progress of a checkpoint")
         try:
             await together(waits)

@@ -99,9 +99,12 @@ class Joining:
 
     async def join(self) -> None:
         """Declare what is read, changelogs included, and join the group for it; again when that has changed."""
-        self._ownership.counts = await self._declare(self._participants)
-        self._subscribed = self._topology.sources
-        self._subscribe(self._subscribed)
+        declared: set[str] | None = None
+        while declared != self._topology.sources:  # somebody may begin to read another topic meanwhile
+            declared = self._topology.sources
+            self._ownership.counts = await self._declare(self._participants)
+        self._subscribed = declared
+        self._subscribe(declared)
         self._joined, self._busy = True, False
 
     def remind(self, now: float) -> None:

@@ -268,9 +268,22 @@ class Ownership:
         if fresh and group is not None:
             where = consumer.end_offsets if self._settings.offset_reset == "latest" else consumer.start_offsets
             found = {tp: Offset(offset) for tp, offset in (await where(fresh)).items()}
-            await consumer.commit(found, group)
+            await self._commit(found, group)
             offsets |= found
         return offsets
+
+    async def _commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        """Commit where partitions begin, outside of any interval. Raises TransportError.
+
+        Where the outcome is unknown the group is joined anew: a commit that arrives behind later ones would turn them back.
+        """
+        try:
+            await self._clients.consumer.commit(offsets, group)
+        except (FencedError, CommitError):
+            raise
+        except TransportError as error:
+            self._clients.consumer.rejoin()
+            raise FencedError(f"it is unknown whether the first offsets are committed: {error}") from error
 
     async def out_of_range(self, tp: TP, offset: int, checkpoint: Callable[[], Awaitable[bool]]) -> None:
         """Go on where the log of ``tp`` begins or ends, since it does not hold ``offset`` (any more), and say so.
@@ -290,7 +303,7 @@ class Ownership:
         cut_off = known is not None and offset > end and (await self._look_at_topics()).get(tp.topic) == known
         position = end if cut_off or self._settings.offset_reset == "latest" else start
         if self.epoch == epoch:
-            await consumer.commit({tp: Offset(position)}, group)
+            await self._commit({tp: Offset(position)}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
         logger.error(
@@ -309,7 +322,7 @@ class Ownership:
         consumer.seek(tp, position)
 
     async def compare_topics(self) -> None:
-        """Look whether a source is not what it was when its partitions were opened, before changes that its events made are committed.
+        """Look whether a source is not what it was when its partitions were opened, before its offsets and what its events changed count.
 
         Producers may know of new partitions, or of a new topic of that name, long before the group does.
 

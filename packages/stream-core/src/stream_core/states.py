@@ -64,7 +64,7 @@ class EngineState(Enum):
     REVOKING = "giving partitions up"
     """Open events finish, and what is finished is committed, before the partitions go to others."""
     FAILED = "failed"
-    """It cannot go on: what is not committed is dropped, nothing is committed any more, and it waits to be stopped."""
+    """It cannot go on: an interval that met the failure is dropped, another one given up as at a revocation. It waits to be stopped."""
     STOPPING = "stopping"
     """Open events finish, what is finished is committed, and everything is closed."""
     STOPPED = "stopped"
