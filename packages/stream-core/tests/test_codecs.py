@@ -131,6 +131,31 @@ def test_yaml_returns_what_it_was_given(value: Any) -> None:
     assert codec.loads(data) == value
 
 
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"[" * 100_000, "nested more than 100 deep"),
+        (b"- " * 100_000, "nested more than 100 deep"),
+        (b"{a: " * 50_000, "nested more than 100 deep"),
+        (b"? " * 100_000, "nested more than 100 deep"),
+        (b"- x\n" * 100_000, "400000 bytes of YAML are more than 250000"),
+        (b"1" * 100_000, "integer string conversion"),
+    ],
+)
+def test_yaml_of_anybody(data: bytes, why: str) -> None:
+    """A document that would end the process, or keep the event loop for seconds, is refused."""
+    with pytest.raises(ValueError, match=why):
+        get_codec("yaml").loads(data)
+
+
+def test_yaml_is_read_to_its_bounds() -> None:
+    """What is nested as deep as it may be is read."""
+    value: Any = get_codec("yaml").loads(b"[" * 100 + b"]" * 100)
+    for _ in range(99):
+        (value,) = value
+    assert value == []
+
+
 def test_yaml_bytes() -> None:
     """YAML writes what JSON writes, in the order of the fields; it reads no tags, and reports nonsense as ValueError."""
     codec = get_codec("yaml")

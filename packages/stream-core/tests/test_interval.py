@@ -377,6 +377,25 @@ async def test_a_dropped_checkpoint_holds_up_nothing(lab: Lab, guarantee: str) -
     assert lab.committed(counting.topic) == Offset(3)
 
 
+async def test_a_topic_that_is_gone_is_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker whose source was deleted says so, once, and is not ready; when the topic is made again it goes on."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)], discovery_interval=5.0)
+    lab.cluster.delete("numbers")
+    await asyncio.sleep(12)
+    assert caplog.text.count("topic numbers does not exist any more") == 1
+    assert (engine.missing, engine.ready) == ({"numbers"}, False)
+    lab.cluster.create(TopicSpec("numbers", 1))
+    lab.put(topic, [7])
+    await lab.until(lambda: seen == [7], "it is read again")
+    await lab.until(lambda: engine.ready, "the worker is ready")
+
+
 async def test_a_topic_made_again_is_read_from_its_start(lab: Lab) -> None:
     """A position beyond the end of another topic of that name says nothing: its records are all read."""
     topic, seen = lab.topic("numbers"), list[int]()

@@ -63,6 +63,8 @@ def _unready(engine: Engine) -> str:
         return "waiting for the broker"
     if engine.ready:
         return "waiting for the broker" if engine.clients.lease_over() else ""
+    if engine.missing:
+        return f"topic {', '.join(sorted(engine.missing))} does not exist"
     if unreadable := engine.clients.consumer.unreadable:
         return f"cannot read {', '.join(map(str, sorted(unreadable)))}"
     return "waiting for partitions" if engine.ownership.group is None else "recovering"

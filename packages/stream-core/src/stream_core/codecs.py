@@ -127,6 +127,14 @@ class _Binary(_Raw):
 _YAML_BREAKS = frozenset("\x85\u2028\u2029")
 
 
+_YAML_BYTES = 250_000
+"""Bytes of the largest document that is read: the event loop waits meanwhile, for seconds where the parser is the one in Python."""
+
+
+_YAML_DEPTH = 100
+"""Sequences and mappings inside each other that are read."""
+
+
 class _Yaml(Codec):
     """YAML in its safe form: plain values only, no tags that name classes."""
 
@@ -136,6 +144,7 @@ class _Yaml(Codec):
         except ImportError as error:
             raise MissingPackageError("the codec 'yaml' needs PyYAML: pip install stream-core[yaml]") from error
         self._yaml = yaml
+        self._loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, where PyYAML was built with it
 
     def _dumps(self, obj: Any) -> bytes:
         json = json_dumps(obj).decode()  # records, dates and the like as JSON has them
@@ -145,7 +154,20 @@ class _Yaml(Codec):
 
     def _loads(self, data: bytes) -> Any:
         try:
-            return self._yaml.safe_load(data)
+            if len(data) > _YAML_BYTES:
+                raise ValueError(
+                    f"{len(data)} bytes of YAML are more than {_YAML_BYTES}: it is slow to read; send JSON"
+                )
+            depth = 0
+            for event in self._yaml.parse(
+                data, self._loader
+            ):  # step by step; to build what is nested deeper ends the process in C
+                depth += isinstance(event, self._yaml.CollectionStartEvent) - isinstance(
+                    event, self._yaml.CollectionEndEvent
+                )
+                if depth > _YAML_DEPTH:
+                    raise ValueError(f"it is nested more than {_YAML_DEPTH} deep")
+            return self._yaml.load(data, self._loader)  # both loaders are safe ones
         except self._yaml.YAMLError as error:
             raise ValueError(f"it is no YAML: {error}") from error
 

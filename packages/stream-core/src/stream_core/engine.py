@@ -260,7 +260,12 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether this worker has its partitions, can read all of them and works on them; without agents, whether it is started."""
-        return self.state is EngineState.RUNNING and not self.clients.consumer.unreadable
+        return self.state is EngineState.RUNNING and not (self.clients.consumer.unreadable or self.missing)
+
+    @property
+    def missing(self) -> set[str]:
+        """Topics that are read and do not exist any more, as of the last look (``discovery_interval``)."""
+        return self._joining.missing
 
     def fail(self, error: BaseException) -> None:
         """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
@@ -287,12 +292,13 @@ class Engine:
                 await self.clients.consumer.stop()
 
     async def _discover(self) -> None:
-        """Look for topics that match the patterns of those who read by one."""
+        """Look for topics that match the patterns of those who read by one, and for sources that are gone."""
         while True:
             await asyncio.sleep(self._settings.discovery_interval)
-            if self.topology.has_patterns:
-                with contextlib.suppress(TransportError):  # the next look is soon
+            with contextlib.suppress(TransportError):  # the next look is soon
+                if self.topology.has_patterns:
                     await self._joining.look()
+                await self._joining.look_for_missing()
 
     # -- records in
 

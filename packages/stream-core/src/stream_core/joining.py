@@ -72,6 +72,7 @@ class Joining:
         self._joined = self._busy = False
         self._waits_since: float | None = None
         self._subscribed: set[str] = set()
+        self.missing: set[str] = set()
 
     async def declare(self) -> None:
         """Make sure that the topics exist which are known before any body has run."""
@@ -132,6 +133,15 @@ class Joining:
         if new and self._joined and not (self._busy or self._engine.state is EngineState.STOPPING):
             logger.info("new topics match: joining the group for %s, too", ", ".join(sorted(new)))
             await self.join()
+
+    async def look_for_missing(self) -> None:
+        """Say which topics that were joined for do not exist any more; nothing else would. :attr:`missing` has them."""
+        missing = self._subscribed - (await self._clients.admin.describe(self._subscribed, config=False)).keys()
+        for topic in sorted(missing - self.missing):
+            logger.error("topic %s does not exist any more: nothing of it is read until it is made again", topic)
+        for topic in sorted(self.missing - missing):
+            logger.info("topic %s exists again", topic)
+        self.missing = missing
 
     def outdated(self) -> bool:
         """Somebody reads something else now: whether to :meth:`join` again, which costs a rebalance."""
