@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from stream_core.errors import ConfigurationError
 from stream_kafka.broker import Broker
-from stream_kafka.broker.command import broker
+from stream_kafka.broker.command import _signals_raise, _StopError, broker
 from stream_kafka.broker.ports import HOST, free_port
 
 
@@ -32,6 +32,23 @@ def test_signal_handlers_are_given_back(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as server:
         CliRunner().invoke(broker, ["--port", str(server.getsockname()[1])])
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    """``nohup stream broker`` outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _signals_raise():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(_StopError):
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with _signals_raise(), pytest.raises(_StopError):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("text", ["auto.create.topics.enable", "=true"])

@@ -82,14 +82,18 @@ def _name_and_value(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Raise _StopError in the body at the first signal that ends the command; later ones cannot cut the clean stop short."""
+    """Raise _StopError in the body at the first signal that ends the command; later ones cannot cut the clean stop short.
+
+    A hang-up that is ignored stays so: ``nohup`` starts commands that are to outlive their terminal.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise _StopError
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    before = {number: signal.signal(number, stop) for number in _SIGNALS if not (ignored and number == signal.SIGHUP)}
     try:
         yield
     finally:
