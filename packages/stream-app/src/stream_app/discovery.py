@@ -7,6 +7,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from stream_core.annotations import module_name
@@ -22,6 +23,9 @@ def share_main(app: Any) -> None:
 
     A program is the module ``__main__``. An import of it by its name, as in ``from proj.main import app``, would run the file once more
     and make a second app, and what is defined for that one would never run.
+
+    A file of a package that is started by its path has its own directory in ``sys.path``, and not the one that has the package: that
+    is added.
     """
     main = sys.modules["__main__"]
     name = module_name("__main__")
@@ -30,6 +34,8 @@ def share_main(app: Any) -> None:
     sys.modules[name] = main
     package, _, own = name.rpartition(".")
     if package:
+        if getattr(main, "__spec__", None) is None and (file := getattr(main, "__file__", None)):
+            sys.path.append(str(Path(file).absolute().parents[name.count(".")]))
         try:
             setattr(importlib.import_module(package), own, main)
         except ImportError:  # it cannot be imported by that name from here
