@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 import socket
 import sys
@@ -176,6 +177,65 @@ async def test_waiting_for_an_app() -> None:
     await asyncio.gather(app.stop(), app.stop())
     async with asyncio.timeout(10):
         await waiting
+
+
+async def test_a_stop_that_is_cancelled_before_the_start_is_over() -> None:
+    """What was started stops all the same: the start is given up in a step like the others."""
+    app, told = make(), list[str]()
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def note(stream: faust.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.service
+    class Slow:
+        async def start(self) -> None:
+            told.append("start")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.01)
+
+        async def stop(self) -> None:
+            told.append("stop")
+
+    before = asyncio.all_tasks()
+    starting = asyncio.create_task(app.start())
+    await until(lambda: told)
+    stopping = asyncio.create_task(app.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    with pytest.raises(WorkerError, match="was stopped before it had started"):
+        await starting
+    assert told == ["start", "stop"]
+    assert asyncio.all_tasks() == before
+    assert not cluster(app).group("shop").members
+
+
+async def test_a_service_that_stops_the_app_when_it_is_started() -> None:
+    """The start says so, and nothing runs."""
+    app, told = make(), list[str]()
+
+    @app.service
+    class Stopping:
+        async def start(self) -> None:
+            await app.stop()
+
+        async def stop(self) -> None:
+            told.append("stop")
+
+    @app.task
+    async def never() -> None:
+        told.append("task")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(WorkerError, match="was stopped before it had started"):
+        await app.start()
+    assert told == ["stop"]
+    assert asyncio.all_tasks() == before
 
 
 async def test_stopping_from_another_thread() -> None:
@@ -874,3 +934,25 @@ async def health(app: faust.App, page: str) -> tuple[int, Any]:
     url = f"http://127.0.0.1:{app.conf.web_port}/health/{page}"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         return response.status, await response.json()
+
+
+async def test_a_start_that_failed_imports_its_modules_when_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app does not run without the agents that it did not find at first."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"late_{uuid4().hex}"
+    app = make(autodiscover=[name])
+    configured: list[str] = []
+    app.on_configured.connect(lambda app, conf, **_: configured.append(app.id))
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="autodiscover: there is no module"):
+            await app.start()
+    (tmp_path / f"{name}.py").write_text("found = True\n")
+    importlib.invalidate_caches()
+    await app.start()
+    assert sys.modules[name].found
+    await app.stop()
+    await app.start()
+    assert configured == ["shop"] * 3
+    await app.stop()

@@ -291,6 +291,54 @@ async def test_a_worker_is_stopped_from_another_thread() -> None:
     await worker.stop()  # it has ended
 
 
+@pytest.mark.parametrize("ready", [True, False])
+async def test_a_worker_that_is_cancelled_stops_its_apps(ready: bool) -> None:
+    """In a program of somebody's that ends the task of a worker, nothing runs on; at whichever moment that is."""
+    app, plain = make(), Plain()
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(faust.Worker(app, plain, loglevel="CRITICAL").start())
+    await until(lambda: started(app) if ready else plain.told)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not started(app)
+    assert plain.told == ["start", "stop"]
+    assert asyncio.all_tasks() == before
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+    """Closing the event loop waits for its threads; a worker that has stopped ends without them, and says where they are."""
+    (tmp_path / "hanging.py").write_text(
+        textwrap.dedent("""
+            import asyncio, os, signal, threading
+            import stream_app as faust
+            from stream_app import process
+
+            process.PATIENCE = 0.2
+            app = faust.App("hanging", broker="memory://", web_enabled=False)
+
+            def hang():
+                os.kill(os.getpid(), signal.SIGTERM)
+                threading.Event().wait()
+
+            @app.task
+            async def begin():
+                await asyncio.to_thread(hang)
+
+            raise SystemExit(faust.Worker(app).execute_from_commandline())
+        """)
+    )
+    done = subprocess.run(
+        [sys.executable, "hanging.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "worker of hanging has stopped: committed" in done.stderr
+    assert re.search(
+        r"ending now, 0\.2 s after the stop, with threads that still run: \S+ at \S+threading\.py", done.stderr
+    )
+    assert "_do_shutdown" not in done.stderr
+
+
 def test_signals_that_come_at_once_are_one() -> None:
     """A second one is one that comes more than a second later."""
     clock = ManualClock(100.0)
@@ -377,11 +425,9 @@ def test_a_program_and_its_module_are_one(arguments: tuple[str, ...], tmp_path: 
     for name, text in PROJECT.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(textwrap.dedent(text))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, *arguments, "agents", "--json"],
         cwd=tmp_path,
-        env=environment,
         capture_output=True,
         text=True,
         check=False,

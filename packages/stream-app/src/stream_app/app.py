@@ -105,15 +105,23 @@ class App(Definitions):
         self.conf.load(read_object(source, silent=silent))
 
     def finalize(self) -> None:
-        """Make the settings final and import what ``autodiscover`` names; the worker and :meth:`start` do it."""
-        if not self._final:
-            self._final = True
+        """Make the settings final and import what ``autodiscover`` names; the worker and :meth:`start` do it.
+
+        When that fails it is done again by the next call: an app is never run without a part of what belongs to it.
+        """
+        if self._final:
+            return
+        self._final = True  # before the imports, which may come here again
+        try:
             self.on_before_configured.send()
             self.on_configured.send(conf=self.conf)
             self.on_after_configured.send()
             if self.conf.autodiscover:
                 share_main(self)
             discover(self.conf.origin, self.conf.autodiscover)
+        except BaseException:
+            self._final = False
+            raise
 
     def doubts(self) -> Iterator[str]:
         """What looks as if it was not meant, in sentences for the log of a worker."""
@@ -145,6 +153,11 @@ class App(Definitions):
 
         Args:
             fail_fast: give up when no broker answers, instead of waiting for one.
+
+        Raises:
+            ConfigurationError: a setting or definition is wrong, or the app runs already.
+            BrokerUnavailableError: no broker answers, and ``fail_fast`` is set.
+            WorkerError: the app cannot go on, or :meth:`stop` was called before it was operational.
         """
         await self._start(fail_fast=fail_fast)
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
 from stream_core.stacks import waiting_in
 
-__all__ = ["allow_open_files", "collect_less_often", "loop_factory", "running_tasks", "set_up_logging"]
+__all__ = ["allow_open_files", "collect_less_often", "end_soon", "loop_factory", "running_tasks", "set_up_logging"]
+
+logger = logging.getLogger("stream")
+
+PATIENCE = 5.0
+"""Seconds for threads to end behind the stop of a worker."""
 
 YOUNG_OBJECTS = 20_000
 """New objects after which the garbage collector looks at them."""
@@ -59,3 +68,38 @@ def running_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
     """A line for each task of a loop: its name, and where it waits."""
     for task in sorted(asyncio.all_tasks(loop), key=lambda one: one.get_name()):
         yield f"{task.get_name()}: {waiting_in(task.get_coro())}"
+
+
+def end_soon(code: int) -> threading.Timer:
+    """End the process in some seconds, unless the timer is cancelled that is returned.
+
+    An event loop that is closed waits for its threads. One in which a call of the user hangs, begun by ``asyncio.to_thread`` for
+    instance, would keep a worker for ever that has left its group.
+
+    Args:
+        code: the exit code.
+    """
+
+    def leave() -> None:
+        logger.warning(
+            "ending now, %g s after the stop, with threads that still run: %s", PATIENCE, "; ".join(_running_threads())
+        )
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
+
+    timer = threading.Timer(PATIENCE, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _running_threads() -> Iterator[str]:
+    """Name and place of each thread that the interpreter would wait for, but for the one in which asyncio waits for the others."""
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        if thread.daemon or thread is threading.main_thread() or "_do_shutdown" in thread.name:
+            continue
+        if thread.ident in frames:
+            last = traceback.extract_stack(frames[thread.ident])[-1]
+            yield f"{thread.name} at {last.filename}, line {last.lineno}"

@@ -115,9 +115,11 @@ class Wiring:
         try:
             await self._starting
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            task = asyncio.current_task()
+            if not self._stopping or (task is not None and task.cancelling()):
                 raise
-            raise WorkerError(f"app {self._conf.id} was stopped before it had started") from None
+        if self._stopping:
+            raise WorkerError(f"app {self._conf.id} was stopped before it had started")
 
     async def _start(self) -> None:
         conf = self._conf
@@ -168,6 +170,8 @@ class Wiring:
             await self._web.start()
         await engine.start()
         await self._services.start(engine.background)
+        if self._stopping:
+            return
         for chore in self._chores:
             engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name, users=True)
 
@@ -203,17 +207,14 @@ class Wiring:
     async def stop(self) -> None:
         """Stop the engine and give the instance back; the web server last. Each is done whatever the others raise.
 
-        Whoever calls it while it runs waits for its end.
+        A start that still runs is given up first: nothing of it must begin behind the stop. Whoever calls this while it runs waits for
+        its end.
         """
         if self._stopping:
             await self.stopped.wait()
             return
         self._stopping = True
-        starting = self._starting
         try:
-            if starting is not None and not starting.done() and starting is not asyncio.current_task():
-                starting.cancel()  # else it would go on with what is closed, and open more
-                await asyncio.wait([starting], timeout=STOP_STARTING)
             async with AsyncExitStack() as steps:  # from the last to the first
                 if self._web is not None:
                     steps.push_async_callback(self._web.stop)
@@ -221,8 +222,17 @@ class Wiring:
                 if self.engine is not None:
                     steps.push_async_callback(self._stop_engine, self.engine)
                 steps.push_async_callback(self._services.stop)
+                steps.push_async_callback(self._give_up_start)
         finally:
             self.stopped.set()
+
+    async def _give_up_start(self) -> None:
+        starting = self._starting
+        if starting is None or starting.done():
+            return
+        if starting is not asyncio.current_task():  # it is, where a service stops the app in its own start
+            starting.cancel()  # else it would go on with what is closed, and open more
+            await asyncio.wait([starting], timeout=STOP_STARTING)
 
     async def _stop_engine(self, engine: Engine) -> None:
         await engine.stop()

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
 from stream_app.loops import run_in
-from stream_app.process import allow_open_files, collect_less_often, loop_factory, running_tasks, set_up_logging
+from stream_app.process import (
+    allow_open_files,
+    collect_less_often,
+    end_soon,
+    loop_factory,
+    running_tasks,
+    set_up_logging,
+)
 from stream_app.services import Services, check_service
 from stream_app.signals import BoundSignal
 from stream_core.background import Background
@@ -141,10 +148,13 @@ class Worker:
         if self._loop is not None:
             return self._loop.run_until_complete(self.start())
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(self.start())
+            code = runner.run(self.start())
+            overdue = end_soon(code)
+        overdue.cancel()
+        return code
 
     async def start(self) -> int:
-        """Run in the current event loop until a signal, :meth:`stop` or a failure; returns the exit code."""
+        """Run in the current event loop until a signal, :meth:`stop`, a failure, or a cancellation; returns the exit code."""
         if self._workdir is not None:
             os.chdir(self._workdir)
         set_up_logging(self._loglevel, self._logfile)
@@ -210,15 +220,16 @@ class Worker:
                 failures = [background.failure, *(app.engine.failure for app in self._apps)]
                 await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
                 code = int(any(failure.done() for failure in failures))
-            else:
-                start.cancel()
-                await asyncio.wait([start])
         except Exception as error:
             self._log(error, background)
             code = 1
-        finally:
+        finally:  # also when whoever awaits the worker is cancelled: apps do not run on without it
             stop.cancel()
-        return await self._stop(background) or code
+            if not start.done():
+                start.cancel()
+                await asyncio.wait([start])
+            end = await self._stop(background)
+        return end or code
 
     async def _start(self, background: Background) -> None:
         for app in self._apps:
