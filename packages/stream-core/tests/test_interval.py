@@ -312,8 +312,9 @@ async def test_a_log_that_was_cut_off_is_not_read_again(lab: Lab, caplog: pytest
 
 
 @pytest.mark.parametrize("cut_off", [True, False], ids=["cut off", "past retention"])
-async def test_what_was_fetched_is_finished_before_a_position_moves(lab: Lab, cut_off: bool) -> None:
-    """Events that wait for an agent are worked on when the log does not hold what comes behind them: they are not lost."""
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_what_was_fetched_is_not_lost_when_a_position_moves(lab: Lab, cut_off: bool, concurrency: int) -> None:
+    """Events that wait for an agent are worked on, each once, when the log does not hold what comes behind them."""
     topic, seen, go = lab.topic("numbers"), list[int](), asyncio.Event()
     tp = TP("numbers", 0)
 
@@ -322,7 +323,7 @@ async def test_what_was_fetched_is_finished_before_a_position_moves(lab: Lab, cu
             await go.wait()
             seen.append(value)
 
-    engine = await lab.start([lab.agent(body, topic)])
+    engine = await lab.start([lab.agent(body, topic, concurrency=concurrency)])
     lab.put(topic, range(10))
     await lab.until(lambda: engine.ownership.sessions[tp].fetch_position == 10, "all is fetched")
     if cut_off:
@@ -337,7 +338,27 @@ async def test_what_was_fetched_is_finished_before_a_position_moves(lab: Lab, cu
     await lab.until(lambda: len(seen) >= 10, "what was fetched is worked on")
     lab.put(topic, [20])
     await lab.until(lambda: seen[-1] == 20, "it goes on")
-    assert seen == [*range(10), *([] if cut_off else range(15, 20)), 20]
+    assert sorted(seen) == [*range(10), *([] if cut_off else range(15, 20)), 20]
+    await lab.caught_up(topic)
+
+
+async def test_a_list_that_is_not_full_does_not_hold_up_a_position(lab: Lab) -> None:
+    """Events that wait for later ones get those from where the log goes on."""
+    topic, seen, tp = lab.topic("numbers"), list[list[int]](), TP("numbers", 0)
+
+    async def body(stream: Stream[int]) -> None:
+        async for values in stream.take(5, within=1000.0):
+            seen.append(list(values))
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.put(topic, range(3))
+    await lab.until(lambda: engine.ownership.sessions[tp].fetch_position == 3, "all is fetched")
+    engine.clients.consumer.pause([tp])
+    lab.put(topic, range(3, 10))
+    lab.cluster.log(tp).truncate(8)
+    engine.clients.consumer.resume([tp])
+    await lab.until(lambda: seen == [[0, 1, 2, 8, 9]], "the list is full")
+    await lab.caught_up(topic)
 
 
 @both

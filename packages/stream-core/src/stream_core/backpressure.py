@@ -48,7 +48,6 @@ class BackPressure:
         self._participants = participants
         self._progress = asyncio.Event()
         self._held: set[PartitionSession] = set()
-        self._emptied: set[PartitionSession] = set()
 
     async def hungry(self) -> None:
         """After records have come: wait until some agent runs out of them, and pause the partitions that have enough."""
@@ -79,17 +78,13 @@ class BackPressure:
         share = self._share(len(running))
         for session in running:
             full = session.backlog >= session.maxsize or session.backlog_bytes >= share
-            if full and session.open and session not in self._held and session not in self._emptied:
+            if full and session.open and session not in self._held:
                 self._held.add(session)
                 self._clients.consumer.pause([session.tp])
 
     def release(self) -> None:
         """After events or a checkpoint have finished: resume the partitions that are down to half of what they may have."""
         self._progress.set()
-        for session in [session for session in self._emptied if not (session.backlog and session.open)]:
-            self._emptied.discard(session)
-            if session.open:
-                self._clients.consumer.resume([session.tp])
         if not self._held:
             return
         share = self._share(len(self._ownership.running))
@@ -99,12 +94,6 @@ class BackPressure:
                 self._held.discard(session)
                 if session.open:
                     self._clients.consumer.resume([session.tp])
-
-    def empty(self, session: PartitionSession) -> None:
-        """Fetch no more of a partition until all that was fetched of it is finished."""
-        self._held.discard(session)
-        self._emptied.add(session)
-        self._clients.consumer.pause([session.tp])
 
     def _share(self, partitions: int) -> float:
         return max(self._settings.buffer_max_bytes / max(partitions, 1), LEAST)

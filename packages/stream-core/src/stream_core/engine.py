@@ -318,10 +318,6 @@ class Engine:
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         """Let the partition go on elsewhere in its log. The error comes again with the next poll when that did not work."""
-        session = self.ownership.sessions.get(error.tp)
-        if session is not None and session.open and session.backlog:
-            self._pressure.empty(session)  # what was fetched before is not gone; then the error comes again
-            return
         try:
             await self.ownership.out_of_range(error.tp, error.offset, self.checkpoint)
         except FencedError:

@@ -291,6 +291,9 @@ class Ownership:
         Where the log was cut off, after an unclean election, the end is right: there is nothing to read again. Else the setting
         ``offset_reset`` decides: retention took the record away, or the topic was made again.
 
+        What was fetched before and waits for its agents is not lost: it is worked on where the log goes on behind it. Where the log
+        goes back its interval is dropped, and what the log still holds of it is read again.
+
         Raises:
             TransportError: it could not be found out, or not be committed; it can be tried again.
         """
@@ -302,7 +305,8 @@ class Ownership:
         start, end = (await consumer.start_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
         cut_off = known is not None and offset > end and (await self._look_at_topics()).get(tp.topic) == known
         position = end if cut_off or self._settings.offset_reset == "latest" else start
-        if self.epoch == epoch:
+        again = cut_off and session.backlog > 0 and session.position < position
+        if self.epoch == epoch and position < offset and not again:
             await self._commit({tp: Offset(position)}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
@@ -313,8 +317,17 @@ class Ownership:
             offset,
             start,
             end,
-            position,
+            session.position if again else position,
         )
+        if position >= offset:
+            session.fetch_position = position
+            consumer.seek(tp, position)
+            await checkpoint()  # so that the next owner does not meet this again
+            return
+        if again:
+            self._hooks.spoil(f"{tp}: the log was cut off at offset {end}, and events before that are not finished", None)
+            await checkpoint()
+            return
         session.suspend()
         self._superseded.append(session)
         self.sessions[tp] = fresh = self._session(tp)
