@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from stream_core.aside import Aside
 from stream_core.channels import Channel
 from stream_core.chores import task, timer
 from stream_core.cursor import Cursor, Session, active_cursor, set_cursor
@@ -354,6 +355,38 @@ async def test_a_question_from_another_thread_is_refused(lab: Lab) -> None:
         return asyncio.run_coroutine_threadsafe(agent.ask(2), loop).result()
 
     assert await asyncio.to_thread(in_a_thread) == 4
+
+
+async def test_a_drop_while_a_refused_record_is_searched_ends_nothing(lab: Lab) -> None:
+    """At whatever moment it comes: what is sent outside of events goes on, and the next interval is not blamed for the dropped one."""
+    lab.cluster.create(TopicSpec("compacted", 1, 1, {"cleanup.policy": "compact"}))
+    lab.cluster.create(TopicSpec("other", 1))
+
+    async def make() -> MemoryProducer:
+        producer = MemoryProducer(lab.cluster)
+        await producer.start()
+        return producer
+
+    for turns in range(40):
+        aside = Aside()
+        aside.connect(await make())
+        keeping = asyncio.create_task(aside.keep(make))
+        await aside.send(("compacted", 0, None, b"refused", None, ()), of_event=True)
+        await aside.send(("compacted", 0, b"key", b"in its batch", None, ()), of_event=True)
+        while aside.producer is not None:  # noqa: ASYNC110 - it is replaced for the refused record
+            await asyncio.sleep(0.05)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        aside.drop()
+        async with asyncio.timeout(10):
+            assert await (await aside.send(("other", 0, None, b"goes on", None, ())))
+            await aside.acknowledged()
+        assert not keeping.done()
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        await aside.close(1.0)
+        await aside.stop()
+    assert len(lab.records("other")) == 40
 
 
 # -- leaders, chores, threads

@@ -416,6 +416,8 @@ class Aside:
             raise
 
     def _refuse(self, kept: Kept, error: StreamError) -> None:
+        if kept.error is not None:
+            return  # dropped while it was alone: its event is replayed, and sends it again
         # Without a cause: where a refused batch is one, the producer of events is broken, and their interval has to be dropped.
         refused = RecordRefusedError(f"topic {kept.record[0]}: the broker refused the record: {error}", kept.record[0])
         if kept.of_event and not kept.optional and self._refused is None:
@@ -424,7 +426,9 @@ class Aside:
         self._give_up(kept, refused)
 
     def _give_up(self, kept: Kept, error: StreamError) -> None:
-        """Send a record no more. Whoever waits for it hears why; if nobody does, the log does."""
+        """Send a record no more. Whoever waits for it hears why; if nobody does, the log does. Of a dropped one they have heard."""
+        if kept.error is not None:
+            return
         self._kept.remove(kept)
         kept.error = error
         if not kept.awaited and (kept.optional or self._refused is None or not kept.of_event):
@@ -433,6 +437,7 @@ class Aside:
 
     def drop(self) -> None:
         """Forget what events have sent: their interval was dropped, and they send it again when they are replayed."""
+        self._refused = None
         dropped = [kept for kept in self._kept if kept.of_event]
         for kept in dropped:
             self._kept.remove(kept)

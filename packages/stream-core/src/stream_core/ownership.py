@@ -325,7 +325,9 @@ class Ownership:
             await checkpoint()  # so that the next owner does not meet this again
             return
         if again:
-            self._hooks.spoil(f"{tp}: the log was cut off at offset {end}, and events before that are not finished", None)
+            self._hooks.spoil(
+                f"{tp}: the log was cut off at offset {end}, and events before that are not finished", None
+            )
             await checkpoint()
             return
         session.suspend()
