@@ -28,7 +28,7 @@ async def reads_from_the_given_offset(harness: BrokerHarness) -> None:
 
 async def delivers_records_as_they_were_sent(harness: BrokerHarness) -> None:
     """Key, value, timestamp and headers arrive unchanged; tombstones, empty bytes and repeated headers too."""
-    tp = TP(await harness.topic(), 0)
+    tp = TP(await harness.topic(config={"retention.ms": "-1"}), 0)  # the timestamps are of long ago
     producer = await harness.producer(tp.topic)
     sent = [
         (b"k", b"v", 1_600_000_000_123, [("h", b"1"), ("h", b"2"), ("", b"")]),
