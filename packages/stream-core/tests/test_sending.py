@@ -464,6 +464,10 @@ async def test_a_channel_takes_events_of_other_threads(lab: Lab) -> None:
             r"is no number of seconds since the epoch; give timestamp\.timestamp\(\)",
         ),
         ({"timestamp": "now"}, "timestamp='now' is no number of seconds"),
+        (
+            {"timestamp": 1_795_892_211_123_456_789},
+            r"timestamp=1795892211123456789 is no .* of nanoseconds give timestamp / 1e9",
+        ),
         ({"timestamp": float("nan")}, "timestamp=nan is no number of seconds"),
         ({"timestamp": float("inf")}, "timestamp=inf is no number of seconds"),
         ({"partition": "0"}, "partition='0' is no number of a partition"),

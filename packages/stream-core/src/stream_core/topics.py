@@ -216,14 +216,21 @@ class Topic(Generic[K, V]):
         return f"<Topic {self.name}>"
 
 
+_TIMES = 2**63
+"""The protocol has 64 bits for a timestamp, with its sign."""
+
+
 def _millis(timestamp: float, topic: str) -> int:
     try:
-        return round(timestamp * 1000)
+        millis = round(timestamp * 1000)
     except (TypeError, ValueError, OverflowError):
-        hint = "; give timestamp.timestamp()" if isinstance(timestamp, datetime) else ""
-        raise EncodeError(
-            f"topic {topic}: timestamp={timestamp!r} is no number of seconds since the epoch{hint}", topic
-        ) from None
+        hint = "give timestamp.timestamp()" if isinstance(timestamp, datetime) else ""
+    else:
+        if -_TIMES <= millis < _TIMES:
+            return millis
+        hint = "of nanoseconds give timestamp / 1e9"
+    said = f"topic {topic}: timestamp={timestamp!r} is no number of seconds since the epoch{'; ' if hint else ''}{hint}"
+    raise EncodeError(said, topic) from None
 
 
 def _checked(pairs: Headers, topic: str) -> Headers:
