@@ -190,3 +190,23 @@ async def test_lanes_follow_the_partitions_of_their_topic() -> None:
     out.topic.resize(1)
     assert (list(out.topic.values()), out.topic.sticky) == ([kept], 0)
     assert [batch.record_count for batch in out.accumulator._batches[TopicPartition("t", 1)]] == [1]
+
+
+async def test_a_first_record_that_is_refused_leaves_the_next_one_due() -> None:
+    """The batch that was begun for it is not due any more: a record in it would lie there until somebody flushes."""
+    out = _Outgoing()
+    with pytest.raises(TypeError):
+        out.append("no bytes")  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    out.append(b"a")
+    await asyncio.sleep(0)
+    assert out.queued == [1]
+
+    first = out.take()
+    with pytest.raises(TypeError):
+        out.append("while one is in flight")  # type: ignore[arg-type]
+    first.done(0)
+    await asyncio.sleep(0)
+    out.append(b"b")
+    await asyncio.sleep(0)
+    assert out.queued == [1]

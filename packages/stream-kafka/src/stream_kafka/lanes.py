@@ -189,9 +189,12 @@ class Lane:
         """Put the open batch, if it has records, behind the earlier ones."""
         batch = self.batch
         builder = batch.builder
-        if builder is None or not batch.count:
+        if builder is None:
             return
+        # One without records goes as well: its first record was refused, and the next one has to begin a batch, which is due.
         self.batch = OpenBatch(self, None)
+        if not batch.count:
+            return
         batch.size = builder.size() - batch.empty_size
         builder._relative_offset = batch.count
         builder.close()
