@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from aiokafka.protocol.admin import ApiVersionRequest_v0, DescribeConfigsRequest_v1
 from aiokafka.protocol.api import RequestHeader_v1, RequestStruct
+from aiokafka.protocol.commit import OffsetCommitRequest_v3
 from aiokafka.protocol.coordination import FindCoordinatorRequest_v1
 from aiokafka.protocol.fetch import FetchRequest_v4
 from aiokafka.protocol.metadata import MetadataRequest_v5
@@ -36,6 +37,7 @@ REQUESTS: dict[int, type[RequestStruct]] = {
         FindCoordinatorRequest_v1,
         InitProducerIdRequest_v0,
         MetadataRequest_v5,
+        OffsetCommitRequest_v3,
         ProduceRequest_v7,
     )
 }
@@ -55,7 +57,7 @@ class Node:
         id: that number.
         port: where it listens.
         answers: by request class, what makes the answer of a request: the fields of the answer in order, bytes of a whole frame
-            behind its length, or :data:`MUTE`. It may be a coroutine function.
+            behind its length, or :data:`MUTE`. It may be a coroutine function; the connection breaks when it raises ConnectionError.
         asked: the requests that have come, in order.
         connections: how many connections have come.
         refuse: closes new connections at once while it is true.

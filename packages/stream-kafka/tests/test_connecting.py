@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from aiokafka.protocol.admin import ApiVersionRequest_v0
 from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5
 from aiokafka.protocol.produce import ProduceRequest_v7
 
-from stream_core.errors import ConfigurationError, DeadlineError, FencedError, ProduceError
+from stream_core.errors import AuthenticationError, ConfigurationError, DeadlineError, FencedError, ProduceError
 from stream_kafka.client import Client, Pace
 from stream_kafka.errors import translate
 from stream_kafka.producer import KafkaProducer
@@ -169,19 +170,41 @@ async def test_metadata_that_makes_no_sense_is_asked_for_again(nonsense: Any) ->
 
 
 async def test_brokers_that_moved_are_found_at_the_addresses_of_the_settings() -> None:
-    """None of those that were known answers any more; the client does not wait for them for ever."""
+    """None of those that were known answers any more; the client does not wait for them for ever, nor takes topics for gone."""
     async with Cluster() as cluster:
         node = cluster.nodes[1]
+        cluster.leaders["t"] = [1]
         port, cluster.nodes[1].port = node.port, 1  # the broker says that it is elsewhere, where nobody listens
         client = Client(KafkaSettings(servers=(f"127.0.0.1:{port}",), retry_backoff=0.01))
         await client.connect()
         try:
+            known: list[set[int] | None] = []
+            client.cluster.add_listener(lambda layout: known.append(layout.partitions_for_topic("t")))
+            client.set_topics(["t"])
             assert not await client.ready(1)
             node.port = port
-            cluster.leaders["t"] = [1]
             assert await client.partition_count("t") == 1
+            async with asyncio.timeout(20):
+                while not await client.ready(1):
+                    await client.force_metadata_update()
+            assert known == [{0}] * len(known)
         finally:
             await client.disconnect()
+
+
+async def test_refusals_that_lie_far_apart_do_not_last() -> None:
+    """Brokers refuse for a moment, too; only refusals that follow each other for a whole request timeout end a worker."""
+    async with Cluster() as cluster:
+        client = Client(_settings(cluster, request_timeout=10.0))
+        now = time.monotonic()
+        client._refused = now - 30, now - 20
+        client._not_connected(2, AuthenticationError("no"))
+        client.check()
+
+        client._refused = now - 30, now - 5
+        client._not_connected(2, AuthenticationError("no"))
+        with pytest.raises(AuthenticationError, match="since 10 s: no"):
+            client.check()
 
 
 async def test_a_broker_that_is_too_old_is_a_matter_of_configuration() -> None:
@@ -411,3 +434,33 @@ async def test_the_deadline_of_a_wait_is_for_silence(wait: str) -> None:
         await waiting
     assert loop.time() - begun <= 10.0 * 9 / 8 + 1.0
     assert not stuck.done()
+
+
+async def test_a_producer_whose_stop_is_cancelled_leaves_nobody_waiting() -> None:
+    """What was sent fails, and its connections are closed, also when whoever stops it is out of patience."""
+    async with Cluster() as cluster:
+        node = cluster.nodes[1]
+        cluster.leaders["t"] = [1]
+        node.answers[ProduceRequest_v7] = lambda _: MUTE
+        async with _sending(cluster, "t") as producer:
+            sent = producer.send("t", 0, None, b"v")
+            await node.until(lambda: bool(node.of(ProduceRequest_v7)))
+            client = producer._client
+            assert client is not None
+            closing = asyncio.Event()
+
+            async def endless() -> None:
+                closing.set()
+                await asyncio.Event().wait()
+
+            client.close = endless
+            stopping = asyncio.create_task(producer.stop())
+            await closing.wait()
+            stopping.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stopping
+            with pytest.raises(ProduceError, match="stopped before"):
+                async with asyncio.timeout(5):
+                    await sent
+            await node.until(lambda: node.connected == 0)
+            assert client._sync_task.cancelling() or client._sync_task.done()

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiokafka.errors as kafka
 import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.protocol.commit import OffsetCommitRequest_v3
+from aiokafka.protocol.coordination import FindCoordinatorRequest_v1
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupResponse_v5
 from aiokafka.structs import TopicPartition
 
+from stream_core.records import TP, GroupMetadata, Offset
 from stream_kafka.assignor import StreamAssignor
 from stream_kafka.client import Client
+from stream_kafka.consumer import KafkaConsumer
 from stream_kafka.coordinator import Coordinator
 from stream_kafka.settings import KafkaSettings
 
-from .frames import Cluster
+from .frames import MUTE, Cluster
 
 
 @asynccontextmanager
@@ -42,6 +47,7 @@ GARBAGE = {
     "cut off": b"\x00",
     "empty": b"",
     "no topics": b"\x00\x00\xff\xff\xff\xff\x00\x00\x00\x00",
+    "a topic without a name": b"\x00\x00\x00\x00\x00\x01\xff\xff\xff\xff\xff\xff",
     "no text": ConsumerProtocolMemberMetadata(0, ["zz"], b"").encode().replace(b"zz", b"\xff\xfe"),
     "long": b"\x00\x00\x7f\xff\xff\xff",
 }
@@ -113,3 +119,78 @@ async def test_a_permission_that_is_missing_ends_the_heartbeats() -> None:
         _Answering.code = 30
         with pytest.raises(kafka.GroupAuthorizationFailedError):
             await member._do_heartbeat()
+
+
+# -- commits
+
+
+class _Nobody:
+    """A listener that has nothing to do."""
+
+    def assigned(self, partitions: frozenset[TP], group: GroupMetadata) -> None:
+        """Take nothing."""
+
+    async def revoked(self, partitions: frozenset[TP], lost: bool) -> None:
+        """Give nothing up."""
+
+
+@pytest.mark.parametrize("broken", [0, 1], ids=["answered", "sent twice"])
+async def test_a_commit_that_was_sent_twice_asks_for_a_new_generation(broken: int) -> None:
+    """The first one may come after the next commit, and would turn it back; one that was answered is no reason."""
+    async with Cluster() as cluster:
+        node, breaks = cluster.nodes[1], broken
+
+        def answer(request: Any) -> Any:
+            nonlocal breaks
+            if breaks:
+                breaks -= 1
+                raise ConnectionError
+            return 0, [(topic, [(partition, 0) for partition, *_ in each]) for topic, each in request.topics]
+
+        node.answers[OffsetCommitRequest_v3] = answer
+        consumer = KafkaConsumer(
+            KafkaSettings(servers=(cluster.address,)), "g", read_committed=False, assignor=StreamAssignor()
+        )
+        await consumer.start()
+        try:
+            await consumer.commit({TP("t", 0): Offset(4)}, GroupMetadata("g", 3, "m"))
+            assert len(node.of(OffsetCommitRequest_v3)) == 1 + broken
+            assert consumer._coordinator._rejoin_needed_fut.done() is bool(broken)
+        finally:
+            await consumer.stop()
+
+
+# -- stopping
+
+
+async def test_a_consumer_whose_stop_is_cancelled_is_gone() -> None:
+    """Whoever stops it may be out of patience; a member that nobody knows any more would keep its partitions."""
+    async with Cluster() as cluster:
+        node = cluster.nodes[1]
+        cluster.leaders["t"] = [1]
+        before = asyncio.all_tasks()
+        consumer = KafkaConsumer(
+            KafkaSettings(servers=(cluster.address,)), "g", read_committed=False, assignor=StreamAssignor()
+        )
+        await consumer.start()
+        node.answers[FindCoordinatorRequest_v1] = lambda _: MUTE
+        consumer.subscribe({"t"}, _Nobody())
+        await node.until(lambda: bool(node.of(FindCoordinatorRequest_v1)))
+        coordinator = consumer._coordinator
+        leaving = asyncio.Event()
+
+        async def endless() -> None:
+            leaving.set()
+            await asyncio.Event().wait()
+
+        coordinator.close = endless
+        stopping = asyncio.create_task(consumer.stop())
+        await leaving.wait()
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        await node.until(lambda: node.connected == 0)
+        if left := asyncio.all_tasks() - before - node._tasks:
+            _, alive = await asyncio.wait(left, timeout=5)
+            assert not alive
+        assert coordinator._coordination_task.done()

@@ -114,7 +114,9 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             address = f"{host}:{port}"
             try:
                 await within(
-                    self.settings.request_timeout / len(hosts), self._learn_from(host, port), f"connecting to {address}"
+                    self.settings.request_timeout / len(hosts),
+                    self._learn_from(host, port, self.cluster, MetadataRequest([])),
+                    f"connecting to {address}",
                 )
             except StreamError as error:
                 cause = TimeoutError() if isinstance(error, DeadlineError) else error.__cause__ or error
@@ -129,11 +131,11 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             f"no Kafka broker could be reached ({reasons}); check the broker URL, or start one with `stream broker`"
         ) from failures[0]
 
-    async def _learn_from(self, host: str, port: int) -> None:
+    async def _learn_from(self, host: str, port: int, cluster_metadata: Any, request: MetadataRequest) -> None:
         connection = Connection(host, port, **self._connection)
         try:
             await connection.connect()
-            self.cluster.update_metadata(await connection.send(MetadataRequest([])))
+            cluster_metadata.update_metadata(await connection.send(request))
         finally:
             connection.close()
 
@@ -174,7 +176,9 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         self._unreachable[node_id] = reason
         log.error("Unable to connect to node %s: %s", node_id, reason)
         now = time.monotonic()
-        first = self._refused[0] if self._refused is not None else now
+        # Refusals that lie far apart, with nobody asking between them, are not one that lasts.
+        since, last = self._refused or (now, now)
+        first = since if now - last <= self.settings.request_timeout else now
         self._refused = (first, now) if isinstance(reason, AuthenticationError) else None
         self.force_metadata_update()
 
@@ -185,19 +189,24 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             abandon(attempt)
 
     async def disconnect(self) -> None:
-        """Close all connections, in bounded time; never raises."""
+        """Close all connections, in bounded time, and at once when this is cancelled; raises nothing else."""
         self.shut()
         transports = [
             connection._writer.transport for connection in self._conns.values() if connection._writer is not None
         ]
-        await quietly(_CLOSE_BUDGET, self.close(), "closing connections")
-        for transport in transports:
-            # What is still in its buffer would leave later, when a successor of this client is at work.
-            transport.abort()
-        # Whoever waits for metadata of a closed client would wait for ever.
-        waiting = self._md_update_fut
-        if waiting is not None and not waiting.done():
-            waiting.set_result(False)
+        updating = self._sync_task
+        try:
+            await quietly(_CLOSE_BUDGET, self.close(), "closing connections")
+        finally:  # also when whoever closes is out of patience
+            if updating is not None:
+                abandon(updating)
+            for transport in transports:
+                # What is still in its buffer would leave later, when a successor of this client is at work.
+                transport.abort()
+            # Whoever waits for metadata of a closed client would wait for ever.
+            waiting = self._md_update_fut
+            if waiting is not None and not waiting.done():
+                waiting.set_result(False)
 
     def check(self) -> None:
         """Raise TransportError when the task that keeps the metadata fresh has died: everything else hangs then.
@@ -221,9 +230,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         # a partition has no leader.
         await asyncio.sleep(self._pace.pause(frozenset(topics or ())))
         request = MetadataRequest(None if topics is None else list(topics), allow_auto_topic_creation=False)
-        if await self._learn(cluster_metadata, request) or (
-            await self._found_elsewhere() and await self._learn(cluster_metadata, request)
-        ):
+        if await self._learn(cluster_metadata, request) or await self._found_elsewhere(cluster_metadata, request):
             return True
         cluster_metadata.failed_update(None)
         await asyncio.sleep(self._retry_backoff)
@@ -244,14 +251,16 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
                 log.error("The answer of node %s to a request for metadata makes no sense: %r", node, error)
         return False
 
-    async def _found_elsewhere(self) -> bool:
+    async def _found_elsewhere(self, cluster_metadata: Any, request: MetadataRequest) -> bool:
         """Ask the addresses of the settings, when no broker that is known answers: all of them may have moved."""
+        # The same question: an answer that spoke of no topic would look as if all of them were gone.
         known = {(broker.host, broker.port) for broker in self.cluster.brokers()}
         for host, port, _ in self.hosts:
             if (host, port) not in known and not self._closed:
                 with suppress(StreamError):
                     doing = f"connecting to {host}:{port}"
-                    await within(self.settings.request_timeout, self._learn_from(host, port), doing)
+                    learning = self._learn_from(host, port, cluster_metadata, request)
+                    await within(self.settings.request_timeout, learning, doing)
                     return True
         return False
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import aiokafka.errors as kafka
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 _CLOSE_BUDGET = 5.0
 _UNSTABLE_SLACK = 15.0
 _SAY_EVERY = 10.0
+_UNANSWERED = (kafka.KafkaConnectionError, kafka.RequestTimedOutError)
+"""What becomes of a request that was sent, and may have been handled, or still be."""
 
 
 class KafkaConsumer:
@@ -68,9 +71,13 @@ class KafkaConsumer:
             return
         if self._rebalances is not None:
             self._rebalances.close()
-        await self._coordinator.leave(_CLOSE_BUDGET)
-        await quietly(_CLOSE_BUDGET, self._fetcher.close(), "stopping to fetch")
-        await client.disconnect()
+        try:
+            try:
+                await self._coordinator.leave(_CLOSE_BUDGET)
+            finally:  # also when whoever stops it is out of patience: a member that nobody knows would keep its partitions
+                await quietly(_CLOSE_BUDGET, self._fetcher.close(), "stopping to fetch")
+        finally:
+            await client.disconnect()
 
     def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
         """Join the group for these topics, or change the subscription (which costs a rebalance)."""
@@ -154,6 +161,9 @@ class KafkaConsumer:
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         """Commit, fenced by ``group``.
 
+        A request that was not answered is sent again, and may still arrive itself, late. So a new generation of the group is asked for
+        when that has happened: by then it is refused, and turns nothing back.
+
         Raises:
             FencedError: that generation or member is not current any more; what it did must be dropped.
             CommitError: the metadata text of an offset is too long.
@@ -164,12 +174,21 @@ class KafkaConsumer:
             raise FencedError(
                 f"group {group.group}: not a member (generation {group.generation}), so nothing can be committed"
             )
+        unanswered = False
+
+        def failed(error: BaseException) -> None:
+            nonlocal unanswered
+            unanswered = unanswered or isinstance(error, _UNANSWERED)
+
         if offsets:
             await attempt(
                 self._settings.request_timeout,
                 lambda: self._coordinator.commit(offsets, group),
                 f"committing offsets of group {group.group} in generation {group.generation}",
+                failed=failed,
             )
+        if unanswered:
+            self._coordinator.request_rejoin()
 
     async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
         """The earliest offset that each partition holds."""

@@ -101,7 +101,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
     def _readable(self, member: tuple[Any, ...]) -> tuple[Any, ...]:
         *identity, metadata = member
         try:
-            set(ConsumerProtocol.METADATA.decode(metadata).subscription)
+            "".join(ConsumerProtocol.METADATA.decode(metadata).subscription)  # all of them are text
         except Exception as error:
             log.error(
                 "group %s: member %s gets no partitions, since what it said when it joined cannot be read: %r; is it of this app?",
@@ -203,13 +203,15 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         # wait for a member that is gone. So the leaving goes through the connection of the fetches, and ends the join.
         joining = self._heartbeat_task is None and self.member_id and self.coordinator_id is not None
         closing = asyncio.ensure_future(quietly(budget, self.close(), f"leaving group {self.group_id}"))
-        if joining:
-            request = LeaveGroupRequest(self.group_id, self.member_id)
-            await quietly(budget, self._client.send(self.coordinator_id, request), f"leaving group {self.group_id}")
-        await closing
-        for task in (self._coordination_task, self._heartbeat_task, self._commit_refresh_task):
-            if task is not None:
-                abandon(task)
+        try:
+            if joining:
+                request = LeaveGroupRequest(self.group_id, self.member_id)
+                await quietly(budget, self._client.send(self.coordinator_id, request), f"leaving group {self.group_id}")
+            await closing
+        finally:
+            for task in (closing, self._coordination_task, self._heartbeat_task, self._commit_refresh_task):
+                if task is not None:
+                    abandon(task)
 
     def check(self) -> None:
         """Raise TransportError when a task of the membership has died, or the broker refuses it for good."""

@@ -109,8 +109,10 @@ class KafkaProducer:
         stopped = ProduceError("the producer was stopped before the record was acknowledged")
         self._break(stopped)
         self._sender.end()
-        await client.disconnect()
-        self._sender.fail_waiting(stopped)
+        try:
+            await client.disconnect()
+        finally:
+            self._sender.fail_waiting(stopped)
 
     async def partitions(self, topic: str) -> int:
         """The number of partitions of ``topic``; must have been awaited once before ``send`` to it.

@@ -48,10 +48,12 @@ class KafkaReader:
         """Close connections; within a deadline, never raises."""
         fetcher, client = self._fetcher, self._client
         self._fetcher = self._client = None
-        if fetcher is not None:
-            await quietly(_CLOSE_BUDGET, fetcher.close(), "stopping to fetch")
-        if client is not None:
-            await client.disconnect()
+        try:
+            if fetcher is not None:
+                await quietly(_CLOSE_BUDGET, fetcher.close(), "stopping to fetch")
+        finally:
+            if client is not None:
+                await client.disconnect()
 
     async def assign(self, positions: Mapping[TP, int]) -> None:
         """Read exactly these partitions from these offsets; the assignment before is replaced whole.
