@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
-from stream_tables.rocksdb import RocksDBStore, RocksDBStores
+from stream_tables.rocksdb import COUNTED, RocksDBStore, RocksDBStores
 from stream_tables.settings import TablesSettings
 
 WRITER = """
@@ -147,14 +147,76 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_damaged_log_opens_at_an_earlier_point(
     stores: RocksDBStores, killed: Path, tmp_path: Path, damage: str, part: float
 ) -> None:
-    """A write-ahead log that is cut or has a wrong byte loses batches whole, values and position alike."""
+    """The last write-ahead log, cut or with a wrong byte, loses batches whole, values and position alike."""
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
-    file = max(tmp_path.glob("t-0.db/*.log"), key=lambda path: path.stat().st_size)
+    file = max(tmp_path.glob("t-0.db/*.log"))
     at = int(file.stat().st_size * part)
     data = bytearray(file.read_bytes())
     file.write_bytes(data[:at] if damage == "torn" else data[:at] + b"\xa5" + data[at + 1 :])
 
     assert assert_one_point(stores) <= 399
+
+
+@pytest.fixture
+def several_logs(tmp_path: Path) -> Path:
+    """What a worker that was killed has left of a store, in three logs whose values are in no table file."""
+    store = driver(tmp_path / "made").open("t", 0)
+    store._values.cancel_all_background(True)  # type: ignore[no-untyped-call]  # nothing is flushed any more
+    number = 0
+    while len(list(tmp_path.glob("made/t-0.db/*.log"))) < 3:
+        number += 1
+        store.write({b"%d-%d" % (number, key): bytes(100) for key in range(10)}, {"position": b"%d" % number})
+    shutil.copytree(tmp_path / "made/t-0.db", tmp_path / "t-0.db")
+    store.close()
+    return tmp_path / "t-0.db"
+
+
+def test_several_logs_are_read_again(stores: RocksDBStores, several_logs: Path) -> None:
+    """Nothing is missing after a kill with several logs, and the count of batches goes on."""
+    for _ in range(2):
+        store = stores.open("t", 0)
+        position = int(store.fact("position") or 0)
+        assert len(list(store.items())) == 10 * position
+        store.write({b"%d-%d" % (position + 1, key): b"" for key in range(10)}, {"position": b"%d" % (position + 1)})
+        store.close()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("damage", ["gone", "empty", "zeros"])
+def test_a_log_that_is_gone_is_damage(stores: RocksDBStores, several_logs: Path, damage: str, place: int) -> None:
+    """RocksDB opens without the values of a log that is lost, and with the position of a later one: that is seen."""
+    log = sorted(several_logs.glob("*.log"))[place]
+    size = log.stat().st_size
+    log.unlink()
+    if damage != "gone":
+        log.write_bytes(bytes(size if damage == "zeros" else 0))
+
+    with pytest.raises(StoreCorruptError, match=r"batches \d+ are missing, from \d+ on"):
+        stores.open("t", 0)
+
+    stores.destroy("t", 0)
+    assert list(stores.open("t", 0).items()) == []
+
+
+def test_the_last_log_may_be_gone(stores: RocksDBStores, several_logs: Path) -> None:
+    """What is lost at the end is lost with its position, so nothing is damaged."""
+    max(several_logs.glob("*.log")).unlink()
+
+    store = stores.open("t", 0)
+
+    assert len(list(store.items())) == 10 * int(store.fact("position") or 0)
+
+
+def test_more_batches_than_are_counted(stores: RocksDBStores) -> None:
+    """The numbers of old batches make room for later ones; facts and values are not touched by them."""
+    store = stores.open("t", 0)
+    for number in range(COUNTED + 10):
+        store.write({}, {"position": b"%d" % number})
+    store.close()
+
+    again = stores.open("t", 0)
+
+    assert (again.fact("position"), list(again.items())) == (b"%d" % (COUNTED + 9), [])
 
 
 # -- damage

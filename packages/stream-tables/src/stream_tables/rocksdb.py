@@ -46,6 +46,10 @@ BUFFERS = 4  # write buffers of a store: one is filled while the others go to di
 # RocksDB takes 1 MiB at once for each column family: idle stores alone would fill the shared bound, and every write to
 # another one would then write a file (64 stores: 7 times slower).
 ARENA_BYTES = 64 << 10
+COUNTED = 1024
+"""Batches of a store that leave their number behind, so that the next open sees whether one of them is missing. Those in logs that are not in
+table files yet are fewer: these logs have 64 MB together, and a batch that comes with many others has up to 100 kB."""
+BATCHES, BATCH = b"\0batches", b"\0batch-%d"  # beside the facts, whose names are text
 MISSING = "IO error: No such file or directory"
 """How an error of RocksDB begins when one of its files is gone, or another file names a wrong one."""
 
@@ -119,6 +123,7 @@ class RocksDBStore:
     _values: Rdict
     _facts: Rdict
     _facts_handle: ColumnFamily | None
+    _batches: int
 
     def __init__(self, path: Path, families: Families) -> None:
         self._path = path
@@ -153,6 +158,7 @@ class RocksDBStore:
         """
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
+        number = self._batches + 1
         try:
             for key, value in changes.items():
                 if value is None:
@@ -161,9 +167,12 @@ class RocksDBStore:
                     put(key, value)
             for name, fact in (facts or {}).items():
                 put(name.encode(), fact, self._facts_handle)
+            put(BATCHES, b"%d" % number, self._facts_handle)
+            put(BATCH % (number % COUNTED), b"%d" % number, self._facts_handle)
             self._values.write(batch)
         except Exception as error:
             raise _failure(error, self._path) from error
+        self._batches = number
 
     def fact(self, name: str) -> bytes | None:
         """A named fact, such as the changelog position."""
@@ -208,6 +217,32 @@ class RocksDBStore:
             self._facts_handle = self._values.get_column_family_handle(FACTS)
         except Exception as error:
             raise _failure(error, self._path) from error
+        try:
+            self._batches = self._counted()
+        except BaseException:
+            self.close()
+            raise
+
+    def _counted(self) -> int:
+        """Give the number of the last batch, once all before it are found.
+
+        RocksDB keeps up to four logs, and opens without a word when one of them is gone or empty: what the later ones have is there then,
+        a changelog position among it, and what the lost one had is not. The same is so of a manifest that lacks its end. A store of a
+        version that did not count begins at 0.
+        """
+        try:
+            last = int(self._facts.get(BATCHES) or 0)
+            numbers = range(max(1, last - COUNTED + 1), last + 1)
+            found = self._facts.get([BATCH % (number % COUNTED) for number in numbers])
+        except Exception as error:
+            raise _failure(error, self._path) from error
+        lost = [number for number, data in zip(numbers, found, strict=True) if data != b"%d" % number]
+        if lost:
+            raise StoreCorruptError(
+                f"store {self._path} is damaged: wipe it and replay the changelog (of its {last} batches {len(lost)} are missing, "
+                f"from {lost[0]} on: a file is gone or cut)"
+            )
+        return last
 
 
 class _Items(Iterator[tuple[bytes, bytes]]):
