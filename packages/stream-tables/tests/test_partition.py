@@ -166,6 +166,19 @@ def test_a_partition_that_is_behind_gets_no_position(bench: Bench) -> None:
     assert bench.part.get(None, b"new-0") == b"4"
 
 
+@pytest.mark.parametrize("known", [3, None])
+def test_changes_whose_offsets_are_not_told(bench: Bench, known: int | None) -> None:
+    """Records that the broker has and does not say where are stored, without a position, and the partition is opened again."""
+    bench.part.end = known
+    bench.change()
+
+    asyncio.run(bench.part.commit(None))
+
+    assert bench.part.get(None, b"new-0") == bench.part.store.get(b"new-0") == b"4"
+    assert bench.position == b"3"
+    assert [reason for reason, _ in bench.told] == ["table partition changelog-0 does not know where its records are"]
+
+
 def test_a_partition_that_was_given_up_writes_nothing(bench: Bench) -> None:
     """A checkpoint that ends after a partition was closed is no error: its next owner has the changelog."""
     bench.change()

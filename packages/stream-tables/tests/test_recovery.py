@@ -492,12 +492,41 @@ async def test_an_abort_keeps_the_seeds(shop: Workshop) -> None:
 
 async def test_old_uncommitted_records_count(shop: Workshop, caplog: pytest.LogCaptureFixture) -> None:
     """Behind the compaction lag the value before may be gone: then the record is applied, and that is said."""
-    shop.put({"a": 1}, age=2 * COMPACTION_LAG)
+    shop.put({"z": 1}, age=3 * COMPACTION_LAG)
+    shop.put({"a": 1, "z": None}, age=2 * COMPACTION_LAG)
     shop.put({"a": 100, "b": 100}, origin=(1, 0, 5), age=COMPACTION_LAG + 60)
     shop.put({"c": 100}, origin=(1, 0, 5), age=COMPACTION_LAG - 60)
+    shop.cluster.log(CHANGELOG).compact(int((time.time() - 1.5 * COMPACTION_LAG) * 1000), 0, 0)
     assert await shop.recover(committed=0) == {"a": 1, "b": 100}
     assert "older than the compaction lag" in caplog.text
     assert await shop.checkpoint() == {"a": 1, "c": None}
+
+
+@pytest.mark.parametrize("position", [0, 1])
+async def test_old_uncommitted_records_of_a_whole_changelog(shop: Workshop, position: int) -> None:
+    """However old a record is: where nothing was compacted, a key without a value before it had none, and its events count once."""
+    shop.put({"a": 1}, origin=(1, 0, 2), age=2 * COMPACTION_LAG)
+    if position:
+        await shop.recover(committed=2)
+    shop.put({"b": 100}, origin=(1, 2, 5), age=COMPACTION_LAG + 60)
+    assert await shop.recover(committed=2) == {"a": 1}
+    assert await shop.checkpoint(2, 5) == {"b": None}
+
+
+async def test_a_claim_whose_offset_is_not_told(shop: Workshop) -> None:
+    """A broker that has a claim already may not say where: then the end is asked for, and what lies before it is judged."""
+    shop.put({"a": 1}, origin=(1, 0, 5))
+    send = shop.append
+
+    async def untold(change: Change) -> int:
+        shop.put({"a": 100}, origin=(1, 5, 9))
+        await send(change)
+        return -1
+
+    shop.append = untold  # type: ignore[method-assign]
+    assert await shop.recover(committed=5, claiming=True) == {"a": 1}
+    assert shop.table.parts[0].end == shop.cluster.log(CHANGELOG).end == 3
+    assert await shop.checkpoint(5, 6) == {"a": 1}
 
 
 async def test_records_of_a_replaced_owner(shop: Workshop, caplog: pytest.LogCaptureFixture) -> None:

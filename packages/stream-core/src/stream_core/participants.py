@@ -44,7 +44,7 @@ class Change(NamedTuple):
 
 
 SendNow = Callable[[Change], Awaitable[int]]
-"""Sends one record ahead of the checkpoints, waits until it is acknowledged, and returns its offset."""
+"""Sends one record ahead of the checkpoints, waits until it is acknowledged, and returns its offset; -1 when the broker does not say it."""
 
 OnLost = Callable[[str, BaseException], None]
 """Told, with a reason and an error, that the state of a shard is lost here: the interval must be dropped and the shards opened again."""
@@ -118,7 +118,10 @@ class Participant(Protocol):
         """The changelog records of what was cut: one per key, with its final value."""
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
-        """The checkpoint is committed: make it durable. ``ends`` are the offsets behind the last change of each changelog."""
+        """The checkpoint is committed: make it durable. ``ends`` are the offsets behind the last change of each changelog.
+
+        One that was changed may be missing: the broker has its records, and did not say where.
+        """
 
     def aborted(self) -> None:
         """Everything since the last committed checkpoint is dropped, and will be replayed."""

@@ -449,7 +449,8 @@ class TablePartition:
         A partition that is lost or was given up meanwhile writes nothing: the next recovery takes the values from the changelog.
 
         Args:
-            end: the changelog offset behind the last change, ``None`` when there was none.
+            end: the changelog offset behind the last change; ``None`` when there was none, or when the broker has the change and did not
+                say where.
 
         Raises:
             StoreError: the store takes no writes. The partition is behind, and the frozen layer stays frozen.
@@ -461,11 +462,12 @@ class TablePartition:
 
         if not going_on():
             return
-        if end is not None and frozen:
+        if frozen:
             changes = {key: self._bytes(value) for key, value in frozen.items()}
-            alone = self.end is None or end - self.end == len(frozen)
+            alone = end is not None and (self.end is None or end - self.end == len(frozen))
             try:
-                await write_chunked(self.store, changes, self.facts(end, self.epoch) if alone else None, going_on)
+                facts = self.facts(end, self.epoch) if end is not None and alone else None
+                await write_chunked(self.store, changes, facts, going_on)
             except StoreCorruptError as error:
                 self.lose(error)
             except StoreError:
@@ -477,7 +479,9 @@ class TablePartition:
                 self.end = end
             elif not alone and going_on():
                 reason = f"table partition {self.changelog} is not written by this worker alone"
-                self._on_lost(reason, FencedError(f"{end - len(frozen)} is not the end {self.end} that was known"))
+                if end is None:
+                    reason = f"table partition {self.changelog} does not know where its records are"
+                self._on_lost(reason, FencedError(f"{len(frozen)} changes end at {end}, and began at {self.end}"))
         if going_on():
             self.overlay.thaw()
             if self._refused:

@@ -65,6 +65,7 @@ class Replay:
         self.target = target
         self._committed = committed
         self._skipped: set[bytes] = set()
+        self._whole = position == 0 or part.store.fact(Facts.POSITION) is not None
         self._resume = position, part.epoch
         # Claims and markers of transactions change no value: that they were met is written only where the position would become so old
         # that deletions may be gone behind it. A store that was not written is opened three times as fast.
@@ -101,8 +102,12 @@ class Replay:
 
     def _write(self, records: Sequence[RawRecord], position: int) -> None:
         changes: dict[bytes, bytes | None] = {}
+        expected = self.position
         for record in records:
             key = record.key
+            if record.offset != expected:
+                self._whole = False  # compaction has removed what was there, or it is no record
+            expected = record.offset + 1
             if key is not None and (not (headers := record.headers) or self._counts(record, key, headers, changes)):
                 changes[key] = record.value
                 if self._skipped:
@@ -134,7 +139,7 @@ class Replay:
         if not uncommitted:
             return True
         known = changes.get(key) is not None or self.part.store.get(key) is not None
-        if not known and time.time() - record.timestamp / 1000 > COMPACTION_LAG:
+        if not known and not self._whole and time.time() - record.timestamp / 1000 > COMPACTION_LAG:
             logger.warning(
                 "%s offset %d: its events are not committed and will be replayed, but it is older than the compaction lag, "
                 "so that the value before it may be gone; it is applied",
@@ -149,6 +154,7 @@ class Replay:
         self.part.store.wipe()
         self.part.epoch = 0
         self._skipped.clear()
+        self._whole = position == 0
         self._resume = position, 0
         self.start = self.position = position
         self.target = target

@@ -272,7 +272,10 @@ class Tables:
             epoch = part.epoch + 1 + generation
             if send is None:
                 break
-            replay.extend(await send(claim(part.changelog, epoch)) + 1)
+            offset = await send(claim(part.changelog, epoch))
+            if offset < 0:  # the broker has it, and does not say where
+                offset = (await self._recovery.bounds(part.changelog))[1] - 1
+            replay.extend(offset + 1)
             await self._recovery.run(replay)
             if part.epoch <= epoch:  # else somebody with a higher epoch was faster
                 break
