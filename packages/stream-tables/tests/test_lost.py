@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -432,6 +433,21 @@ async def test_a_claim_of_somebody_who_is_newer() -> None:
 
 
 # -- which topic an offset belongs to
+
+
+async def test_an_agent_that_is_renamed_after_a_crash(world: World) -> None:
+    """What the last worker wrote of events that it did not commit counts once, when they come again to an agent of another name."""
+    await world.begin()
+    await world.stop()
+    world.say("a", "e")
+    headers = encode_origin(100, {Reading(TP(SOURCE, 0), "its old name"): Interval(4, 6)})
+    now = int(time.time() * 1000)
+    entries = [Entry(now, json.dumps(word).encode(), json.dumps(world.said[word]).encode(), headers) for word in "ae"]
+    world.cluster.append(TP(CHANGELOG, 0), entries)
+
+    await world.start()
+
+    await world.everywhere()
 
 
 async def test_a_source_that_was_made_again(world: World) -> None:

@@ -385,6 +385,16 @@ async def test_seeds_survive_until_they_are_committed(shop: Workshop) -> None:
     assert await shop.recover(committed=6) == {"a": 1}
 
 
+@pytest.mark.parametrize(("offset", "expected"), [(5, 1), (6, 100), (9, 100)])
+async def test_an_agent_that_has_another_name(shop: Workshop, offset: int, expected: int) -> None:
+    """What an agent did that is called otherwise now, or is gone, does not count when it begins at the committed offset of its source."""
+    shop.put({"a": 1}, origin=(1, 0, 5))
+    shop.put({"a": 100}, origin=(1, 5, 9))
+    tables = await shop.start()
+    await tables.open(SHARD, {Reading(COUNT.tp, "renamed"): offset, Reading(COUNT.tp, ""): offset})
+    assert dict(shop.table.items()) == {"a": expected}
+
+
 async def test_a_commit_that_arrives_late(shop: Workshop) -> None:
     """When the committed offset was turned back into an interval, that interval comes again: what it wrote does not count."""
     shop.put({"a": 3}, origin=(1, 0, 3))

@@ -238,8 +238,10 @@ class Ownership:
         committed: dict[Reading, int] = {}
         for session in sessions:
             start, leads = offsets[session.tp].offset, decode_leads(offsets[session.tp].metadata)
-            for subscription in self._subscriptions_of(session.tp.topic):
-                committed[Reading(session.tp, subscription.name)] = max(start, leads.get(subscription.name, start))
+            names = {subscription.name for subscription in self._subscriptions_of(session.tp.topic)}
+            for name in names | leads.keys():  # also of agents that had another name, or are gone
+                committed[Reading(session.tp, name)] = max(start, leads.get(name, start))
+            committed[Reading(session.tp, "")] = start
         generation = self.group.generation if self.group is not None else 0
         exactly_once = self._settings.exactly_once
         send = None if exactly_once else self._send_now

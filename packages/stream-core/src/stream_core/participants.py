@@ -92,7 +92,7 @@ class Participant(Protocol):
 
         Args:
             shard: what to recover.
-            committed: the committed position of every reading of its sources.
+            committed: the committed position of every reading of its sources; under the name ``""`` that of all others.
             generation: of the consumer group; it rises with every change of owners.
             ids: topic id by name, of sources and of ``topics``, read after ``committed``. A topic that is missing has an unknown id.
             send: writes to the changelogs at once. ``None`` under exactly-once, where nobody but the owner can commit records.

@@ -54,7 +54,7 @@ class Origin(NamedTuple):
             ids: the ids that the source topics have now.
         """
         return any(
-            interval.start <= committed.get(reading, -1) < interval.end and self._same(reading.tp.topic, ids or {})
+            _begins_again(reading, interval, committed) and self._same(reading.tp.topic, ids or {})
             for reading, interval in self.intervals.items()
         )
 
@@ -62,6 +62,18 @@ class Origin(NamedTuple):
         """Tell whether the source is the topic that the record means, as far as that is known."""
         then, now = self.ids.get(topic), ids.get(topic)
         return not then or not now or then == now
+
+
+def _begins_again(reading: Reading, interval: Interval, committed: Mapping[Reading, int]) -> bool:
+    """Tell whether the events of an interval come again.
+
+    An agent that is not known may have another name now, or be gone. If its interval begins where its source goes on, it was not
+    committed: one agent by another name does it again, and of one that is gone nothing counts that was not committed.
+    """
+    position = committed.get(reading)
+    if position is None:
+        return committed.get(Reading(reading.tp, ""), -1) == interval.start < interval.end
+    return interval.start <= position < interval.end
 
 
 _Epoch = Annotated[int, msgspec.Meta(ge=0, le=2**62)]

@@ -47,8 +47,8 @@ BUFFERS = 4  # write buffers of a store: one is filled while the others go to di
 # another one would then write a file (64 stores: 7 times slower).
 ARENA_BYTES = 64 << 10
 COUNTED = 1024
-"""Batches of a store that leave their number behind, so that the next open sees whether one of them is missing. Those in logs that are not in
-table files yet are fewer: these logs have 64 MB together, and a batch that comes with many others has up to 100 kB."""
+"""So many batches of a store leave their number behind, by which the next open sees whether one is missing. Those that are in logs only are
+fewer: all logs have 64 MB together, and a batch that comes with many others has up to 100 kB."""
 BATCHES, BATCH = b"\0batches", b"\0batch-%d"  # beside the facts, whose names are text
 MISSING = "IO error: No such file or directory"
 """How an error of RocksDB begins when one of its files is gone, or another file names a wrong one."""
