@@ -547,7 +547,7 @@ async def test_leads_are_committed(lab: Lab) -> None:
 
 
 async def test_leads_begin_intervals(lab: Lab) -> None:
-    """What a participant is told as committed is each reading's own position, also after a restart."""
+    """What a participant is told as committed is each reading's own position, also after a restart; and that of any other agent."""
     topic, go = lab.topic("numbers"), asyncio.Event()
     ledger = Ledger()
 
@@ -570,8 +570,8 @@ async def test_leads_begin_intervals(lab: Lab) -> None:
 
     tp = TP("numbers", 0)
     assert ledger.committed_readings == [
-        {Reading(tp, "slow"): 0, Reading(tp, "fast"): 0},
-        {Reading(tp, "slow"): 2, Reading(tp, "fast"): 10},
+        {Reading(tp, "slow"): 0, Reading(tp, "fast"): 0, Reading(tp, ""): 0},
+        {Reading(tp, "slow"): 2, Reading(tp, "fast"): 10, Reading(tp, ""): 2},
     ]
     await lab.caught_up(topic)
     assert ledger.stored == 10

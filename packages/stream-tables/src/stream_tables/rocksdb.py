@@ -233,7 +233,7 @@ class RocksDBStore:
         try:
             last = int(self._facts.get(BATCHES) or 0)
             numbers = range(max(1, last - COUNTED + 1), last + 1)
-            found = self._facts.get([BATCH % (number % COUNTED) for number in numbers])
+            found = self._facts.get([BATCH % (number % COUNTED) for number in numbers]) or ()
         except Exception as error:
             raise _failure(error, self._path) from error
         lost = [number for number, data in zip(numbers, found, strict=True) if data != b"%d" % number]
