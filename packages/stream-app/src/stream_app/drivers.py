@@ -52,7 +52,7 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
     if scheme in PACKAGES:
         raise MissingPackageError(f"the driver of {scheme}:// is not installed; pip install {PACKAGES[scheme]}")
     near = get_close_matches(scheme, [*found, "memory"], 1)
-    hint = f"; did you mean {near[0]}://?" if near else ""
+    hint = f"; did you mean {near[0]}://?" if near else "."
     raise ConfigurationError(
         f"there is no driver for {scheme}://{hint} Known are {', '.join(sorted([*found, 'memory']))}"
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
+from stream_core.errors import ConfigurationError
 from stream_core.stacks import waiting_in
 
 __all__ = ["allow_open_files", "collect_less_often", "end_soon", "loop_factory", "running_tasks", "set_up_logging"]
@@ -29,8 +30,19 @@ FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 
 
 def set_up_logging(level: str | int, file: str | Path | TextIO | None) -> None:
-    """Log from ``level`` on to a file, by name or open, or to standard error; what the program has set up itself stays."""
-    own: logging.Handler = logging.FileHandler(file) if isinstance(file, str | Path) else logging.StreamHandler(file)
+    """Log from ``level`` on to a file, by name or open, or to standard error; what the program has set up itself stays.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    try:
+        own: logging.Handler = (
+            logging.FileHandler(file) if isinstance(file, str | Path) else logging.StreamHandler(file)
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"the log file {file} cannot be written: {error.strerror}; make its directory, or name another file"
+        ) from error
     known = level.upper() if isinstance(level, str) else level
     logging.basicConfig(level=known, format=FORMAT, handlers=[own])
 

@@ -41,7 +41,7 @@ _LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
     "--with-web/--without-web", default=None, help="Start the web server, or do not.  [default: setting web_enabled]"
 )
 @click.option(
-    "-p", "--web-port", type=click.IntRange(0, 65535), help="Port of the web server.  [default: setting web_port]"
+    "-p", "--web-port", type=click.IntRange(1, 65535), help="Port of the web server.  [default: setting web_port]"
 )
 @click.option("-b", "--web-bind", help="Address that the web server listens on.  [default: setting web_bind]")
 @pass_session
