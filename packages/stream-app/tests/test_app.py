@@ -215,6 +215,42 @@ async def test_a_stop_that_is_cancelled_before_the_start_is_over() -> None:
     assert not cluster(app).group("shop").members
 
 
+@pytest.mark.parametrize("turns", range(1, 8))
+@pytest.mark.parametrize("fails", ["start", "task"])
+async def test_waiting_for_an_app_that_has_not_started_yet(turns: int, fails: str) -> None:
+    """Whenever the waiting begins, it raises why the app cannot start, or why it cannot go on."""
+    app = make()
+
+    @app.service
+    class Service:
+        async def start(self) -> None:
+            for _ in range(8):
+                await asyncio.sleep(0)
+            if fails == "start":
+                raise ValueError("bad start")
+
+        async def stop(self) -> None:
+            pass
+
+    @app.task
+    async def task() -> None:
+        raise ValueError("bad task")
+
+    starting = asyncio.create_task(app.start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        with pytest.raises(ValueError, match=f"bad {fails}"):
+            await app.wait()
+    if fails == "start":
+        with pytest.raises(ValueError, match="bad start"):
+            await starting
+    else:
+        await starting
+        with pytest.raises(ValueError, match="bad task"):
+            await app.stop()
+
+
 async def test_a_service_that_stops_the_app_when_it_is_started() -> None:
     """The start says so, and nothing runs."""
     app, told = make(), list[str]()

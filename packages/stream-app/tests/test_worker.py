@@ -306,6 +306,15 @@ async def test_a_worker_that_is_cancelled_stops_its_apps(ready: bool) -> None:
     assert asyncio.all_tasks() == before
 
 
+def test_a_log_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """The worker says so, and nothing is started."""
+    file = tmp_path / "missing" / "shop.log"
+    with pytest.raises(
+        ConfigurationError, match=rf"the log file {file} cannot be written: No such file or directory; make"
+    ):
+        faust.Worker(make(), logfile=file).execute_from_commandline()
+
+
 def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
     """Closing the event loop waits for its threads; a worker that has stopped ends without them, and says where they are."""
     (tmp_path / "hanging.py").write_text(

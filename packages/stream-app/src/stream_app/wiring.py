@@ -198,7 +198,13 @@ class Wiring:
         return "committed, left the group"
 
     async def wait(self) -> None:
-        """Wait until it has stopped; raises the failure of the engine once there is one."""
+        """Wait until it has stopped; raises why the start failed, or the failure of the engine once there is one."""
+        starting = self._starting
+        if starting is not None:
+            await asyncio.wait([starting])
+            if not starting.cancelled() and (error := starting.exception()) is not None:
+                await self.stopped.wait()
+                raise error
         if self.engine is None:
             await self.stopped.wait()
         else:
