@@ -477,6 +477,23 @@ async def test_a_slow_link_is_no_silence(lab: Lab, guarantee: str) -> None:
     assert handled == [0, 1, 2]
 
 
+async def test_what_is_sent_meanwhile_does_not_put_a_deadline_off(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """A checkpoint whose broker acknowledges nothing ends at its deadline, also while events send more."""
+    topic, out = lab.topic("numbers"), lab.topic("out")
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await out.send(value)
+
+    await lab.start([lab.agent(body, topic)], [out], deadline=5.0, commit_interval=1.0)
+    lab.cluster.faults.pause_acks(TP("out", 0))
+    for number in range(15):
+        lab.put(topic, [number])
+        await asyncio.sleep(1)
+    lab.cluster.faults.resume_acks(TP("out", 0))
+    assert "checkpoint failed: it did not end within 5 s of the last acknowledgement" in caplog.text
+
+
 @pytest.mark.parametrize("policy", ["skip", "crash"])
 async def test_an_event_that_outlasts_its_transaction_fails(lab: Lab, policy: str) -> None:
     """An event that awaits its own send and then goes on beyond half of the transaction timeout fails by its policy, with that reason."""

@@ -160,7 +160,9 @@ class RunningInterval:
                 self._drop_and_replay(*self._spoiler, undecided=checkpoint.undecided)
             else:
                 undecided = checkpoint.undecided and not isinstance(error, (FencedError, CommitError))
-                reason = f"checkpoint failed: {error or type(error).__name__}"
+                reason = f"checkpoint failed: {error}"
+                if isinstance(error, TimeoutError):
+                    reason = f"checkpoint failed: it did not end within {deadline:g} s of the last acknowledgement"
                 self._drop_and_replay(reason, error, undecided=undecided)
             return False
         except Exception as error:  # nothing of it may be committed by a later checkpoint
@@ -480,12 +482,15 @@ class Checkpoint:
         self._still_current()
 
     async def _watch_progress(self) -> None:
-        """Put the deadline off while acknowledgements come: it is for silence, and a slow link or a quota of the broker is none."""
+        """Put the deadline off while acknowledgements come: it is for silence, and a slow link or a quota of the broker is none.
+
+        What events send meanwhile makes the backlog grow, and says nothing of the broker.
+        """
         backlog = self._outbox.backlog
         while True:
             await asyncio.sleep(LOOK)
             before, backlog = backlog, self._outbox.backlog
-            if backlog != before:
+            if backlog < before:
                 self._interval.put_off()
 
     async def _commit(self) -> None:
