@@ -263,7 +263,7 @@ class RunningInterval:
         if self._drops > PATIENCE and error is not None and not helps:
             self._fail(WorkerError(f"{self._drops} checkpoints failed in a row: {reason}"))
             return
-        known = error is None or helps or refused
+        known = error is None or helps or refused or isinstance(error, CommitError)  # which say all in a sentence
         logger.error(
             "%s; the interval is dropped and replayed in %.1f s", reason, delay, exc_info=None if known else error
         )
