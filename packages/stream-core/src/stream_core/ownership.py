@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 
 from stream_core.clients import Clients, EngineSettings
 from stream_core.cursor import Cursor
-from stream_core.errors import AuthenticationError, CommitError, DeadlineError, FencedError, TransportError, WorkerError
+from stream_core.errors import (
+    AuthenticationError,
+    BrokerUnavailableError,
+    CommitError,
+    DeadlineError,
+    FencedError,
+    TransportError,
+    WorkerError,
+)
 from stream_core.leads import decode_leads
 from stream_core.outbox import Outbox
 from stream_core.participants import Change, Participant, Reading, Shard
@@ -345,10 +353,17 @@ class Ownership:
 
         Raises:
             CommitError: it was made again: its offsets mean something else now.
+            BrokerUnavailableError: it is not there now.
             WorkerError: as :meth:`_look_at_topics`.
         """
         sources, ids = {tp.topic for tp in self.sessions}, await self._look_at_topics()
-        for topic in sorted(sources & ids.keys() & self._ids.keys()):
+        for topic in sorted(sources & self._ids.keys()):
+            if (
+                topic not in ids
+            ):  # clients try such a commit again until there is a topic of that name: it may be another one
+                raise BrokerUnavailableError(
+                    f"topic {topic} is not known: it was deleted, or the broker has just started"
+                )
             if ids[topic] != self._ids[topic]:
                 raise CommitError(
                     f"topic {topic} was deleted and made again: what was done of the old one cannot be committed"
