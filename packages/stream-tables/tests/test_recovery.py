@@ -286,6 +286,16 @@ async def test_a_store_that_is_ahead(shop: Workshop, caplog: pytest.LogCaptureFi
     assert "is at offset 3 and the changelog ends at 1: the topic was recreated or truncated" in caplog.text
 
 
+async def test_a_store_without_a_position(shop: Workshop, caplog: pytest.LogCaptureFixture) -> None:
+    """Values of a first write that was cut off before its position are not taken for those of this changelog."""
+    store = shop.stores.open("table", 0)
+    store.write({b'"old"': b"1"})
+    store.close()
+    shop.put({"a": 1})
+    assert await shop.recover() == {"a": 1}
+    assert "it has values and no position" in caplog.text
+
+
 async def test_a_store_that_is_behind(shop: Workshop, caplog: pytest.LogCaptureFixture) -> None:
     """A store that is older than the beginning of its changelog is wiped and replayed."""
     shop.put({"a": 1})
