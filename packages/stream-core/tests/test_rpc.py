@@ -554,6 +554,30 @@ async def test_an_answer_that_does_not_fit_its_class(lab: Lab) -> None:
     assert await agent.ask(2, reply_to=answers) == 4
 
 
+class Picky(Record, namespace="tests.rpc.Picky"):
+    """A class with an opinion of its own."""
+
+    total: int
+
+    def __post_init__(self) -> None:
+        """Refuse everything."""
+        raise LookupError(self.total)
+
+
+async def test_an_answer_that_its_class_refuses(lab: Lab) -> None:
+    """Anybody may name any class in an answer: what its code raises is told to whoever asked, and ends nothing."""
+    answers = lab.topic("answers")
+    agent = await doubling(lab, topics=[answers])
+    promise = await agent.ask_nowait("never", reply_to=answers, correlation_id="picky")
+    refused = {"value": {"total": 1, "__faust": {"ns": "tests.rpc.Picky"}}, "correlation_id": "picky"}
+    lab.put(answers, [json.dumps(refused).encode()])
+    other = await agent.ask_nowait(1, reply_to=answers, correlation_id="good")
+    with pytest.raises(RequestFailedError):
+        await promise
+    assert await other == 2
+    assert await agent.ask(2, reply_to=answers) == 4
+
+
 async def test_records_deep_inside_an_answer(lab: Lab) -> None:
     """Records in mappings and lists of an answer are records again, and other mappings stay what they are."""
 

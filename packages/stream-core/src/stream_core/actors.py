@@ -79,7 +79,6 @@ class Actor:
         )
         subscription.emit = outbox.emit
         self._outbox = outbox
-        self._answers = Answers(outbox)
         self._host = host
         self._subscription = subscription
         self._supervisor = supervisor
@@ -183,13 +182,14 @@ class Actor:
             return
         assert isinstance(result, AsyncGenerator)  # as its definition has checked
         sinks, cursor = self.agent.sinks, self.cursor
+        answers = Answers(self._outbox)  # a list that comes again is answered from its first event on
         async with aclosing(result) as values:
             async for value in values:
                 if sinks:
                     await deliver(sinks, value)
                 record = cursor.record
                 if cursor.others or (record is not None and record.headers):
-                    await self._answers.give(cursor, value)
+                    await answers.give(cursor, value)
 
     def _returned(self) -> NoReturn:
         self.cursor.rollback()
@@ -287,7 +287,10 @@ class Actor:
             async with asyncio.timeout(TELL):
                 if isawaitable(answer := self.agent.on_error(self.agent, error)):
                     await answer
-        except Exception:
+        except (asyncio.CancelledError, Exception):
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the actor is cancelled, and not what on_error waited for
+                raise
             logger.exception("on_error of agent %s failed", self.agent.name)
         finally:
             set_cursor(self.cursor)

@@ -77,7 +77,7 @@ class BackPressure:
         running = self._ownership.running
         share = self._share(len(running))
         for session in running:
-            full = session.backlog >= session.maxsize or session.backlog_bytes >= share
+            full = session.waiting >= session.maxsize or session.waiting_bytes >= share
             if full and session.open and session not in self._held:
                 self._held.add(session)
                 self._clients.consumer.pause([session.tp])
@@ -89,7 +89,7 @@ class BackPressure:
             return
         share = self._share(len(self._ownership.running))
         for session in list(self._held):
-            room = session.backlog <= session.maxsize // 2 and session.backlog_bytes <= share / 2
+            room = session.waiting <= session.maxsize // 2 and session.waiting_bytes <= share / 2
             if room or not session.open:
                 self._held.discard(session)
                 if session.open:

@@ -79,11 +79,13 @@ class Buffers:
         self._buffers: dict[Session | None, Buffer] = {}
         self._ended = False
         self._handed: list[Entry] = []
-        iteration.lists = self
+        for subscription in iteration.processors:
+            subscription.listed = max(subscription.listed, size * subscription.concurrency)
 
     async def read(self, form: Form) -> AsyncGenerator[list[Any], None]:
         """Yield buffers of values, events, or pairs of key and value."""
         clock = asyncio.get_running_loop().time
+        await self._iteration.begin(self)
         while True:
             for key in [key for key, buffer in self._buffers.items() if buffer.due <= clock()]:
                 entries = self._open(key)
@@ -164,6 +166,14 @@ class Buffers:
             return entries
         self._finish(entries)
         return None
+
+    def finish_open(self) -> None:
+        """Finish the list that the body has; an event that failed while its list fills comes again."""
+        if self._handed:
+            self._finish(self._handed)
+        else:
+            self._iteration.cursor.rollback()
+            self._iteration.cursor.record = None
 
     def judge_open(self, verdict: Verdict) -> None:
         """Remember what was decided on each event of the list that the body has, or on the one that failed while the list fills."""

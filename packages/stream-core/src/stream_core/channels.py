@@ -95,7 +95,7 @@ class Channel(Generic[K, V]):
         self.wire_schema = Schema(key_type, value_type) if wire_schema is None else wire_schema
         self._session = PartitionSession(TP(name, IN_MEMORY), _AsTheyAre(), 0, _hand_over)
         self._session.run(0, (), {})
-        self._room = asyncio.Event()
+        self._senders: list[asyncio.Future[None]] = []  # of whichever loop they wait in
         self._pulled: deque[Event[V]] | None = None
         self._getters: deque[asyncio.Future[Event[V]]] = deque()
         self._told = False
@@ -143,9 +143,10 @@ class Channel(Generic[K, V]):
         self, value: Any, key: Any, timestamp: float | None, headers: Mapping[str, bytes] | Headers | None
     ) -> RecordMetadata:
         session = self._session
-        while session.backlog >= self.maxsize:
-            self._room.clear()
-            await self._room.wait()
+        while session.waiting >= self.maxsize:
+            room = asyncio.get_running_loop().create_future()
+            self._senders.append(room)
+            await room
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
         offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
         record: Any = StoredRecord(offset, millis, key, value, pairs)  # not bytes: never encoded
@@ -248,7 +249,10 @@ class Channel(Generic[K, V]):
         return len(self._session.feeds)
 
     def _progressed(self) -> None:
-        self._room.set()
+        senders, self._senders = self._senders, []
+        for room in senders:
+            if not room.done():
+                room.set_result(None)
 
     def __str__(self) -> str:
         return self.name

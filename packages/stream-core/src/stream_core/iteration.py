@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any, Literal, Protocol
 
 from stream_core.cursor import Cursor, Session
-from stream_core.errors import DecodeError, Skip
+from stream_core.errors import ConfigurationError, DecodeError, Skip
 from stream_core.events import Acknowledgement, Event, ManualEvent
 from stream_core.records import TP, RawRecord
 from stream_core.schemas import Schema, decode_error
@@ -66,6 +66,9 @@ class Exhausted(Exception):  # noqa: N818 - it is no error
 class Lists(Protocol):
     """Several events as one: what :class:`~stream_core.buffers.Buffers` is to the iteration in front of it."""
 
+    def finish_open(self) -> None:
+        """Finish the open list, if one is open."""
+
     def judge_open(self, verdict: Verdict) -> None:
         """Remember what was decided on each event of the open list."""
 
@@ -108,6 +111,7 @@ class Iteration:
     async def _straight(self, form: Form) -> AsyncGenerator[Any, None]:
         """The fast path."""
         cursor = self.cursor
+        await self.begin()
         while True:
             feed, chunk = await self.next_chunk()
             session, (records, values, rejected) = chunk.session, self.decoded(feed, chunk, form)
@@ -139,6 +143,7 @@ class Iteration:
     async def _one_by_one(self, form: Form) -> AsyncGenerator[Any, None]:
         """The path with processors, or without automatic acknowledgement."""
         cursor = self.cursor
+        await self.begin()
         while True:
             feed, chunk = await self.next_chunk()
             manual = feed.subscription.manual
@@ -169,6 +174,38 @@ class Iteration:
 
     # -- steps
 
+    async def begin(self, lists: Lists | None = None) -> None:
+        """Begin a loop, behind the event at which the loop before it was left. That is finished: the body asks for the next one.
+
+        Args:
+            lists: what the loop hands over, when that is several events at a time.
+
+        Raises:
+            Exception: that event may not finish.
+        """
+        if self.taken:
+            await self.give_turn()  # a body that is left and begun again and again does not keep the event loop
+            if self.has_open_event:
+                self._finish_open()
+            give_back(self.withdraw({}))
+        self.lists = lists
+
+    def _finish_open(self) -> None:
+        if self.lists is not None:
+            self.lists.finish_open()
+            return
+        cursor, (feed, chunk, record) = self.cursor, self.find_open()
+        acknowledgement: Acknowledgement | None = cursor.acknowledgement
+        cursor.finish()
+        cursor.record = cursor.acknowledgement = None
+        if acknowledgement is not None:
+            self.taken.remove((feed, chunk))
+            acknowledgement.close()
+            return
+        feed.reach(record.offset)
+        if feed.progress is not None:  # its chunk has no other record
+            self.leave(feed, chunk)
+
     async def next_chunk(self) -> tuple[Feed, Chunk]:
         """The next chunk, which is open from now on; waits for it."""
         inbox = self.subscription.inbox
@@ -193,6 +230,11 @@ class Iteration:
 
     def leave(self, feed: Feed, chunk: Chunk) -> None:
         """Nothing of the chunk is open any more."""
+        if (feed, chunk) not in self.taken:
+            raise ConfigurationError(
+                f"subscription {self.subscription.name}: two loops read one stream at a time; use one, or give the other "
+                "an agent of its own"
+            )
         self.taken.remove((feed, chunk))
         if chunk.session.open:
             feed.finish(chunk)

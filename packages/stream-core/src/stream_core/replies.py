@@ -26,7 +26,6 @@ from stream_core.errors import (
     StreamError,
     TransportError,
     UnknownTopicError,
-    ValidationError,
 )
 from stream_core.iteration import open_records
 from stream_core.models import Record
@@ -283,7 +282,7 @@ class Replies:
             return
         try:
             promise.fulfill(_typed(value))
-        except (ValidationError, RecursionError) as error:
+        except Exception as error:  # also what the class raises: anybody may send an answer, and name any class
             promise.fail(RequestFailedError(f"the answer does not fit the class that it names: {error}"))
 
 

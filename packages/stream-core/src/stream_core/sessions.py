@@ -196,6 +196,7 @@ class Subscription:
         inbox: what waits for its actors.
         cursors: of its actors.
         fed: a partition was assigned to it.
+        listed: how many events the lists hold that its actors fill from one partition: as many may wait in addition.
         manual: events are finished by :meth:`~stream_core.events.Event.ack`, in any order.
         on_progress: called when there may be room for more.
         emit: takes the sends of finished events.
@@ -213,6 +214,7 @@ class Subscription:
         self.cursors: list[Cursor] = []
         self.manual = False
         self.fed = False
+        self.listed = 0
         self.on_progress: Callable[[], None] = _nothing
         self.emit: Callable[[list[Any]], None] = _nowhere
         self.reader: object = None
@@ -514,6 +516,16 @@ class PartitionSession(Session):
     def backlog(self) -> int:
         """Records that the slowest subscription has not finished."""
         return max((feed.backlog for feed in self.feeds.values()), default=0)
+
+    @property
+    def waiting(self) -> int:
+        """The same without those that a list of ``take`` waits for: it is handed over when it is full, however long it is."""
+        return max((feed.backlog - feed.subscription.listed for feed in self.feeds.values()), default=0)
+
+    @property
+    def waiting_bytes(self) -> float:
+        """About how many bytes of keys and values these have."""
+        return self.waiting * self._record_size
 
     @property
     def backlog_bytes(self) -> float:

@@ -392,7 +392,7 @@ def _name_of(source: Source) -> str:
 def _pump(
     topic: Source, processors: Mapping[Subscription, Sequence[Processor]], key: Key | None, *, whole: bool
 ) -> AgentBody:
-    """The body of a pipe; ``whole`` sends the same bytes on."""
+    """The body of a pipe; ``whole`` sends the same bytes on. Events that are finished by hand are by it: the body behind never has them."""
 
     async def pump(stream: Stream[Any]) -> None:
         stream.iteration.processors = {subscription: list(steps) for subscription, steps in processors.items()}
@@ -400,6 +400,7 @@ def _pump(
             message = event.message
             if whole:
                 await event.forward(topic, timestamp=message.timestamp)
+                event.ack()
                 continue
             new = event.key if key is None else key.compute(event.value)
             if isawaitable(new):
@@ -411,5 +412,6 @@ def _pump(
                 if key is not None:
                     key.refuse(new, error)
                 raise
+            event.ack()
 
     return pump
