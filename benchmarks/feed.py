@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.rows import UNIQUE
 from stream_core.partitioner import partition_for
-from stream_core.records import TopicSpec
+from stream_core.primitives import TopicSpec
 from stream_kafka import KafkaTransport
 
 __all__ = ["BEGINNING", "PARTITIONS", "RATE", "Contents", "append", "drop", "fill", "make"]

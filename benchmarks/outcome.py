@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.feed import BEGINNING, PARTITIONS, RATE, Contents
 from benchmarks.launch import SampleError
-from stream_core.records import TP, RawRecord
+from stream_core.primitives import TP, RawRecord
 from stream_kafka import KafkaTransport
 
 __all__ = ["APPEND_TIME", "Appended", "appended", "check_count", "check_seen", "check_sent"]

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 import stream_app as faust
-from stream_core.codecs import Codec, register
-from stream_core.records import RawRecord
+from stream_core.primitives import RawRecord
+from stream_core.values.codecs import Codec, register
 
 
 class Gzip(Codec):

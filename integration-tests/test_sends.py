@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 import stream_app as faust
 from processes import until
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_kafka import KafkaTransport
 from stream_kafka.broker import Broker
 

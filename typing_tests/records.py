@@ -9,12 +9,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar, assert_type
 
-from stream_core.codecs import Codec
-from stream_core.decoding import decoder
 from stream_core.errors import ValidationError
-from stream_core.models import Record
-from stream_core.records import RawRecord
-from stream_core.schemas import Schema
+from stream_core.primitives import RawRecord
+from stream_core.values.codecs import Codec
+from stream_core.values.decoding import decoder
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from stream_app import App
 from stream_core.errors import StreamError
-from stream_core.records import TP, StoredRecord
+from stream_core.primitives import TP, StoredRecord
 from sweep.program import DEADS, fails, skims
 from sweep.world import ANSWERS, AUDITS, ECHO, GOOD, ORDERS, PARTITIONS, PASSED, QUESTIONS, TICKS, World
 

@@ -27,7 +27,7 @@ from stream_core.errors import (
 from stream_core.memory.faults import Faults
 from stream_core.memory.store import MemoryStores
 from stream_core.ports import Admin, Consumer, Delivery, Producer, Reader, RebalanceListener, Store
-from stream_core.records import TP, Batch, GroupMetadata, Headers, Offset, TopicInfo, TopicSpec
+from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Offset, TopicInfo, TopicSpec
 from sweep import faults
 from sweep.faults import DONE, ERRORS, Plan
 

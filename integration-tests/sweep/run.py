@@ -17,10 +17,10 @@ from typing import Any
 import looptime
 
 from stream_app import App
-from stream_core import iteration
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.ports import RebalanceListener
-from stream_core.records import TP
+from stream_core.primitives import TP
+from stream_core.streams import iteration
 from sweep import books
 from sweep.drivers import world_is
 from sweep.faults import Fault, Plan

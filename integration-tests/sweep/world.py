@@ -13,7 +13,7 @@ from typing import Any
 from stream_core.errors import StreamError
 from stream_core.memory import MemoryTransport
 from stream_core.memory.log import Entry
-from stream_core.records import TP, GroupMetadata, Offset, StoredRecord, TopicSpec
+from stream_core.primitives import TP, GroupMetadata, Offset, StoredRecord, TopicSpec
 from stream_tables.instances import Instance
 from stream_tables.partition import Facts
 from sweep.faults import Plan

@@ -9,7 +9,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from stream_core.errors import TransportError
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_core.testing.contracts import BrokerHarness
 from stream_core.testing.contracts.harness import send
 from stream_core.testing.contracts.observe import Received

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stream_core.errors import FencedError, ProduceError
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport
 

@@ -13,7 +13,7 @@ import pytest
 
 from stream_core.errors import FencedError, TransportError
 from stream_core.ports import Consumer, RebalanceListener
-from stream_core.records import TP, Offset
+from stream_core.primitives import TP, Offset
 from stream_core.testing.contracts import BrokerHarness
 from stream_core.testing.contracts.observe import Revoked
 from stream_kafka import KafkaSettings, KafkaTransport

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from processes import run
-from stream_core.records import TopicSpec
+from stream_core.primitives import TopicSpec
 from stream_kafka import KafkaSettings, KafkaTransport
 
 from .secured import OTHER, PASSWORD, Grant, Secured

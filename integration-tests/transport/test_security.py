@@ -16,7 +16,7 @@ import pytest
 
 from processes import run
 from stream_core.errors import AuthenticationError, BrokerUnavailableError, StreamError, TransportError
-from stream_core.records import TP, Offset
+from stream_core.primitives import TP, Offset
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport, OAuthCredentials, SASLCredentials, SSLCredentials
 from stream_kafka.credentials import Credentials

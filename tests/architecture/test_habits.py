@@ -137,7 +137,7 @@ def test_tests_use_no_mocks() -> None:
     [
         (unannotated, "class C:\n    async def m(self, a) -> None: ..."),
         (unannotated, "class C:\n    def __init__(self): ..."),
-        (late_imports, "def f():\n    import stream_core.records"),
+        (late_imports, "def f():\n    import stream_core.primitives"),
         (late_imports, "class C:\n    def m(self):\n        from stream_core import records"),
         (undocumented, "x = 1"),
         (mocks, "from unittest import mock"),

@@ -70,7 +70,7 @@ def test_core_alone_has_records_codecs_and_agents(install: Install) -> None:
     program, output = readme("stream-core")
     assert environment.execute(program) == output
     assert siblings(environment) == {"stream_core"}
-    yaml = environment.execute("from stream_core.codecs import get_codec\nget_codec('yaml')\n", code=1)
+    yaml = environment.execute("from stream_core.values.codecs import get_codec\nget_codec('yaml')\n", code=1)
     assert "pip install stream-core[yaml]" in yaml
 
 

@@ -21,7 +21,7 @@ import stream_app as faust
 from stream_core.assignment import Member
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, StreamError, UnknownSettingError, WorkerError
 from stream_core.memory.settings import MemorySettings
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_core.states import EngineState
 from stream_tables.driver import open_stores
 
@@ -430,7 +430,7 @@ async def test_a_topic_described_while_the_app_runs() -> None:
 
 def faust_spec(name: str) -> Any:
     """A topic of one partition."""
-    from stream_core.records import TopicSpec  # noqa: PLC0415 - used here only
+    from stream_core.primitives import TopicSpec  # noqa: PLC0415 - used here only
 
     return TopicSpec(name, 1)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import stream_app as faust
-from stream_core.records import TP
+from stream_core.primitives import TP
 
 from .apps import OtherTransport, make, until
 

@@ -11,7 +11,7 @@ import pytest
 
 import stream_app as faust
 from stream_core.errors import EncodeError, RecordRefusedError
-from stream_core.records import TopicSpec
+from stream_core.primitives import TopicSpec
 from stream_tables.errors import NotAssignedError, TableError, TableKeyError
 
 from .apps import cluster, make, until

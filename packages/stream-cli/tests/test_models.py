@@ -14,7 +14,7 @@ Write = Callable[..., Path]
 
 SHELF = """
 from datetime import date
-from stream_core.models import Record
+from stream_core.values.record import Record
 
 class Book(Record):
     '''Something to read.

@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stream_cli.main import cli
-from stream_core.agents import Agent
-from stream_core.channels import Channel
-from stream_core.clients import EngineSettings
-from stream_core.engine import Engine
+from stream_core.agents.agent import Agent
+from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError
 from stream_core.memory import MemoryCluster, MemoryTransport
-from stream_core.models import Record
-from stream_core.records import TP, StoredRecord, TopicSpec
-from stream_core.schemas import Schema
-from stream_core.topics import Topic, TopicGroup, TopicPattern
+from stream_core.primitives import TP, StoredRecord, TopicSpec
+from stream_core.sending.topic import Topic, TopicGroup, TopicPattern
+from stream_core.settings import EngineSettings
+from stream_core.streams.channel import Channel
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 
 
 class Order(Record, include_metadata=False):

@@ -11,8 +11,8 @@ import pytest
 
 from stream_cli.texts import TextEncoder, find_type
 from stream_core.errors import ConfigurationError, EncodeError
-from stream_core.models import Record
-from stream_core.schemas import Schema
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 
 
 class Parcel(Record, include_metadata=False):

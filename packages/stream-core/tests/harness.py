@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 from uuid import uuid4
 
-from stream_core.agents import Agent, AgentBody
-from stream_core.channels import Channel
-from stream_core.clients import EngineSettings
-from stream_core.engine import Engine
+from stream_core.agents.agent import Agent, AgentBody
+from stream_core.engine.engine import Engine
+from stream_core.engine.participants import Participant
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.log import Entry
-from stream_core.participants import Participant
-from stream_core.records import TP, Offset, StoredRecord, TopicSpec
-from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+from stream_core.streams.channel import Channel
+from stream_core.values.schemas import Schema
 
 GROUP = "app"
 

@@ -9,14 +9,14 @@ from typing import Any
 import mode
 import pytest
 
-from stream_core.agents import Agent
-from stream_core.engine import Engine
+from stream_core.agents.agent import Agent
+from stream_core.agents.supervisors import Strategy, Supervisor
+from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, DeadlineError, ProduceError, WorkerError
-from stream_core.events import current_event
 from stream_core.policies import FailurePolicy
-from stream_core.records import Offset
-from stream_core.streams import Stream
-from stream_core.supervisors import Strategy, Supervisor
+from stream_core.primitives import Offset
+from stream_core.streams.events import current_event
+from stream_core.streams.stream import Stream
 
 from .harness import Lab
 

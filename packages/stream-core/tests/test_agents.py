@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from stream_core.agents import Agent
+from stream_core.agents.agent import Agent
 from stream_core.errors import ConfigurationError, DecodeError, ProduceError, WorkerError
-from stream_core.events import current_event
-from stream_core.records import TP, Offset
-from stream_core.schemas import Schema
-from stream_core.streams import Stream
+from stream_core.primitives import TP, Offset
+from stream_core.streams.events import current_event
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.assignment import Member, assign
-from stream_core.records import TP
+from stream_core.primitives import TP
 
 Members = dict[str, Member]
 Partitions = dict[str, int]

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from stream_core.backpressure import LEAST, BackPressure
-from stream_core.clients import EngineSettings
-from stream_core.records import SAMPLE, TP, Batch, StoredRecord
-from stream_core.schemas import Schema
-from stream_core.sessions import Decoded, PartitionSession, Subscription
-from stream_core.streams import Stream
+from stream_core.engine.backpressure import LEAST, BackPressure
+from stream_core.primitives import SAMPLE, TP, Batch, StoredRecord
+from stream_core.settings import EngineSettings
+from stream_core.streams.sessions import Decoded, PartitionSession, Subscription
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import GROUP, Lab
 

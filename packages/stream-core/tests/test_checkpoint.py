@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from stream_core import failpoints
-from stream_core.agents import Agent
-from stream_core.cursor import Cursor, active_cursor, set_cursor
+from stream_core.agents.agent import Agent
+from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
 from stream_core.errors import (
     CommitError,
     DeadlineError,
@@ -21,12 +21,12 @@ from stream_core.errors import (
     TransportError,
     WorkerError,
 )
-from stream_core.leads import decode_leads
-from stream_core.outbox import Outbox
-from stream_core.participants import Change, Interval, OnLost, Reading, SendNow, Shard
-from stream_core.records import TP, Offset, StoredRecord, TopicSpec
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
+from stream_core.sending.outbox import Outbox
+from stream_core.sending.topic import Topic
+from stream_core.streams.cursor import Cursor, active_cursor, set_cursor
+from stream_core.streams.leads import decode_leads
+from stream_core.streams.stream import Stream
 
 from .harness import Lab
 

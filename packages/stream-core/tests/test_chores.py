@@ -16,7 +16,7 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_core.chores import Chore, crontab, task, timer
+from stream_core.agents.chores import Chore, crontab, task, timer
 from stream_core.errors import ConfigurationError
 
 pytestmark = pytest.mark.looptime

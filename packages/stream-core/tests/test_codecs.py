@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.codecs import Codec, Pickle, codec_names, get_codec, register
 from stream_core.errors import ConfigurationError
-from stream_core.models import Record
+from stream_core.values.codecs import Codec, Pickle, codec_names, get_codec, register
+from stream_core.values.record import Record
 
 JSON = st.recursive(
     st.none()
@@ -181,7 +181,7 @@ def test_pickle_works_where_it_is_registered_on_purpose() -> None:
 def test_codecs_of_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry point names a codec or what makes one; one that is none, or cannot be loaded, is named in the error."""
     (tmp_path / "shouting.py").write_text(
-        "from stream_core.codecs import Codec\n"
+        "from stream_core.values.codecs import Codec\n"
         "class Shout(Codec):\n"
         "    def _dumps(self, obj): return obj.upper().encode()\n"
         "    def _loads(self, data): return data.decode().lower()\n"

@@ -12,7 +12,7 @@ from stream_core.errors import StoreError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.reader import MemoryReader
 from stream_core.ports import Stores
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_core.testing import contracts
 from stream_core.testing.contracts import BrokerHarness
 

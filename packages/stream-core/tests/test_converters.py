@@ -10,12 +10,12 @@ from typing import Annotated, Any, Generic, NamedTuple, Optional, TypeVar, Union
 import msgspec
 import pytest
 
-from stream_core.codecs import get_codec
-from stream_core.decoding import convert, decoder
 from stream_core.errors import ConfigurationError, ValidationError
-from stream_core.models import Record
-from stream_core.records import StoredRecord
-from stream_core.schemas import Schema
+from stream_core.primitives import StoredRecord
+from stream_core.values.codecs import get_codec
+from stream_core.values.decoding import convert, decoder
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 
 T = TypeVar("T")
 

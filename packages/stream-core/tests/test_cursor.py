@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from stream_core.cursor import Cursor, Session
 from stream_core.errors import EncodeError
-from stream_core.records import TP, StoredRecord
-from stream_core.schemas import Schema
+from stream_core.primitives import TP, StoredRecord
+from stream_core.streams.cursor import Cursor, Session
+from stream_core.values.schemas import Schema
 
 
 class Balances:

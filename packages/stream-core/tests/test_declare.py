@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stream_core.clients import EngineSettings
-from stream_core.declare import PARTITIONS, declare
+from stream_core.engine.declare import PARTITIONS, declare
+from stream_core.engine.participants import Participant
 from stream_core.errors import TopicMismatchError, UnknownTopicError
 from stream_core.memory.admin import MemoryAdmin
-from stream_core.participants import Participant
-from stream_core.records import TopicSpec
-from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.primitives import TopicSpec
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 

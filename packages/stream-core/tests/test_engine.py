@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from stream_core.agents import Agent
+from stream_core.agents.agent import Agent
 from stream_core.assignment import Member
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, DeadlineError, TransportError
 from stream_core.memory.producer import MemoryProducer
-from stream_core.records import TP, Offset
-from stream_core.schemas import Schema
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP, Offset
+from stream_core.sending.topic import Topic
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import GROUP, Lab
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from stream_core.agents import Agent
-from stream_core.channels import Channel
-from stream_core.codecs import Codec
+from stream_core.agents.agent import Agent
 from stream_core.errors import CommitError
 from stream_core.policies import FailurePolicy
-from stream_core.records import RawRecord
-from stream_core.schemas import Schema
-from stream_core.sessions import PIECE
-from stream_core.streams import Stream
+from stream_core.primitives import RawRecord
+from stream_core.streams.channel import Channel
+from stream_core.streams.sessions import PIECE
+from stream_core.streams.stream import Stream
+from stream_core.values.codecs import Codec
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stream_core.engine.participants import Change, Interval, Reading
 from stream_core.errors import (
     DeadlineError,
     EncodeError,
@@ -18,11 +19,10 @@ from stream_core.errors import (
     TransportError,
     WorkerError,
 )
-from stream_core.participants import Change, Interval, Reading
-from stream_core.records import TP, Offset, TopicSpec
+from stream_core.primitives import TP, Offset, TopicSpec
+from stream_core.sending.topic import Topic
 from stream_core.states import EngineState, IntervalState
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.streams.stream import Stream
 
 from .harness import GROUP, Lab
 from .test_checkpoint import CHANGELOG, Counting, Ledger, both, settings_for

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream_core.agents import Agent
+from stream_core.agents.agent import Agent
 from stream_core.errors import ConfigurationError
-from stream_core.events import current_event
-from stream_core.iterables import stream_of
-from stream_core.streams import Stream
+from stream_core.streams.events import current_event
+from stream_core.streams.iterables import stream_of
+from stream_core.streams.stream import Stream
 
 from .harness import Lab
 

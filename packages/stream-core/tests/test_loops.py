@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stream_core.agents import Agent
-from stream_core.channels import Channel
-from stream_core.streams import Stream
+from stream_core.agents.agent import Agent
+from stream_core.streams.channel import Channel
+from stream_core.streams.stream import Stream
 
 from .harness import Lab
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from stream_core.channels import Channel
-from stream_core.engine import Engine
+from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
-from stream_core.schemas import Schema
-from stream_core.streams import Stream
-from stream_core.topics import Topic, TopicPattern
+from stream_core.sending.topic import Topic, TopicPattern
+from stream_core.streams.channel import Channel
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 

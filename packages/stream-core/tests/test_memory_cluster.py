@@ -21,7 +21,7 @@ from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.memory.wakeup import Wakeup
 from stream_core.ports import Admin, Consumer, Producer, Reader, RebalanceListener
-from stream_core.records import TP, TopicSpec
+from stream_core.primitives import TP, TopicSpec
 from stream_core.testing import ManualClock
 
 TP0 = TP("topic", 0)

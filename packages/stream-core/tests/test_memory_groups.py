@@ -16,7 +16,7 @@ from stream_core.memory.consumer import MemoryConsumer
 from stream_core.memory.log import Entry
 from stream_core.memory.settings import MemorySettings
 from stream_core.ports import RebalanceListener
-from stream_core.records import TP, Offset, TopicSpec
+from stream_core.primitives import TP, Offset, TopicSpec
 from stream_core.testing.contracts import BrokerHarness
 from stream_core.testing.contracts.observe import Assigned, GroupMember, Revoked
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stream_core.memory.log import Entry, PartitionLog, record_size
-from stream_core.records import StoredRecord
+from stream_core.primitives import StoredRecord
 
 PRODUCERS = (1, 2, 3)
 RECORDS = st.lists(

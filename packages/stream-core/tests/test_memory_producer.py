@@ -20,7 +20,7 @@ from stream_core.errors import (
 )
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.producer import MAX_BACKLOG, MemoryProducer
-from stream_core.records import TP, GroupMetadata, Offset, TopicSpec
+from stream_core.primitives import TP, GroupMetadata, Offset, TopicSpec
 from stream_core.testing.contracts import BrokerHarness
 
 pytestmark = pytest.mark.looptime

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.codecs import get_codec
-from stream_core.decoding import convert, decoder
 from stream_core.errors import ValidationError
-from stream_core.models import Record
-from stream_core.wire import encoders, registry
+from stream_core.values.codecs import get_codec
+from stream_core.values.decoding import convert, decoder
+from stream_core.values.record import Record
+from stream_core.values.wire import encoders, registry
 
 HERE = __name__
 T = TypeVar("T")
@@ -445,7 +445,7 @@ def test_two_classes_cannot_share_a_namespace() -> None:
 def test_a_script_has_the_name_of_its_file(tmp_path: Path, name: str) -> None:
     """``__main__`` in a namespace is the module that other programs would import, in processes that the script starts too."""
     script = tmp_path / f"orders{name}.py"
-    script.write_text("from stream_core.models import Record\nclass Order(Record):\n    id: int\n")
+    script.write_text("from stream_core.values.record import Record\nclass Order(Record):\n    id: int\n")
     order = runpy.run_path(str(script), run_name=name)["Order"]
     assert order(1).dumps().endswith(b'"__faust":{"ns":"orders%s.Order"}}' % name.encode())
 
@@ -457,7 +457,7 @@ def test_one_file_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     package.mkdir()
     (package / "__init__.py").touch()
     script = package / f"{module}.py"
-    script.write_text("from stream_core.models import Record\nclass Order(Record):\n    id: int\n")
+    script.write_text("from stream_core.values.record import Record\nclass Order(Record):\n    id: int\n")
     if start == "script":
         order = runpy.run_path(str(script), run_name="__main__")["Order"]
     else:

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from stream_core.agents import Agent, AgentBody
-from stream_core.channels import Channel
-from stream_core.dead_letters import PREFIX, letter_headers
+from stream_core.agents.agent import Agent, AgentBody
 from stream_core.errors import (
     ConfigurationError,
     DeadLetterError,
@@ -23,14 +21,16 @@ from stream_core.errors import (
     RecordRefusedError,
     WorkerError,
 )
-from stream_core.events import Event
 from stream_core.memory.log import Entry
 from stream_core.policies import FailurePolicy
-from stream_core.records import TP, Offset, RawRecord, StoredRecord
-from stream_core.schemas import Schema
-from stream_core.sessions import Verdict
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP, Offset, RawRecord, StoredRecord
+from stream_core.sending.dead_letters import PREFIX, letter_headers
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.streams.events import Event
+from stream_core.streams.sessions import Verdict
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 
@@ -739,7 +739,7 @@ async def test_refused_records_are_tried_again_at_the_pace_of_the_policy(
     await lab.caught_up(topic)
 
     assert len(attempts) == 10
-    of_actors = [record.getMessage() for record in caplog.records if record.name == "stream_core.actors"]
+    of_actors = [record.getMessage() for record in caplog.records if record.name == "stream_core.agents.actor"]
     places = tuple(f"agent body[0] failed at numbers-0 offset {value};" for value in attempts)
     assert not [line for line in of_actors if line.startswith(places) and "BatchRefusedError" in line]  # letters wait
     first, last = attempts[3][-1], attempts[66][-1]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from stream_core.progress import Progress
+from stream_core.streams.progress import Progress
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from stream_core.errors import ConfigurationError, StreamError, ValidationError
-from stream_core.models import Record
-from stream_core.wire import options_of, registry
+from stream_core.values.record import Record
+from stream_core.values.wire import options_of, registry
 
 
 class Point(Record, namespace="o.Point"):

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_core.decoding import decoder
-from stream_core.models import Record
-from stream_core.schemas import Schema
+from stream_core.values.decoding import decoder
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 
 
 class Color(Enum):

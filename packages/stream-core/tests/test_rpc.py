@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_core.agents import Agent, current_agent
-from stream_core.channels import Channel
+from stream_core.agents.agent import Agent, current_agent
+from stream_core.agents.replies import CORRELATION_ID, REPLY_TO
 from stream_core.errors import (
     ConfigurationError,
     DeadlineError,
@@ -24,12 +24,12 @@ from stream_core.errors import (
 )
 from stream_core.memory.log import Entry
 from stream_core.memory.reader import MemoryReader
-from stream_core.models import Record
-from stream_core.records import TP
-from stream_core.replies import CORRELATION_ID, REPLY_TO
-from stream_core.schemas import Schema
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.streams.stream import Stream
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 

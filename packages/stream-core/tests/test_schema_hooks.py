@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from stream_core.codecs import Codec
 from stream_core.errors import ConfigurationError, EncodeError, ValidationError
-from stream_core.models import Record
-from stream_core.records import StoredRecord
-from stream_core.schemas import Failure, Schema
-from stream_core.streams import Stream
-from stream_core.typed_codecs import verbatim
+from stream_core.primitives import StoredRecord
+from stream_core.streams.stream import Stream
+from stream_core.values.codecs import Codec
+from stream_core.values.encoding import verbatim
+from stream_core.values.record import Record
+from stream_core.values.schemas import Failure, Schema
 
 from .harness import Lab
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.codecs import get_codec
 from stream_core.errors import ConfigurationError, EncodeError, ValidationError
-from stream_core.models import Record
-from stream_core.records import StoredRecord
-from stream_core.schemas import Failure, Schema
+from stream_core.primitives import StoredRecord
+from stream_core.values.codecs import get_codec
+from stream_core.values.record import Record
+from stream_core.values.schemas import Failure, Schema
 
 NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
 

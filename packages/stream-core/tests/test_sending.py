@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from stream_core.aside import Aside
-from stream_core.channels import Channel
-from stream_core.chores import task, timer
-from stream_core.cursor import Cursor, Session, active_cursor, set_cursor
+from stream_core.agents.chores import task, timer
+from stream_core.agents.replies import CORRELATION_ID, REPLY_TO, refuse
 from stream_core.errors import (
     BrokerUnavailableError,
     CommitError,
@@ -32,12 +30,14 @@ from stream_core.errors import (
 from stream_core.memory import MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.memory.producer import MemoryProducer
-from stream_core.outbox import BACKLOG, Outbox
-from stream_core.records import TP, StoredRecord, TopicSpec
-from stream_core.replies import CORRELATION_ID, REPLY_TO, refuse
-from stream_core.schemas import Schema
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP, StoredRecord, TopicSpec
+from stream_core.sending.aside import Aside
+from stream_core.sending.outbox import BACKLOG, Outbox
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.streams.cursor import Cursor, Session, active_cursor, set_cursor
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 

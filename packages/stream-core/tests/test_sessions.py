@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.cursor import Cursor
 from stream_core.errors import DecodeError
-from stream_core.iteration import give_back
 from stream_core.policies import FailurePolicy
-from stream_core.records import TP, Batch, RawRecord, StoredRecord
-from stream_core.schemas import Schema
-from stream_core.sessions import CHUNK, Chunk, Decoded, Feed, PartitionSession, Rejected, Subscription, Verdict
+from stream_core.primitives import TP, Batch, RawRecord, StoredRecord
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.iteration import give_back
+from stream_core.streams.sessions import CHUNK, Chunk, Decoded, Feed, PartitionSession, Rejected, Subscription, Verdict
+from stream_core.values.schemas import Schema
 
 SOURCE = TP("source", 0)
 

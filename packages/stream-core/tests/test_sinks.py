@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream_core.channels import Channel
 from stream_core.errors import ConfigurationError
-from stream_core.records import Offset
-from stream_core.schemas import Schema
-from stream_core.streams import Stream
+from stream_core.primitives import Offset
+from stream_core.streams.channel import Channel
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from stream_core.cursor import Cursor
 from stream_core.errors import DecodeError
-from stream_core.iteration import QUANTUM, TURN, give_back, reject_open, remember_open, withdraw
 from stream_core.policies import FailurePolicy
-from stream_core.records import TP, Batch, RawRecord, StoredRecord
-from stream_core.schemas import Schema
-from stream_core.sessions import Decoded, PartitionSession, Rejected, Subscription, Verdict
-from stream_core.streams import Stream
+from stream_core.primitives import TP, Batch, RawRecord, StoredRecord
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.iteration import QUANTUM, TURN, give_back, reject_open, remember_open, withdraw
+from stream_core.streams.sessions import Decoded, PartitionSession, Rejected, Subscription, Verdict
+from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 pytestmark = pytest.mark.looptime
 

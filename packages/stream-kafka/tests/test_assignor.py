@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataResponse_v1
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_kafka.assignor import Host, StreamAssignor
 
 TOPICS = ["orders", "orders-by-account"]

@@ -10,7 +10,7 @@ import pytest
 
 from stream_core.errors import BrokerUnavailableError, StreamError, TransportError
 from stream_core.ports import RebalanceListener
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_kafka import KafkaSettings, KafkaTransport
 from stream_kafka.client import Client
 

@@ -14,10 +14,10 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.dead_letters import letter_headers
 from stream_core.policies import FailurePolicy
-from stream_core.records import TP
-from stream_core.sessions import Verdict
+from stream_core.primitives import TP
+from stream_core.sending.dead_letters import letter_headers
+from stream_core.streams.sessions import Verdict
 from stream_kafka.fetching import Drained, Fetched, drain
 from stream_kafka.garbled import batch_at
 

@@ -11,7 +11,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.structs import TopicPartition
 
 from stream_core.errors import FencedError, ProduceError
-from stream_core.records import RecordMetadata
+from stream_core.primitives import RecordMetadata
 from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes
 
 TP = TopicPartition("t", 0)

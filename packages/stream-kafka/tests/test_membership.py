@@ -16,7 +16,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest_v1
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupResponse_v5
 from aiokafka.structs import TopicPartition
 
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 from stream_kafka.assignor import StreamAssignor
 from stream_kafka.client import Client
 from stream_kafka.consumer import KafkaConsumer

@@ -7,7 +7,7 @@ from io import BytesIO
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 from stream_kafka.protocol import DescribeTopics, OffsetFetch, TxnOffsetCommit, partitions_by_topic
 
 TPS = st.builds(TP, st.text("ab", min_size=1, max_size=2), st.integers(0, 5))

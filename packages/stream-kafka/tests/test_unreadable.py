@@ -14,7 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stream_core.errors import OffsetOutOfRangeError, TransportError
-from stream_core.records import TP, Batch
+from stream_core.primitives import TP, Batch
 from stream_kafka.reader import KafkaReader
 from stream_kafka.settings import KafkaSettings
 

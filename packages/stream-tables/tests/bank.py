@@ -11,15 +11,15 @@ from random import Random
 from typing import Any, Self
 from uuid import uuid4
 
-from stream_core.agents import Agent
-from stream_core.clients import EngineSettings
-from stream_core.engine import Engine
+from stream_core.agents.agent import Agent
+from stream_core.engine.engine import Engine
 from stream_core.errors import TransportError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry, PartitionLog
-from stream_core.records import TP, Offset, StoredRecord, TopicSpec
-from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+from stream_core.values.schemas import Schema
 from stream_tables.table import Table
 from stream_tables.tables import Tables
 

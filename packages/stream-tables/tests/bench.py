@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stream_core.cursor import Cursor, Session, set_cursor
 from stream_core.memory import MemoryStores
-from stream_core.records import TP, StoredRecord
-from stream_core.schemas import Schema
+from stream_core.primitives import TP, StoredRecord
+from stream_core.streams.cursor import Cursor, Session, set_cursor
+from stream_core.values.schemas import Schema
 from stream_tables.partition import TablePartition
 from stream_tables.table import Table
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.participants import Interval, Reading
-from stream_core.records import TP, Headers
+from stream_core.engine.participants import Interval, Reading
+from stream_core.primitives import TP, Headers
 from stream_tables.changelog import HEADER, Origin, decode_origin, encode_origin
 
 readings = st.builds(

@@ -10,7 +10,7 @@ import pytest
 from stream_core.errors import CommitError, DeadlineError, ProduceError, TransportError
 from stream_core.failpoints import arm
 from stream_core.memory import MemoryStores
-from stream_core.records import TP
+from stream_core.primitives import TP
 
 from .bank import GROUP, MIRROR, Bank, Worker
 

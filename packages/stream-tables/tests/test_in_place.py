@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from msgspec import field
 
-from stream_core.cursor import Cursor, set_cursor
-from stream_core.models import Record
-from stream_core.schemas import Schema
+from stream_core.streams.cursor import Cursor, set_cursor
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 from stream_tables.errors import NotAssignedError
 from stream_tables.in_place import MOST
 from stream_tables.table import Table

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_core.cursor import Cursor, Session, set_cursor
-from stream_core.models import Record
-from stream_core.records import TP, StoredRecord
-from stream_core.schemas import Schema
+from stream_core.primitives import TP, StoredRecord
+from stream_core.streams.cursor import Cursor, Session, set_cursor
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
 
 from .bench import Bench, used

@@ -15,17 +15,17 @@ from uuid import uuid4
 
 import pytest
 
-from stream_core.agents import Agent
-from stream_core.clients import EngineSettings
-from stream_core.engine import Engine
+from stream_core.agents.agent import Agent
+from stream_core.engine.engine import Engine
+from stream_core.engine.participants import Interval, Reading
 from stream_core.errors import ProduceError, StoreCorruptError, StoreError, WorkerError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry
-from stream_core.participants import Interval, Reading
 from stream_core.ports import Stores
-from stream_core.records import TP, StoredRecord, TopicSpec
-from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.primitives import TP, StoredRecord, TopicSpec
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+from stream_core.values.schemas import Schema
 from stream_tables.changelog import claim, decode_claim, encode_origin
 from stream_tables.partition import Facts, State
 from stream_tables.rocksdb import RocksDBStores

@@ -10,13 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from stream_core.cursor import Cursor, Session
+from stream_core.engine.participants import Interval, Reading
 from stream_core.errors import RecordRefusedError
 from stream_core.memory import MemoryStores
-from stream_core.participants import Interval, Reading
-from stream_core.records import TP, StoredRecord
-from stream_core.schemas import Schema
+from stream_core.primitives import TP, StoredRecord
 from stream_core.states import SessionState
+from stream_core.streams.cursor import Cursor, Session
+from stream_core.values.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError
 from stream_tables.overlay import ABSENT, ENTRY, Encoded
 from stream_tables.partition import TablePartition

@@ -7,11 +7,11 @@ from itertools import product
 
 import pytest
 
-from stream_core.cursor import Cursor
 from stream_core.errors import IllegalStateError, StoreCorruptError, StoreError
 from stream_core.memory import MemoryStores
-from stream_core.records import TP
-from stream_core.schemas import Schema
+from stream_core.primitives import TP
+from stream_core.streams.cursor import Cursor
+from stream_core.values.schemas import Schema
 from stream_tables.partition import Facts, State, TablePartition
 from stream_tables.stores import CHUNK
 

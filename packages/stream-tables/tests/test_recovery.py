@@ -11,15 +11,15 @@ from uuid import uuid4
 
 import pytest
 
+from stream_core.engine.participants import Change, Interval, Reading, Shard
 from stream_core.errors import DeadlineError, StoreCorruptError, StoreError, TransportError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.memory.reader import MemoryReader
 from stream_core.memory.store import MemoryStore
-from stream_core.participants import Change, Interval, Reading, Shard
 from stream_core.ports import Reader
-from stream_core.records import TP, Batch, Headers, TopicSpec
-from stream_core.schemas import Schema
+from stream_core.primitives import TP, Batch, Headers, TopicSpec
+from stream_core.values.schemas import Schema
 from stream_tables.changelog import decode_claim, decode_origin, encode_origin
 from stream_tables.partition import Facts
 from stream_tables.recovery import COMPACTION_LAG, REWRITE

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from stream_core.cursor import Cursor, Session, set_cursor
 from stream_core.errors import ConfigurationError, EncodeError
-from stream_core.models import Record
-from stream_core.records import TP, StoredRecord
-from stream_core.schemas import Schema
+from stream_core.primitives import TP, StoredRecord
+from stream_core.streams.cursor import Cursor, Session, set_cursor
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError
 from stream_tables.table import Table
 

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_core.codecs import Codec
-from stream_core.cursor import Cursor, set_cursor
 from stream_core.errors import EncodeError, ValidationError
-from stream_core.models import Record
-from stream_core.schemas import Schema
+from stream_core.streams.cursor import Cursor, set_cursor
+from stream_core.values.codecs import Codec
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 
 from .bench import Bench, used
 

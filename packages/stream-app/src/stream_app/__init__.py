@@ -4,16 +4,16 @@ from stream_app.agents import Agent, current_agent
 from stream_app.app import App
 from stream_app.settings import Settings
 from stream_app.worker import Worker
-from stream_core.channels import Channel
-from stream_core.codecs import Codec
 from stream_core.errors import Skip, StreamError
-from stream_core.events import Event, Message, current_event
-from stream_core.models import Record
 from stream_core.policies import FailurePolicy
-from stream_core.records import TP, RecordMetadata
-from stream_core.schemas import Schema
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP, RecordMetadata
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.streams.events import Event, Message, current_event
+from stream_core.streams.stream import Stream
+from stream_core.values.codecs import Codec
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
 from stream_kafka.credentials import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
 from stream_tables.table import Table
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from stream_app.testing import AgentTest
 from stream_app.wiring import Defined
-from stream_core import agents
-from stream_core.agents import AgentBody, current_agent
+from stream_core.agents import agent as agents
+from stream_core.agents.agent import AgentBody, current_agent
 
 __all__ = ["Agent", "current_agent"]
 
@@ -18,7 +18,7 @@ class Agent(agents.Agent):
     Args:
         body: what runs over the stream.
         app: where it is defined.
-        options: those of :class:`~stream_core.agents.Agent`.
+        options: those of :class:`~stream_core.agents.agent.Agent`.
     """
 
     def __init__(self, body: AgentBody, *, app: Defined, **options: Any) -> None:

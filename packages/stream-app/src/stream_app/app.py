@@ -19,13 +19,13 @@ from stream_app.settings import Settings
 from stream_app.signals import Signal
 from stream_app.wiring import Wiring
 from stream_app.worker import Worker
-from stream_core.channels import Channel
-from stream_core.engine import Engine
+from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, MissingPackageError
-from stream_core.iterables import stream_of
-from stream_core.records import TP, Headers, RecordMetadata
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP, Headers, RecordMetadata
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.streams.iterables import stream_of
+from stream_core.streams.stream import Stream
 
 __all__ = ["App"]
 
@@ -311,7 +311,7 @@ class App(Definitions):
         timestamp: float | None = None,
         headers: Mapping[str, bytes] | Headers | None = None,
     ) -> Awaitable[RecordMetadata]:
-        """Send to a topic, a channel, or a topic by its name; see :meth:`Topic.send <stream_core.topics.Topic.send>`."""
+        """Send to a topic, a channel, or a topic by its name; see :meth:`Topic.send <stream_core.sending.topic.Topic.send>`."""
         target = self._named(channel)
         return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 

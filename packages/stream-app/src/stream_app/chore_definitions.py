@@ -11,8 +11,8 @@ from typing import Any, TypeVar, overload
 from stream_app.registry import Registry
 from stream_app.services import check_service
 from stream_app.settings import Settings
-from stream_core import chores
-from stream_core.chores import Chore
+from stream_core.agents import chores
+from stream_core.agents.chores import Chore
 
 __all__ = ["ChoreDefinitions"]
 

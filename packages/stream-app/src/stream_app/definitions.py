@@ -10,14 +10,14 @@ from stream_app.agents import Agent
 from stream_app.chore_definitions import ChoreDefinitions
 from stream_app.descriptions import check_names
 from stream_app.topic_definitions import TOPIC_OPTIONS, TopicDefinitions
-from stream_core.agents import AgentBody, OnError
-from stream_core.annotations import qualified_name
-from stream_core.channels import Channel
+from stream_core.agents.agent import AgentBody, OnError
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
-from stream_core.schemas import Schema
-from stream_core.sinks import Sink
-from stream_core.topics import Topic
+from stream_core.sending.sinks import Sink
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.values.annotations import qualified_name
+from stream_core.values.schemas import Schema
 from stream_tables import table as tables
 
 __all__ = ["Definitions"]

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from stream_core.errors import ConfigurationError
-from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.sending.topic import Topic
+from stream_core.values.schemas import Schema
 
 __all__ = ["check_again", "check_names"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stream_core.annotations import module_name
 from stream_core.errors import ConfigurationError
+from stream_core.values.annotations import module_name
 
 __all__ = ["discover", "share_main"]
 

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
-from stream_core.codecs import Codec, get_codec
 from stream_core.errors import ConfigurationError
+from stream_core.values.codecs import Codec, get_codec
 
 __all__ = [
     "Bytes",

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from stream_app.settings import Settings
-from stream_core.agents import Agent
-from stream_core.chores import Chore
-from stream_core.topics import Topic
+from stream_core.agents.agent import Agent
+from stream_core.agents.chores import Chore
+from stream_core.sending.topic import Topic
 from stream_tables.table import Table
 
 __all__ = ["Registry"]

@@ -32,8 +32,8 @@ from stream_app.parameters import (
     zone,
 )
 from stream_app.transport_settings import TransportSettings
-from stream_core.codecs import Codec
 from stream_core.errors import ConfigurationError, UnknownSettingError
+from stream_core.values.codecs import Codec
 
 __all__ = ["SettingRow", "Settings", "known_settings"]
 

@@ -12,16 +12,16 @@ from uuid import uuid4
 
 from stream_app.settings import Settings
 from stream_app.wiring import Defined, Wiring
-from stream_core.agents import Agent, AgentBody
-from stream_core.channels import Channel
-from stream_core.chores import Chore
-from stream_core.engine import Engine
+from stream_core.agents.agent import Agent, AgentBody
+from stream_core.agents.chores import Chore
+from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
-from stream_core.events import Event, current_event
 from stream_core.memory import MemoryCluster
-from stream_core.records import TP, Headers, StoredRecord
-from stream_core.streams import Stream
-from stream_core.topics import Topic
+from stream_core.primitives import TP, Headers, StoredRecord
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.streams.events import Event, current_event
+from stream_core.streams.stream import Stream
 from stream_tables.table import Table
 
 __all__ = ["AgentTest"]
@@ -119,7 +119,7 @@ class AgentTest:
             partition: the partition.
             timestamp: seconds since the epoch; ``None`` for now.
             headers: names and bytes.
-            reply_to: where the answer goes; see :meth:`Agent.send <stream_core.agents.Agent.send>`.
+            reply_to: where the answer goes; see :meth:`Agent.send <stream_core.agents.agent.Agent.send>`.
             correlation_id: id that the answer repeats.
             wait: return when the agent has finished the event.
 

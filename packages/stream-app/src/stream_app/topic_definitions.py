@@ -10,12 +10,12 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from stream_app.descriptions import check_again, check_names
 from stream_app.registry import Registry
-from stream_core.channels import Channel
-from stream_core.codecs import CodecArg
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
-from stream_core.schemas import Schema
-from stream_core.topics import Topic, TopicGroup, TopicPattern
+from stream_core.sending.topic import Topic, TopicGroup, TopicPattern
+from stream_core.streams.channel import Channel
+from stream_core.values.codecs import CodecArg
+from stream_core.values.schemas import Schema
 
 __all__ = ["TOPIC_OPTIONS", "TopicDefinitions", "TopicOptions"]
 

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from stream_app.settings import Settings
-from stream_core.engine import Engine
+from stream_core.engine.engine import Engine
 from stream_core.errors import MissingPackageError
 from stream_core.states import EngineState
 

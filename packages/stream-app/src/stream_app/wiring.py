@@ -18,17 +18,17 @@ from stream_app.drivers import load_driver
 from stream_app.services import Services
 from stream_app.settings import Settings
 from stream_app.web import make_web_server
-from stream_core.agents import Agent
-from stream_core.chores import Chore
-from stream_core.clients import EngineSettings
-from stream_core.engine import Engine
+from stream_core.agents.agent import Agent
+from stream_core.agents.chores import Chore
+from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.memory import MemoryStores, MemoryTransport
-from stream_core.outbox import OnProduce
 from stream_core.ports import Stores, Transport
-from stream_core.records import TP
-from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.primitives import TP
+from stream_core.sending.outbox import OnProduce
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+from stream_core.values.schemas import Schema
 from stream_tables.instances import Instance
 from stream_tables.places import PlacedStores, place_of
 from stream_tables.table import Table
@@ -83,7 +83,7 @@ class Wiring:
         engine: what runs, from the start on.
         loop: the event loop that it runs in.
         stopped: set when it has stopped.
-        on_produce: called before each send; see :attr:`~stream_core.outbox.Outbox.on_produce`.
+        on_produce: called before each send; see :attr:`~stream_core.sending.outbox.Outbox.on_produce`.
         on_partitions: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, at each rebalance.
     """
 

@@ -23,9 +23,9 @@ from stream_app.process import (
 from stream_app.services import Services, check_service
 from stream_app.signals import BoundSignal
 from stream_core.background import Background
-from stream_core.engine import Engine
+from stream_core.engine.engine import Engine
 from stream_core.errors import StreamError
-from stream_core.tasks import together
+from stream_core.together import together
 
 __all__ = ["Worker"]
 

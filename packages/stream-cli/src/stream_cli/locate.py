@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeGuard
 
-from stream_core.engine import Engine
+from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
-from stream_core.topics import Topic
+from stream_core.sending.topic import Topic
 
 __all__ = ["Application", "Runnable", "is_app", "locate"]
 

@@ -12,7 +12,7 @@ from stream_cli.names import shortest_end
 from stream_cli.output import print_json, print_table
 from stream_cli.texts import find_type
 from stream_core.errors import ConfigurationError
-from stream_core.wire import options_of, registry
+from stream_core.values.wire import options_of, registry
 
 __all__ = ["model", "models"]
 

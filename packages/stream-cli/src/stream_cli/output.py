@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stream_core.codecs import json_dumps
+from stream_core.values.codecs import json_dumps
 
 __all__ = ["print_json", "print_table"]
 

@@ -19,11 +19,11 @@ from stream_cli.names import full_name, short_name
 from stream_cli.output import print_json
 from stream_cli.sending import Sending, lines
 from stream_cli.texts import TextEncoder
-from stream_core.channels import Channel
 from stream_core.errors import ConfigurationError, EncodeError
-from stream_core.records import RecordMetadata
-from stream_core.schemas import Schema
-from stream_core.topics import Topic, TopicGroup
+from stream_core.primitives import RecordMetadata
+from stream_core.sending.topic import Topic, TopicGroup
+from stream_core.streams.channel import Channel
+from stream_core.values.schemas import Schema
 
 __all__ = ["send"]
 

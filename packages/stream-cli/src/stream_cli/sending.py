@@ -13,9 +13,9 @@ from typing import BinaryIO
 from stream_cli.locate import Application
 from stream_cli.names import suggest
 from stream_core.errors import BrokerUnavailableError, DeadlineError, EncodeError, UnknownTopicError
-from stream_core.records import RecordMetadata
-from stream_core.schemas import Schema
-from stream_core.topics import Topic
+from stream_core.primitives import RecordMetadata
+from stream_core.sending.topic import Topic
+from stream_core.values.schemas import Schema
 
 __all__ = ["Sending", "lines"]
 

@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import Any
 
 from stream_cli.names import suggest
-from stream_core.codecs import get_codec
 from stream_core.errors import ConfigurationError, EncodeError, ValidationError
-from stream_core.schemas import Schema
-from stream_core.wire import registry
+from stream_core.values.codecs import get_codec
+from stream_core.values.schemas import Schema
+from stream_core.values.wire import registry
 
 __all__ = ["TextEncoder", "find_type"]
 

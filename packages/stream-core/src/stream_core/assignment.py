@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stream_core.records import TP
+from stream_core.primitives import TP
 
 __all__ = ["Member", "assign"]
 

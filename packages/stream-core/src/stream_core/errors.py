@@ -38,7 +38,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stream_core.records import TP
+    from stream_core.primitives import TP
 
 __all__ = [
     "TROUBLE",

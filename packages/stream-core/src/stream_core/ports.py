@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stream_core.errors import TransportError
-from stream_core.records import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
+from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
 
 __all__ = ["Admin", "Consumer", "Delivery", "Producer", "Reader", "RebalanceListener", "Store", "Stores", "Transport"]
 

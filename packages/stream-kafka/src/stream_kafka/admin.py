@@ -10,7 +10,7 @@ from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from stream_core.errors import DeadlineError, TransportError
-from stream_core.records import TopicInfo, TopicSpec
+from stream_core.primitives import TopicInfo, TopicSpec
 from stream_kafka.client import Client
 from stream_kafka.deadlines import attempt
 from stream_kafka.settings import KafkaSettings

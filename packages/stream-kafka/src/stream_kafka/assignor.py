@@ -19,7 +19,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from stream_core.assignment import Member, assign
-from stream_core.records import TP
+from stream_core.primitives import TP
 
 __all__ = ["Host", "StreamAssignor"]
 

@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_core.errors import FencedError, TransportError
 from stream_core.ports import RebalanceListener
-from stream_core.records import TP, Batch, GroupMetadata, Offset
+from stream_core.primitives import TP, Batch, GroupMetadata, Offset
 from stream_kafka.assignor import StreamAssignor
 from stream_kafka.client import Client
 from stream_kafka.coordinator import Coordinator

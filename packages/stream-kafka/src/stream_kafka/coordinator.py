@@ -21,7 +21,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, LeaveGroupRequest, SyncGroupRequest
 
 from stream_core.errors import TransportError
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 from stream_kafka.client import Client
 from stream_kafka.deadlines import abandon, quietly, why_ended
 from stream_kafka.errors import UnstableOffsetCommit, translate

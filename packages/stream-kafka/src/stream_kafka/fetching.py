@@ -25,7 +25,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from stream_core.errors import ConfigurationError, OffsetOutOfRangeError, StreamError, TransportError
-from stream_core.records import TP, Batch, RawRecord
+from stream_core.primitives import TP, Batch, RawRecord
 from stream_kafka.client import Client
 from stream_kafka.deadlines import why_ended
 from stream_kafka.errors import translate

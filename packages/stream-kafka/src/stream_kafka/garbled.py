@@ -14,7 +14,7 @@ import aiokafka.errors as kafka
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.util import decode_varint_py
 
-from stream_core.records import StoredRecord
+from stream_core.primitives import StoredRecord
 
 __all__ = ["Read", "batch_at", "read_around"]
 

@@ -17,7 +17,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.structs import TopicPartition
 
 from stream_core.errors import StreamError
-from stream_core.records import RecordMetadata
+from stream_core.primitives import RecordMetadata
 from stream_kafka.errors import produce_error
 
 __all__ = ["Delivery", "Lane", "OpenBatch", "TopicLanes"]

@@ -11,7 +11,7 @@ import aiokafka.errors as kafka
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_kafka.client import Client
 from stream_kafka.deadlines import attempt
 

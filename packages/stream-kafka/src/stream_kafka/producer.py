@@ -20,7 +20,7 @@ from stream_core.errors import (
     TransportError,
 )
 from stream_core.partitioner import partition_for
-from stream_core.records import TP, GroupMetadata, Headers, Offset
+from stream_core.primitives import TP, GroupMetadata, Headers, Offset
 from stream_kafka.client import Client
 from stream_kafka.deadlines import why_ended, within
 from stream_kafka.errors import produce_error

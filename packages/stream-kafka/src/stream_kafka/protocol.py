@@ -15,7 +15,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 
 __all__ = ["DescribeTopics", "OffsetFetch", "TxnOffsetCommit", "partitions_by_topic"]
 

@@ -9,7 +9,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
 from stream_core.errors import TransportError
-from stream_core.records import TP, Batch
+from stream_core.primitives import TP, Batch
 from stream_kafka.client import Client
 from stream_kafka.deadlines import quietly
 from stream_kafka.fetching import BatchFetcher

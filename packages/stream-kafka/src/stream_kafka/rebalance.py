@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_core.errors import StreamError, TransportError
 from stream_core.ports import RebalanceListener
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_kafka.assignor import StreamAssignor
 from stream_kafka.coordinator import Coordinator
 from stream_kafka.deadlines import abandon

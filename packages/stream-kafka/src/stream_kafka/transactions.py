@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream_core.errors import FencedError, ProduceError, StreamError, TransactionExpiredError, TransportError
 from stream_core.failpoints import reach
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 from stream_kafka.client import Client
 from stream_kafka.deadlines import within
 from stream_kafka.errors import FencedInstanceId, ProducerFencedCode, TransactionAbortable, produce_error

@@ -19,8 +19,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from stream_core.participants import Change, Interval, Reading
-from stream_core.records import TP, Headers
+from stream_core.engine.participants import Change, Interval, Reading
+from stream_core.primitives import TP, Headers
 
 __all__ = ["CLAIM", "HEADER", "Origin", "claim", "decode_claim", "decode_origin", "encode_origin"]
 

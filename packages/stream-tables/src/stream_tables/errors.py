@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from stream_core.errors import StreamError
 
 if TYPE_CHECKING:
-    from stream_core.cursor import Session
-    from stream_core.records import RawRecord
+    from stream_core.primitives import RawRecord
+    from stream_core.streams.cursor import Session
 
 __all__ = ["NotAssignedError", "PartitionsMismatchError", "TableError", "TableKeyError"]
 

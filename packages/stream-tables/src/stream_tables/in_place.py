@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from stream_core.cursor import Cursor
 from stream_core.errors import EncodeError
+from stream_core.streams.cursor import Cursor
 from stream_tables.errors import NotAssignedError
 from stream_tables.values import is_fixed
 

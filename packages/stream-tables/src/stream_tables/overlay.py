@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from stream_core.cursor import Cursor, Session
+from stream_core.engine.participants import Reading
 from stream_core.errors import StoreError
-from stream_core.participants import Reading
+from stream_core.streams.cursor import Cursor, Session
 from stream_tables.errors import PartitionsMismatchError, TableError
 
 __all__ = ["ABSENT", "DELETED", "Encoded", "Overlay"]

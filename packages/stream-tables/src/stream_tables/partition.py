@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Set
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from stream_core.cursor import Cursor
+from stream_core.engine.participants import Change, Interval, OnLost, Reading
 from stream_core.errors import (
     EncodeError,
     FencedError,
@@ -35,12 +35,12 @@ from stream_core.errors import (
     StoreError,
     ValidationError,
 )
-from stream_core.participants import Change, Interval, OnLost, Reading
 from stream_core.ports import Store
-from stream_core.records import TP
-from stream_core.schemas import Schema
+from stream_core.primitives import TP
 from stream_core.states import Machine
-from stream_core.typed_codecs import type_name
+from stream_core.streams.cursor import Cursor
+from stream_core.values.encoding import type_name
+from stream_core.values.schemas import Schema
 from stream_tables.changelog import encode_origin
 from stream_tables.in_place import InPlace
 from stream_tables.overlay import ABSENT, DELETED, Encoded, Overlay

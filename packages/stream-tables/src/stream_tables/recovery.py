@@ -15,10 +15,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from stream_core.engine.participants import Reading
 from stream_core.errors import AuthenticationError, OffsetOutOfRangeError, TransportError
-from stream_core.participants import Reading
 from stream_core.ports import Reader
-from stream_core.records import TP, Batch, Headers, RawRecord
+from stream_core.primitives import TP, Batch, Headers, RawRecord
 from stream_tables.changelog import Origin, decode_claim, decode_origin
 from stream_tables.partition import Facts, TablePartition
 from stream_tables.stores import CHUNK

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
-from stream_core.cursor import Cursor, Session, active_cursor, current_cursor
 from stream_core.errors import ConfigurationError, EncodeError
-from stream_core.records import TP
-from stream_core.schemas import Schema
-from stream_core.typed_codecs import type_name
+from stream_core.primitives import TP
+from stream_core.streams.cursor import Cursor, Session, active_cursor, current_cursor
+from stream_core.values.encoding import type_name
+from stream_core.values.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError, TableKeyError
 from stream_tables.overlay import ABSENT
 from stream_tables.partition import TablePartition

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from functools import partial
 from typing import Any
 
-from stream_core.cursor import Cursor
+from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
 from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError, StoreLockedError
-from stream_core.participants import Change, Interval, OnLost, Reading, SendNow, Shard
 from stream_core.ports import Reader, Store, Stores
-from stream_core.records import TP, TopicSpec
-from stream_core.tasks import together
+from stream_core.primitives import TP, TopicSpec
+from stream_core.streams.cursor import Cursor
+from stream_core.together import together
 from stream_tables.changelog import claim
 from stream_tables.partition import Facts, State, TablePartition
 from stream_tables.recovery import COMPACTION_LAG, Recovery, Replay

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from stream_core.schemas import Schema
+from stream_core.values.schemas import Schema
 
 __all__ = ["HIGHEST", "LOWEST", "PLAIN", "SHORT", "advice", "is_fixed", "is_kept", "is_same", "kept_types", "short"]
 

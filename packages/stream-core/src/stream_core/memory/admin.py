@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from stream_core.memory.cluster import MemoryCluster
-from stream_core.records import TopicInfo, TopicSpec
+from stream_core.primitives import TopicInfo, TopicSpec
 
 __all__ = ["MemoryAdmin"]
 

@@ -16,7 +16,7 @@ from stream_core.memory.log import Entry, PartitionLog
 from stream_core.memory.topics import Topic
 from stream_core.memory.transactions import Identity, Transactions
 from stream_core.memory.wakeup import Wakeup
-from stream_core.records import TP, TopicInfo, TopicSpec
+from stream_core.primitives import TP, TopicInfo, TopicSpec
 
 __all__ = ["Appended", "MemoryCluster"]
 

@@ -13,7 +13,7 @@ from stream_core.memory.fetcher import Fetcher
 from stream_core.memory.groups import Assignment
 from stream_core.memory.settings import MemorySettings
 from stream_core.ports import RebalanceListener
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 
 __all__ = ["MemoryConsumer"]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from stream_core.errors import ConfigurationError, TransportError
-from stream_core.records import TP
+from stream_core.primitives import TP
 
 __all__ = ["OPERATIONS", "Faults"]
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from stream_core.errors import OffsetOutOfRangeError, TransportError, UnknownTopicError
 from stream_core.memory.cluster import MemoryCluster
-from stream_core.records import TP, Batch, RawRecord
+from stream_core.primitives import TP, Batch, RawRecord
 
 __all__ = ["BATCH_RECORDS", "Fetcher"]
 

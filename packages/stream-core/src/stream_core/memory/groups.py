@@ -13,7 +13,7 @@ from stream_core.errors import FencedError
 from stream_core.memory.offsets import GroupOffsets
 from stream_core.memory.settings import MemorySettings
 from stream_core.memory.wakeup import Wakeup
-from stream_core.records import TP, GroupMetadata
+from stream_core.primitives import TP, GroupMetadata
 
 __all__ = ["Assignment", "Group"]
 

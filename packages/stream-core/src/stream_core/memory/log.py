@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from stream_core.records import Headers, StoredRecord
+from stream_core.primitives import Headers, StoredRecord
 
 __all__ = ["BATCH_OVERHEAD", "Entry", "Fetched", "PartitionLog", "record_size"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from stream_core.errors import CommitError
-from stream_core.records import TP, Offset
+from stream_core.primitives import TP, Offset
 
 __all__ = ["GroupOffsets"]
 

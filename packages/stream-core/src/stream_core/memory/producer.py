@@ -22,7 +22,7 @@ from stream_core.memory.sending import Acknowledgement, Sender, kind_of
 from stream_core.memory.settings import MemorySettings
 from stream_core.memory.transactions import Identity
 from stream_core.partitioner import partition_for
-from stream_core.records import TP, GroupMetadata, Headers, Offset
+from stream_core.primitives import TP, GroupMetadata, Headers, Offset
 
 __all__ = ["MAX_BACKLOG", "MAX_REQUEST_SIZE", "MemoryProducer"]
 

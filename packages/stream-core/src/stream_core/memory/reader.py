@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stream_core.memory.fetcher import Fetcher
-from stream_core.records import TP, Batch
+from stream_core.primitives import TP, Batch
 
 __all__ = ["MemoryReader"]
 

@@ -12,7 +12,7 @@ from stream_core.errors import FencedError, ProduceError, TransportError
 from stream_core.memory.cluster import Appended, MemoryCluster
 from stream_core.memory.log import Entry
 from stream_core.memory.transactions import Identity
-from stream_core.records import TP, RecordMetadata
+from stream_core.primitives import TP, RecordMetadata
 
 __all__ = ["Acknowledgement", "Sender", "kind_of"]
 

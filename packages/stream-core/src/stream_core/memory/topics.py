@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stream_core.errors import BatchRefusedError, TransportError
 from stream_core.memory.log import BATCH_OVERHEAD, Entry, PartitionLog, record_size
-from stream_core.records import TP, TopicInfo, TopicSpec
+from stream_core.primitives import TP, TopicInfo, TopicSpec
 
 __all__ = ["Topic"]
 

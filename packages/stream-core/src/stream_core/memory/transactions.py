@@ -12,7 +12,7 @@ from stream_core.errors import FencedError, TransactionExpiredError, TransportEr
 from stream_core.memory.groups import Group
 from stream_core.memory.log import Entry, PartitionLog
 from stream_core.memory.wakeup import Wakeup
-from stream_core.records import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Offset
 
 __all__ = ["Identity", "Transactions"]
 

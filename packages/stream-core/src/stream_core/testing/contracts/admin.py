@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stream_core.errors import TransportError
-from stream_core.records import TP, TopicSpec
+from stream_core.primitives import TP, TopicSpec
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import raises
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from stream_core.errors import OffsetOutOfRangeError
 from stream_core.ports import Producer, Reader
-from stream_core.records import TP, RawRecord
+from stream_core.primitives import TP, RawRecord
 from stream_core.testing.contracts.harness import BrokerHarness
 from stream_core.testing.contracts.observe import raises
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from stream_core.errors import CommitError, FencedError, OffsetOutOfRangeError
-from stream_core.records import TP, Offset
+from stream_core.primitives import TP, Offset
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import Received, Revoked, raises
 

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from stream_core.errors import FencedError
-from stream_core.records import TP, GroupMetadata, Offset, TopicSpec
+from stream_core.primitives import TP, GroupMetadata, Offset, TopicSpec
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import Assigned, GroupMember, Revoked, raises
 

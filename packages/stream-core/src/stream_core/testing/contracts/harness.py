@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 from uuid import uuid4
 
 from stream_core.ports import Admin, Consumer, Producer, Reader, Transport
-from stream_core.records import TP, TopicSpec
+from stream_core.primitives import TP, TopicSpec
 from stream_core.testing.contracts.observe import GroupMember, Received, Revoked
 
 __all__ = ["BrokerHarness", "Upkeep", "send"]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from stream_core.ports import Consumer, RebalanceListener
-from stream_core.records import TP, Batch, GroupMetadata, RawRecord
+from stream_core.primitives import TP, Batch, GroupMetadata, RawRecord
 
 __all__ = ["Assigned", "GroupMember", "Received", "Revoked", "raises"]
 

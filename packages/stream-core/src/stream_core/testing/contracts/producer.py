@@ -8,7 +8,7 @@ import time
 from stream_core.errors import EncodeError, ProduceError, TransportError, UnknownTopicError
 from stream_core.partitioner import partition_for
 from stream_core.ports import Delivery
-from stream_core.records import TP, RecordMetadata
+from stream_core.primitives import TP, RecordMetadata
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import raises
 

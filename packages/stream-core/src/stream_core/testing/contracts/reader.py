@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stream_core.errors import OffsetOutOfRangeError, TransportError
-from stream_core.records import TP
+from stream_core.primitives import TP
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import Received, raises
 

@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 from stream_core.errors import OffsetOutOfRangeError, ProduceError, TransportError
-from stream_core.records import TP, Headers, Offset, TopicSpec
+from stream_core.primitives import TP, Headers, Offset, TopicSpec
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import raises
 

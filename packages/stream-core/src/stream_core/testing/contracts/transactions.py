@@ -9,7 +9,7 @@ from functools import partial
 
 from stream_core.errors import FencedError, ProduceError, StreamError, TransactionExpiredError, TransportError
 from stream_core.ports import Producer
-from stream_core.records import TP, Offset
+from stream_core.primitives import TP, Offset
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import raises
 

@@ -1,0 +1,408 @@
+"""Agents: the body over a stream that users define, as a handle that they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from stream_core.agents.asking import Ask, Questions
+from stream_core.agents.replies import Replies, ReplyPromise, question_headers
+from stream_core.agents.supervisors import Strategy
+from stream_core.agents.wrapped import unwrap, wrap
+from stream_core.errors import ConfigurationError, NoReplyError
+from stream_core.policies import FailurePolicy
+from stream_core.primitives import Headers, RecordMetadata
+from stream_core.sending.aside import NOT_STARTED
+from stream_core.sending.sinks import Sink, check_sink
+from stream_core.sending.topic import Topic
+from stream_core.streams.channel import Channel
+from stream_core.streams.stream import Stream
+from stream_core.values.encoding import verbatim
+from stream_core.values.record import Record
+
+__all__ = ["Agent", "AgentBody", "OnError", "current_agent", "set_current_agent"]
+
+AgentBody = Callable[[Stream[Any]], Awaitable[None] | AsyncIterator[Any]]
+"""The function under ``@app.agent``: ``async def body(stream)`` with a loop over the stream in it."""
+
+ASK_TIMEOUT = 60.0
+"""Seconds that :meth:`Agent.ask` waits for an answer, and :meth:`Agent.map` for the next one."""
+
+HeadersArg = Mapping[str, bytes] | Headers
+
+OnError = Callable[["Agent", BaseException], Any]
+"""Told of each failure of an agent, sync or async."""
+
+
+class Agent:
+    """A stream processor: the definition, and the handle that users hold.
+
+    Args:
+        body: what runs over the stream.
+        name: ``module.function``; unique in the app.
+        topic: what it reads, a topic or a channel.
+        concurrency: how many actors share the stream on each worker; more than one finish events out of order.
+        on_failure: the failure policy for events during which the body, a processor or a sink raises.
+        on_error: called with the agent and the exception after each failure, outside of the event; sync or async.
+        sink: where the values go that the body yields: agents, topics, channels, functions of the value.
+        supervisor_strategy: which actors run their body again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"`` to end
+            the worker; or mode's classes of these names.
+        use_reply_headers: whether questions to it carry the address of the answer in headers. ``False`` wraps their values instead, and
+            takes such questions, as Faust does.
+        isolated_partitions: refused: see the error.
+
+    Attributes:
+        part_of: the agent whose stream it sends through a topic, for the agent behind ``through`` and ``group_by``.
+
+    Raises:
+        ConfigurationError: the body cannot be an agent, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        body: AgentBody,
+        *,
+        name: str,
+        topic: Topic[Any, Any] | Channel[Any, Any],
+        concurrency: int = 1,
+        on_failure: str | FailurePolicy = FailurePolicy.CRASH,
+        on_error: OnError | None = None,
+        sink: Iterable[Sink] = (),
+        supervisor_strategy: Any = Strategy.ONE_FOR_ONE,
+        use_reply_headers: bool = True,
+        isolated_partitions: bool = False,
+    ) -> None:
+        if isolated_partitions:
+            raise ConfigurationError(
+                f"agent {name}: isolated_partitions is not supported; the events of each partition are in order without it: leave it "
+                "out, and set concurrency= where events wait for something"
+            )
+        _check_body(body, name)
+        if concurrency < 1:
+            raise ConfigurationError(f"agent {name}: concurrency={concurrency} is not at least 1")
+        self.body: AgentBody = body
+        self.name = name
+        self.topic = topic
+        self.concurrency = concurrency
+        self.on_failure = FailurePolicy.of(on_failure, f"agent {name}")
+        self.on_error = on_error
+        self.strategy = Strategy.of(supervisor_strategy, f"agent {name}")
+        if self.strategy is Strategy.CRASH and self.on_failure != FailurePolicy.CRASH:
+            raise ConfigurationError(
+                f"agent {name}: supervisor_strategy={supervisor_strategy!r} ends the worker at the first failure, and on_failure says what "
+                "happens instead; leave one of them out"
+            )
+        self.sinks: list[Sink] = []
+        for one in sink:
+            self.add_sink(one)
+        self.help = inspect.getdoc(body.func if isinstance(body, partial) else body) or ""
+        self.part_of: Agent | None = None
+        self._wraps = not use_reply_headers and isinstance(topic, Topic)
+        if self._wraps and isinstance(topic, Topic):
+            for part in topic.parts:
+                part.unwrap = unwrap
+        self._replies: Replies | None = None
+
+    def add_sink(self, sink: Sink) -> None:
+        """Send what the body yields to one more agent, topic, channel or function of the value, sync or async.
+
+        Raises:
+            ConfigurationError: it is no sink, or the body yields nothing.
+        """
+        if not inspect.isasyncgenfunction(self.body):
+            raise ConfigurationError(f"agent {self.name} has a sink and yields nothing: `yield` what goes to the sink")
+        check_sink(sink, f"agent {self.name}")
+        if sink not in self.sinks:
+            self.sinks.append(sink)
+
+    @property
+    def channel(self) -> Topic[Any, Any] | Channel[Any, Any]:
+        """What it reads."""
+        return self.topic
+
+    def bind(self, replies: Replies | None) -> None:
+        """Ask through the engine that has these replies; the engine calls it at start, and with ``None`` at stop."""
+        self._replies = replies
+
+    # -- sending it something
+
+    async def cast(
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg | None = None,
+    ) -> None:
+        """Send a value to the agent, and do not wait for an answer; the arguments are those of :meth:`send`."""
+        await self.send(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
+
+    async def send(
+        self,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg | None = None,
+        reply_to: Any = None,
+        correlation_id: str | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        """Send to the topic or channel of the agent.
+
+        Args:
+            key: the key; it chooses the partition unless ``partition`` is given.
+            value: the value.
+            partition: the partition to send to.
+            timestamp: seconds since the epoch; ``None`` for now.
+            headers: names and bytes, as a mapping or a list of pairs.
+            reply_to: where what the agent yields for it goes to: a topic, an agent, or the name of a topic.
+            correlation_id: id that the answer repeats; ``key`` as text when left out.
+
+        Returns:
+            what can be awaited for the metadata of the record.
+        """
+        if reply_to is not None:
+            target = _reply_topic(reply_to)
+            id_ = str(key) if correlation_id is None else correlation_id
+            if self._wraps:
+                data = self.topic.schema.encode_value(value)
+                value = verbatim(wrap(data, target, id_, typed=isinstance(value, Record)))
+            else:
+                headers = question_headers(headers, target, id_)
+        return await self.topic.send(
+            value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=reply_to is not None
+        )
+
+    async def ask(
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg | None = None,
+        reply_to: Any = None,
+        correlation_id: str | None = None,
+        timeout: float = ASK_TIMEOUT,
+    ) -> Any:
+        """Send a value to the agent and wait for the first value that it yields for it.
+
+        Questions are at least once: after a crash the agent may work on one twice; the first answer counts.
+
+        Args:
+            value: the value.
+            key: as in :meth:`send`, and so the other arguments.
+            partition: the partition to send to.
+            timestamp: seconds since the epoch.
+            headers: names and bytes.
+            reply_to: a topic for the answer that others read too, instead of the worker's own.
+            correlation_id: id of the question; a new one when left out.
+            timeout: seconds to wait for the answer.
+
+        Raises:
+            NoReplyError: it has not answered in time.
+            RecordRefusedError: the broker refuses the question.
+            ProduceError: the app stopped before the question was acknowledged; it may have arrived.
+            RequestFailedError: the event failed, and the failure policy of the agent gave it up.
+            ConfigurationError: the agent yields nothing, or the app is not started.
+        """
+        promise = await self.ask_nowait(
+            value,
+            key=key,
+            partition=partition,
+            timestamp=timestamp,
+            headers=headers,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+        )
+        try:
+            async with asyncio.timeout(timeout):
+                return await promise
+        except TimeoutError:
+            raise NoReplyError(
+                f"agent {self.name} has not answered within {timeout:g} s: look whether a worker runs it and whether it yields "
+                "a value for each event, or give ask() another timeout="
+            ) from None
+        finally:
+            promise.cancel()
+
+    async def ask_nowait(
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg | None = None,
+        reply_to: Any = None,
+        correlation_id: str | None = None,
+    ) -> ReplyPromise:
+        """Send a value to the agent, and return a promise of its answer; the arguments are those of :meth:`ask`."""
+        replies = self._get_replies()
+        promise = await replies.promise(None if reply_to is None else _reply_topic(reply_to), correlation_id)
+        try:
+            sent = await self.send(
+                key=key,
+                value=value,
+                partition=partition,
+                timestamp=timestamp,
+                headers=headers,
+                reply_to=promise.reply_to,
+                correlation_id=promise.correlation_id,
+            )
+        except BaseException:
+            promise.cancel()
+            raise
+        promise.depends_on(sent)
+        return promise
+
+    def map(
+        self,
+        values: AsyncIterable[Any] | Iterable[Any],
+        key: Any = None,
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
+    ) -> AsyncIterator[Any]:
+        """Ask about each value, and iterate over the answers as they come.
+
+        Args:
+            values: the values, from a plain or an asynchronous iterable; it may be endless.
+            key: key of all of them.
+            reply_to: as in :meth:`ask`.
+            timeout: seconds that may pass without an answer to any of the questions that wait for one.
+
+        Raises:
+            NoReplyError: for so long there was no answer.
+            RequestFailedError: an event failed, and the failure policy of the agent gave it up.
+            ConfigurationError: as in :meth:`ask`.
+        """
+        ask = partial(self._ask_about, key=key, reply_to=reply_to)
+        return self._questions(values, ask, timeout).as_they_come()
+
+    def kvmap(
+        self,
+        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
+    ) -> AsyncIterator[Any]:
+        """As :meth:`map`, for pairs of key and value."""
+        return self._questions(items, self._ask_about_pair(reply_to), timeout).as_they_come()
+
+    async def join(
+        self,
+        values: AsyncIterable[Any] | Iterable[Any],
+        key: Any = None,
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
+    ) -> list[Any]:
+        """Ask about each value, and return all answers, in the order of the values; the arguments are those of :meth:`map`."""
+        ask = partial(self._ask_about, key=key, reply_to=reply_to)
+        return await self._questions(values, ask, timeout).in_order()
+
+    async def kvjoin(
+        self,
+        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
+        reply_to: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,
+    ) -> list[Any]:
+        """As :meth:`join`, for pairs of key and value."""
+        return await self._questions(items, self._ask_about_pair(reply_to), timeout).in_order()
+
+    def _questions(self, values: Any, ask: Ask[Any], timeout: float) -> Questions[Any]:
+        return Questions(values, ask, timeout, self.name)
+
+    async def _ask_about(self, value: Any, *, key: Any, reply_to: Any) -> ReplyPromise:
+        return await self.ask_nowait(value, key=key, reply_to=reply_to)
+
+    def _ask_about_pair(self, reply_to: Any) -> Ask[tuple[Any, Any]]:
+        return lambda pair: self.ask_nowait(pair[1], key=pair[0], reply_to=reply_to)
+
+    def _get_replies(self) -> Replies:
+        if not inspect.isasyncgenfunction(self.body):
+            raise ConfigurationError(
+                f"agent {self.name} answers nobody: let it `yield` a value for each event, or send to it with cast()"
+            )
+        if self._replies is None:
+            raise ConfigurationError(f"cannot ask agent {self.name}: {NOT_STARTED}")
+        return self._replies
+
+    def __call__(self, stream: Stream[Any]) -> Awaitable[None] | AsyncIterator[Any]:
+        """Run the body over a stream of your own."""
+        return self.body(stream)
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.name} on {self.topic}>"
+
+
+def _reply_topic(reply_to: Any) -> str:
+    """The name of the topic that a topic, an agent or a name stands for."""
+    target = getattr(reply_to, "channel", reply_to)
+    if isinstance(target, Channel):
+        raise ConfigurationError(
+            f"answers cannot go to {target!r}, which is in the memory of one process: give reply_to= a topic, or leave it out"
+        )
+    return str(target)
+
+
+_current: ContextVar[Agent | None] = ContextVar("stream_agent", default=None)
+
+
+def current_agent() -> Agent | None:
+    """The agent whose body, processor or sink runs this code, or ``None`` outside of agents."""
+    return _current.get()
+
+
+def set_current_agent(agent: Agent) -> None:
+    """Make ``agent`` the one of this task; its actors call it once."""
+    _current.set(agent if agent.part_of is None else agent.part_of)
+
+
+def _check_body(body: AgentBody, name: str) -> None:
+    """Raise ConfigurationError for a body that cannot read a stream: no event would ever reach it."""
+    if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
+        raise ConfigurationError(f"agent {name}: write it as `async def`, with `async for ... in stream` in it")
+    signature = inspect.signature(body)
+    try:
+        (given,) = signature.bind("stream").arguments
+    except TypeError as error:
+        raise ConfigurationError(
+            f"agent {name}: its body is called with the stream and nothing else, and takes {signature} ({error}): "
+            "write `async def body(stream)`"
+        ) from None
+    if _plain_loop(body, given):
+        raise ConfigurationError(f"agent {name}: a stream is read by `async for ... in {given}`, not by a plain `for`")
+
+
+def _plain_loop(body: AgentBody, stream: str) -> bool:
+    """Whether the code has a plain ``for`` over its argument ``stream``, or over ``stream.events()`` or ``stream.items()``."""
+    function: Any = inspect.unwrap(body.func if isinstance(body, partial) else body)
+    if not hasattr(function, "__code__"):  # it is compiled
+        return False
+    last = ""
+    for step in dis.get_instructions(function):
+        if step.argval == stream:
+            if step.opname.startswith("STORE"):  # the name is something else from here on
+                return False
+            last = "stream"
+        elif step.argval in ("events", "items") and last == "stream":
+            last = "method"
+        elif step.opname == "GET_ITER":
+            if last in ("stream", "called"):
+                return True
+            last = ""
+        elif step.opname == "CALL":
+            last = "called" if last == "method" else ""
+        elif step.opname not in ("PRECALL", "PUSH_NULL"):
+            last = ""
+    return False

@@ -1,0 +1,40 @@
+"""Telling the app which partitions come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from stream_core.primitives import TP
+
+__all__ = ["Announcing"]
+
+logger = logging.getLogger(__name__)
+
+
+async def _nothing(_what: str, _tps: frozenset[TP]) -> None:
+    """Nobody wants to know."""
+
+
+class Announcing:
+    """Tells a handler of the app about partitions.
+
+    Args:
+        timeout: seconds for the handler; one that hangs does not hold up the group.
+
+    Attributes:
+        handler: awaited with ``"assigned"`` or ``"revoked"`` and the partitions.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self.handler: Callable[[str, frozenset[TP]], Awaitable[None]] = _nothing
+
+    async def tell(self, what: str, tps: frozenset[TP]) -> None:
+        """Call the handler; what it raises is logged."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self.handler(what, tps)
+        except Exception:
+            logger.exception("a handler of partitions %s failed", what)

@@ -1,0 +1,100 @@
+"""Back-pressure: partitions whose agents are behind are paused, by count and by bytes, and resumed when they have caught up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from stream_core.engine.clients import Clients
+from stream_core.engine.ownership import Ownership
+from stream_core.engine.participants import Participant
+from stream_core.settings import EngineSettings
+from stream_core.streams.sessions import PartitionSession, Subscription
+
+__all__ = ["LEAST", "BackPressure"]
+
+LEAST = 1024 * 1024
+"""Bytes that may wait of each partition, however many there are: about what one fetch brings."""
+
+CHANGES = 4
+"""How many times ``commit_bytes`` of changes may be in memory before nothing more is fetched."""
+
+
+class BackPressure:
+    """Whether more records are fetched, and of which partitions.
+
+    Records are never left in the client's buffers while others wait: it would stop fetching for them too. So each poll takes all, and
+    partitions that have enough are paused.
+
+    Args:
+        settings: how much may wait: by count for each partition, by bytes for all together, of which each has an equal share.
+        clients: with the consumer.
+        ownership: the sessions that deliver records.
+        subscriptions: who reads, kept up to date by its owner.
+        participants: whose uncommitted changes are in memory until a checkpoint has stored them.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        clients: Clients,
+        ownership: Ownership,
+        subscriptions: Sequence[Subscription],
+        participants: Sequence[Participant] = (),
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._ownership = ownership
+        self._subscriptions = subscriptions
+        self._participants = participants
+        self._progress = asyncio.Event()
+        self._held: set[PartitionSession] = set()
+
+    async def hungry(self) -> None:
+        """After records have come: wait until some agent runs out of them, and pause the partitions that have enough."""
+        while self._loaded() or not self._has_hungry_readers():
+            self._progress.clear()
+            await self._progress.wait()
+        self.hold()
+
+    def _has_hungry_readers(self) -> bool:
+        """Whether some reader is running out of records, or there is none. Readers come and go while others are waited for."""
+        low = max(self._settings.buffer_maxsize // 2, 1)
+        readers = [reader for reader in self._subscriptions if reader.topics and reader.cursors]
+        return not readers or any(reader.inbox.records < low for reader in readers)
+
+    def _loaded(self) -> bool:
+        """Whether so many changes wait for checkpoints that events which would make more of them have to wait, too.
+
+        From ``commit_bytes`` on a checkpoint comes early; there is more only while one is under way that takes long.
+        """
+        frozen = sum(participant.under_way for participant in self._participants)
+        if not frozen:  # an event that has changed that much may itself wait for another one
+            return False
+        return frozen + sum(one.pending for one in self._participants) > CHANGES * self._settings.commit_bytes
+
+    def hold(self) -> None:
+        """Pause the partitions that have enough."""
+        running = self._ownership.running
+        share = self._share(len(running))
+        for session in running:
+            full = session.waiting >= session.maxsize or session.waiting_bytes >= share
+            if full and session.open and session not in self._held:
+                self._held.add(session)
+                self._clients.consumer.pause([session.tp])
+
+    def release(self) -> None:
+        """After events or a checkpoint have finished: resume the partitions that are down to half of what they may have."""
+        self._progress.set()
+        if not self._held:
+            return
+        share = self._share(len(self._ownership.running))
+        for session in list(self._held):
+            room = session.waiting <= session.maxsize // 2 and session.waiting_bytes <= share / 2
+            if room or not session.open:
+                self._held.discard(session)
+                if session.open:
+                    self._clients.consumer.resume([session.tp])
+
+    def _share(self, partitions: int) -> float:
+        return max(self._settings.buffer_max_bytes / max(partitions, 1), LEAST)

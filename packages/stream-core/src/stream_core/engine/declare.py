@@ -1,0 +1,118 @@
+"""Topics at start: look at those that exist, create those that do not, refuse those that do not fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from stream_core.engine.participants import Participant
+from stream_core.errors import TopicMismatchError, UnknownTopicError
+from stream_core.ports import Admin
+from stream_core.primitives import TopicInfo, TopicSpec
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+
+__all__ = ["declare"]
+
+logger = logging.getLogger(__name__)
+
+PARTITIONS = 8
+"""Partitions of a source topic that does not exist and whose definition does not say."""
+
+
+async def declare(
+    admin: Admin,
+    topics: Mapping[str, Topic[Any, Any]],
+    sources: Collection[str],
+    participants: Sequence[Participant],
+    settings: EngineSettings,
+    *,
+    derived: Collection[str] = (),
+) -> dict[str, int]:
+    """Make sure that all topics exist and fit.
+
+    Partitions of a topic that is created: its ``partitions=``, else the setting ``topic_partitions``, else as many as the sources.
+
+    Args:
+        admin: of the cluster.
+        topics: all topics by name.
+        sources: those that are read.
+        participants: the tables, which name their changelogs.
+        settings: of the engine.
+        derived: the sources that the app itself fills; they follow the others.
+
+    Returns:
+        the partition count of each topic.
+
+    Raises:
+        UnknownTopicError: a topic does not exist, and ``topic_allow_declare`` is off.
+        TopicMismatchError: a topic has other partitions, or another cleanup policy, than its definition needs.
+    """
+    existing = await admin.describe(list(topics))
+    for name, topic in topics.items():
+        if topic.partitions is not None and name in existing and existing[name].partitions != topic.partitions:
+            raise TopicMismatchError(
+                f"topic {name} has {existing[name].partitions} partitions, and its definition says partitions={topic.partitions}; "
+                "change the definition, or leave partitions out to take what exists"
+            )
+    counts = {name: info.partitions for name, info in existing.items()}
+    missing = [name for name in topics if name not in existing]
+    leading = set(sources) - set(derived)
+    specs = [_spec(topics[name], settings, PARTITIONS) for name in missing if name in leading]
+    counts |= {spec.name: spec.partitions for spec in specs}
+    common = max((counts[name] for name in leading), default=PARTITIONS)
+    specs += [_spec(topics[name], settings, common) for name in missing if name not in leading]
+    counts |= {spec.name: spec.partitions for spec in specs}
+    changelogs = [spec for participant in participants for spec in participant.specs({s: counts[s] for s in sources})]
+    found = await admin.describe([spec.name for spec in changelogs])
+    for spec in changelogs:
+        if spec.name in found:
+            _check(spec, found[spec.name])
+        else:
+            specs.append(spec)
+    _allow(specs, settings)
+    # The others follow what is led, which somebody else may have been quicker to make, with another number of partitions.
+    for some in (
+        [spec for spec in specs if spec.name in leading],
+        [spec for spec in specs if spec.name not in leading],
+    ):
+        if not await _create(admin, some):
+            return await declare(admin, topics, sources, participants, settings, derived=derived)
+    return counts
+
+
+def _allow(specs: Sequence[TopicSpec], settings: EngineSettings) -> None:
+    if specs and not settings.allow_declare:
+        names = ", ".join(f"{spec.name} ({spec.partitions} partitions)" for spec in specs)
+        raise UnknownTopicError(f"topics do not exist: {names}; create them, or set topic_allow_declare=True")
+
+
+async def _create(admin: Admin, specs: Sequence[TopicSpec]) -> bool:
+    """Create topics; returns whether they have the partitions that were asked for."""
+    if not specs:
+        return True
+    for spec in specs:
+        logger.info("creating topic %s with %d partitions", spec.name, spec.partitions)
+    await admin.create(specs)
+    made = await admin.describe([spec.name for spec in specs], config=False)
+    return all(made[spec.name].partitions == spec.partitions for spec in specs if spec.name in made)
+
+
+def _spec(topic: Topic[Any, Any], settings: EngineSettings, otherwise: int) -> TopicSpec:
+    partitions = topic.partitions or settings.default_partitions or otherwise
+    return TopicSpec(topic.name, partitions, topic.replicas or settings.replication, topic.config)
+
+
+def _check(spec: TopicSpec, info: TopicInfo) -> None:
+    if info.partitions != spec.partitions:
+        raise TopicMismatchError(
+            f"changelog {spec.name} has {info.partitions} partitions, and its sources have {spec.partitions}: keys would meet "
+            "foreign state; give the app a new version=, or create the source topic with the old count"
+        )
+    policy = info.config.get("cleanup.policy", "")
+    if policy and "compact" not in policy:
+        raise TopicMismatchError(
+            f"changelog {spec.name} has cleanup.policy={policy}, which would lose state; set it with: kafka-configs.sh --alter "
+            f"--entity-type topics --entity-name {spec.name} --add-config cleanup.policy=compact"
+        )

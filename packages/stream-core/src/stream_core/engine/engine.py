@@ -1,0 +1,424 @@
+"""The engine: it owns the loop, and is the only code that touches a port.
+
+::
+
+    Consumer ─Batch─▶ PartitionSession ─Chunk─▶ Stream ─▶ agent body ─▶ Outbox ─▶ Producer ─┐
+        ▲                                                    └▶ tables (Participant)         │
+        └────────────── offsets ◀── Checkpoint ◀── acknowledgements ◀────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from stream_core.agents.actor import Actor
+from stream_core.agents.agent import Agent
+from stream_core.agents.replies import AnswerTopics, Replies
+from stream_core.background import Background
+from stream_core.engine.announcing import Announcing
+from stream_core.engine.backpressure import BackPressure
+from stream_core.engine.clients import Clients
+from stream_core.engine.interval import RunningInterval
+from stream_core.engine.joining import Joining
+from stream_core.engine.leadership import Leadership
+from stream_core.engine.ownership import Hooks, Ownership
+from stream_core.engine.participants import Participant
+from stream_core.engine.topology import Topology
+from stream_core.engine.watchdog import Watchdog
+from stream_core.errors import (
+    AuthenticationError,
+    EventTimeoutError,
+    FencedError,
+    OffsetOutOfRangeError,
+    TransportError,
+)
+from stream_core.ports import RebalanceListener, Transport
+from stream_core.primitives import TP, GroupMetadata
+from stream_core.sending.outbox import Outbox
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+from stream_core.states import ENGINE, EngineState, Machine
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+POLL = 1.0
+
+
+class Engine:
+    """Runs agents over topics.
+
+    Args:
+        transport: the driver of the cluster.
+        settings: of the engine.
+        topics: all topics of the app, sources and outputs.
+        agents: all agents.
+        participants: the tables.
+        client_only: agents are not run: they can be sent to and asked.
+        on_member: told the member id in the group at each assignment, to be kept for a successor after a crash.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: EngineSettings,
+        *,
+        topics: Collection[Topic[Any, Any]],
+        agents: Sequence[Agent],
+        participants: Sequence[Participant] = (),
+        client_only: bool = False,
+        on_member: Callable[[str], None] = lambda member: None,
+    ) -> None:
+        self._settings = settings
+        self._topics = {topic.name: topic for topic in topics}
+        self._agents = agents
+        self._participants = participants
+        self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
+        self._ready = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+        self._collapse: asyncio.Task[None] | None = None
+        self.background = Background(self._failed)
+        self.announcing = Announcing(settings.drain_timeout)
+        self.outbox = Outbox(transactional=settings.exactly_once)
+        self.clients = Clients(transport, settings, self.outbox)
+        self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail)
+        self.outbox.may_answer = AnswerTopics(settings, self._topics)
+        self.outbox.on_broken = partial(self._conflict, "the producer of events is broken")
+        self.topology = Topology(
+            settings.group,
+            self._topics,
+            self.outbox,
+            max_restarts=settings.max_restarts,
+            on_progress=self._progressed,
+            on_conflict=self._conflict,
+            on_actor=self._act,
+            on_change=self._changed,
+        )
+        self.ownership = Ownership(
+            settings,
+            self._machine,
+            self.clients,
+            self.outbox,
+            topics=self._topics,
+            subscriptions=self.topology.subscriptions,
+            participants=participants,
+            hooks=Hooks(on_member, self._begin, self._opened, self._conflict, self.fail),
+        )
+        self.interval = RunningInterval(
+            settings,
+            self._machine,
+            clients=self.clients,
+            outbox=self.outbox,
+            ownership=self.ownership,
+            cursors=lambda: self.topology.cursors,
+            actors=lambda: self.topology.actors,
+            participants=participants,
+            fail=self.fail,
+        )
+        self.leadership = Leadership(self.topology, self.ownership, self.clients.lease_over)
+        self._joining = Joining(
+            settings,
+            self._machine,
+            self.clients,
+            self.topology,
+            self.ownership,
+            topics=self._topics,
+            participants=participants,
+            unread=_topics_of(agents) if client_only else (),
+            subscribe=self._subscribe,
+        )
+        for agent in () if client_only else agents:
+            self.topology.add(agent)
+        self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions, participants)
+        for participant in participants:
+            participant.attend(self._conflict)
+
+    # -- life
+
+    async def start(self) -> None:
+        """Connect, declare topics, join the group, recover; returns when every partition assigned is running.
+
+        Raises:
+            BrokerUnavailableError: no broker answers, and ``fail_fast`` is set.
+            ConfigurationError: topics do not fit their definitions.
+            WorkerError: an agent or a store failed for good.
+        """
+        self._machine.to(EngineState.STARTING)
+        clients, settings = self.clients, self._settings
+        await clients.start()
+        await self._joining.declare()
+        for participant in self._participants:
+            await clients.patiently(partial(participant.start, self.outbox.effects.max_record_size))
+        if settings.predecessor:
+            await clients.patiently(partial(clients.admin.remove_member, settings.group, settings.predecessor))
+        for topic in self._topics.values():
+            topic.bind(self.outbox)
+        for agent in self._agents:
+            agent.bind(self.replies)
+        if settings.reply_create:
+            await clients.patiently(self.replies.listen)
+        for actor in list(self.topology.actors):
+            self._act(actor)
+        await self._joining.asked(self.failure)
+        await self._joining.join()
+        self.background.spawn(self._commit_loop(), "checkpoints")
+        self.background.spawn(self._supervise(), "supervisor")
+        self.background.spawn(self._discover(), "discovery of topics")
+        await self.background.until(self._ready)
+
+    def _act(self, actor: Actor) -> None:
+        self.background.watch(actor.start())
+
+    def _subscribe(self, sources: set[str]) -> None:
+        """Join the group for these topics."""
+        if sources:
+            listener = RebalanceListener(self._assigned, self._revoked)
+            self.clients.consumer.subscribe(sources, listener)
+        if sources and self._reading is None:
+            self._machine.to(EngineState.JOINING)
+            self._reading = self.background.spawn(self._fetch(), "fetch")
+        elif self._reading is None:
+            self._opened()
+            if self._settings.exactly_once:
+                self.outbox.open_gate()
+
+    def _changed(self) -> None:
+        """Somebody reads something else now."""
+        if self._joining.outdated():
+            self.background.spawn(self._joining.join(), "join for another topic")
+
+    def add(self, topic: Topic[Any, Any]) -> None:
+        """Let a topic be sent to that was described after the start."""
+        if topic.name not in self._topics:
+            self._topics[topic.name] = topic
+            topic.bind(self.outbox)
+
+    async def stop(self) -> None:
+        """Finish open events, commit, leave the group and close everything; within ``stop_timeout``, and only once.
+
+        Each step is made whatever the ones before it raise; the first of these errors is raised at the end.
+        """
+        if self.state in (EngineState.STOPPING, EngineState.STOPPED):
+            return
+        self._machine.to(EngineState.STOPPING)
+        settings = self._settings
+        end = asyncio.get_running_loop().time() + settings.stop_timeout
+
+        def left() -> float:
+            return max(end - asyncio.get_running_loop().time(), 1.0)
+
+        try:
+            async with AsyncExitStack() as steps:  # from the last to the first
+                for participant in self._participants:
+                    steps.push_async_callback(participant.stop)
+                steps.push_async_callback(self._close_clients, left)
+                steps.callback(self._unbind)
+                steps.push_async_callback(self.background.stop, settings.stop_timeout / 5)
+                steps.push_async_callback(self._give_up, min(settings.drain_timeout, settings.stop_timeout / 2))
+        finally:
+            self._machine.to(EngineState.STOPPED)
+
+    async def _give_up(self, budget: float) -> None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + budget
+        if self._collapse is not None:  # it is being given up already
+            await asyncio.wait([self._collapse], timeout=budget)
+            self._collapse.cancel()
+        await self.interval.give_up("stop", lost=False, budget=max(end - clock(), 0.1))
+
+    async def _close_clients(self, left: Callable[[], float]) -> None:
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left() / 2):
+                    await self.replies.stop()
+        finally:
+            await self.clients.stop(left())
+
+    def _unbind(self) -> None:
+        for topic in self._topics.values():
+            topic.bind(None)
+        for agent in self._agents:
+            agent.bind(None)
+        self.topology.leave_channels()
+
+    @property
+    def state(self) -> EngineState:
+        """What the engine does."""
+        return self._machine.state
+
+    @property
+    def failure(self) -> asyncio.Future[Any]:
+        """Has the error as its result once the worker cannot go on."""
+        return self.background.failure
+
+    @property
+    def ready(self) -> bool:
+        """Whether this worker has its partitions, can read all of them and works on them; without agents, whether it is started."""
+        return self.state is EngineState.RUNNING and not (self.clients.consumer.unreadable or self.missing)
+
+    @property
+    def missing(self) -> set[str]:
+        """Topics that are read and do not exist any more, as of the last look (``discovery_interval``)."""
+        return self._joining.missing
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
+        self.background.fail(error)
+
+    def _failed(self, error: BaseException) -> None:
+        """Give everything up at once, so that others get the partitions also where nobody stops this engine."""
+        if self._machine.may(EngineState.FAILED):
+            self._machine.to(EngineState.FAILED)
+            self._collapse = asyncio.create_task(self._give_everything_up(), name="give up after a failure")
+
+    async def _give_everything_up(self) -> None:
+        """Commit what is whole, drop the rest, and leave the group.
+
+        An interval that met the failure is dropped already. One that did not, because an agent cannot go on for instance, is committed
+        as at any revocation: its events need not be done again.
+        """
+        try:
+            await self.interval.give_up("failure", lost=False, budget=self._settings.drain_timeout)
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+                self.clients.member = False
+                await self.clients.consumer.stop()
+
+    async def _discover(self) -> None:
+        """Look for topics that match the patterns of those who read by one, and for sources that are gone."""
+        while True:
+            await asyncio.sleep(self._settings.discovery_interval)
+            with contextlib.suppress(TransportError):  # the next look is soon
+                if self.topology.has_patterns:
+                    await self._joining.look()
+                await self._joining.look_for_missing()
+
+    # -- records in
+
+    async def _fetch(self) -> None:
+        consumer = self.clients.consumer
+        while True:
+            try:
+                batches = await consumer.poll(POLL)
+            except OffsetOutOfRangeError as error:
+                await self._out_of_range(error)
+                continue
+            for batch in batches:
+                session = self.ownership.sessions.get(batch.tp)
+                if session is not None and session.open:
+                    session.deliver(batch)
+            await self._pressure.hungry()
+
+    async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
+        """Let the partition go on elsewhere in its log. The error comes again with the next poll when that did not work."""
+        try:
+            await self.ownership.out_of_range(error.tp, error.offset, self.checkpoint)
+        except FencedError:
+            await asyncio.sleep(POLL)  # a rebalance: whoever gets the partition decides
+        except AuthenticationError:
+            raise
+        except TransportError as trouble:
+            logger.warning("%s; it cannot be decided yet where to go on: %s", error, trouble)
+            await asyncio.sleep(POLL)
+
+    def _progressed(self) -> None:
+        """An agent finished some events."""
+        self.interval.progress.set()
+        self._pressure.release()
+        if not self.interval.due.is_set() and self._due():
+            self.interval.due.set()
+
+    def _due(self) -> bool:
+        """Whether a checkpoint comes early, because so much has happened since the last one."""
+        every = self._settings.commit_every
+        if every is not None and self.ownership.uncommitted >= every:
+            return True
+        return sum(participant.pending for participant in self._participants) > self._settings.commit_bytes
+
+    # -- checkpoints
+
+    async def _commit_loop(self) -> None:
+        due = self.interval.due
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(
+                    self._settings.commit_interval
+                ):  # wait_for swallows a cancellation on Python 3.11
+                    await due.wait()
+            due.clear()
+            await self.checkpoint()
+            self._pressure.release()  # its changes are stored, or dropped
+
+    async def checkpoint(self) -> bool:
+        """Commit what is finished now; returns whether anything was committed. See :mod:`stream_core.engine.interval`."""
+        return await self.interval.checkpoint()
+
+    def _conflict(self, reason: str, error: BaseException | None) -> None:
+        self.interval.spoil(reason, error)
+
+    # -- rebalances
+
+    async def _begin(self) -> None:
+        await self.interval.begin()
+
+    def _opened(self) -> None:
+        self._machine.to(EngineState.RUNNING)
+        self._ready.set()
+
+    def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
+        self.ownership.assigned(tps, group)
+        self.background.spawn(self.announcing.tell("assigned", tps), "partitions assigned")
+
+    async def _revoked(self, tps: frozenset[TP], lost: bool) -> None:
+        if self._machine.may(EngineState.REVOKING):
+            self._machine.to(EngineState.REVOKING)
+        telling = self.announcing.tell("revoked", tps)
+        try:
+            await self.interval.give_up("revocation", lost=lost, budget=self._settings.drain_timeout, beside=telling)
+        finally:
+            if self.state is EngineState.REVOKING:
+                self._machine.to(EngineState.JOINING)
+
+    # -- health
+
+    async def _supervise(self) -> None:
+        settings, loop = self._settings, asyncio.get_running_loop()
+        watchdog = Watchdog(self.topology.actors, settings.processing_timeout, settings.deadline / 4)
+        while True:
+            await asyncio.sleep(1.0)
+            self._joining.remind(loop.time())
+            if self.state is EngineState.FAILED:  # what is closed cannot fail
+                continue
+            self.clients.check()
+            watchdog.look(loop.time())
+            self._end_long_events()
+
+    def _end_long_events(self) -> None:
+        """Let events fail that keep the transaction from being committed before the broker aborts it, with all that others have done."""
+        timeout, effects = self._settings.transaction_timeout, self.clients.effects
+        if effects is None or effects.transaction_age < timeout / 2:
+            return
+        for actor in self.topology.actors:
+            cursor = actor.cursor
+            if cursor.pinned and cursor.session is not None and cursor.record is not None:
+                actor.fail(
+                    EventTimeoutError(
+                        f"agent {cursor.name} awaited what it sent, and still works on the event: nothing can be committed meanwhile, and "
+                        f"the transaction may be open for {timeout:g} s only; await it at the end of the event, or raise "
+                        "broker_transaction_timeout to more than twice what the event takes",
+                        cursor.session.tp,
+                        cursor.record.offset,
+                    )
+                )
+
+
+def _topics_of(agents: Sequence[Agent]) -> list[str]:
+    return [part.name for agent in agents if isinstance(agent.topic, Topic) for part in agent.topic.parts]

@@ -1,0 +1,403 @@
+"""What this worker owns: sessions from assignment over recovery to revocation.
+
+The callbacks of the consumer only snapshot and wake: recovery runs in a task of its own, because no heartbeat is sent while
+``assigned`` runs. ``epoch`` moves on with every assignment, revocation and drop of an interval, and whoever has waited for something
+compares it before doing anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from stream_core.engine.clients import Clients
+from stream_core.engine.participants import Change, Participant, Reading, Shard
+from stream_core.errors import (
+    AuthenticationError,
+    BrokerUnavailableError,
+    CommitError,
+    DeadlineError,
+    FencedError,
+    TransportError,
+    WorkerError,
+)
+from stream_core.primitives import TP, GroupMetadata, Offset, TopicInfo
+from stream_core.sending.outbox import Outbox
+from stream_core.sending.topic import Topic
+from stream_core.settings import EngineSettings
+from stream_core.states import EngineState, Machine, SessionState
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.leads import decode_leads
+from stream_core.streams.sessions import PartitionSession, Subscription
+from stream_core.together import together
+
+__all__ = ["Hooks", "Ownership"]
+
+logger = logging.getLogger(__name__)
+
+RETRY = 1.0
+
+
+class Hooks(NamedTuple):
+    """Whom ownership tells what happens.
+
+    Attributes:
+        member: told the member id of each generation.
+        begin: awaited before partitions are opened: makes a producer when the interval before was dropped.
+        ready: called when everything assigned is recovered and running.
+        spoil: called with a reason and an error when the interval must be dropped.
+        failure: called with an error that the worker cannot survive.
+    """
+
+    member: Callable[[str], None]
+    begin: Callable[[], Awaitable[None]]
+    ready: Callable[[], None]
+    spoil: Callable[[str, BaseException | None], None]
+    failure: Callable[[BaseException], None]
+
+
+class Ownership:
+    """The sessions of the current generation.
+
+    Args:
+        settings: of the engine.
+        engine: the state of the engine.
+        clients: consumer and producers.
+        outbox: opened when a transaction is open.
+        topics: the source topics by name.
+        subscriptions: all agents' subscriptions.
+        participants: the tables.
+        hooks: who is told what happens.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        engine: Machine[EngineState],
+        clients: Clients,
+        outbox: Outbox,
+        *,
+        topics: Mapping[str, Topic[Any, Any]],
+        subscriptions: Sequence[Subscription],
+        participants: Sequence[Participant],
+        hooks: Hooks,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._clients = clients
+        self._outbox = outbox
+        self._topics = topics
+        self._subscriptions = subscriptions
+        self._participants = participants
+        self._hooks = hooks
+        self._opening: asyncio.Task[None] | None = None
+        self.counts: dict[str, int] = {}
+        self.sessions: dict[TP, PartitionSession] = {}
+        self.group: GroupMetadata | None = None
+        self.epoch = 0
+        self._superseded: list[PartitionSession] = []
+        self._ids: dict[str, str] = {}
+
+    @property
+    def running(self) -> list[PartitionSession]:
+        """The sessions that deliver events, closing ones included until they are given up."""
+        return [session for session in self.sessions.values() if session.running]
+
+    @property
+    def uncommitted(self) -> int:
+        """How many offsets are finished and not committed."""
+        return sum(session.position - session.committed for session in self.running)
+
+    def open_cursors(self) -> list[Cursor]:
+        """The cursors that have an event of these sessions open."""
+        return [cursor for session in self._all() for cursor in session.cursors()]
+
+    def _all(self) -> list[PartitionSession]:
+        return [*self.sessions.values(), *self._superseded]
+
+    def assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
+        """A new generation: make its sessions, and recover them in the background."""
+        if self._engine.state in (EngineState.FAILED, EngineState.STOPPING):
+            return
+        self._engine.to(EngineState.RECOVERING)
+        self.release()  # nothing is left, unless a revocation was cut short
+        self.group = group
+        self._clients.member = True
+        self._hooks.member(group.member)
+        self.sessions = {tp: self._session(tp) for tp in sorted(tps)}
+        for subscription in self._subscriptions:
+            subscription.verdicts.clear()  # these were for the interval that was dropped, if one was
+        logger.info("generation %d: %d partitions assigned", group.generation, len(tps))
+        self._open_soon(0.0)
+
+    def _session(self, tp: TP) -> PartitionSession:
+        topic = self._topics[tp.topic]
+        session = PartitionSession(tp, topic.schema, self.counts.get(tp.topic, 0), topic.decode)
+        session.maxsize = topic.maxsize or self._settings.buffer_maxsize
+        return session
+
+    def suspend(self) -> None:
+        """Take no more events; those that are open may finish, and count."""
+        self._cancel_opening()
+        for session in self.sessions.values():
+            session.suspend()
+
+    def release(self) -> list[Cursor]:
+        """Give all sessions up; returns the cursors whose open events come to nothing now."""
+        self._cancel_opening()
+        self.epoch += 1
+        cursors = [cursor for session in self._all() for cursor in session.close()]
+        self.sessions, self._superseded = {}, []
+        self.group = None
+        return cursors
+
+    def reopen(self, tps: Collection[TP], group: GroupMetadata, delay: float) -> None:
+        """After a drop: make new sessions for what was released and is still owned, from the committed offsets."""
+        self._clients.consumer.pause(tps)
+        self.group = group
+        self.sessions = {tp: self._session(tp) for tp in tps}
+        self._open_soon(delay)
+
+    def _cancel_opening(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+
+    def _open_soon(self, delay: float) -> None:
+        self._cancel_opening()
+        self._opening = asyncio.create_task(self._open(self.epoch, delay), name="open partitions")
+
+    async def _open(self, epoch: int, delay: float) -> None:
+        """Recover and run all sessions of this epoch; tries again until it works or the epoch is over."""
+        try:
+            await asyncio.sleep(delay)
+            while self.epoch == epoch:
+                try:
+                    await self._recover(epoch)
+                except FencedError as error:
+                    logger.warning("%s; waiting for the next assignment", error)
+                    return
+                except AuthenticationError:
+                    raise
+                except TransportError as error:
+                    logger.warning("cannot open the partitions yet: %s", error)
+                    await asyncio.sleep(RETRY)
+                else:
+                    return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._hooks.failure(error)
+
+    async def _recover(self, epoch: int) -> None:
+        # First, because the new owner of a partition waits for its store, and the steps below may wait for the broker.
+        shards = self._shards(list(self.sessions.values()))
+        for participant in self._participants:
+            await participant.keep(list(shards))
+        if self._clients.lease_over():
+            raise DeadlineError("no heartbeat was answered for too long; waiting for the group")
+        await self._hooks.begin()
+        if self.epoch != epoch:
+            return
+        # After an attempt that failed some may run: to open them again would drop what their events have changed since.
+        sessions = [session for session in self.sessions.values() if session.state is SessionState.RESTORING]
+        offsets = await self._start_offsets([session.tp for session in sessions])
+        # After the offsets: when a topic is made again between the two, old offsets meet its new id. What the changelogs say of the old
+        # topic is history then, which is right, since its events cannot come again.
+        self._ids = ids = await self._look_at_topics()
+        if self.epoch != epoch:
+            return
+        if self._settings.exactly_once and not self.running:
+            self._outbox.open_gate()
+        opening = self._shards(sessions).items()
+        await together(self._run(epoch, shard, members, offsets, ids) for shard, members in opening)
+        if self.epoch == epoch and self._engine.state is EngineState.RECOVERING:
+            self._hooks.ready()
+
+    def _shards(self, sessions: Sequence[PartitionSession]) -> dict[Shard, list[PartitionSession]]:
+        shards: dict[Shard, list[PartitionSession]] = {}
+        for session in sessions:
+            shards.setdefault(Shard(session.partitions, session.partition), []).append(session)
+        return shards
+
+    async def _send_now(self, change: Change) -> int:
+        """Send one record ahead of the checkpoints, and return its offset when it is acknowledged."""
+        effects = self._outbox.effects
+        try:
+            await effects.partitions(change.topic)
+            delivery = effects.send(change.topic, change.partition, change.key, change.value, headers=change.headers)
+            return (await delivery).offset
+        except TransportError as error:  # the producer may be of no more use, and partitions that run have sent by it
+            self._hooks.spoil(
+                f"topic {change.topic}, partition {change.partition}: the claim is not acknowledged", error
+            )
+            raise
+
+    async def _run(
+        self,
+        epoch: int,
+        shard: Shard,
+        sessions: Sequence[PartitionSession],
+        offsets: Mapping[TP, Offset],
+        ids: Mapping[str, str],
+    ) -> None:
+        """Recover one shard, then deliver its partitions."""
+        committed: dict[Reading, int] = {}
+        for session in sessions:
+            start, leads = offsets[session.tp].offset, decode_leads(offsets[session.tp].metadata)
+            names = {subscription.name for subscription in self._subscriptions_of(session.tp.topic)}
+            for name in names | leads.keys():  # also of agents that had another name, or are gone
+                committed[Reading(session.tp, name)] = max(start, leads.get(name, start))
+            committed[Reading(session.tp, "")] = start
+        generation = self.group.generation if self.group is not None else 0
+        exactly_once = self._settings.exactly_once
+        send = None if exactly_once else self._send_now
+        for participant in self._participants:
+            await participant.open(shard, committed, generation, ids=ids, send=send, exactly_once=exactly_once)
+        if self.epoch != epoch or any(session.state is not SessionState.RESTORING for session in sessions):
+            return  # given up meanwhile
+        for session in sessions:
+            offset = offsets[session.tp]
+            session.run(offset.offset, self._subscriptions_of(session.tp.topic), decode_leads(offset.metadata))
+            self._clients.consumer.seek(session.tp, offset.offset)
+        self._clients.consumer.resume([session.tp for session in sessions])
+
+    def _subscriptions_of(self, topic: str) -> list[Subscription]:
+        return [subscription for subscription in self._subscriptions if topic in subscription.topics]
+
+    async def _start_offsets(self, tps: Collection[TP]) -> dict[TP, Offset]:
+        """The committed offsets; where there is none, the start of the log (or its end), which is committed right away.
+
+        That commit makes every changelog record's source interval begin at a committed position, also the first one's.
+        """
+        consumer, group = self._clients.consumer, self.group
+        committed = await consumer.committed(tps)
+        offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
+        fresh = [tp for tp in tps if tp not in offsets]
+        if fresh and group is not None:
+            where = consumer.end_offsets if self._settings.offset_reset == "latest" else consumer.start_offsets
+            found = {tp: Offset(offset) for tp, offset in (await where(fresh)).items()}
+            await self._commit(found, group)
+            offsets |= found
+        return offsets
+
+    async def _commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        """Commit where partitions begin, outside of any interval. Raises TransportError.
+
+        Where the outcome is unknown the group is joined anew: a commit that arrives behind later ones would turn them back.
+        """
+        try:
+            await self._clients.consumer.commit(offsets, group)
+        except (FencedError, CommitError):
+            raise
+        except TransportError as error:
+            self._clients.consumer.rejoin()
+            raise FencedError(f"it is unknown whether the first offsets are committed: {error}") from error
+
+    async def out_of_range(self, tp: TP, offset: int, checkpoint: Callable[[], Awaitable[bool]]) -> None:
+        """Go on where the log of ``tp`` begins or ends, since it does not hold ``offset`` (any more), and say so.
+
+        Where the log was cut off, after an unclean election, the end is right: there is nothing to read again. Else the setting
+        ``offset_reset`` decides: retention took the record away, or the topic was made again.
+
+        What was fetched before and waits for its agents is not lost: it is worked on where the log goes on behind it. Where the log
+        goes back its interval is dropped, and what the log still holds of it is read again.
+
+        Raises:
+            TransportError: it could not be found out, or not be committed; it can be tried again.
+        """
+        session, group, epoch = self.sessions.get(tp), self.group, self.epoch
+        if session is None or group is None:
+            return
+        await checkpoint()
+        consumer, known = self._clients.consumer, self._ids.get(tp.topic)
+        start, end = (await consumer.start_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+        cut_off = known is not None and offset > end and (await self._look_at_topics()).get(tp.topic) == known
+        position = end if cut_off or self._settings.offset_reset == "latest" else start
+        again = cut_off and session.backlog > 0 and session.position < position
+        if self.epoch == epoch and position < offset and not again:
+            await self._commit({tp: Offset(position)}, group)
+        if self.epoch != epoch or self.sessions.get(tp) is not session:
+            return
+        logger.error(
+            "%s: offset %d is not in the log any more, which holds %d to %d (retention, an unclean election, or the topic was made again); "
+            "going on at offset %d",
+            tp,
+            offset,
+            start,
+            end,
+            session.position if again else position,
+        )
+        if position >= offset:
+            session.fetch_position = position
+            consumer.seek(tp, position)
+            await checkpoint()  # so that the next owner does not meet this again
+            return
+        if again:
+            self._hooks.spoil(
+                f"{tp}: the log was cut off at offset {end}, and events before that are not finished", None
+            )
+            await checkpoint()
+            return
+        session.suspend()
+        self._superseded.append(session)
+        self.sessions[tp] = fresh = self._session(tp)
+        fresh.run(position, self._subscriptions_of(tp.topic), {})
+        consumer.seek(tp, position)
+
+    async def compare_topics(self) -> None:
+        """Look whether a source is not what it was when its partitions were opened, before its offsets and what its events changed count.
+
+        Producers may know of new partitions, or of a new topic of that name, long before the group does.
+
+        Raises:
+            CommitError: it was made again: its offsets mean something else now.
+            BrokerUnavailableError: it is not there now.
+            WorkerError: as :meth:`_look_at_topics`.
+        """
+        sources, ids = {tp.topic for tp in self.sessions}, await self._look_at_topics()
+        for topic in sorted(sources & self._ids.keys()):
+            if (
+                topic not in ids
+            ):  # clients try such a commit again until there is a topic of that name: it may be another one
+                raise BrokerUnavailableError(
+                    f"topic {topic} is not known: it was deleted, or the broker has just started"
+                )
+            if ids[topic] != self._ids[topic]:
+                raise CommitError(
+                    f"topic {topic} was deleted and made again: what was done of the old one cannot be committed"
+                )
+
+    async def _look_at_topics(self) -> dict[str, str]:
+        """Ask for the ids of the sources and of the topics that participants keep their changes in, and compare partition counts.
+
+        Returns:
+            the ids that the broker tells.
+
+        Raises:
+            WorkerError: a source has got more partitions, and there are tables: keys have moved, away from their state.
+        """
+        sources = {tp.topic for tp in self.sessions}
+        names = sources.union(*(participant.topics for participant in self._participants))
+        described = await self._clients.admin.describe(names, config=False)
+        self._compare_counts({topic: info for topic, info in described.items() if topic in sources})
+        return {name: info.id for name, info in described.items() if info.id}
+
+    def _compare_counts(self, described: Mapping[str, TopicInfo]) -> None:
+        for topic, info in described.items():
+            known = self.counts.get(topic, info.partitions)
+            if info.partitions == known:
+                continue
+            if self._participants:
+                raise WorkerError(
+                    f"topic {topic} has {info.partitions} partitions now, and had {known} when the worker started: its keys have moved to "
+                    "other partitions, away from their state in the tables. Send to a new topic with the new count and read that "
+                    "under a new version= of the app, or make the topic again with the old count"
+                )
+            logger.warning("topic %s has %d partitions now, and had %d", topic, info.partitions, known)
+            self.counts[topic] = info.partitions
+            for session in self.sessions.values():
+                if session.tp.topic == topic:
+                    session.partitions = info.partitions

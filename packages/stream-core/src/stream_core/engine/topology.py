@@ -1,0 +1,417 @@
+"""Who reads what: the subscriptions and actors of one engine, also those that appear when agents' bodies run.
+
+``through`` and ``group_by`` are pipes: an actor of their own reads the stream in front and sends to the topic between, and the
+stream behind is a subscription to that topic.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from functools import partial
+from inspect import isawaitable
+from typing import Any, NamedTuple
+
+from stream_core.agents.actor import Actor, Opened
+from stream_core.agents.agent import Agent, AgentBody
+from stream_core.agents.replies import refuse
+from stream_core.agents.supervisors import Supervisor
+from stream_core.errors import (
+    ConfigurationError,
+    DeadLetterError,
+    DecodeError,
+    EncodeError,
+    TransportError,
+    UnknownTopicError,
+)
+from stream_core.policies import FailurePolicy
+from stream_core.primitives import TP
+from stream_core.sending.dead_letters import send_dead_letter
+from stream_core.sending.outbox import Outbox
+from stream_core.sending.topic import Topic, TopicPattern
+from stream_core.stacks import traceback_of
+from stream_core.streams.channel import Channel
+from stream_core.streams.cursor import Cursor, current_cursor
+from stream_core.streams.iteration import Processor
+from stream_core.streams.repartition import Key
+from stream_core.streams.sessions import Rejected, Subscription, Verdict
+from stream_core.streams.stream import LooseStream, Stream
+from stream_core.values.schemas import Schema
+
+__all__ = ["Topology"]
+
+logger = logging.getLogger(__name__)
+
+Source = Topic[Any, Any] | Channel[Any, Any]
+
+
+class Pipe(NamedTuple):
+    """What ``through`` and ``group_by`` make.
+
+    Attributes:
+        source: reads what goes into it.
+        behind: reads the topic between.
+        actor: fills that topic.
+    """
+
+    source: Subscription
+    behind: Subscription
+    actor: Actor
+
+
+class Topology:
+    """The subscriptions and actors of one engine; the :class:`~stream_core.streams.stream.Host` of their streams.
+
+    Args:
+        app: id of the app; it names the topic of dead letters.
+        topics: the topics by name; those of pipes and dead letters are added.
+        outbox: where sends go.
+        max_restarts: how often one event may fail before the worker gives up.
+        on_progress: called when there may be room for more records.
+        on_conflict: called when an interval must be replayed, with the error unless a failure policy has counted it.
+        on_actor: called to start the actor of a pipe.
+        on_change: called after a subscription was added or removed.
+
+    Attributes:
+        subscriptions: all of them, in the order they came.
+        actors: of all agents and pipes.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        topics: MutableMapping[str, Topic[Any, Any]],
+        outbox: Outbox,
+        *,
+        max_restarts: int,
+        on_progress: Callable[[], None],
+        on_conflict: Callable[[str, BaseException | None], None],
+        on_actor: Callable[[Actor], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._app = app
+        self._topics = topics
+        self._outbox = outbox
+        self._max_restarts = max_restarts
+        self._on_progress = on_progress
+        self._on_conflict = on_conflict
+        self._on_actor = on_actor
+        self._on_change = on_change
+        self._owners: dict[Subscription, Agent] = {}
+        self._pipes: dict[str, Pipe] = {}
+        self._sources: dict[Subscription, Source] = {}
+        self._channels: dict[Subscription, Channel[Any, Any]] = {}
+        self._patterns: dict[Subscription, TopicPattern[Any, Any]] = {}
+        self._letters: set[str] = set()
+        self.subscriptions: list[Subscription] = []
+        self.actors: list[Actor] = []
+
+    @property
+    def cursors(self) -> list[Cursor]:
+        """The cursors of everybody who reads."""
+        return list({cursor: None for subscription in self.subscriptions for cursor in subscription.cursors})
+
+    @property
+    def sources(self) -> set[str]:
+        """The topics that somebody reads."""
+        return {topic for subscription in self.subscriptions for topic in subscription.topics}
+
+    @property
+    def between(self) -> set[str]:
+        """Those of them that the pipes fill."""
+        return {topic for pipe in self._pipes.values() for topic in pipe.behind.topics}
+
+    @property
+    def inputs(self) -> set[str]:
+        """The sources that have events for somebody: all but the topic of the leader."""
+        return {topic for subscription in self.subscriptions if subscription.cursors for topic in subscription.topics}
+
+    def lead(self, topic: Topic[Any, Any]) -> None:
+        """Read a topic for its assignment only: whoever has its partition is the leader."""
+        subscription = self._subscribe(topic.name, topic)
+        subscription.inbox.asked.set()
+
+    def add(self, agent: Agent) -> None:
+        """Subscribe an agent, and make its actors; they are not started."""
+        subscription = self._subscribe(agent.name, agent.topic, agent.concurrency)
+        self._provide(agent.on_failure, subscription)
+        for topic in () if subscription in self._channels else list(self._topics.values()):
+            if topic.on_produce_error is not None:
+                self._provide(topic.on_produce_error, subscription)
+        self._owners[subscription] = agent
+        supervisor = Supervisor(agent.strategy, self._max_restarts)
+        for number in range(agent.concurrency):
+            self._act(agent, subscription, number, supervisor)
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether somebody reads topics by a pattern."""
+        return bool(self._patterns)
+
+    def match(self, names: Iterable[str]) -> None:
+        """Let patterns find their topics among ``names``, less those of dead letters."""
+        for pattern in self._patterns.values():
+            for topic in pattern.find(name for name in names if name not in self._letters):
+                self._topics.setdefault(topic.name, topic)
+                topic.bind(self._outbox)
+        self._take_topics()
+
+    def _take_topics(self) -> None:
+        """Let those who read by a pattern read what it has found, less the topics that their own events go through."""
+        for subscription, pattern in self._patterns.items():
+            own = self._filled_from(subscription)
+            subscription.topics = tuple(topic.name for topic in pattern.parts if topic.name not in own)
+
+    def _filled_from(self, subscription: Subscription) -> set[str]:
+        """The topics that the events of a subscription go through."""
+        fronts, topics = {subscription}, set[str]()
+        for pipe in self._pipes.values():  # in the order in which they were made: what is in front comes first
+            if pipe.source in fronts:
+                fronts.add(pipe.behind)
+                topics.update(pipe.behind.topics)
+        return topics
+
+    def stream(self, channel: Source, name: str | None = None) -> Stream[Any]:
+        """A stream over a topic or channel, outside of agents; it ends when its iteration is closed.
+
+        Args:
+            channel: what to read.
+            name: what names its progress in committed offsets; give one when several streams read one topic.
+
+        Raises:
+            ConfigurationError: there is a stream or agent of that name.
+        """
+        name, cursor = name or f"stream-{channel.name}", current_cursor()
+        subscription = next((known for known in self.subscriptions if known.name == name), None)
+        again = subscription is not None and self._sources[subscription] is channel and cursor in subscription.cursors
+        if subscription is None or not again:  # else the body of an agent runs again, and goes on with its stream
+            subscription = self._subscribe(name, channel)
+        return self._loose(subscription, self._unsubscribe)
+
+    def pipe(self, stream: Stream[Any], target: Any, *, key: Key | None = None) -> Stream[Any]:
+        """Send every event of ``stream`` to the topic ``target``, and give the stream that reads it; see :class:`Host`.
+
+        A body that runs again gets the pipe that is there.
+        """
+        source, cursor = stream.subscription, stream.iteration.cursor
+        topic = self._target(source, target, key)
+        name = f"{source.name}/{topic.name}"
+        pipe = self._pipes.get(name)
+        if pipe is None:
+            behind = self._subscribe(name, topic)
+            behind.emit = self._outbox.emit
+            try:
+                actor = self._pipe_actor(f"{source.name}>{topic.name}", stream, topic, key)
+            except BaseException:  # else the next run of the body would find a pipe that nobody fills
+                self._unsubscribe(behind)
+                raise
+            pipe = self._pipes[name] = Pipe(source, behind, actor)
+            self._take_topics()
+            if source in self._owners:
+                self._owners[behind] = self._owners[source]
+            self._on_actor(actor)
+        behind = pipe.behind
+        if cursor not in behind.cursors:
+            behind.cursors.append(cursor)
+        if isinstance(stream, LooseStream):
+            return self._loose(behind, lambda _: self._close_pipe(name, stream))
+        return Stream(behind, cursor, self)
+
+    def _loose(self, subscription: Subscription, close: Callable[[Subscription], None]) -> Stream[Any]:
+        return LooseStream(subscription, self, close=close, emit=self._outbox.emit, on_conflict=self._on_conflict)
+
+    def _close_pipe(self, name: str, stream: Stream[Any]) -> None:
+        """The stream behind a pipe outside of agents was left: nothing goes through it any more, and nobody reads in front of it."""
+        pipe = self._pipes.pop(name)
+        self.actors.remove(pipe.actor)
+        pipe.actor.stop()
+        self._unsubscribe(pipe.behind)
+        stream.close()
+
+    # -- parts
+
+    def _subscribe(self, name: str, channel: Source, concurrency: int = 1) -> Subscription:
+        if any(subscription.name == name for subscription in self.subscriptions):
+            raise ConfigurationError(f"there is a reader named {name} already: give one of the two another name=")
+        if isinstance(channel, Channel):
+            subscription = Subscription(name, (), concurrency)
+            channel.subscribe(subscription)
+            self._channels[subscription] = channel
+        else:
+            for topic in channel.parts:
+                self._topics.setdefault(topic.name, topic)
+                topic.bind(self._outbox)
+            subscription = Subscription(name, tuple(topic.name for topic in channel.parts), concurrency)
+            subscription.manual = not channel.acks
+            subscription.on_progress = self._on_progress
+            self._provide(channel.on_decode_error, subscription)
+            if isinstance(channel, TopicPattern):
+                channel.schema.check()
+                self._patterns[subscription] = channel
+        subscription.reject = partial(self._rejected, subscription)
+        self._sources[subscription] = channel
+        self.subscriptions.append(subscription)
+        self._on_change()
+        return subscription
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        if subscription in self.subscriptions:
+            self.subscriptions.remove(subscription)
+            self._patterns.pop(subscription, None)
+            self._sources.pop(subscription)
+            self._owners.pop(subscription, None)
+            if (channel := self._channels.pop(subscription, None)) is not None:
+                channel.unsubscribe(subscription)
+            subscription.inbox.drop(subscription)
+            self._on_change()
+            self._on_progress()  # whoever waits for readers that run out of records must not wait for this one
+
+    def leave_channels(self) -> None:
+        """Read no channel any more: they outlive this engine, and their senders must not wait for it."""
+        for subscription, channel in self._channels.items():
+            channel.unsubscribe(subscription)
+
+    def _provide(self, policy: FailurePolicy, reader: Subscription) -> None:
+        """Let the topic of dead letters of a policy be declared."""
+        if policy.action != "dead_letter":
+            return
+        if reader in self._channels:
+            raise ConfigurationError(
+                f"agent {reader.name} reads a channel, whose events are no records: it cannot have the policy 'dead_letter'"
+            )
+        name = self._dead_letters(policy)
+        if name in reader.topics:
+            raise ConfigurationError(
+                f"{reader.name} reads {name} and would send its own dead letters there: name another"
+            )
+        self._letters.add(name)
+        if name not in self._topics:
+            self._topics[name] = topic = Topic[Any, Any](name, schema=Schema(bytes, bytes))
+            topic.bind(self._outbox)
+
+    def _dead_letters(self, policy: FailurePolicy) -> str:
+        return policy.topic or f"{self._app}-dead-letter"
+
+    async def _rejected(self, reader: Subscription, tp: TP, one: Rejected) -> None:
+        """Do with a record that the body does not get what its policy says, as an open event."""
+        error = None if isinstance(one.why, Verdict) else one.why
+        if isinstance(one.why, Verdict):
+            verdict = one.why
+        else:
+            policy = self._topics[tp.topic].on_decode_error
+            if policy.action == "crash" or policy.attempts:
+                raise one.why
+            verdict = Verdict.of(one.why, policy)
+        if verdict.policy.action == "dead_letter":
+            topic = self._dead_letters(verdict.policy)
+            await send_dead_letter(self._outbox, topic, reader=reader.name, tp=tp, record=one.record, verdict=verdict)
+        await refuse(self._outbox, tp, one.record, verdict.reason)
+        if error is not None:
+            what = "skipped" if verdict.policy.action == "skip" else "sent to the dead letters:"
+            place, shown = f"{tp} offset {one.record.offset}", traceback_of(error, logger)
+            logger.error("%s %s, which %s cannot read: %s", what, place, reader.name, error, exc_info=shown)
+
+    def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
+        """The failure policy for an error of an agent during an event."""
+        if isinstance(error, DeadLetterError):
+            return FailurePolicy.CRASH
+        if isinstance(error, TransportError) and not isinstance(error, UnknownTopicError):
+            return FailurePolicy.CRASH  # the broker or the client is to blame: no reason to pass over the event
+        if isinstance(error, DecodeError):
+            places = {(session.tp, record.offset) for session, record in events}
+            topic = self._topics.get(error.tp.topic)
+            if topic is not None and (error.tp, error.offset) in places:
+                return topic.on_decode_error
+        if isinstance(error, EncodeError) and events and events[0][0].partition >= 0:
+            target = self._topics.get(error.topic)
+            if target is not None and target.on_produce_error is not None:
+                return target.on_produce_error
+        return agent.on_failure
+
+    def _act(self, agent: Agent, subscription: Subscription, number: int, supervisor: Supervisor) -> Actor:
+        actor = Actor(
+            *(agent, subscription, number, self._outbox),
+            supervisor=supervisor,
+            policy=self._policy,
+            on_conflict=self._on_conflict,
+            host=self,
+        )
+        self.actors.append(actor)
+        return actor
+
+    def _pipe_actor(self, name: str, stream: Stream[Any], topic: Source, key: Key | None) -> Actor:
+        """The actor that fills a pipe; it is not started."""
+        source, processors = stream.subscription, stream.iteration.processors
+        owner = self._owners.get(source)
+        policy = FailurePolicy.CRASH if owner is None else owner.on_failure
+        whole = key is None and not any(processors.values()) and all(self._same_bytes(one, topic) for one in processors)
+        body = _pump(topic, processors, key, whole=whole)
+        agent = Agent(body, name=name, topic=self._sources[source], on_failure=policy)
+        agent.part_of = owner
+        actor = self._act(agent, source, 0, Supervisor(agent.strategy, self._max_restarts))
+        for other in processors:
+            if actor.cursor not in other.cursors:
+                other.cursors.append(actor.cursor)
+        return actor
+
+    def _target(self, source: Subscription, target: Any, key: Key | None) -> Source:
+        if isinstance(target, (Topic, Channel)):
+            return target
+        read = self._sources[source]
+        schema = _schema_of(read)
+        name: str = target or ("" if key is None else key.topic(source.name, _name_of(read), schema.value_type))
+        if name in self._topics:
+            return self._topics[name]
+        partitions = None if key is None else key.partitions
+        made = Topic[Any, Any](name, schema=schema if key is None else key.schema(schema), partitions=partitions)
+        made.bind(self._outbox)
+        return made
+
+    def _same_bytes(self, source: Subscription, topic: Source) -> bool:
+        read = self._sources[source]
+        return (
+            isinstance(read, Topic)
+            and isinstance(topic, Topic)
+            and {part.schema for part in read.parts} == {topic.schema}
+        )
+
+
+def _schema_of(source: Source) -> Schema:
+    """The schema of a topic that gets the events of ``source``: those of a channel have types, and no bytes yet."""
+    return source.wire_schema if isinstance(source, Channel) else source.schema
+
+
+def _name_of(source: Source) -> str:
+    """The name of ``source`` as a part of the names of topics: of several topics the first, of a pattern what letters it has."""
+    if isinstance(source, TopicPattern):
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", source.name).strip("-") or "pattern"
+    return source.name if isinstance(source, Channel) else source.parts[0].name
+
+
+def _pump(
+    topic: Source, processors: Mapping[Subscription, Sequence[Processor]], key: Key | None, *, whole: bool
+) -> AgentBody:
+    """The body of a pipe; ``whole`` sends the same bytes on. Events that are finished by hand are by it: the body behind never has them."""
+
+    async def pump(stream: Stream[Any]) -> None:
+        stream.iteration.processors = {subscription: list(steps) for subscription, steps in processors.items()}
+        async for event in stream.events():
+            message = event.message
+            if whole:
+                await event.forward(topic, timestamp=message.timestamp)
+                event.ack()
+                continue
+            new = event.key if key is None else key.compute(event.value)
+            if isawaitable(new):
+                new = await new
+            headers = list(message.headers)
+            try:
+                await topic.send(event.value, key=new, timestamp=message.timestamp, headers=headers)
+            except EncodeError as error:
+                if key is not None:
+                    key.refuse(new, error)
+                raise
+            event.ack()
+
+    return pump

@@ -1,0 +1,1 @@
+"""How records leave: topics, held sends, sends outside of events, dead letters."""

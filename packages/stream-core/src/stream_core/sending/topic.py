@@ -1,0 +1,324 @@
+"""A typed topic: a name, a schema, how to declare it, and ``send``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, NoReturn, TypeVar
+
+from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.policies import FailurePolicy
+from stream_core.primitives import TP, Headers, RawRecord, RecordMetadata
+from stream_core.sending.aside import NOT_STARTED
+from stream_core.sending.outbox import Outbox, Sent
+from stream_core.streams.sessions import Decoded, Rejected
+from stream_core.values.schemas import Failure, Schema, decode_error
+
+__all__ = ["Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+HeadersArg = Mapping[str, bytes] | Headers
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def is_topic_name(name: str) -> bool:
+    """Tell whether a broker takes this as the name of a topic."""
+    return _NAME.fullmatch(name) is not None and name not in {".", ".."}
+
+
+class Topic(Generic[K, V]):
+    """A topic description; a thin handle that the running engine binds to its producers.
+
+    Args:
+        name: topic name: letters, digits, ``.``, ``_`` and ``-``, at most 249 characters.
+        schema: how keys and values are encoded and decoded.
+        partitions: partitions to create it with; ``None`` takes the setting ``topic_partitions``, else the count of the source.
+        replicas: replication factor to create it with; ``None`` takes the setting ``topic_replication_factor``.
+        retention: how long records are kept, in seconds or as a timedelta; ``None`` leaves the broker's default.
+        compacting: keep only the latest record of each key.
+        deleting: delete what is older than ``retention``, which is what brokers do unless the topic is compacting.
+        config: more topic configuration, in Kafka's names.
+        internal: whether it belongs to the app alone; the app creates any topic that does not exist, so this only tells readers.
+        maxsize: records of one partition that may wait for an agent before the partition is paused; ``None`` for the setting
+            ``stream_buffer_maxsize``.
+        on_decode_error: the failure policy for records of it whose key or value cannot be decoded.
+        on_produce_error: the failure policy for events that sent it a record which does not fit: not encodable, too large, refused by the
+            broker; ``None`` for that of their agent.
+        acks: whether streams finish its events by themselves; else each is finished by its ``ack()``.
+
+    Raises:
+        ConfigurationError: the name is not a topic name, or the policy is unknown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        schema: Schema,
+        partitions: int | None = None,
+        replicas: int | None = None,
+        retention: float | timedelta | None = None,
+        compacting: bool | None = None,
+        deleting: bool | None = None,
+        config: Mapping[str, str] | None = None,
+        internal: bool = False,
+        maxsize: int | None = None,
+        on_decode_error: str | FailurePolicy = FailurePolicy.CRASH,
+        on_produce_error: str | FailurePolicy | None = None,
+        acks: bool = True,
+    ) -> None:
+        if not is_topic_name(name):
+            raise ConfigurationError(
+                f"{name!r} is no topic name: use at most 249 letters, digits, dots, underscores and dashes"
+            )
+        for option, number in (("partitions", partitions), ("replicas", replicas), ("maxsize", maxsize)):
+            if number is not None and number < 1:
+                raise ConfigurationError(
+                    f"topic {name}: {option}={number} is not at least 1; leave it out for the default"
+                )
+        self.name = name
+        self.schema = schema
+        self.partitions = partitions
+        self.replicas = replicas
+        self.acks = acks
+        self.internal = internal
+        self.maxsize = maxsize
+        where = f"topic {name}"
+        self.on_decode_error = FailurePolicy.of(on_decode_error, where)
+        self.on_produce_error = None if on_produce_error is None else FailurePolicy.of(on_produce_error, where)
+        self.config = dict(config or {})
+        if compacting or deleting:
+            policies = [word for word, wanted in (("compact", compacting), ("delete", deleting)) if wanted]
+            self.config.setdefault("cleanup.policy", ",".join(policies))
+        if retention is not None:
+            seconds = retention.total_seconds() if isinstance(retention, timedelta) else retention
+            self.config.setdefault("retention.ms", str(int(seconds * 1000)))
+        self.unwrap: Callable[[Sequence[RawRecord]], Sequence[RawRecord]] | None = None
+        self._outbox: Outbox | None = None
+
+    @property
+    def parts(self) -> Sequence[Topic[K, V]]:
+        """The topics that are read when this one is."""
+        return (self,)
+
+    def bind(self, outbox: Outbox | None) -> None:
+        """Send through this outbox; the engine calls it at start, and with ``None`` at stop."""
+        self._outbox = outbox
+
+    async def send(
+        self,
+        value: V | Any = None,
+        *,
+        key: K | Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg | None = None,
+        aside: bool = False,
+    ) -> Awaitable[RecordMetadata]:
+        """Send a record.
+
+        Args:
+            value: the value; ``None`` is a tombstone on a compacted topic.
+            key: the key; it chooses the partition unless ``partition`` is given.
+            partition: the partition to send to.
+            timestamp: seconds since the epoch; ``None`` for now.
+            headers: names and bytes, as a mapping or a list of pairs.
+            aside: not as an effect of the event that is open: it goes at once, and stays when the event fails.
+
+        Returns:
+            what can be awaited for the RecordMetadata. Awaiting is not needed for safety: no checkpoint passes an event whose
+            sends are not acknowledged.
+
+        Raises:
+            EncodeError: key or value do not fit the schema, the record is too large, there is no such partition, or headers, partition
+                or timestamp are of a type that no record takes.
+            UnknownTopicError: there is no such topic.
+            ConfigurationError: the app is not started.
+            ProduceError: in an event, the producer is broken: the event comes again. Outside of events it waits for another one.
+        """
+        outbox = self._outbox
+        if outbox is None:
+            raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
+        schema = self.schema
+        pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
+        millis = None if timestamp is None else _millis(timestamp, self.name)
+        if partition is not None and type(partition) is not int:
+            raise EncodeError(f"topic {self.name}: partition={partition!r} is no number of a partition", self.name)
+        try:
+            if schema.writes_headers:
+                (raw_key, raw_value), pairs = schema.encode(key, value, pairs)
+            else:
+                raw_key, raw_value = schema.encode_key(key), schema.encode_value(value)
+        except EncodeError as error:
+            raise EncodeError(f"topic {self.name}: {error}", self.name) from error
+        if outbox.on_produce is not None:
+            pairs = list(pairs)
+            outbox.on_produce(raw_key, raw_value, partition, timestamp, pairs)
+        if pairs:
+            pairs = _checked(pairs, self.name)
+        sent = None if aside else outbox.post(self.name, partition, raw_key, raw_value, millis, pairs)
+        if sent is None:
+            sent = await outbox.send(self.name, partition, raw_key, raw_value, millis, pairs, aside=aside)
+        return sent
+
+    def send_soon(
+        self,
+        value: V | Any = None,
+        *,
+        key: K | Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg | None = None,
+    ) -> Sent:
+        """Send a record without waiting, from any thread; the arguments are those of :meth:`send`.
+
+        It is no effect of the event that is open, and nothing holds back whoever sends more than the broker takes.
+
+        Returns:
+            what can be awaited for the RecordMetadata, or, in a thread without an event loop, asked for its ``result(timeout)``.
+
+        Raises:
+            ConfigurationError: the app is not started.
+        """
+        if self._outbox is None:
+            raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
+        return self._outbox.soon(
+            lambda: self.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=True)
+        )
+
+    def decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
+        """Decode the values of some records by the schema."""
+        if self.unwrap is not None:
+            records = self.unwrap(records)
+        values, failed = self.schema.decode_values(records)
+        if not failed:
+            return Decoded(records, values)
+        good: list[RawRecord] = []
+        decoded: list[Any] = []
+        rejected: list[Rejected] = []
+        for record, value in zip(records, values, strict=True):
+            if type(value) is Failure:
+                error = decode_error("value", record.value, value.error, tp, record.offset)
+                rejected.append(Rejected(len(decoded), record, error))
+            else:
+                good.append(record)
+                decoded.append(value)
+        return Decoded(good, decoded, rejected)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Topic {self.name}>"
+
+
+_TIMES = 2**63
+"""The protocol has 64 bits for a timestamp, with its sign."""
+
+
+def _millis(timestamp: float, topic: str) -> int:
+    try:
+        millis = round(timestamp * 1000)
+    except (TypeError, ValueError, OverflowError):
+        hint = "give timestamp.timestamp()" if isinstance(timestamp, datetime) else ""
+    else:
+        if -_TIMES <= millis < _TIMES:
+            return millis
+        hint = "of nanoseconds give timestamp / 1e9"
+    said = f"topic {topic}: timestamp={timestamp!r} is no number of seconds since the epoch{'; ' if hint else ''}{hint}"
+    raise EncodeError(said, topic) from None
+
+
+def _checked(pairs: Headers, topic: str) -> Headers:
+    """The headers, as the transports take them: tuples of text and bytes, or of text and ``None``."""
+    checked = []
+    for pair in pairs:
+        try:
+            name, content = pair
+            name.encode()
+        except (TypeError, ValueError, AttributeError):
+            raise EncodeError(
+                f"topic {topic}: a header is a name, which is text, and bytes, and not {pair!r}", topic
+            ) from None
+        if content is not None and type(content) is not bytes:
+            raise EncodeError(
+                f"topic {topic}: the header {name!r} is of type {type(content).__name__}: give bytes, such as text.encode()",
+                topic,
+            )
+        checked.append((name, content))
+    return checked
+
+
+class TopicGroup(Topic[K, V]):
+    """Several topics that are read as one; it cannot be sent to.
+
+    Args:
+        parts: the topics, which are described alike.
+
+    Raises:
+        ConfigurationError: one of them has other types than the first, or another ``on_decode_error`` or ``acks``.
+    """
+
+    def __init__(self, parts: Sequence[Topic[K, V]]) -> None:
+        first = parts[0]
+        for part in parts:
+            for what in ("schema", "on_decode_error", "acks"):
+                if getattr(part, what) != getattr(first, what):
+                    raise ConfigurationError(
+                        f"topics {first.name} and {part.name} are read as one, and their {what} differs: describe them alike, or apart"
+                    )
+        super().__init__(first.name, schema=first.schema, on_decode_error=first.on_decode_error, acks=first.acks)
+        self.name = ", ".join(part.name for part in parts)
+        self._parts: tuple[Topic[K, V], ...] = tuple(parts)
+
+    @property
+    def parts(self) -> Sequence[Topic[K, V]]:
+        """The topics."""
+        return self._parts
+
+    async def send(self, value: V | Any = None, **_: Any) -> NoReturn:
+        """Refuse: there is more than one topic.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(
+            f"{self.name} are several topics: send to one of them, described by its own app.topic()"
+        )
+
+
+class TopicPattern(TopicGroup[K, V]):
+    """All topics whose names match, also those that appear later; it cannot be sent to.
+
+    Args:
+        pattern: regular expression that matches the whole of a name.
+        options: those of :class:`Topic`, for each of them.
+
+    Raises:
+        ConfigurationError: it is no regular expression.
+    """
+
+    def __init__(self, pattern: str | re.Pattern[str], **options: Any) -> None:
+        try:
+            self._pattern = re.compile(pattern)
+        except re.error as error:
+            raise ConfigurationError(f"{pattern!r} is no regular expression for names of topics: {error}") from error
+        self._options = options
+        super().__init__([Topic("pattern", **options)])
+        self.name = self._pattern.pattern
+        self._parts = ()
+
+    def find(self, names: Iterable[str]) -> Sequence[Topic[K, V]]:
+        """Take the topics among ``names`` that match into :attr:`parts`; returns those that are new."""
+        known = {part.name for part in self._parts}
+        found = sorted(name for name in names if name not in known and self._pattern.fullmatch(name))
+        new = [Topic[K, V](name, **self._options) for name in found]
+        self._parts = (*self._parts, *new)
+        return new
+
+    def __repr__(self) -> str:
+        return f"<TopicPattern {self.name}>"

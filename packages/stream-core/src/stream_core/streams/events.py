@@ -1,0 +1,250 @@
+"""An event: one record, decoded, with what it takes to answer, forward or inspect it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
+
+from stream_core.primitives import TP, Headers
+from stream_core.streams.cursor import active_cursor
+from stream_core.values.encoding import verbatim
+from stream_core.values.schemas import decode_error
+
+if TYPE_CHECKING:
+    from stream_core.primitives import RawRecord, RecordMetadata
+    from stream_core.streams.cursor import Cursor
+    from stream_core.streams.sessions import Chunk, Feed
+    from stream_core.values.schemas import Schema
+
+__all__ = ["Acknowledgement", "Event", "ManualEvent", "Message", "current_event", "event_of"]
+
+V = TypeVar("V")
+
+
+class Channel(Protocol):
+    """Where an event can be sent: a topic or a channel in memory."""
+
+    async def send(
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Mapping[str, bytes] | Headers | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        """Send a record."""
+
+
+class Message(NamedTuple):
+    """The record behind an event, undecoded. ``timestamp`` is in seconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def tp(self) -> TP:
+        """Topic and partition as one value."""
+        return TP(self.topic, self.partition)
+
+
+class Acknowledgement:
+    """Finishes an event by hand.
+
+    While its body still works on the event that waits until it asks for the next one: what the event has done and its offset
+    belong into the same checkpoint.
+
+    Args:
+        feed: progress of the subscription.
+        chunk: the event, alone.
+
+    Attributes:
+        given: whether it was given.
+    """
+
+    __slots__ = ("_chunk", "_closed", "_feed", "given")
+
+    def __init__(self, feed: Feed, chunk: Chunk) -> None:
+        self._feed = feed
+        self._chunk = chunk
+        self._closed = False
+        self.given = False
+
+    def give(self) -> bool:
+        """Finish the event; returns whether it was not finished before."""
+        if self.given:
+            return False
+        self.given = True
+        if self._closed:
+            self._feed.finish(self._chunk)
+        return True
+
+    def close(self) -> None:
+        """The body has asked for the next event: from now on acknowledging finishes this one at once."""
+        self._closed = True
+        if self.given:
+            self._feed.finish(self._chunk)
+
+
+class Event(Generic[V]):
+    """One record of a stream. Valid while its event is open; key and headers are decoded when somebody asks.
+
+    Args:
+        schema: how the topic it came from is decoded.
+        tp: its partition.
+        record: the raw record.
+        value: the decoded value.
+    """
+
+    __slots__ = ("_record", "_schema", "_tp", "value")
+
+    def __init__(self, schema: Schema, tp: TP, record: RawRecord, value: V) -> None:
+        self._schema = schema
+        self._tp = tp
+        self._record = record
+        self.value = value
+
+    @property
+    def key(self) -> Any:
+        """The decoded key. Raises DecodeError."""
+        try:
+            return self._schema.read_key(self._record)
+        except Exception as cause:
+            raise decode_error("key", self._record.key, cause, self._tp, self._record.offset) from cause
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """Headers by name; of a repeated name the last one."""
+        return dict(self._record.headers)
+
+    @property
+    def message(self) -> Message:
+        """The record as it was on the topic."""
+        record = self._record
+        topic, partition = self._tp
+        seconds = record.timestamp / 1000
+        return Message(topic, partition, record.offset, seconds, record.key, record.value, record.headers)
+
+    @property
+    def acked(self) -> bool:
+        """Whether it is finished."""
+        return False
+
+    def ack(self) -> bool:
+        """Finish this event, in a stream of ``noack()``; in any other an event is finished by asking for the next one.
+
+        Returns:
+            whether it was not finished before; always false where there is nothing to do by hand.
+        """
+        return False
+
+    async def __aenter__(self) -> Self:
+        """``async with event:`` acknowledges at the end of the block, unless it raised."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Acknowledge."""
+        if error is None:
+            self.ack()
+
+    async def send(
+        self,
+        channel: Channel,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Mapping[str, bytes] | Headers | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        """Send to a topic or channel, with the decoded key and value of this event where none is given.
+
+        Returns:
+            what can be awaited for the metadata of the new record.
+        """
+        return await channel.send(
+            self.value if value is None else value,
+            key=self.key if key is None else key,
+            partition=partition,
+            timestamp=timestamp,
+            headers=headers,
+        )
+
+    async def forward(
+        self,
+        channel: Channel,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Mapping[str, bytes] | Headers | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        """Send this event on: the same bytes and headers, unless others are given instead.
+
+        Returns:
+            what can be awaited for the metadata of the new record.
+        """
+        record = self._record
+        return await channel.send(
+            verbatim(record.value) if value is None else value,
+            key=verbatim(record.key) if key is None else key,
+            partition=partition,
+            timestamp=timestamp,
+            headers=list(record.headers) if headers is None else headers,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Event {self._tp} offset={self._record.offset} key={self._record.key!r} value={self.value!r}>"
+
+
+class ManualEvent(Event[V]):
+    """An event of a stream that does not acknowledge by itself.
+
+    Args:
+        schema: how the topic it came from is decoded.
+        tp: its partition.
+        record: the raw record.
+        value: the decoded value.
+        acknowledgement: finishes it.
+    """
+
+    __slots__ = ("_acknowledgement",)
+
+    def __init__(self, schema: Schema, tp: TP, record: RawRecord, value: V, acknowledgement: Acknowledgement) -> None:
+        super().__init__(schema, tp, record, value)
+        self._acknowledgement = acknowledgement
+
+    @property
+    def acked(self) -> bool:
+        """Whether it is finished."""
+        return self._acknowledgement.given
+
+    def ack(self) -> bool:
+        """Finish this event; returns whether it was not finished before."""
+        return self._acknowledgement.give()
+
+
+def current_event() -> Event[Any] | None:
+    """The event that the running actor works on, or ``None`` outside an event."""
+    cursor = active_cursor()
+    return None if cursor is None else event_of(cursor)
+
+
+def event_of(cursor: Cursor) -> Event[Any] | None:
+    """The open event of a cursor, or ``None``. Its value is decoded again: what a body changed in place is not in it."""
+    session, record = cursor.session, cursor.record
+    if session is None or record is None:
+        return None
+    value = session.schema.read_value(record)
+    if cursor.acknowledgement is not None:
+        return ManualEvent(session.schema, session.tp, record, value, cursor.acknowledgement)
+    return Event(session.schema, session.tp, record, value)

@@ -1,0 +1,533 @@
+"""What hangs on one assigned partition in one generation: chunks of records, and who has finished how much of them.
+
+A :class:`PartitionSession` is made at assignment and closed at revocation; nothing of it survives a generation, and no value
+of a closed session reaches user code (design decision 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stream_core.errors import DecodeError
+from stream_core.states import SessionState
+from stream_core.streams.cursor import Cursor, Session
+from stream_core.streams.progress import Progress
+
+if TYPE_CHECKING:
+    from stream_core.errors import EventError
+    from stream_core.policies import FailurePolicy
+    from stream_core.primitives import TP, Batch, RawRecord
+    from stream_core.values.schemas import Schema
+
+__all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Rejected", "Subscription", "Verdict"]
+
+CHUNK = 1000
+"""Records that are decoded in one go; a few hundred microseconds."""
+
+LONGEST_MESSAGE = 1000
+"""Characters of an error message that a verdict keeps."""
+
+PIECE = 32
+"""Records in the first of the two chunks that the rest of a chunk becomes when it is taken again."""
+
+
+class Verdict(NamedTuple):
+    """What was decided on an event that failed for good, as text: the exception would keep the frames of its traceback alive.
+
+    Attributes:
+        policy: what happens to the event, with no further attempt.
+        kind: the type of what was raised, with its module unless it is a builtin.
+        message: what it said.
+    """
+
+    policy: FailurePolicy
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException, policy: FailurePolicy) -> Verdict:
+        """Put down what a failure policy says of an error."""
+        kind = type(error)
+        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return cls(policy, name, str(error)[:LONGEST_MESSAGE])
+
+    @property
+    def reason(self) -> str:
+        """Type and message in one, for people."""
+        return f"{self.kind.rpartition('.')[2]}: {self.message}"
+
+
+class Rejected(NamedTuple):
+    """A record that the body does not get: it could not be decoded, or its event has failed for good.
+
+    Attributes:
+        at: index in ``Decoded.values`` before which the record belongs.
+        record: the record.
+        why: the error of decoding, on which the policy of the topic decides, or what was decided already.
+    """
+
+    at: int
+    record: RawRecord
+    why: EventError | Verdict
+
+
+class Decoded(NamedTuple):
+    """The records of a chunk that the body gets, their values, and those between them that it does not."""
+
+    records: Sequence[RawRecord]
+    values: Sequence[Any]
+    rejected: Sequence[Rejected] = ()
+
+
+Decoder = Callable[["TP", Sequence["RawRecord"]], Decoded]
+"""Decodes records of one partition by the schema of their topic."""
+
+
+class Chunk:
+    """Some records of one session: decoded once, whoever reads them first.
+
+    Args:
+        session: where the records come from.
+        records: at least one record.
+        next_offset: the position behind this chunk.
+    """
+
+    __slots__ = ("_decoded", "next_offset", "records", "session")
+
+    def __init__(self, session: PartitionSession, records: Sequence[RawRecord], next_offset: int) -> None:
+        self.session = session
+        self.records = records
+        self.next_offset = next_offset
+        self._decoded: Decoded | None = None
+
+    def decoded(self) -> Decoded:
+        """The values; decoding happens at the first call."""
+        if self._decoded is None:
+            session = self.session
+            decode = session.decode_around if session.garbled else session.decode
+            self._decoded = decode(session.tp, self.records)
+        return self._decoded
+
+    def rest(self, offset: int) -> Chunk | None:
+        """The part of this chunk from ``offset`` on, to be decoded anew; ``None`` when nothing is left."""
+        at = bisect_left(self.records, offset, key=lambda record: record.offset)
+        return Chunk(self.session, self.records[at:], self.next_offset) if at < len(self.records) else None
+
+    def pieces(self) -> list[Chunk]:
+        """The same records as a small chunk and a large one.
+
+        Where many events fail one after the other, each failure takes the chunk again: it costs the decoding of a few records then.
+        """
+        records = self.records
+        if len(records) <= PIECE:
+            return [self]
+        first = Chunk(self.session, records[:PIECE], records[PIECE - 1].offset + 1)
+        return [first, Chunk(self.session, records[PIECE:], self.next_offset)]
+
+
+class Inbox:
+    """The chunks that wait for one reader, over all its partitions, in the order they arrived.
+
+    Streams that are combined share one inbox.
+
+    Attributes:
+        records: how many records wait, those of closed sessions included until they are dropped.
+        asked: set once somebody has waited for a record.
+    """
+
+    __slots__ = ("_chunks", "_waiter", "asked", "records")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.asked = asyncio.Event()
+        self._chunks: deque[tuple[Feed, Chunk]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, feed: Feed, chunk: Chunk, *, front: bool = False) -> None:
+        """Add a chunk for the subscription of ``feed``; ``front`` puts back what was taken and not finished."""
+        if front:
+            self._chunks.appendleft((feed, chunk))
+        else:
+            self._chunks.append((feed, chunk))
+        self.records += len(chunk.records)
+        self._wake()
+
+    def drop(self, subscription: Subscription) -> None:
+        """Drop what waits for a subscription that reads no more, and leave what waits for others that share this inbox."""
+        self._chunks = deque((feed, chunk) for feed, chunk in self._chunks if feed.subscription is not subscription)
+        self.records = sum(len(chunk.records) for _, chunk in self._chunks)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def take(self) -> tuple[Feed, Chunk] | None:
+        """The oldest chunk of an open session, or ``None``."""
+        while self._chunks:
+            feed, chunk = self._chunks.popleft()
+            self.records -= len(chunk.records)
+            if chunk.session.open:
+                return feed, chunk
+        return None
+
+    async def wait(self) -> None:
+        """Wait until :meth:`take` may have something; several actors may wait."""
+        self.asked.set()
+        if self._chunks:
+            return
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiter)
+
+
+class Subscription:
+    """One reader of topics: an agent with its actors, or another stream.
+
+    Args:
+        name: unique in the app and stable over restarts, because it names the reader's lead in committed metadata.
+        topics: what it reads; nothing when it reads a channel.
+        concurrency: how many actors share it; more than one finish events out of order.
+
+    Attributes:
+        inbox: what waits for its actors.
+        cursors: of its actors.
+        fed: a partition was assigned to it.
+        listed: how many events the lists hold that its actors fill from one partition: as many may wait in addition.
+        manual: events are finished by :meth:`~stream_core.streams.events.Event.ack`, in any order.
+        on_progress: called when there may be room for more.
+        emit: takes the sends of finished events.
+        reader: the stream outside of agents that reads it now; when one that read it before is closed at last, this one goes on.
+        reject: called with the partition and a record that the body does not get, as an open event; returns to go on behind it, or raises.
+        verdicts: on events that have failed for good and are not committed yet, by partition and offset: when their interval is replayed
+            they are rejected again, and the body does not get them.
+    """
+
+    def __init__(self, name: str, topics: Sequence[str], concurrency: int = 1) -> None:
+        self.name = name
+        self.topics = tuple(topics)
+        self.concurrency = concurrency
+        self.inbox = Inbox()
+        self.cursors: list[Cursor] = []
+        self.manual = False
+        self.fed = False
+        self.listed = 0
+        self.on_progress: Callable[[], None] = _nothing
+        self.emit: Callable[[list[Any]], None] = _nowhere
+        self.reader: object = None
+        self.reject: Callable[[TP, Rejected], Awaitable[None]] = _raise
+        self.verdicts: dict[TP, dict[int, Verdict]] = {}
+
+    @property
+    def out_of_order(self) -> bool:
+        """Whether its events finish in any order."""
+        return self.manual or self.concurrency > 1
+
+
+def _nothing() -> None:
+    """Nobody waits for room."""
+
+
+def _nowhere(_sends: list[Any]) -> None:
+    """Nothing is sent."""
+
+
+async def _raise(_tp: TP, rejected: Rejected) -> None:
+    """What the body cannot get is an error of the body."""
+    if not isinstance(rejected.why, Verdict):
+        raise rejected.why
+
+
+class Feed:
+    """How far one subscription is in one session.
+
+    Attributes:
+        done: every event below it is finished (in order); the start position at first.
+        committed: the position of the last checkpoint; the start position at first.
+        backlog: records delivered to the inbox and not finished, counted by chunks.
+        progress: finished offsets when actors finish out of order, else ``None``.
+    """
+
+    __slots__ = (
+        "_floor",
+        "_judged",
+        "_parked",
+        "backlog",
+        "committed",
+        "done",
+        "progress",
+        "session",
+        "start",
+        "subscription",
+    )
+
+    def __init__(self, session: PartitionSession, subscription: Subscription, start: int) -> None:
+        subscription.fed = True
+        self.session = session
+        self.subscription = subscription
+        self.start = start
+        self.done = start
+        self.committed = start
+        self.backlog = 0
+        self.progress = Progress(start) if subscription.out_of_order else None
+        self._parked: dict[int, list[Any]] = {}
+        self._floor = start
+        self._judged = max(subscription.verdicts.get(session.tp, ()), default=-1)
+
+    def deliver(self, chunk: Chunk) -> None:
+        """Put a chunk into the inbox, less what this subscription finished before a restart."""
+        if chunk.next_offset <= self.start:
+            return
+        rest = chunk if chunk.records[0].offset >= self.start else chunk.rest(self.start)
+        if rest is None:
+            return
+        if not self.backlog:
+            self.done = max(self.done, rest.records[0].offset)  # control records before it moved the position already
+        self.backlog += len(rest.records)
+        if self.progress is None:
+            self.subscription.inbox.put(self, rest)
+            return
+        for record in rest.records:  # actors share events one by one: none waits behind a slow one
+            self.progress.deliver(record.offset)
+            self.subscription.inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
+        self.progress.advance(chunk.next_offset)
+
+    def judge(self, offset: int, verdict: Verdict) -> None:
+        """Remember what was decided on an event until it is committed. Events in memory are never replayed: nothing is remembered."""
+        if self.session.partition < 0:
+            return
+        known = self.subscription.verdicts.setdefault(self.session.tp, {})
+        self._forget_committed(known)
+        known[offset] = verdict
+        self._judged = max(self._judged, offset)
+
+    def verdicts(self, chunk: Chunk) -> Mapping[int, Verdict]:
+        """What was decided on events of a chunk by their offsets, and maybe on others."""
+        if chunk.records[0].offset > self._judged:
+            return {}
+        known = self.subscription.verdicts.get(self.session.tp, {})
+        self._forget_committed(known)
+        return known
+
+    def _forget_committed(self, known: dict[int, Verdict]) -> None:
+        """Forget what no replay brings again; looks at all of them once for each checkpoint, not for each event."""
+        if self.committed > self._floor:
+            self._floor = self.committed
+            for offset in [offset for offset in known if offset < self._floor]:
+                del known[offset]
+
+    def reach(self, offset: int) -> None:
+        """The event at ``offset`` is finished, and in order all before it; its chunk may not be."""
+        self.done = offset + 1
+        if self.progress is not None:
+            self.progress.finish(offset)
+            self._release(self.progress.position)
+
+    def finish(self, chunk: Chunk) -> None:
+        """Every event of the chunk is finished."""
+        if self._judged >= 0:
+            self._forget_committed(self.subscription.verdicts.get(self.session.tp, {}))
+        self.backlog -= len(chunk.records)
+        self.done = chunk.next_offset
+        if self.progress is not None:
+            self.progress.finish(chunk.records[0].offset)
+            self._release(self.progress.position)
+        self.subscription.on_progress()
+
+    def park(self, offset: int, sends: list[Any]) -> None:
+        """Keep the sends of an event that finished out of order until everything below it has finished too.
+
+        Else they would be committed before their event is, and sent again after a crash. The event itself is not finished yet, so its
+        sends wait at least for :meth:`reach`.
+        """
+        self._parked[offset] = sends
+        for send in sends:
+            send.parked = True
+
+    def _release(self, position: int) -> None:
+        if self.session.dead:
+            return
+        for offset in sorted(offset for offset in self._parked if offset < position):
+            self.subscription.emit(self._parked.pop(offset))
+
+    def rest(self, chunk: Chunk, offset: int) -> list[Chunk]:
+        """Finish the events of a chunk below ``offset``; returns those that are left, in the chunks in which they are taken again."""
+        rest = chunk.rest(offset)
+        if rest is None:
+            self.finish(chunk)
+            return []
+        self.backlog -= len(chunk.records) - len(rest.records)
+        self.done = offset
+        return rest.pieces()
+
+    @property
+    def position(self) -> int:
+        """The smallest offset delivered and unfinished, else the fetch position."""
+        if not self.backlog:
+            return max(self.done, self.session.fetch_position)
+        if self.progress is not None:
+            return self.progress.position
+        for cursor in self.subscription.cursors:
+            if cursor.record is not None and cursor.session is self.session and not cursor.others:
+                return cursor.record.offset
+        return self.done
+
+
+class PartitionSession(Session):
+    """One partition in one generation.
+
+    Args:
+        tp: the partition.
+        schema: how its keys and values are decoded.
+        partitions: how many partitions the topic has.
+        decode: decodes its records by schema and decode policy.
+
+    Attributes:
+        feeds: progress of each subscription by name.
+        fetch_position: the offset behind what the consumer delivered.
+        committed: the last committed offset.
+        lag: records behind the fetch position, -1 when unknown.
+        maxsize: records that may wait before the partition is paused; set by whoever fetches.
+        garbled: why, by offset, for records that came and are none.
+    """
+
+    __slots__ = (
+        "_left",
+        "_record_size",
+        "committed",
+        "decode",
+        "feeds",
+        "fetch_position",
+        "garbled",
+        "lag",
+        "maxsize",
+    )
+
+    def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
+        super().__init__(tp, schema, partitions, SessionState.RESTORING)
+        self.decode = decode
+        self.garbled: dict[int, str] = {}
+        self.feeds: dict[str, Feed] = {}
+        self.fetch_position = -1
+        self.committed = -1
+        self.lag = -1
+        self.maxsize, self._record_size = 0, 0.0
+        self._left = -1
+
+    def run(self, position: int, subscriptions: Sequence[Subscription], leads: dict[str, int]) -> None:
+        """Begin delivery at the committed ``position``; ``leads`` are the positions of subscriptions that are ahead of it."""
+        self.fetch_position = self.committed = self._left = position
+        for subscription in subscriptions:
+            start = max(position, leads.get(subscription.name, position))
+            self.feeds[subscription.name] = Feed(self, subscription, start)
+        self._to(SessionState.RUNNING)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is restored and not given up: what its events did, and still do where they are open, counts."""
+        return self.state in (SessionState.RUNNING, SessionState.SUSPENDED)
+
+    def deliver(self, batch: Batch) -> None:
+        """Hand a batch to every subscription, in chunks."""
+        records = batch.records
+        self.fetch_position = batch.next_offset
+        self.lag = batch.end_offset - batch.next_offset if batch.end_offset >= 0 else -1
+        if batch.garbled:
+            self.garbled.update(batch.garbled)
+        count = len(records)
+        if count:
+            self._record_size = (self.backlog_bytes + batch.size) / (self.backlog + count)
+        for at in range(0, count, CHUNK):
+            part = records[at : at + CHUNK] if count > CHUNK else records
+            last = at + CHUNK >= count
+            chunk = Chunk(self, part, batch.next_offset if last else part[-1].offset + 1)
+            for feed in self.feeds.values():
+                feed.deliver(chunk)
+
+    def decode_around(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
+        """Decode those of the records that are some, and reject the others as records that cannot be decoded."""
+        decoded = self.decode(tp, [record for record in records if record.offset not in self.garbled])
+        rejected = list(decoded.rejected)
+        for record in records:
+            if (reason := self.garbled.get(record.offset)) is not None:
+                at = bisect_left(decoded.records, record.offset, key=lambda good: good.offset)
+                rejected.append(
+                    Rejected(
+                        at, record, DecodeError(f"cannot read the record: {reason}", tp, record.offset, final=True)
+                    )
+                )
+        rejected.sort(key=lambda one: one.record.offset)
+        return Decoded(decoded.records, decoded.values, rejected)
+
+    def forget(self, readers: Collection[str]) -> None:
+        """These read no more. When they were the last ones the position stays where they left it."""
+        if readers:
+            self._left = self.position
+            for name in readers:
+                del self.feeds[name]
+
+    def first(self, cursor: Cursor) -> bool:
+        """Whether all events before the open one of ``cursor`` are finished by its subscription."""
+        progress = self.feeds[cursor.subscription].progress
+        if progress is None or cursor.record is None:
+            return True
+        first = cursor.others[0][1] if cursor.others else cursor.record
+        return progress.position >= first.offset
+
+    def suspend(self) -> None:
+        """Take no more events: chunks of this session are dropped, open events may finish. Without any it is closed at once."""
+        if self.state is SessionState.RUNNING:
+            self._to(SessionState.SUSPENDED)
+            for cursor in self.cursors():
+                cursor.attention = True
+        elif self.state is SessionState.RESTORING:
+            self._to(SessionState.CLOSED)
+
+    def close(self) -> list[Cursor]:
+        """Give the partition up; returns the cursors of the events that are open, whose effects come to nothing."""
+        self.suspend()
+        cursors = self.cursors()
+        for cursor in cursors:
+            cursor.abandon()
+        if self.state is SessionState.SUSPENDED:
+            self._to(SessionState.CLOSED)
+        return cursors
+
+    def cursors(self) -> list[Cursor]:
+        """The cursors that have an event of this session open."""
+        subscriptions = [feed.subscription for feed in self.feeds.values()]
+        return [c for s in subscriptions for c in s.cursors if c.session is self and c.record is not None]
+
+    @property
+    def position(self) -> int:
+        """The offset to commit: the lowest position of all subscriptions. Without any it stays where it is: nobody has read."""
+        return min((feed.position for feed in self.feeds.values()), default=self._left)
+
+    @property
+    def leads(self) -> dict[str, int]:
+        """Positions of the subscriptions that are ahead of :attr:`position`."""
+        position = self.position
+        return {name: feed.position for name, feed in self.feeds.items() if feed.position > position}
+
+    @property
+    def backlog(self) -> int:
+        """Records that the slowest subscription has not finished."""
+        return max((feed.backlog for feed in self.feeds.values()), default=0)
+
+    @property
+    def waiting(self) -> int:
+        """The same without those that a list of ``take`` waits for: it is handed over when it is full, however long it is."""
+        return max((feed.backlog - feed.subscription.listed for feed in self.feeds.values()), default=0)
+
+    @property
+    def waiting_bytes(self) -> float:
+        """About how many bytes of keys and values these have."""
+        return self.waiting * self._record_size
+
+    @property
+    def backlog_bytes(self) -> float:
+        """About how many bytes of keys and values these records have."""
+        return self.backlog * self._record_size

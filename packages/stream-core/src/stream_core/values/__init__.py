@@ -1,0 +1,1 @@
+"""Bytes to objects and back: records, codecs, schemas. The only room that knows msgspec and orjson."""

@@ -1,0 +1,343 @@
+"""Schemas: the types of keys and values, compiled once into plain functions between objects and bytes.
+
+What a subclass overrides of the four hooks is found at that time too: a schema that overrides none pays nothing for them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Optional, Self
+
+import orjson
+
+from stream_core.errors import ConfigurationError, DecodeError, EncodeError, ValidationError
+from stream_core.primitives import TP, Headers, RawRecord
+from stream_core.values.codecs import Codec, CodecArg
+from stream_core.values.encoding import (
+    Decode,
+    Encode,
+    Verbatim,
+    by_type,
+    choose,
+    decoder_of,
+    encoder_of,
+    is_final,
+    json_or_bytes,
+    same,
+    type_name,
+)
+
+__all__ = ["Failure", "Schema", "decode_error"]
+
+SHOWN = 80
+"""Bytes of a key or value that an error shows."""
+
+
+def decode_error(part: str, data: bytes | None, cause: Exception, tp: TP, offset: int) -> DecodeError:
+    """Make the error of a record that cannot be decoded: one sentence with the place, the path inside the value, and how it begins.
+
+    Args:
+        part: ``"key"`` or ``"value"``.
+        data: its bytes.
+        cause: what the decoder said.
+        tp: the topic and partition of the record.
+        offset: its offset.
+    """
+    shown = "" if data is None else f", in {data!r}" if len(data) <= SHOWN else f", in {data[:SHOWN]!r} and more"
+    error = DecodeError(f"cannot decode the {part}: {cause}{shown}", tp, offset, final=is_final(cause))
+    error.__cause__ = cause
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Stands in the place of a value that could not be decoded.
+
+    Attributes:
+        error: why; of a record class, it names the class and the path of the field.
+        record: the record.
+    """
+
+    error: Exception
+    record: RawRecord
+
+
+@dataclass(frozen=True)
+class Schema:
+    """How the keys and values of a topic or table are encoded.
+
+    A subclass may override :meth:`loads_key`, :meth:`loads_value`, :meth:`dumps_key` and :meth:`dumps_value`, for topics whose
+    records say in their headers what they are.
+
+    Attributes:
+        key_type: type of the keys; ``None`` for bytes.
+        value_type: type of the values; ``None`` for JSON where it parses, else bytes.
+        key_serializer: codec of the keys, by name; ``None`` for that of the record class, else ``key_default``.
+        value_serializer: codec of the values, by name; ``None`` for that of the record class, else ``value_default``.
+        allow_empty: whether a record without a value, a tombstone, is decoded to ``None``; if not it cannot be decoded.
+        key_default: codec of keys for which nothing says otherwise.
+        value_default: codec of values for which nothing says otherwise.
+        nullable: whether the value ``None`` is a value, not a tombstone.
+    """
+
+    key_type: Any = None
+    value_type: Any = None
+    key_serializer: CodecArg = None
+    value_serializer: CodecArg = None
+    allow_empty: bool = True
+    key_default: Codec | str = "raw"
+    value_default: Codec | str = "json"
+    nullable: bool = False
+
+    @classmethod
+    def for_table(
+        cls,
+        key_type: Any = None,
+        value_type: Any = None,
+        key_serializer: CodecArg = None,
+        value_serializer: CodecArg = None,
+    ) -> Self:
+        """The schema of a table: keys are JSON too (``b'"k"'``, ``b'5'``), unless they are bytes; ``None`` may be a value."""
+        return cls(key_type, value_type, key_serializer, value_serializer, key_default="json", nullable=True)
+
+    def check(self) -> None:
+        """Compile everything now. Raises ConfigurationError for types and serializers that do not exist or do not fit."""
+        _ = self.decode_key, self.encode_key, self.decode_values, self.encode_value
+        for name, hook in HOOKS.items():
+            _check_hook(self, name, hook)
+
+    @property
+    def native_keys(self) -> bool:
+        """Whether nothing of a user's takes part in encoding keys: no codec and no hook."""
+        return self._key_codec in ("json", "raw") and not self._overrides("dumps_key")
+
+    @property
+    def native_values(self) -> bool:
+        """Whether values are JSON, and nothing of a user's takes part in encoding them: no codec and no hook."""
+        return self._value_codec == "json" and not self._overrides("dumps_value")
+
+    # -- hooks
+
+    def loads_key(self, message: RawRecord, loads: Decode) -> Any:
+        """Override to decode keys in a way of your own; called for records that have a key.
+
+        Args:
+            message: the record, with ``key``, ``value``, ``headers``, ``offset`` and ``timestamp`` as they are on the topic.
+            loads: decodes bytes by type and serializer of the schema.
+        """
+        return loads(message.key or b"")
+
+    def loads_value(self, message: RawRecord, loads: Decode) -> Any:
+        """Override to decode values in a way of your own; called for records that have a value. The arguments are as above."""
+        return loads(message.value or b"")
+
+    def dumps_key(self, key: Any, headers: list[tuple[str, bytes]], dumps: Encode) -> bytes | None:
+        """Override to encode keys in a way of your own.
+
+        Args:
+            key: the key.
+            headers: those the record will be sent with; may be changed.
+            dumps: encodes by type and serializer of the schema.
+        """
+        return dumps(key)  # type: ignore[no-any-return]
+
+    def dumps_value(self, value: Any, headers: list[tuple[str, bytes]], dumps: Encode) -> bytes | None:
+        """Override to encode values in a way of your own. The arguments are as above."""
+        return dumps(value)  # type: ignore[no-any-return]
+
+    # -- keys
+
+    @cached_property
+    def decode_key(self) -> Callable[[bytes | None], Any]:
+        """Decodes key bytes; ``None`` stays ``None``. Raises ValidationError."""
+        return _of_bytes(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
+
+    @cached_property
+    def read_key(self) -> Callable[[RawRecord], Any]:
+        """Decodes the key of a record, as :meth:`loads_key` says; no key is ``None``. Raises ValidationError."""
+        decode, hook = self.decode_key, self.loads_key
+        if not self._overrides("loads_key"):
+            return _key_of(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
+        read = _explained(lambda record: hook(record, decode), self.key_type)
+        return lambda record: None if record.key is None else read(record)
+
+    @cached_property
+    def encode_key(self) -> Callable[[Any], bytes | None]:
+        """Encodes a key; ``None`` stays ``None``. Raises EncodeError."""
+        return self._hooked("dumps_key", self._encode_key)
+
+    @cached_property
+    def _encode_key(self) -> Encode:
+        return encoder_of(by_type(self._key_codec, nullable=False), "key", self.key_type)
+
+    @property
+    def _key_codec(self) -> Codec | str:
+        return choose(self.key_type, self.key_serializer, self.key_default)
+
+    # -- values
+
+    @cached_property
+    def decode_value(self) -> Callable[[bytes | None], Any]:
+        """Decodes value bytes; ``None``, a tombstone, stays ``None`` if it may be. Raises ValidationError."""
+        decode = decoder_of(self._decoded_type, self._value_codec, "value")
+        return _of_bytes(decode, self.value_type, allow_empty=self.allow_empty)
+
+    @cached_property
+    def read_value(self) -> Callable[[RawRecord], Any]:
+        """Decodes the value of a record, as :meth:`loads_value` says. Raises ValidationError."""
+        decode, hook = self.decode_value, self.loads_value
+        if not self._overrides("loads_value"):
+            return lambda record: decode(record.value)
+        read = _explained(lambda record: hook(record, decode), self.value_type)
+        return lambda record: decode(None) if record.value is None else read(record)
+
+    @cached_property
+    def decode_values(self) -> Callable[[Sequence[RawRecord]], tuple[list[Any], bool]]:
+        """Decodes the values of records: returns them in order, and whether any of them is a :class:`Failure`.
+
+        Tombstones are ``None``. Nothing of ours is called per record when msgspec can decode the type.
+        """
+        decode, read = decoder_of(self._decoded_type, self._value_codec, "value"), self.read_value
+        plain = self.allow_empty and not self._overrides("loads_value")
+        if decode is same and plain:
+            return lambda records: ([record.value for record in records], False)
+        if decode is json_or_bytes:
+            decode = orjson.loads
+
+        def decode_values(records: Sequence[RawRecord]) -> tuple[list[Any], bool]:
+            try:
+                return [None if (value := record.value) is None else decode(value) for record in records], False
+            except Exception:
+                return read_values(records)
+
+        def read_values(records: Sequence[RawRecord]) -> tuple[list[Any], bool]:
+            values = [_attempt(read, record) for record in records]
+            return values, any(type(value) is Failure for value in values)
+
+        return decode_values if plain else read_values
+
+    @cached_property
+    def encode_value(self) -> Callable[[Any], bytes | None]:
+        """Encodes a value; ``None`` is a tombstone unless the schema is nullable. Raises EncodeError."""
+        return self._hooked("dumps_value", self._encode_value)
+
+    @cached_property
+    def _encode_value(self) -> Encode:
+        return encoder_of(by_type(self._value_codec, nullable=self.nullable), "value", self.value_type)
+
+    @property
+    def _value_codec(self) -> Codec | str:
+        return choose(self.value_type, self.value_serializer, self.value_default)
+
+    @property
+    def _decoded_type(self) -> Any:
+        known = self.nullable and self.value_type not in (None, Any, bytes)
+        return Optional[self.value_type] if known else self.value_type  # noqa: UP045 - a value, not an annotation
+
+    # -- both
+
+    @cached_property
+    def writes_headers(self) -> bool:
+        """Whether :meth:`encode` is to be used, because a subclass may change headers."""
+        return self._overrides("dumps_key") or self._overrides("dumps_value")
+
+    def encode(self, key: Any, value: Any, headers: Headers) -> tuple[tuple[bytes | None, bytes | None], Headers]:
+        """Encodes key and value as :meth:`dumps_key` and :meth:`dumps_value` say; returns them and the headers. Raises EncodeError."""
+        pairs = list(headers)
+        encoded = self._hooked("dumps_key", self._encode_key, pairs)(key)
+        return (encoded, self._hooked("dumps_value", self._encode_value, pairs)(value)), pairs
+
+    def _hooked(self, name: str, dumps: Encode, headers: list[tuple[str, bytes]] | None = None) -> Encode:
+        """``dumps`` behind the hook of that name, if it is overridden; without headers those that it adds are dropped."""
+        if not self._overrides(name):
+            return dumps
+        hook = getattr(self, name)
+
+        def encode(value: Any) -> Any:
+            if type(value) is Verbatim:
+                return dumps(value)
+            try:
+                return hook(value, [] if headers is None else headers, dumps)
+            except EncodeError:
+                raise
+            except Exception as error:
+                raise EncodeError(f"{type(self).__name__}.{name} raised {type(error).__name__}: {error}") from error
+
+        return encode
+
+    def _overrides(self, name: str) -> bool:
+        return getattr(type(self), name) is not HOOKS[name]
+
+
+HOOKS = {name: vars(Schema)[name] for name in ("loads_key", "loads_value", "dumps_key", "dumps_value")}
+"""What subclasses of Schema may override."""
+
+
+def _check_hook(schema: Schema, name: str, hook: Callable[..., Any]) -> None:
+    """A hook must take the arguments that it gets: those of Faust's are others."""
+    wanted = list(inspect.signature(hook).parameters)[1:]
+    try:
+        inspect.signature(getattr(schema, name)).bind(*wanted)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{type(schema).__name__}.{name} must take the arguments (self, {', '.join(wanted)}): {error}"
+        ) from error
+
+
+def _of_bytes(decode: Decode, type_: Any, *, allow_empty: bool = True) -> Callable[[bytes | None], Any]:
+    """Decodes bytes that may be none, with our own error that names the type."""
+
+    def of_bytes(data: bytes | None) -> Any:
+        if data is None:
+            if allow_empty:
+                return None
+            raise ValidationError("there is no value, and the schema has allow_empty=False")
+        try:
+            return decode(data)
+        except Exception as error:
+            raise _explain(error, type_) from error
+
+    return of_bytes
+
+
+def _key_of(decode: Decode, type_: Any) -> Callable[[RawRecord], Any]:
+    """As :func:`_of_bytes` does; apart, because it is called for each event."""
+
+    def key_of(record: RawRecord) -> Any:
+        if (data := record.key) is None:
+            return None
+        try:
+            return decode(data)
+        except Exception as error:
+            raise _explain(error, type_) from error
+
+    return key_of
+
+
+def _explained(read: Callable[[RawRecord], Any], type_: Any) -> Callable[[RawRecord], Any]:
+    """The same, with our own error that names the type."""
+
+    def explained(record: RawRecord) -> Any:
+        try:
+            return read(record)
+        except ValidationError:
+            raise
+        except Exception as error:
+            raise _explain(error, type_) from error
+
+    return explained
+
+
+def _explain(error: Exception, type_: Any) -> ValidationError:
+    untyped = type_ is None or type_ is Any
+    return ValidationError(f"{error}" if untyped else f"{type_name(type_)}: {error}")
+
+
+def _attempt(read: Callable[[RawRecord], Any], record: RawRecord) -> Any:
+    try:
+        return read(record)
+    except Exception as error:
+        return Failure(error, record)
