@@ -9,14 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests  # type: ignore[import-untyped, unused-ignore]
+from jgo.constants import MAVEN_CENTRAL_URL  # where the central repository is
 
 from stream_core.errors import BrokerUnavailableError
 from stream_kafka.broker.artifacts import Say
 
-__all__ = ["CENTRAL", "REPOSITORY", "download"]
-
-CENTRAL = "https://repo.maven.apache.org/maven2"
-"""Maven's central repository."""
+__all__ = ["REPOSITORY", "download"]
 
 REPOSITORY = "STREAM_MAVEN_REPOSITORY"
 """The environment variable that names a mirror of it."""
@@ -37,7 +35,7 @@ def download(files: Mapping[str, str], cache: Path, say: Say, repository: str | 
     Raises:
         BrokerUnavailableError: the repository cannot be reached, does not have a file, or has another one than it should.
     """
-    source = (repository or os.environ.get(REPOSITORY) or CENTRAL).rstrip("/")
+    source = (repository or os.environ.get(REPOSITORY) or MAVEN_CENTRAL_URL).rstrip("/")
     say(f"{len(files)} files to fetch")
     try:
         with requests.Session() as session, ThreadPoolExecutor(_PARALLEL) as pool:
