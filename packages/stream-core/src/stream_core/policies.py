@@ -1,4 +1,4 @@
-"""What happens to an event that fails: a declared policy, not an accident (design decision 9).
+"""What happens to an event that fails: a declared policy, not an accident.
 
 A policy has two parts: how often the same event is tried again, with growing delays, and what happens when that was in vain.
 

@@ -1,6 +1,6 @@
 """The changes of one table partition that are not committed yet.
 
-Table writes go here, and reach the store when a checkpoint is committed (design decision 5): there is nothing to roll back in
+Table writes go here, and reach the store when a checkpoint is committed: there is nothing to roll back in
 the store and nothing to wipe after a crash. Two layers: *active* takes the writes of the running interval, *frozen* holds those of
 the checkpoint that is under way.
 

@@ -95,7 +95,8 @@ class Joining:
                 logger.warning(
                     "%s did not ask for an event within %.0f s; going on without waiting. Topics of through() and group_by() that "
                     "appear later cost a rebalance",
-                    *(", ".join(sorted(silent.values())), FIRST_ASK),
+                    ", ".join(sorted(silent.values())),
+                    FIRST_ASK,
                 )
                 return
 
@@ -124,7 +125,8 @@ class Joining:
             logger.info(
                 "waiting for the group %s: it keeps the place of a worker that left without a word for up to %.0f s, and lets others "
                 "finish their events",
-                *(self._settings.group, self._settings.session_timeout),
+                self._settings.group,
+                self._settings.session_timeout,
             )
 
     async def look(self) -> None:
@@ -161,5 +163,5 @@ class Joining:
         topology, admin = self._topology, self._clients.admin
         sources = topology.inputs | set(self._unread)
         return await self._clients.patiently(
-            lambda: declare(*(admin, self._topics, sources, participants, self._settings), derived=topology.between)
+            lambda: declare(admin, self._topics, sources, participants, self._settings, derived=topology.between)
         )

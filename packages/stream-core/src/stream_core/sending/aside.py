@@ -1,4 +1,4 @@
-"""Sends that are no effects of an event: of timers, views and programs, questions, answers (design decision 21).
+"""Sends that are no effects of an event: of timers, views and programs, questions, answers.
 
 No offset depends on them, and no replay repeats them. So their producer has no fence, no aborted interval takes them back, and each
 record is kept until it is acknowledged: when the producer fails, its successor sends again what is left, in the same order. Whoever

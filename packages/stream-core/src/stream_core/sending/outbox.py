@@ -1,6 +1,6 @@
 """Where sends go: at once, or held until the event that makes them finishes.
 
-Two producers (design decisions 6 and 21): one carries the effects of events, is transactional under exactly-once, and sends nothing
+Two producers (decisions 6 and 21 in docs/adr): one carries the effects of events, is transactional under exactly-once, and sends nothing
 once the lease of the group is over; the other, of :mod:`stream_core.sending.aside`, carries what happens outside events, at once.
 
 Under exactly-once the sends of an event are held until it finishes, so that a failed event leaves nothing behind, and while a

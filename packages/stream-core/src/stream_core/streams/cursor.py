@@ -2,7 +2,7 @@
 
 Each actor's task sets one context variable once, to its cursor; the stream then only assigns :attr:`Cursor.record` per
 event. Whatever an event does is written to the cursor's undo log and held sends until the event finishes, so that the
-event is the atom: a failure or cancellation drops both (design decision 5).
+event is the atom: a failure or cancellation drops both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a stream takes events out of its inbox: the loops behind ``async for``, and what they have open.
 
 Batches move between the layers, and an iteration costs one generator step per event: no await of ours, no queue, no task and
-no object but the decoded value (design decision 1). Every few events it looks at the clock, and after a few
+no object but the decoded value. Every few events it looks at the clock, and after a few
 milliseconds it gives the event loop a turn. Streams with processors, and those that acknowledge by hand, take a slower path.
 """
 

@@ -1,7 +1,7 @@
 """What hangs on one assigned partition in one generation: chunks of records, and who has finished how much of them.
 
 A :class:`PartitionSession` is made at assignment and closed at revocation; nothing of it survives a generation, and no value
-of a closed session reaches user code (design decision 2).
+of a closed session reaches user code.
 """
 
 from __future__ import annotations
