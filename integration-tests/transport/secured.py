@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from stream_kafka.broker import Broker
 from stream_kafka.broker.ports import HOST, free_port
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["OTHER", "PASSWORD", "USER", "Grant", "Secured", "token"]

@@ -8,7 +8,7 @@ import uvloop
 from aiokafka.client import ConnectionGroup
 from aiokafka.protocol.metadata import MetadataRequest
 
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 from stream_kafka.settings import KafkaSettings
 
 

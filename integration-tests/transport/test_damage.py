@@ -14,7 +14,7 @@ from stream_core.testing.contracts import BrokerHarness
 from stream_core.testing.contracts.harness import send
 from stream_core.testing.contracts.observe import Received
 from stream_kafka.broker import Broker
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 from stream_kafka.settings import KafkaSettings
 
 _CRC, _CHECKED = 17, 21

@@ -14,7 +14,7 @@ from processes import until
 from stream_core.errors import EncodeError
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 
 
 def last_letter(key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:

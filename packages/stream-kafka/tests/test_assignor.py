@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.primitives import TP
-from stream_kafka.assignor import Host, StreamAssignor
+from stream_kafka.consuming.assignor import Host, StreamAssignor
 
 TOPICS = ["orders", "orders-by-account"]
 

@@ -12,7 +12,7 @@ from stream_core.errors import BrokerUnavailableError, StreamError, TransportErr
 from stream_core.ports import RebalanceListener
 from stream_core.primitives import TP
 from stream_kafka import KafkaSettings, KafkaTransport
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 
 CLIENTS = ("consumer", "reader", "producer", "transactional producer", "admin")
 

@@ -17,9 +17,9 @@ from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5
 from aiokafka.protocol.produce import ProduceRequest_v7
 
 from stream_core.errors import AuthenticationError, ConfigurationError, DeadlineError, FencedError, ProduceError
-from stream_kafka.client import Client, Pace
+from stream_kafka.connecting.client import Client, Pace
 from stream_kafka.errors import translate
-from stream_kafka.producer import KafkaProducer
+from stream_kafka.producing.producer import KafkaProducer
 from stream_kafka.protocol import OffsetFetch
 from stream_kafka.settings import KafkaSettings
 

@@ -18,9 +18,9 @@ from aiokafka.abc import AbstractTokenProvider
 
 from stream_core.errors import AuthenticationError, BrokerUnavailableError, ConfigurationError, MissingPackageError
 from stream_kafka import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
-from stream_kafka.connection import TokenError, TokenSource, _Scram, security_options
+from stream_kafka.connecting.connection import TokenError, TokenSource, _Scram, security_options
+from stream_kafka.connecting.reasons import why
 from stream_kafka.credentials import AuthProtocol, Credentials, SASLMechanism, combined, to_credentials
-from stream_kafka.reasons import why
 
 
 @pytest.fixture(scope="module")

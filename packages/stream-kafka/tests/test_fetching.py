@@ -17,8 +17,8 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_kafka.client import Client
-from stream_kafka.fetching import BatchFetcher, Fetched, drain
+from stream_kafka.connecting.client import Client
+from stream_kafka.consuming.fetching import BatchFetcher, Fetched, drain
 from stream_kafka.settings import KafkaSettings
 
 _CRC = 17

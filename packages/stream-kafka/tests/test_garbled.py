@@ -18,8 +18,8 @@ from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP
 from stream_core.sending.dead_letters import letter_headers
 from stream_core.streams.sessions import Verdict
-from stream_kafka.fetching import Drained, Fetched, drain
-from stream_kafka.garbled import batch_at
+from stream_kafka.consuming.fetching import Drained, Fetched, drain
+from stream_kafka.consuming.garbled import batch_at
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _ATTRIBUTES = 21

@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_core.errors import FencedError, ProduceError
 from stream_core.primitives import RecordMetadata
-from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes
+from stream_kafka.producing.lanes import Delivery, Lane, OpenBatch, TopicLanes
 
 TP = TopicPartition("t", 0)
 

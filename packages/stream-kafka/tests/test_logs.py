@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest
 
-from stream_kafka import logs
+from stream_kafka.connecting import logs
 
 
 class _Kept(logging.Handler):

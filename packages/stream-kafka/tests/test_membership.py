@@ -17,10 +17,10 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupResponse_v5
 from aiokafka.structs import TopicPartition
 
 from stream_core.primitives import TP, GroupMetadata, Offset
-from stream_kafka.assignor import StreamAssignor
-from stream_kafka.client import Client
-from stream_kafka.consumer import KafkaConsumer
-from stream_kafka.coordinator import Coordinator
+from stream_kafka.connecting.client import Client
+from stream_kafka.consuming.assignor import StreamAssignor
+from stream_kafka.consuming.consumer import KafkaConsumer
+from stream_kafka.consuming.coordinator import Coordinator
 from stream_kafka.settings import KafkaSettings
 
 from .frames import MUTE, Cluster

@@ -8,9 +8,9 @@ from aiokafka.structs import TopicPartition
 
 from stream_core.errors import FencedError, ProduceError, TransactionExpiredError
 from stream_kafka.errors import ProducerFencedCode
-from stream_kafka.sender import TransactionState
+from stream_kafka.producing.sender import TransactionState
+from stream_kafka.producing.transactions import KafkaTransactionalProducer
 from stream_kafka.settings import KafkaSettings
-from stream_kafka.transactions import KafkaTransactionalProducer
 
 TP = TopicPartition("t", 0)
 

@@ -15,7 +15,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stream_core.errors import OffsetOutOfRangeError, TransportError
 from stream_core.primitives import TP, Batch
-from stream_kafka.reader import KafkaReader
+from stream_kafka.consuming.reader import KafkaReader
 from stream_kafka.settings import KafkaSettings
 
 from .frames import MUTE, Cluster

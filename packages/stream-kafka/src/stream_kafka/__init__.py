@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stream_kafka.credentials import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
 
 if TYPE_CHECKING:
-    from stream_kafka.assignor import StreamAssignor
+    from stream_kafka.consuming.assignor import StreamAssignor
     from stream_kafka.settings import KafkaSettings
     from stream_kafka.transport import KafkaTransport
 
@@ -25,7 +25,7 @@ __all__ = [
 _LATER = {
     "KafkaSettings": "stream_kafka.settings",
     "KafkaTransport": "stream_kafka.transport",
-    "StreamAssignor": "stream_kafka.assignor",
+    "StreamAssignor": "stream_kafka.consuming.assignor",
 }
 """What loads the Kafka client, when it is asked for and not before: credentials are needed without it."""
 

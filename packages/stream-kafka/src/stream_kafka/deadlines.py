@@ -11,11 +11,17 @@ from typing import Any, TypeVar
 from stream_core.errors import DeadlineError, StreamError
 from stream_kafka.errors import is_retriable, translate
 
-__all__ = ["abandon", "attempt", "quietly", "why_ended", "within"]
+__all__ = ["abandon", "attempt", "boottime", "quietly", "why_ended", "within"]
 
 T = TypeVar("T")
 
 _abandoned: set[asyncio.Future[Any]] = set()
+_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boottime() -> float:
+    """Return seconds on a clock that goes on while the process is stopped or the machine sleeps, where there is one."""
+    return time.clock_gettime(_CLOCK) if _CLOCK is not None else time.monotonic()
 
 
 async def within(seconds: float, awaitable: Awaitable[T], doing: str) -> T:

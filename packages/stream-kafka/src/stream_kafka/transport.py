@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from stream_core.ports import Admin, Consumer, Producer, Reader
-from stream_kafka import logs
-from stream_kafka.admin import KafkaAdmin
-from stream_kafka.assignor import StreamAssignor
-from stream_kafka.consumer import KafkaConsumer
-from stream_kafka.producer import KafkaProducer
-from stream_kafka.reader import KafkaReader
+from stream_kafka.cluster.admin import KafkaAdmin
+from stream_kafka.connecting import logs
+from stream_kafka.consuming.assignor import StreamAssignor
+from stream_kafka.consuming.consumer import KafkaConsumer
+from stream_kafka.consuming.reader import KafkaReader
+from stream_kafka.producing.producer import KafkaProducer
+from stream_kafka.producing.transactions import KafkaTransactionalProducer
 from stream_kafka.settings import KafkaSettings
-from stream_kafka.transactions import KafkaTransactionalProducer
 
 __all__ = ["KafkaTransport"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -22,13 +21,13 @@ from aiokafka.protocol.group import HeartbeatRequest, LeaveGroupRequest, SyncGro
 
 from stream_core.errors import TransportError
 from stream_core.primitives import TP, GroupMetadata, Offset
-from stream_kafka.client import Client
-from stream_kafka.deadlines import abandon, quietly, why_ended
+from stream_kafka.connecting.client import Client
+from stream_kafka.deadlines import abandon, boottime, quietly, why_ended
 from stream_kafka.errors import UnstableOffsetCommit, translate
 from stream_kafka.protocol import OffsetFetch
 from stream_kafka.settings import KafkaSettings
 
-__all__ = ["Coordinator", "boottime"]
+__all__ = ["Coordinator"]
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +36,6 @@ _NOTHING_WANTED = ConsumerProtocolMemberMetadata(0, [], b"").encode()
 _NOTHING_ASSIGNED = ConsumerProtocolMemberAssignment(0, [], b"").encode()
 _MOVED = (kafka.GroupCoordinatorNotAvailableError, kafka.NotCoordinatorForGroupError, kafka.RequestTimedOutError)
 _ALIVE = {HeartbeatRequest: (kafka.NoError, kafka.RebalanceInProgressError), SyncGroupRequest: (kafka.NoError,)}
-
-
-def boottime() -> float:
-    """Seconds on a clock that runs on while the process is stopped or the machine sleeps, where there is one."""
-    return time.clock_gettime(_CLOCK) if _CLOCK is not None else time.monotonic()
-
-
-_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]

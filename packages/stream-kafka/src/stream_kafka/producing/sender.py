@@ -13,9 +13,8 @@ from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.structs import TopicPartition
 from aiokafka.util import INTEGER_MAX_VALUE, create_future
 
-from stream_kafka.client import Client
-from stream_kafka.coordinator import boottime
-from stream_kafka.deadlines import abandon
+from stream_kafka.connecting.client import Client
+from stream_kafka.deadlines import abandon, boottime
 from stream_kafka.errors import LeaseOver, is_retriable
 
 __all__ = ["FencedSender", "TransactionState"]

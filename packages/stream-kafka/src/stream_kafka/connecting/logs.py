@@ -16,7 +16,7 @@ _LOGGERS = (
     "aiokafka.consumer.group_coordinator",
     "aiokafka.consumer.subscription_state",
     "aiokafka.producer.sender",
-    "stream_kafka.client",
+    "stream_kafka.connecting.client",
 )
 _SAY_EVERY = 10.0
 

@@ -11,10 +11,10 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from stream_core.errors import DeadlineError, TransportError
 from stream_core.primitives import TopicInfo, TopicSpec
-from stream_kafka.client import Client
+from stream_kafka.cluster.topics import Layout, cluster_id, configurations, layouts, names
+from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import attempt
 from stream_kafka.settings import KafkaSettings
-from stream_kafka.topics import Layout, cluster_id, configurations, layouts, names
 
 __all__ = ["KafkaAdmin"]
 

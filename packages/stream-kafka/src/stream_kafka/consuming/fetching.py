@@ -26,11 +26,11 @@ from aiokafka.structs import TopicPartition
 
 from stream_core.errors import ConfigurationError, OffsetOutOfRangeError, StreamError, TransportError
 from stream_core.primitives import TP, Batch, RawRecord
-from stream_kafka.client import Client
+from stream_kafka.cluster.ends import READ_COMMITTED
+from stream_kafka.connecting.client import Client
+from stream_kafka.consuming.garbled import batch_at, read_around
 from stream_kafka.deadlines import why_ended
 from stream_kafka.errors import translate
-from stream_kafka.garbled import batch_at, read_around
-from stream_kafka.offsets import READ_COMMITTED
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["BatchFetcher", "Drained", "Fetched", "drain"]

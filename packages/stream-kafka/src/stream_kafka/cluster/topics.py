@@ -11,7 +11,7 @@ import aiokafka.errors as kafka
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import attempt
 from stream_kafka.errors import translate
 from stream_kafka.protocol import DescribeTopics

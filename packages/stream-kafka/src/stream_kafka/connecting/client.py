@@ -24,9 +24,9 @@ from stream_core.errors import (
     TransportError,
     UnknownTopicError,
 )
-from stream_kafka.connection import Connection, security_options
+from stream_kafka.connecting.connection import Connection, security_options
+from stream_kafka.connecting.reasons import why
 from stream_kafka.deadlines import abandon, quietly, why_ended, within
-from stream_kafka.reasons import why
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["Client", "Pace"]

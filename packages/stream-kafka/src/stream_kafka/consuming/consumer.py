@@ -14,13 +14,13 @@ from aiokafka.structs import TopicPartition
 from stream_core.errors import FencedError, TransportError
 from stream_core.ports import RebalanceListener
 from stream_core.primitives import TP, Batch, GroupMetadata, Offset
-from stream_kafka.assignor import StreamAssignor
-from stream_kafka.client import Client
-from stream_kafka.coordinator import Coordinator
+from stream_kafka.cluster.ends import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
+from stream_kafka.connecting.client import Client
+from stream_kafka.consuming.assignor import StreamAssignor
+from stream_kafka.consuming.coordinator import Coordinator
+from stream_kafka.consuming.fetching import BatchFetcher
+from stream_kafka.consuming.rebalance import Rebalances
 from stream_kafka.deadlines import attempt, quietly
-from stream_kafka.fetching import BatchFetcher
-from stream_kafka.offsets import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
-from stream_kafka.rebalance import Rebalances
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["KafkaConsumer"]

@@ -13,10 +13,10 @@ from aiokafka.structs import TopicPartition
 from stream_core.errors import StreamError, TransportError
 from stream_core.ports import RebalanceListener
 from stream_core.primitives import TP
-from stream_kafka.assignor import StreamAssignor
-from stream_kafka.coordinator import Coordinator
+from stream_kafka.consuming.assignor import StreamAssignor
+from stream_kafka.consuming.coordinator import Coordinator
+from stream_kafka.consuming.fetching import BatchFetcher
 from stream_kafka.deadlines import abandon
-from stream_kafka.fetching import BatchFetcher
 
 __all__ = ["Rebalances"]
 

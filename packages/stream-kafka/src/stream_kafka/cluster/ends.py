@@ -12,7 +12,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from stream_core.primitives import TP
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import attempt
 
 __all__ = ["READ_COMMITTED", "READ_UNCOMMITTED", "earliest", "latest"]

@@ -21,13 +21,13 @@ from stream_core.errors import (
 )
 from stream_core.partitioner import partition_for
 from stream_core.primitives import TP, GroupMetadata, Headers, Offset
-from stream_kafka.client import Client
+from stream_kafka.cluster.topics import configurations
+from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import why_ended, within
 from stream_kafka.errors import produce_error
-from stream_kafka.lanes import Delivery, Lane, OpenBatch, TopicLanes
-from stream_kafka.sender import FencedSender, TransactionState
+from stream_kafka.producing.lanes import Delivery, Lane, OpenBatch, TopicLanes
+from stream_kafka.producing.sender import FencedSender, TransactionState
 from stream_kafka.settings import KafkaSettings, Partitioner
-from stream_kafka.topics import configurations
 
 __all__ = ["KafkaProducer"]
 

@@ -10,10 +10,10 @@ from aiokafka.structs import TopicPartition
 
 from stream_core.errors import TransportError
 from stream_core.primitives import TP, Batch
-from stream_kafka.client import Client
+from stream_kafka.cluster.ends import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
+from stream_kafka.connecting.client import Client
+from stream_kafka.consuming.fetching import BatchFetcher
 from stream_kafka.deadlines import quietly
-from stream_kafka.fetching import BatchFetcher
-from stream_kafka.offsets import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["KafkaReader"]

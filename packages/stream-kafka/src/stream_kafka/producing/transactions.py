@@ -15,13 +15,13 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from stream_core.errors import FencedError, ProduceError, StreamError, TransactionExpiredError, TransportError
 from stream_core.failpoints import reach
 from stream_core.primitives import TP, GroupMetadata, Offset
-from stream_kafka.client import Client
+from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import within
 from stream_kafka.errors import FencedInstanceId, ProducerFencedCode, TransactionAbortable, produce_error
-from stream_kafka.lanes import TopicLanes
-from stream_kafka.producer import KafkaProducer
+from stream_kafka.producing.lanes import TopicLanes
+from stream_kafka.producing.producer import KafkaProducer
+from stream_kafka.producing.sender import FencedSender
 from stream_kafka.protocol import TxnOffsetCommit
-from stream_kafka.sender import FencedSender
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["KafkaTransactionalProducer"]

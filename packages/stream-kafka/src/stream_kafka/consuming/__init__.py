@@ -1,0 +1,1 @@
+"""How records come in: fetching, membership of a group, assignment, committed offsets."""

@@ -1,0 +1,1 @@
+"""How records go out: one lane per partition, batches, acknowledgements, transactions."""
