@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from stream_app import App
-from stream_app.drivers import load_driver
+from stream_app.running.drivers import load_driver
 from stream_core.errors import ConfigurationError, MissingPackageError
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_kafka import KafkaTransport

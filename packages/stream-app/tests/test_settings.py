@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stream_app.faust_settings import REFUSED, RENAMED, WITHOUT_EFFECT
 from stream_app.settings import Settings
+from stream_app.settings.faust_names import REFUSED, RENAMED, WITHOUT_EFFECT
 from stream_core.errors import ConfigurationError, UnknownSettingError
 from stream_kafka import KafkaSettings, SASLCredentials
 

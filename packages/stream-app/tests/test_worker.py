@@ -321,7 +321,7 @@ def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
         textwrap.dedent("""
             import asyncio, os, signal, threading
             import stream_app as faust
-            from stream_app import process
+            from stream_app.running import process
 
             process.PATIENCE = 0.2
             app = faust.App("hanging", broker="memory://", web_enabled=False)

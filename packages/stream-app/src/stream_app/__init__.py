@@ -1,9 +1,10 @@
 """Stream: agents over Kafka topics, durable tables, exactly-once. ``import stream_app as faust`` reads like the guides."""
 
-from stream_app.agents import Agent, current_agent
 from stream_app.app import App
+from stream_app.definitions.agents import Agent
 from stream_app.settings import Settings
 from stream_app.worker import Worker
+from stream_core.agents.agent import current_agent
 from stream_core.errors import Skip, StreamError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, RecordMetadata

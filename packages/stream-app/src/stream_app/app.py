@@ -1,4 +1,4 @@
-"""The App: what a program defines, its settings, and its life. :mod:`stream_app.wiring` builds what runs."""
+"""The App: what a program defines, its settings, and its life. :mod:`stream_app.running.wiring` builds what runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-from stream_app.configuration import read_object
-from stream_app.definitions import Definitions
-from stream_app.dependencies import Beacon
-from stream_app.discovery import discover, share_main
-from stream_app.loops import run_in
+from stream_app.definitions.agents import AgentDefinitions
+from stream_app.definitions.chores import ChoreDefinitions
+from stream_app.definitions.discovery import discover, share_main
+from stream_app.definitions.signals import Signal
+from stream_app.definitions.tables import TableDefinitions
+from stream_app.running.dependencies import Beacon
+from stream_app.running.loops import run_in
+from stream_app.running.wiring import Wiring
 from stream_app.settings import Settings
-from stream_app.signals import Signal
-from stream_app.wiring import Wiring
+from stream_app.settings.objects import read_object
 from stream_app.worker import Worker
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, MissingPackageError
@@ -35,7 +37,7 @@ _apps: WeakSet[App] = WeakSet()
 """All apps of this process."""
 
 
-class App(Definitions):
+class App(AgentDefinitions, TableDefinitions, ChoreDefinitions):
     """An application: agents over topics, with tables.
 
     Several apps may run in one process. Definitions and sends are safe from any thread.

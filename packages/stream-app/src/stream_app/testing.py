@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+from stream_app.running.wiring import Defined, Wiring
 from stream_app.settings import Settings
-from stream_app.wiring import Defined, Wiring
 from stream_core.agents.agent import Agent, AgentBody
 from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine

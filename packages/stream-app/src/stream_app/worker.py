@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
-from stream_app.loops import run_in
-from stream_app.process import (
+from stream_app.definitions.signals import BoundSignal
+from stream_app.running.loops import run_in
+from stream_app.running.process import (
     allow_open_files,
     collect_less_often,
     end_soon,
@@ -20,8 +21,7 @@ from stream_app.process import (
     running_tasks,
     set_up_logging,
 )
-from stream_app.services import Services, check_service
-from stream_app.signals import BoundSignal
+from stream_app.running.services import Services, check_service
 from stream_core.background import Background
 from stream_core.engine.engine import Engine
 from stream_core.errors import StreamError

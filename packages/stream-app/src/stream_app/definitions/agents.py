@@ -1,15 +1,16 @@
-"""What a program defines: agents and tables, beside topics, tasks and timers, in the words of the guides. It is only remembered."""
+"""Agents of an app: how a program defines them, and what they add to the agents of the engine."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
-from stream_app.agents import Agent
-from stream_app.chore_definitions import ChoreDefinitions
-from stream_app.descriptions import check_names
-from stream_app.topic_definitions import TOPIC_OPTIONS, TopicDefinitions
+from stream_app.definitions.descriptions import check_names
+from stream_app.definitions.topics import TOPIC_OPTIONS, TopicDefinitions
+from stream_app.running.wiring import Defined
+from stream_app.testing import AgentTest
+from stream_core.agents import agent as agents
 from stream_core.agents.agent import AgentBody, OnError
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
@@ -17,17 +18,37 @@ from stream_core.sending.sinks import Sink
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.values.annotations import qualified_name
-from stream_core.values.schemas import Schema
-from stream_tables import table as tables
 
-__all__ = ["Definitions"]
-
-K = TypeVar("K")
-V = TypeVar("V")
+__all__ = ["Agent", "AgentDefinitions"]
 
 
-class Definitions(TopicDefinitions, ChoreDefinitions):
-    """The definitions of an app."""
+class Agent(agents.Agent):
+    """An agent that knows its app.
+
+    Args:
+        body: what runs over the stream.
+        app: where it is defined.
+        options: those of :class:`~stream_core.agents.agent.Agent`.
+    """
+
+    def __init__(self, body: AgentBody, *, app: Defined, **options: Any) -> None:
+        super().__init__(body, **options)
+        self._app = app
+
+    def test_context(self) -> AgentTest:
+        """The agent alone, on an in-process broker and with empty tables, for a unit test.
+
+        Example::
+
+            async with greet.test_context() as agent:
+                event = await agent.put("you")
+                assert agent.results[event.message.offset] == "hello you"
+        """
+        return AgentTest(self, self._app)
+
+
+class AgentDefinitions(TopicDefinitions):
+    """Defines agents."""
 
     @overload
     def agent(self, channel: AgentBody) -> Agent: ...
@@ -123,84 +144,9 @@ class Definitions(TopicDefinitions, ChoreDefinitions):
             self.topic(channel or f"{self.id}-{agent}", **options) if options or not channel else self._named(channel)
         )
 
-    @overload
-    def Table(
-        self,
-        name: str,
-        *,
-        default: Callable[[], V] | None = None,
-        key_type: type[K],
-        value_type: type[V],
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        partitions: int | None = None,
-        help: str = "",
-    ) -> tables.Table[K, V]: ...
-    @overload
-    def Table(
-        self,
-        name: str,
-        *,
-        default: Callable[[], V] | None = None,
-        key_type: Any = None,
-        value_type: Any = None,
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        partitions: int | None = None,
-        help: str = "",
-    ) -> tables.Table[Any, V]: ...
-    def Table(  # noqa: N802 - names and arguments are the guides'
-        self,
-        name: str,
-        *,
-        default: Callable[[], Any] | None = None,
-        key_type: Any = None,
-        value_type: Any = None,
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        partitions: int | None = None,
-        help: str = "",  # noqa: A002 - the name is the guides'
-        **unknown: Any,
-    ) -> tables.Table[Any, Any]:
-        """Define a table.
 
-        Args:
-            name: unique in the app; the changelog is ``{app id}-{name}-changelog``.
-            default: makes the value of a missing key, such as ``int``.
-            key_type: type of the keys.
-            value_type: type of the values.
-            key_serializer: codec of the keys, by name; JSON when left out.
-            value_serializer: codec of the values, by name; JSON when left out.
-            partitions: partitions of the table; those of its source topics when left out.
-            help: one sentence on what it holds.
-            unknown: refused, with the option that may be meant.
-
-        Raises:
-            ConfigurationError: there is a table of that name, or no such option.
-        """
-        check_names(f"table {name}", unknown, TABLE_OPTIONS)
-        schema = Schema.for_table(
-            key_type=key_type, value_type=value_type, key_serializer=key_serializer, value_serializer=value_serializer
-        )
-        changelog = f"{self.id}-{name}-changelog"
-        table: tables.Table[Any, Any] = tables.Table(
-            name, schema=schema, changelog=changelog, default=default, partitions=partitions, help=help
-        )
-        with self._defining:
-            self._require_stopped(f"table {name}")
-            if name in self._tables:
-                raise ConfigurationError(
-                    f"there are two tables named {name!r}: they would share a changelog; rename one"
-                )
-            self._tables[name] = table
-        return table
-
-
-TABLE_OPTIONS = {*inspect.signature(Definitions.Table).parameters} - {"self", "name", "unknown"}
-"""The names of what :meth:`Definitions.Table` takes."""
-
-AGENT_OPTIONS = {*inspect.signature(Definitions.agent).parameters, *TOPIC_OPTIONS} - {"self", "topic"}
-"""The names of what :meth:`Definitions.agent` takes."""
+AGENT_OPTIONS = {*inspect.signature(AgentDefinitions.agent).parameters, *TOPIC_OPTIONS} - {"self", "topic"}
+"""The names of what :meth:`AgentDefinitions.agent` takes."""
 
 
 def _name_of(body: Any) -> str:

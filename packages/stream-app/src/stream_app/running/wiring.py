@@ -14,10 +14,10 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from stream_app.drivers import load_driver
-from stream_app.services import Services
+from stream_app.running.drivers import load_driver
+from stream_app.running.services import Services
+from stream_app.running.web_server import make_web_server
 from stream_app.settings import Settings
-from stream_app.web import make_web_server
 from stream_core.agents.agent import Agent
 from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine

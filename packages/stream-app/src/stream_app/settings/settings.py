@@ -15,8 +15,8 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from stream_app.faust_settings import REFUSED, RENAMED, WITHOUT_EFFECT
-from stream_app.parameters import (
+from stream_app.settings.faust_names import REFUSED, RENAMED, WITHOUT_EFFECT
+from stream_app.settings.parameters import (
     Bytes,
     Count,
     Parameter,
@@ -31,7 +31,7 @@ from stream_app.parameters import (
     url,
     zone,
 )
-from stream_app.transport_settings import TransportSettings
+from stream_app.settings.transport import TransportSettings
 from stream_core.errors import ConfigurationError, UnknownSettingError
 from stream_core.values.codecs import Codec
 

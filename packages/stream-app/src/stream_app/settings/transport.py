@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from stream_app.parameters import Bytes, Count, Parameter, Seconds, flag, function, seconds, tls_context, urls
+from stream_app.settings.parameters import Bytes, Count, Parameter, Seconds, flag, function, seconds, tls_context, urls
 from stream_kafka.credentials import Credentials, to_credentials
 
 __all__ = ["Partitioner", "TransportSettings"]

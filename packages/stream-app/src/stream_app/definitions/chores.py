@@ -8,8 +8,8 @@ from datetime import timedelta, tzinfo
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from stream_app.registry import Registry
-from stream_app.services import check_service
+from stream_app.definitions.registry import Registry
+from stream_app.running.services import check_service
 from stream_app.settings import Settings
 from stream_core.agents import chores
 from stream_core.agents.chores import Chore

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from stream_app.descriptions import check_again, check_names
-from stream_app.registry import Registry
+from stream_app.definitions.descriptions import check_again, check_names
+from stream_app.definitions.registry import Registry
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
 from stream_core.sending.topic import Topic, TopicGroup, TopicPattern

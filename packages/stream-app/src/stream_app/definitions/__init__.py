@@ -1,0 +1,1 @@
+"""What a program says of its app: agents, tables, topics, tasks, signals. It is remembered, and nothing runs yet."""
