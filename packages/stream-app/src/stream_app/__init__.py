@@ -1,8 +1,15 @@
 """Stream: agents over Kafka topics, durable tables, exactly-once. ``import stream_app as faust`` reads like the guides."""
 
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from stream_app.absent import answers, listen
 from stream_app.app import App
 from stream_app.definitions.agents import Agent
+from stream_app.models import Model, ModelOptions
 from stream_app.settings import Settings
+from stream_app.types import ChannelT, EventT, StreamT, TopicT
+from stream_app.utils import uuid
 from stream_app.worker import Worker
 from stream_core.agents.agent import current_agent
 from stream_core.errors import Skip, StreamError
@@ -23,11 +30,15 @@ __all__ = [
     "Agent",
     "App",
     "Channel",
+    "ChannelT",
     "Codec",
     "Event",
+    "EventT",
     "FailurePolicy",
     "GSSAPICredentials",
     "Message",
+    "Model",
+    "ModelOptions",
     "OAuthCredentials",
     "Record",
     "RecordMetadata",
@@ -38,9 +49,26 @@ __all__ = [
     "Skip",
     "Stream",
     "StreamError",
+    "StreamT",
     "Table",
     "Topic",
+    "TopicT",
     "Worker",
     "current_agent",
     "current_event",
+    "uuid",
 ]
+
+SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils")
+"""The modules that programs import from, beside the names above."""
+
+listen(__name__)
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+    _answer = answers(__name__, __all__, SUBMODULES)
+
+    def __getattr__(name: str) -> Any:
+        """A submodule, or the version; explains a name that is not here."""
+        return version("stream-app") if name == "__version__" else _answer(name)

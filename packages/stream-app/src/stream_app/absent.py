@@ -1,0 +1,131 @@
+"""Names of Faust that are not here: each is answered with a sentence that says why, and what to use.
+
+``faust.Monitor`` is an attribute that is looked up, ``from faust import Monitor`` and ``import faust.livecheck`` are imports. Python asks a
+module for the first (:func:`answers`), and its import system for the others (:class:`Finder`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ABSENT", "Finder", "answers", "listen"]
+
+_TABLES = "an app has only ordinary tables so far: app.Table(...)"
+_WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
+_SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
+_COMMANDS = "programs cannot add commands yet: write a script that uses `async with app:`"
+_PAGES = "apps cannot add pages yet: serve them with another framework, and start the app in it with app.start()"
+_INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
+
+ABSENT: dict[str, str] = {
+    "AgentManagerT": "app.agents is a mapping of agents by their names: annotate it as Mapping[str, Agent]",
+    "AlreadyConfiguredWarning": "a setting that is changed after the start is a ConfigurationError",
+    "AppCommand": _COMMANDS,
+    "Blueprint": _PAGES,
+    "Command": _COMMANDS,
+    "ConsumerNotStarted": "the broker's client waits, and raises BrokerUnavailableError; a send before the start is a ConfigurationError",
+    "FaustPredicate": _INSIDE,
+    "FaustWarning": "what looks wrong is logged, and nothing here is a Python warning",
+    "FixupT": _INSIDE,
+    "GlobalTable": _TABLES,
+    "HoppingWindow": _WINDOWS,
+    "JoinT": "streams cannot be joined, in Faust neither: keep one side in a table",
+    "JoinableT": "streams cannot be joined, in Faust neither: keep one side in a table",
+    "Monitor": _SENSORS,
+    "NotReady": "what is not ready yet waits",
+    "PendingMessage": "what was not sent yet is not seen: what `await topic.send(...)` returns can be awaited for its metadata",
+    "Registry": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
+    "RegistryT": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
+    "SameNode": "requests are not forwarded between workers yet",
+    "SecurityWarning": "pickle is refused unless a topic asks for it by name",
+    "Sensor": _SENSORS,
+    "SensorT": _SENSORS,
+    "Service": "it is mode's: from mode import Service",
+    "ServiceT": "it is mode's: from mode import Service",
+    "SetGlobalTable": _TABLES,
+    "SetTable": _TABLES + ", with value_type=set[str], for instance",
+    "SlidingWindow": _WINDOWS,
+    "TumblingWindow": _WINDOWS,
+    "View": _PAGES,
+    "Window": _WINDOWS,
+    "WindowRange": _WINDOWS,
+    "WindowT": _WINDOWS,
+    "argument": _COMMANDS,
+    "assignor": "the assignment of partitions is not for programs to change",
+    "call_command": _COMMANDS,
+    "contrib": "the helpers for other frameworks are not here: `async with app:` starts and stops an app in any program",
+    "fixups": _INSIDE,
+    "joins": "streams cannot be joined, in Faust neither: keep one side in a table",
+    "livecheck": "LiveCheck is not here: test agents with agent.test_context()",
+    "option": _COMMANDS,
+    "router": "requests are not forwarded between workers yet",
+    "sensors": _SENSORS,
+    "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",
+    "web": _PAGES,
+    "windows": _WINDOWS,
+}
+"""Names of Faust, of modules and in modules, and why they are not here."""
+
+
+def sentence(where: str, name: str, names: Collection[str]) -> str:
+    """What to say of a name that does not exist.
+
+    Args:
+        where: the module in which it was looked for.
+        name: the name.
+        names: those that the module has.
+    """
+    if reason := ABSENT.get(name):
+        return f"{where} has no {name}: {reason}"
+    near = get_close_matches(name, names, n=1)
+    return f"{where} has no {name}" + (f": did you mean {near[0]}?" if near else "")
+
+
+def answers(where: str, names: Collection[str], modules: Collection[str] = ()) -> Callable[[str], Any]:
+    """Make the function ``__getattr__`` of a module: it loads submodules when they are first used, and explains what does not exist.
+
+    Args:
+        where: name of the module.
+        names: its public names.
+        modules: the names of its submodules.
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807 - modules have such a function
+        if name in modules:
+            return importlib.import_module(f"{where}.{name}")
+        raise AttributeError(sentence(where, name, names), name=name)
+
+    return __getattr__
+
+
+class Finder(MetaPathFinder):
+    """Explains imports of what is absent. Python asks it last, and imports nothing through it.
+
+    Args:
+        package: explains names in this package and below it.
+    """
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Raise ModuleNotFoundError with the reason for an absent name; leave all others to Python's own message."""
+        where, _, name = fullname.rpartition(".")
+        if name in ABSENT and f"{where}.".startswith(f"{self.package}."):
+            raise ModuleNotFoundError(
+                sentence(where, name, ())
+            )  # without name=: `from package import name` would drop the message
+        return None
+
+
+def listen(package: str) -> None:
+    """Let imports in ``package`` be explained."""
+    if not any(isinstance(one, Finder) and one.package == package for one in sys.meta_path):
+        sys.meta_path.append(Finder(package))

@@ -1,0 +1,5 @@
+"""The program: a group of click."""
+
+from stream_cli.main import cli
+
+__all__ = ["cli"]

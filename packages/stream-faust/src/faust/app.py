@@ -1,0 +1,5 @@
+"""The app."""
+
+from stream_app import App
+
+__all__ = ["App"]

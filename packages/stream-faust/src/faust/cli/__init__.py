@@ -1,0 +1,9 @@
+"""The command line, in the modules in which Faust has it."""
+
+from typing import TYPE_CHECKING
+
+from stream_app.absent import answers
+from stream_app.cli import __all__ as __all__
+
+if not TYPE_CHECKING:
+    __getattr__ = answers(__name__, __all__, ("faust", "worker"))

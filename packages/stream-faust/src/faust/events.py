@@ -1,0 +1,5 @@
+"""Events."""
+
+from stream_app import Event, EventT
+
+__all__ = ["Event", "EventT"]

@@ -1,0 +1,10 @@
+"""The errors of Stream by their names in Faust; :mod:`stream_core.errors` shows the whole tree."""
+
+from typing import TYPE_CHECKING
+
+from stream_app.absent import answers
+from stream_app.exceptions import *  # noqa: F403 - this module is that list of names
+from stream_app.exceptions import __all__ as __all__
+
+if not TYPE_CHECKING:
+    __getattr__ = answers(__name__, __all__)

@@ -1,0 +1,5 @@
+"""Tables."""
+
+from stream_app import Table
+
+__all__ = ["Table"]

@@ -1,0 +1,5 @@
+"""Topics."""
+
+from stream_app import Topic, TopicT
+
+__all__ = ["Topic", "TopicT"]

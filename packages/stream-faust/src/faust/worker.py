@@ -1,0 +1,5 @@
+"""The worker."""
+
+from stream_app import Worker
+
+__all__ = ["Worker"]
