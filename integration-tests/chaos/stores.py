@@ -25,7 +25,7 @@ def read_tables(data: Path, table: str) -> dict[int, dict[bytes, bytes]]:
             store = stores.open(table, partition)
             position = int(store.fact(Facts.POSITION) or -1)
             if position >= newest.get(partition, (-1, {}))[0]:
-                newest[partition] = position, dict(store.items())
+                newest[partition] = position, dict(store.range())
         finally:
             stores.close()
     return {partition: values for partition, (_, values) in newest.items()}

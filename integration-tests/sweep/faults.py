@@ -92,7 +92,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "reader.start_offsets": _ASK,
     "reader.end_offsets": _ASK,
     "store.get": ("StoreError", "damaged"),
-    "store.items": ("StoreError", "damaged"),
+    "store.range": ("StoreError", "damaged"),
     "store.write": ("full", "full/done", "damaged"),
     "store.fact": ("StoreError", "damaged"),
     "store.wipe": ("StoreError",),

@@ -26,7 +26,7 @@ from stream_core.errors import (
 )
 from stream_core.memory.faults import Faults
 from stream_core.memory.store import MemoryStores
-from stream_core.ports import Admin, Consumer, Delivery, Producer, Reader, RebalanceListener, Store
+from stream_core.ports import Admin, Consumer, Delivery, KeyRange, Producer, Reader, RebalanceListener, Store
 from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Offset, TopicInfo, TopicSpec
 from sweep import faults
 from sweep.faults import DONE, ERRORS, Plan
@@ -464,9 +464,9 @@ class _SweptStore:
         self._require(key)
         return self._store.get(key)
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
+    def range(self, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """See the port."""
-        way, pairs = self._strike("items"), list(self._store.items())
+        way, pairs = self._strike("range"), list(self._store.range(begin, end))
         if way and pairs:
             self._damage.keys.add(pairs[len(pairs) // 2][0])
         return self._readable(pairs)
@@ -476,13 +476,19 @@ class _SweptStore:
             self._require(key)
             yield key, value
 
-    def write(self, changes: Mapping[bytes, bytes | None], facts: Mapping[str, bytes] | None = None) -> None:
+    def write(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        facts: Mapping[str, bytes] | None = None,
+        *,
+        deleted: Collection[KeyRange] = (),
+    ) -> None:
         """See the port."""
         way = self._strike("write")
         if way == "damaged":
             self._damage.calls.add("write")
         self._able("write")
-        self._store.write(changes, facts)
+        self._store.write(changes, facts, deleted=deleted)
         self._damage.keys -= changes.keys()
         if way.endswith(DONE):
             raise StoreError(f"{self._name}: the disk failed after the write (swept)")

@@ -82,7 +82,7 @@ def test_a_key_is_found_under_what_it_comes_back_as(type_: Any, pairs: list[tupl
     bench.checkpoint()
     with bench.event() as table:
         found = list(table.items())
-        assert len(found) == len(table) == sum(1 for part in bench.parts for _ in part.store.items())
+        assert len(found) == len(table) == sum(1 for part in bench.parts for _ in part.store.range())
         for key, number in found:
             assert (table[key], table.get(key), key in table) == (number, number, True)
             del table[key]
@@ -168,7 +168,7 @@ def test_a_key_of_another_version(caplog: pytest.LogCaptureFixture) -> None:
             with pytest.raises(TableError, match="has keys of type str"):
                 del table[key]
     bench.checkpoint()
-    assert dict(bench.parts[1].store.items()) == {b'"bob"': b"3"}
+    assert dict(bench.parts[1].store.range()) == {b'"bob"': b"3"}
 
 
 # -- a missing key

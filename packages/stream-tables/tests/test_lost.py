@@ -226,7 +226,7 @@ async def test_a_lost_store_is_empty_after_the_worker_ended(world: World) -> Non
         world.table.get("a")
     await world.stop()
     store = world.stores.open("counts", 0)
-    assert (list(store.items()), store.fact(Facts.POSITION)) == ([], None)
+    assert (list(store.range()), store.fact(Facts.POSITION)) == ([], None)
     store.close()
     await world.start()
     assert world.contents() == world.said

@@ -132,13 +132,14 @@ class OverlayAgainstDict(RuleBasedStateMachine):
         assert (NOTHING if value is ABSENT else value) == self.visible.get(key, NOTHING)
         self._touch(number, key)
 
-    @rule(number=cursors)
-    def iterate(self, number: int) -> None:
-        """An event looks at everything there is, and so at what others have deleted, too."""
+    @rule(number=cursors, first=st.just(b"") | keys, end=st.none() | keys)
+    def iterate(self, number: int, first: bytes, end: bytes | None) -> None:
+        """An event looks at a range or at everything, in order, and so at what others have deleted there, too; at nothing else."""
         cursor = self._open(number)
-        found = {key: self.part.value_of(cursor, key, entry) for key, entry in self.part.entries(cursor)}
-        assert found == self.visible
-        for key in KEYS:
+        found = [(key, self.part.value_of(cursor, key, entry)) for key, entry in self.part.range(cursor, first, end)]
+        within = [key for key in sorted(KEYS) if first <= key and (end is None or key < end)]
+        assert found == [(key, self.visible[key]) for key in within if key in self.visible]
+        for key in within:
             self._touch(number, key)
 
     @precondition(lambda self: self.cut_state is None)
@@ -183,10 +184,10 @@ class OverlayAgainstDict(RuleBasedStateMachine):
     def commit(self) -> None:
         """The checkpoint is committed: the store has what was frozen, and nothing else."""
         changes = {change.key: change.value for change in self.part.changes({})}
-        before = dict(self.part.store.items())
+        before = dict(self.part.store.range())
         asyncio.run(self.part.commit(1))
         after = {key: value for key, value in {**before, **changes}.items() if value is not None}
-        assert dict(self.part.store.items()) == after
+        assert dict(self.part.store.range()) == after
         assert self.cut_state is not None
         self.stored, self.cut_state = self.cut_state, None
 
@@ -208,7 +209,7 @@ class OverlayAgainstDict(RuleBasedStateMachine):
             value = value_of(self.part, key)
             assert (NOTHING if value is ABSENT else value) == self.visible.get(key, NOTHING)
         assert dict(self.part.items()) == self.visible
-        assert {key: decode(value) for key, value in self.part.store.items()} == self.stored
+        assert {key: decode(value) for key, value in self.part.store.range()} == self.stored
         assert {number for number, cursor in enumerate(self.actors) if cursor.pinned} == self.pinned
 
     @invariant()
@@ -323,7 +324,7 @@ def test_who_iterates_pins_what_is_seen(part: TablePartition, session: Session, 
         part.set(writer, b"a" if change == "changed" else b"b", 2)
     assert not writer.pinned
 
-    part.entries(reader)
+    part.range(reader)
 
     assert writer.pinned
     assert not idle.pinned

@@ -491,7 +491,7 @@ async def test_claims_outlive_compaction_and_are_no_values(shop: Workshop) -> No
     shop.cluster.log(CHANGELOG).compact(2**62, 0, 0)
     records = shop.cluster.log(CHANGELOG).read(0, 100, committed=False).records
     assert [decode_claim(record.headers) for record in records] == [None, shop.table.parts[0].epoch]
-    assert list(shop.table.parts[0].store.items()) == [(b'"a"', b"1")]
+    assert list(shop.table.parts[0].store.range()) == [(b'"a"', b"1")]
     shop.stores = MemoryStores()
     epoch = shop.table.parts[0].epoch
     assert await shop.recover(committed=5) == {"a": 1}
@@ -862,7 +862,7 @@ async def test_cancellation_leaves_a_consistent_position(shop: Workshop) -> None
     turn = position // CHUNK - 1
     await shop.stop()
     store = shop.stores.open("table", 0)
-    assert dict(store.items()) == {b'"key-%d"' % number: b"%d" % (turn * 10_000 + number) for number in range(CHUNK)}
+    assert dict(store.range()) == {b'"key-%d"' % number: b"%d" % (turn * 10_000 + number) for number in range(CHUNK)}
     store.close()
     assert await shop.recover() == {f"key-{number}": 19 * 10_000 + number for number in range(CHUNK)}
 

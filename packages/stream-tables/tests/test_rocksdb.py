@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -29,7 +30,9 @@ directory = Path(sys.argv[1])
 settings = TablesSettings(write_buffer_bytes=256 << 10)
 store = RocksDBStores(directory, settings).open("t", 0)
 for position in range(int(sys.argv[2])):
-    store.write({b"%d" % key: b"%08d" % position * 8 for key in range(50)}, {"position": b"%08d" % position})
+    values = {b"%d" % key: b"%08d" % position * 8 for key in range(50)}
+    rows = {b"row-%08d-%d" % (position, row): b"" for row in range(5)}
+    store.write(values | rows, {"position": b"%08d" % position}, deleted=[(b"row-", b"row-%08d" % position)])
     if position % 50 == 0:
         print(position, flush=True)
 print("done", flush=True)
@@ -62,15 +65,19 @@ def run_writer(directory: Path, batches: int, until: str) -> None:
 
 
 def assert_one_point(stores: RocksDBStores) -> int:
-    """All 50 keys have the value of the position beside them; returns the position, -1 for an empty store."""
+    """All 50 keys have the value of the position beside them, and rows are there of no other one.
+
+    Returns the position, -1 for an empty store.
+    """
     store = stores.open("t", 0)
     position = store.fact("position")
-    values = dict(store.items())
+    values = dict(store.range())
     store.close()
     if position is None:
         assert values == {}
         return -1
-    assert values == {b"%d" % key: position * 8 for key in range(50)}
+    rows = {b"row-%s-%d" % (position, row): b"" for row in range(5)}
+    assert values == {b"%d" % key: position * 8 for key in range(50)} | rows
     return int(position)
 
 
@@ -81,12 +88,12 @@ def test_an_iterator_does_not_keep_the_lock(stores: RocksDBStores) -> None:
     """Closing gives up the lock though iterators are alive; they end with an error, not as if they were complete."""
     store = stores.open("t", 0)
     store.write({b"%d" % number: b"v" for number in range(10)})
-    fresh, begun = store.items(), store.items()
+    fresh, begun = store.range(), store.range()
     next(begun)
 
     store.close()
 
-    assert len(list(stores.open("t", 0).items())) == 10
+    assert len(list(stores.open("t", 0).range())) == 10
     for items in (fresh, begun):
         with pytest.raises(StoreError, match=r"t-0\.db was closed"):
             next(items)
@@ -98,7 +105,7 @@ def test_an_error_that_is_kept_does_not_keep_the_lock(stores: RocksDBStores, tmp
     store = stores.open("t", 0)
     kept = []
     try:
-        list(store.items())
+        list(store.range())
     except StoreCorruptError as error:
         kept.append(error)
 
@@ -176,7 +183,7 @@ def test_several_logs_are_read_again(stores: RocksDBStores, several_logs: Path) 
     for _ in range(2):
         store = stores.open("t", 0)
         position = int(store.fact("position") or 0)
-        assert len(list(store.items())) == 10 * position
+        assert len(list(store.range())) == 10 * position
         store.write({b"%d-%d" % (position + 1, key): b"" for key in range(10)}, {"position": b"%d" % (position + 1)})
         store.close()
 
@@ -195,7 +202,7 @@ def test_a_log_that_is_gone_is_damage(stores: RocksDBStores, several_logs: Path,
         stores.open("t", 0)
 
     stores.destroy("t", 0)
-    assert list(stores.open("t", 0).items()) == []
+    assert list(stores.open("t", 0).range()) == []
 
 
 def test_the_last_log_may_be_gone(stores: RocksDBStores, several_logs: Path) -> None:
@@ -204,7 +211,7 @@ def test_the_last_log_may_be_gone(stores: RocksDBStores, several_logs: Path) -> 
 
     store = stores.open("t", 0)
 
-    assert len(list(store.items())) == 10 * int(store.fact("position") or 0)
+    assert len(list(store.range())) == 10 * int(store.fact("position") or 0)
 
 
 def test_more_batches_than_are_counted(stores: RocksDBStores) -> None:
@@ -216,21 +223,28 @@ def test_more_batches_than_are_counted(stores: RocksDBStores) -> None:
 
     again = stores.open("t", 0)
 
-    assert (again.fact("position"), list(again.items())) == (b"%d" % (COUNTED + 9), [])
+    assert (again.fact("position"), list(again.range())) == (b"%d" % (COUNTED + 9), [])
 
 
 # -- damage
 
 
-def damage_table_file(stores: RocksDBStores, directory: Path) -> None:
-    """Write a store with several table blocks, close it, and overwrite a few bytes in the middle of its largest file."""
+def damage_table_file(stores: RocksDBStores, directory: Path, at: float = 0.5, size: int = 64) -> None:
+    """Write a store with several table blocks, close it, and overwrite some bytes of its largest file.
+
+    Args:
+        stores: the driver.
+        directory: where its stores are.
+        at: which part of the file lies before the damage; the values are in the first 0.88 of it.
+        size: bytes of the damage.
+    """
     store = stores.open("t", 0)
     store.write({b"%05d" % number: bytes(range(100)) for number in range(5_000)}, {"position": b"1"})
     store.close()
     file = largest(directory)
     with file.open("r+b") as stream:
-        stream.seek(file.stat().st_size // 2)
-        stream.write(b"\xff" * 64)
+        stream.seek(int(file.stat().st_size * at))
+        stream.write(b"\xff" * size)
 
 
 def largest(directory: Path) -> Path:
@@ -246,7 +260,65 @@ def test_a_damaged_block_is_found_by_reads(stores: RocksDBStores, tmp_path: Path
     with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged: wipe"):
         sum(store.get(b"%05d" % number) is None for number in range(5_000))
     with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged"):
-        list(store.items())
+        list(store.range())
+
+
+def test_a_damaged_block_is_met_by_the_ranges_that_have_it(stores: RocksDBStores, tmp_path: Path) -> None:
+    """Ranges beside a damaged block are read; one that has it raises where it comes to it, and can be deleted."""
+    damage_table_file(stores, tmp_path)
+    store = stores.open("t", 0)
+    met = [begin for begin in range(0, 5_000, 100) if not _whole(store, begin)]
+
+    assert len(met) in (1, 2)
+    first = b"%05d" % met[0]
+    seen = list(_until_damage(store.range()))
+    assert len(seen) >= met[0]
+    store.write({first: b"new"}, deleted=[(first, b"%05d" % (met[-1] + 100))])
+    assert store.get(first) == b"new"
+
+
+def _whole(store: RocksDBStore, begin: int) -> bool:
+    try:
+        return len(list(store.range(b"%05d" % begin, b"%05d" % (begin + 100)))) == 100
+    except StoreCorruptError:
+        return False
+
+
+def _until_damage(items: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    with pytest.raises(StoreCorruptError):
+        yield from items
+
+
+def test_deleting_to_the_end_of_a_damaged_store(stores: RocksDBStores, tmp_path: Path) -> None:
+    """Where the last key cannot be read, a range without an end is not deleted: the error says so, and keeps no lock."""
+    damage_table_file(stores, tmp_path, 0.8, 6_000)
+    store = stores.open("t", 0)
+
+    with pytest.raises(StoreCorruptError, match=r"t-0\.db is damaged") as kept:
+        store.write({b"a": b"1"}, {"position": b"2"}, deleted=[(b"", None)])
+    store.close()
+
+    assert kept.value
+    assert stores.open("t", 0).fact("position") == b"1"
+
+
+def test_a_large_range_takes_no_memory(stores: RocksDBStores) -> None:
+    """An iteration holds one item at a time: what it has allocated does not grow with the range."""
+    store = stores.open("t", 0)
+    for part in range(10):
+        store.write({b"%02d-%04d" % (part, number): bytes(500) for number in range(2_000)})
+    most = 0
+    items = store.range(b"01", b"09")
+    next(items)
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in items)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert count == 15_999
+    assert most < 100_000  # bytes; the range has 8,000,000
 
 
 def test_a_damaged_store_can_be_wiped(stores: RocksDBStores, tmp_path: Path) -> None:
@@ -257,7 +329,7 @@ def test_a_damaged_store_can_be_wiped(stores: RocksDBStores, tmp_path: Path) -> 
     store.wipe()
     store.write({b"a": b"1"})
 
-    assert list(store.items()) == [(b"a", b"1")]
+    assert list(store.range()) == [(b"a", b"1")]
     assert store.fact("position") is None
 
 
@@ -285,7 +357,7 @@ def test_a_store_that_cannot_be_opened_is_destroyed(
 
     stores.destroy("t", 0)
 
-    assert list(stores.open("t", 0).items()) == []
+    assert list(stores.open("t", 0).range()) == []
 
 
 def write_often(store: RocksDBStore, changes: Mapping[bytes, bytes | None]) -> None:
@@ -304,7 +376,7 @@ def test_damage_met_in_the_background_is_told_by_a_write(stores: RocksDBStores, 
 
     store.wipe()
     store.write({b"a": b"1"}, {"position": b"1"})
-    assert list(store.items()) == [(b"a", b"1")]
+    assert list(store.range()) == [(b"a", b"1")]
 
 
 def test_files_that_are_removed_under_a_store_are_damage(stores: RocksDBStores, tmp_path: Path) -> None:
@@ -317,7 +389,7 @@ def test_files_that_are_removed_under_a_store_are_damage(stores: RocksDBStores, 
 
     store.wipe()
     store.write({b"a": b"1"}, {"position": b"1"})
-    assert list(store.items()) == [(b"a", b"1")]
+    assert list(store.range()) == [(b"a", b"1")]
 
 
 def test_a_write_that_does_not_fit_is_an_error_and_close_works(stores: RocksDBStores, tmp_path: Path) -> None:
@@ -336,7 +408,7 @@ def test_a_write_that_does_not_fit_is_an_error_and_close_works(stores: RocksDBSt
         signal.signal(signal.SIGXFSZ, handler)
 
     again = stores.open("t", 0)
-    assert (list(again.items()), again.fact("position")) == ([(b"a", b"1")], b"1")
+    assert (list(again.range()), again.fact("position")) == ([(b"a", b"1")], b"1")
 
 
 # -- names and directories
@@ -424,10 +496,19 @@ class StoreModel(RuleBasedStateMachine):
     @rule(
         changes=st.dictionaries(KEYS, VALUES, max_size=30),
         facts=st.dictionaries(st.sampled_from(["position", "topic", ""]), st.binary(max_size=10)),
+        deleted=st.lists(st.tuples(KEYS, st.none() | KEYS), max_size=2),
     )
-    def write(self, changes: dict[bytes, bytes | None], facts: dict[str, bytes]) -> None:
-        """Change values and facts."""
-        self.store.write(changes, facts)
+    def write(
+        self,
+        changes: dict[bytes, bytes | None],
+        facts: dict[str, bytes],
+        deleted: list[tuple[bytes, bytes | None]],
+    ) -> None:
+        """Delete ranges, change values and facts."""
+        self.store.write(changes, facts, deleted=deleted)
+        for begin, end in deleted:
+            for key in [key for key in self.values if begin <= key and (end is None or key < end)]:
+                del self.values[key]
         for key, value in changes.items():
             self.values.pop(key, None)
             if value is not None:
@@ -437,7 +518,7 @@ class StoreModel(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         """Close, with an iterator alive, and open."""
-        items = self.store.items()
+        items = self.store.range()
         self.store.close()
         self.store = self.stores.open("t", 0)
         del items
@@ -448,6 +529,12 @@ class StoreModel(RuleBasedStateMachine):
         self.store.wipe()
         self.values, self.facts = {}, {}
 
+    @rule(begin=KEYS, end=st.none() | KEYS)
+    def range(self, begin: bytes, end: bytes | None) -> None:
+        """Read a range, also one without keys."""
+        expected = sorted(item for item in self.values.items() if begin <= item[0] and (end is None or item[0] < end))
+        assert list(self.store.range(begin, end)) == expected
+
     @rule(key=KEYS)
     def get(self, key: bytes) -> None:
         """Read a key, there or not."""
@@ -456,7 +543,7 @@ class StoreModel(RuleBasedStateMachine):
     @invariant()
     def same(self) -> None:
         """Everything is as in the model, in key order."""
-        assert list(self.store.items()) == sorted(self.values.items())
+        assert list(self.store.range()) == sorted(self.values.items())
         assert all(self.store.fact(name) == self.facts.get(name) for name in ("position", "topic", ""))
 
 

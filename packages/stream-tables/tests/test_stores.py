@@ -107,7 +107,7 @@ async def test_a_damaged_copy_is_replaced(stores: RocksDBStores, spare: RocksDBS
 
     store = await open_when_free(stores, "t", 0, timeout=1, spare=spare)
 
-    assert list(store.items()) == []
+    assert list(store.range()) == []
 
 
 class StuckStores(MemoryStores):
@@ -156,7 +156,7 @@ async def test_chunks_write_everything(stores: RocksDBStores, count: int) -> Non
 
     await write_chunked(store, changes, {"position": b"7"})
 
-    assert dict(store.items()) == changes
+    assert dict(store.range()) == changes
     assert store.fact("position") == b"7"
 
 
@@ -171,6 +171,6 @@ async def test_other_tasks_run_between_chunks_and_facts_come_last(stores: RocksD
         writing = group.create_task(write_chunked(store, changes, {"position": b"2"}))
         while not writing.done():
             await asyncio.sleep(0)
-            seen.append((sum(1 for _ in store.items()), store.fact("position")))
+            seen.append((sum(1 for _ in store.range()), store.fact("position")))
 
     assert seen[:3] == [(CHUNK, b"1"), (2 * CHUNK, b"1"), (2 * CHUNK + 1, b"2")]

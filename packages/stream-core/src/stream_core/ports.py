@@ -15,7 +15,18 @@ from typing import Protocol
 from stream_core.errors import TransportError
 from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
 
-__all__ = ["Admin", "Consumer", "Delivery", "Producer", "Reader", "RebalanceListener", "Store", "Stores", "Transport"]
+__all__ = [
+    "Admin",
+    "Consumer",
+    "Delivery",
+    "KeyRange",
+    "Producer",
+    "Reader",
+    "RebalanceListener",
+    "Store",
+    "Stores",
+    "Transport",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,17 +292,42 @@ class Transport(Protocol):
         """An admin client."""
 
 
+KeyRange = tuple[bytes, bytes | None]
+"""All keys from the first one up to, and without, the second one, in the order of bytes; ``None`` is behind all keys. A range whose
+end does not come behind its beginning has no keys."""
+
+
 class Store(Protocol):
     """The durable values of one table partition, with a few named facts beside them (never in the same key space)."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value of ``key``."""
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and values in key order, as they were when the call was made."""
+    def range(self, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the keys of a range and their values, in the order of bytes, as they were when the call was made.
 
-    def write(self, changes: Mapping[bytes, bytes | None], facts: Mapping[str, bytes] | None = None) -> None:
-        """Apply changes (``None`` deletes) and facts as one atomic batch that survives ``kill -9``."""
+        Values are read as the iterator comes to them, so that a large range takes no memory. An iterator that is left half way needs
+        no closing; one whose store is closed or wiped raises StoreError at its next step.
+
+        Args:
+            begin: the first key.
+            end: the key before which the range ends; ``None`` for no end.
+        """
+
+    def write(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        facts: Mapping[str, bytes] | None = None,
+        *,
+        deleted: Collection[KeyRange] = (),
+    ) -> None:
+        """Delete ranges, then apply changes and facts: all as one atomic batch that survives ``kill -9``.
+
+        Args:
+            changes: value by key; ``None`` deletes. A key that lies in a deleted range has the value given here.
+            facts: named facts, such as the changelog position; no range has them.
+            deleted: ranges of keys to delete.
+        """
 
     def fact(self, name: str) -> bytes | None:
         """A named fact, such as the changelog position."""

@@ -141,7 +141,7 @@ class Overlay:
         if cursor is not self._last or cursor.session is not self.session:
             self._enter(cursor)
         if cursor is not self.writer:
-            self.entangle(cursor, key)
+            self.entangle(cursor, key, key + b"\0")
         if self.guard is not None:
             self.guard(key, value)
 
@@ -170,17 +170,20 @@ class Overlay:
         self.guard = guard
         self.writer = self._cursors[0] if guard is None and len(self._cursors) == 1 else None
 
-    def entangle(self, cursor: Cursor, key: bytes | None = None) -> None:
-        """Pin the open event of another actor that changed ``key``: this one sees the change, so they are cut together.
+    def entangle(self, cursor: Cursor, begin: bytes = b"", end: bytes | None = None) -> None:
+        """Pin the open events of other actors that changed keys of a range: this one sees the changes, so they are cut together.
+
+        What is gone because such an event deleted it is seen, too.
 
         Args:
-            cursor: of the event that sees it.
-            key: what it sees, also that it is gone; ``None`` for all keys.
+            cursor: of the event that sees the range.
+            begin: the first key.
+            end: the key before which the range ends: ``key + b"\\0"`` for one key alone, ``None`` for no end.
         """
         for other in self._cursors:
             if other is not cursor and other.record is not None and not other.pinned:
                 other.pinned = any(
-                    overlay is self and (key is None or changed == key) for overlay, changed, _ in other.undo
+                    overlay is self and begin <= key and (end is None or key < end) for overlay, key, _ in other.undo
                 )
 
     def check(self) -> None:
@@ -233,9 +236,10 @@ class Overlay:
         self._last, self.session, self._cursors, self.writer = None, None, [], None
         self.size = self.frozen_size = 0
 
-    def keys(self) -> dict[bytes, Any]:
-        """All uncommitted entries, the newer layer over the older one."""
-        return {**self.frozen, **self.active}
+    def range(self, begin: bytes, end: bytes | None) -> dict[bytes, Any]:
+        """Give the uncommitted entries of a range, the newer layer over the older one; the order is that of the changes."""
+        entries = {**self.frozen, **self.active}
+        return {key: entry for key, entry in entries.items() if begin <= key and (end is None or key < end)}
 
 
 def _weight(key: bytes, value: Any) -> int:

@@ -20,10 +20,12 @@ partition writes it in a checkpoint.
 
 from __future__ import annotations
 
+import heapq
 import logging
 import time
 from collections.abc import Iterator, Mapping, Set
 from enum import Enum
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
@@ -220,7 +222,7 @@ class TablePartition:
         """
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
-            overlay.entangle(cursor, key)
+            overlay.entangle(cursor, key, key + b"\0")
         value = overlay.active.get(key, ABSENT)
         if value is ABSENT:
             value = overlay.frozen.get(key, ABSENT)
@@ -245,19 +247,37 @@ class TablePartition:
         """Whether the open event sees a value of ``key``, of whatever type."""
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
-            overlay.entangle(cursor, key)
+            overlay.entangle(cursor, key, key + b"\0")
         value = overlay.active.get(key, overlay.frozen.get(key, ABSENT))
         return self._read(key) is not None if value is ABSENT else value is not DELETED
 
-    def entries(self, cursor: Cursor | None) -> Iterator[tuple[bytes, Any]]:
-        """All keys, encoded, and for each what :meth:`value_of` takes, as the open event sees them at this moment.
+    def range(self, cursor: Cursor | None, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
+        """Iterate over a range of encoded keys, in the order of bytes, as the open event sees them at the moment of the call.
 
-        What other actors have open is pinned, as it is by reading single keys: also what is not there because an event deleted it.
+        What other actors have open in the range is pinned, as it is by reading single keys: also what is not there because an event
+        deleted it.
+
+        Args:
+            cursor: of the open event; ``None`` outside of events.
+            begin: the first key.
+            end: the key before which the range ends; ``None`` for no end.
+
+        Returns:
+            The keys, each with what :meth:`value_of` takes. Stored values are read as the iterator comes to them.
+
+        Raises:
+            StoreCorruptError: the files are damaged, here or at a later step of the iterator; the partition is lost.
+            StoreError: the store is closed, here or at a later step.
         """
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
-            overlay.entangle(cursor)
-        return _merge(self._stored(), overlay.keys())
+            overlay.entangle(cursor, begin, end)
+        try:  # in the same moment as the overlay: a checkpoint moves values from there to here
+            stored = self.store.range(begin, end)
+        except StoreCorruptError as error:
+            self.lose(error)
+            raise
+        return self._over(stored, overlay.range(begin, end))
 
     def value_of(self, cursor: Cursor | None, key: bytes, entry: Any) -> Any:
         """The value that an entry of the overlay or the store stands for.
@@ -275,7 +295,7 @@ class TablePartition:
 
     def items(self) -> Iterator[tuple[bytes, Any]]:
         """Encoded keys and decoded values, uncommitted ones included."""
-        return ((key, self.value_of(None, key, entry)) for key, entry in self.entries(None))
+        return ((key, self.value_of(None, key, entry)) for key, entry in self.range(None))
 
     def committed_value(self, key: bytes) -> Any:
         """The value of ``key`` as of the last checkpoint, or ABSENT.
@@ -293,18 +313,12 @@ class TablePartition:
             self.lose(error)
             raise
 
-    def _stored(self) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values as of the last checkpoint. Raises StoreCorruptError, as :meth:`committed_value` does."""
+    def _over(self, stored: Iterator[tuple[bytes, bytes]], changed: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
+        """Merge what is stored with what was changed since, in the order of the keys."""
+        unchanged = (item for item in stored if item[0] not in changed)
+        written = sorted((item for item in changed.items() if item[1] is not DELETED), key=itemgetter(0))
         try:
-            items = self.store.items()  # now: what it gives is of this moment
-        except StoreCorruptError as error:
-            self.lose(error)
-            raise
-        return self._whole(items)
-
-    def _whole(self, items: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        try:
-            yield from items
+            yield from heapq.merge(unchanged, written, key=itemgetter(0))
         except StoreCorruptError as error:
             self.lose(error)
             raise
@@ -486,13 +500,3 @@ class TablePartition:
             self.overlay.thaw()
             if self._refused:
                 self._forget_refused()
-
-
-def _merge(stored: Iterator[tuple[bytes, bytes]], changes: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
-    """What is stored, with what was changed since."""
-    for key, data in stored:
-        if key not in changes:
-            yield key, data
-    for key, value in changes.items():
-        if value is not DELETED:
-            yield key, value

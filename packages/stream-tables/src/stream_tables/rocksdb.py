@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 from weakref import WeakSet
@@ -28,11 +28,13 @@ from rocksdict import (
     Options,
     Rdict,
     RdictIter,
+    ReadOptions,
     WriteBatch,
     WriteBufferManager,
 )
 
 from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
+from stream_core.ports import KeyRange
 from stream_tables.settings import TablesSettings
 
 __all__ = ["RocksDBStore", "RocksDBStores"]
@@ -138,28 +140,40 @@ class RocksDBStore:
         except Exception as error:
             raise _failure(error, self._path) from error
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and values in key order, as they were when the call was made.
+    def range(self, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the keys of a range and their values, in the order of bytes, as they were when the call was made.
 
-        Closing or wiping the store ends the iteration with a StoreError at its next step.
+        Closing or wiping the store ends the iteration with a StoreError at its next step. A deleted range costs those who iterate over
+        it time until RocksDB has compacted it away: begin behind it where that is known.
         """
+        options = ReadOptions()
+        if end is not None:  # else RocksDB looks for a next key, over all that was deleted behind the range
+            options.set_iterate_upper_bound(end)
         try:
-            items = _Items(self._values.iter(), self._path)
+            items = _Items(self._values.iter(options), begin, options, self._path)
         except Exception as error:
             raise _failure(error, self._path) from error
         self._items.add(items)
         return items
 
-    def write(self, changes: Mapping[bytes, bytes | None], facts: Mapping[str, bytes] | None = None) -> None:
-        """Apply changes (``None`` deletes) and facts as one atomic batch that survives ``kill -9``.
+    def write(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        facts: Mapping[str, bytes] | None = None,
+        *,
+        deleted: Collection[KeyRange] = (),
+    ) -> None:
+        """Delete ranges, then apply changes (``None`` deletes) and facts: all as one atomic batch that survives ``kill -9``.
 
         The event loop stands still meanwhile, 1 to 2 ms for 1,000 changes: more than that belong in
-        :func:`stream_tables.stores.write_chunked`, which also says what still holds then.
+        :func:`stream_tables.stores.write_chunked`, which also says what still holds then. A range takes as long as one change.
         """
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         number = self._batches + 1
         try:
+            for begin, end in deleted:
+                self._delete_range(batch, begin, end)
             for key, value in changes.items():
                 if value is None:
                     delete(key)
@@ -173,6 +187,21 @@ class RocksDBStore:
         except Exception as error:
             raise _failure(error, self._path) from error
         self._batches = number
+
+    def _delete_range(self, batch: WriteBatch, begin: bytes, end: bytes | None) -> None:
+        """Delete a range in a batch. RocksDB refuses ranges that end before they begin, and has none without an end."""
+        if end is None:
+            cursor = self._values.iter()
+            try:
+                cursor.seek_to_last()
+                if not cursor.valid():
+                    cursor.status()
+                    return
+                end = cursor.key() + b"\0"
+            finally:
+                del cursor  # the traceback of an error would keep it alive, and with it the lock
+        if begin < end:
+            batch.delete_range(begin, end)
 
     def fact(self, name: str) -> bytes | None:
         """A named fact, such as the changelog position."""
@@ -248,8 +277,9 @@ class RocksDBStore:
 class _Items(Iterator[tuple[bytes, bytes]]):
     """Iterates over a store until it is released. rocksdict's own iterators end without an error at a damaged block."""
 
-    def __init__(self, cursor: RdictIter, path: Path) -> None:
-        cursor.seek_to_first()
+    def __init__(self, cursor: RdictIter, begin: bytes, options: ReadOptions, path: Path) -> None:
+        cursor.seek(begin)
+        self._options = options  # RocksDB reads the end of the range in there at each step, and rocksdict's iterator does not keep it
         self._cursor: RdictIter | None = cursor
         self._path = path
 

@@ -290,7 +290,7 @@ class Table(Generic[K, V]):
         """The keys, and for each what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
         cursor = active_cursor()
         parts = list(self._parts.values()) if cursor is None else [self._part(cursor)]
-        taken = [(part, part.entries(cursor)) for part in parts]
+        taken = [(part, part.range(cursor)) for part in parts]
         return (
             (key, partial(part.value_of, cursor, data, entry))
             for part, entries in taken

@@ -290,7 +290,7 @@ class Tables:
         if topic_id and part.topic_id and topic_id != part.topic_id:
             why = "the topic was deleted and created again"
         elif fact is None:
-            if next(store.items(), None) is None:
+            if next(store.range(), None) is None:
                 return begin
             why = "it has values and no position, because a write was cut off: they may be of another topic"
         elif position > end:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from stream_core.errors import StoreCorruptError, StoreError, StoreLockedError
+from stream_core.ports import KeyRange
 
 __all__ = ["MemoryStore", "MemoryStores"]
 
@@ -15,11 +17,27 @@ class _Data:
     """What would be files: it outlives the store that is open on it."""
 
     values: dict[bytes, bytes] = field(default_factory=dict)
+    order: list[bytes] | None = None  # the keys in order; None when it is to be made again
     facts: dict[str, bytes] = field(default_factory=dict)
+    wipes: int = 0
     store: MemoryStore | None = None
     damaged: set[bytes] = field(default_factory=set)
     refused: StoreError | None = None
     on_close: Callable[[], None] | None = None
+
+    def within(self, begin: bytes, end: bytes | None) -> list[bytes]:
+        """Give the keys of a range in order."""
+        order = self.order = sorted(self.values) if self.order is None else self.order
+        return order[bisect_left(order, begin) : None if end is None else bisect_left(order, end)]
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Set the value of a key; ``None`` deletes it."""
+        if (key in self.values) is (value is None):
+            self.order = None
+        if value is None:
+            self.values.pop(key, None)
+        else:
+            self.values[key] = value
 
 
 class MemoryStore:
@@ -41,23 +59,27 @@ class MemoryStore:
         self._look(data, key)
         return data.values.get(key)
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and values in key order, as they were when the call was made."""
+    def range(self, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the keys of a range and their values, in the order of bytes, as they were when the call was made."""
         data = self._opened
-        return (
-            self._look_at_each(data, sorted(data.values.items())) if data.damaged else iter(sorted(data.values.items()))
-        )
+        return self._each(data, data.wipes, [(key, data.values[key]) for key in data.within(begin, end)])
 
-    def write(self, changes: Mapping[bytes, bytes | None], facts: Mapping[str, bytes] | None = None) -> None:
-        """Apply changes (``None`` deletes) and facts."""
+    def write(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        facts: Mapping[str, bytes] | None = None,
+        *,
+        deleted: Collection[KeyRange] = (),
+    ) -> None:
+        """Delete ranges, then apply changes (``None`` deletes) and facts."""
         data = self._opened
         if data.refused is not None:
             raise data.refused
+        for begin, end in deleted:
+            for key in data.within(begin, end):
+                data.put(key, None)
         for key, value in changes.items():
-            if value is None:
-                data.values.pop(key, None)
-            else:
-                data.values[key] = value
+            data.put(key, value)
         data.facts.update(facts or {})
 
     def fact(self, name: str) -> bytes | None:
@@ -68,7 +90,9 @@ class MemoryStore:
         """Remove all values and facts."""
         data = self._opened
         data.values.clear()
+        data.order = None
         data.facts.clear()
+        data.wipes += 1
         data.damaged.clear()
         data.refused = None
 
@@ -86,9 +110,12 @@ class MemoryStore:
                 f"the store of {self._name} is damaged at key {key!r}: wipe it and replay the changelog"
             )
 
-    def _look_at_each(self, data: _Data, items: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    def _each(self, data: _Data, wipes: int, items: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         for key, value in items:
-            self._look(data, key)
+            if self._data is None or data.wipes != wipes:
+                raise StoreError(f"the store of {self._name} was closed or wiped during an iteration: begin it again")
+            if data.damaged:
+                self._look(data, key)
             yield key, value
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
+from itertools import islice
 
 from stream_core.errors import StoreError, StoreLockedError
 from stream_core.ports import Stores
@@ -23,29 +25,133 @@ async def writes_and_reads(stores: Stores) -> None:
     store.write({b"a": b"3", b"b": None, b"never there": None})
 
     assert [store.get(key) for key in (b"a", b"b", b"", b"c")] == [b"3", None, b"empty key", b""]
-    assert list(store.items()) == [(b"", b"empty key"), (b"a", b"3"), (b"c", b"")]
+    assert list(store.range()) == [(b"", b"empty key"), (b"a", b"3"), (b"c", b"")]
 
 
-async def items_come_in_key_order(stores: Stores) -> None:
-    """Keys are ordered as bytes, whatever the order of writing."""
+KEYS = [b"", b"\x00", b"B", b"a", b"a\x00", b"ab", b"b", b"\xff", b"\xff\xff", b"\xff\xff\x00"]
+"""Keys in the order of bytes."""
+
+BOUNDS = [(begin, end) for begin in (*KEYS, b"aa", b"\xff\xff\xff") for end in (*KEYS, b"aa", b"c", None)]
+"""Ranges that begin and end at keys, between them and behind them, and some that end before they begin."""
+
+
+def _within(key: bytes, begin: bytes, end: bytes | None) -> bool:
+    return begin <= key and (end is None or key < end)
+
+
+async def keys_come_in_the_order_of_bytes(stores: Stores) -> None:
+    """Keys are ordered as bytes, whatever the order of writing and deleting."""
     store = stores.open("table", 0)
-    keys = [b"b", b"a", b"\xff", b"a\x00", b"", b"B", b"ab"]
 
-    store.write(dict.fromkeys(keys, b"v"))
+    store.write(dict.fromkeys(KEYS[::2], b"v"))
+    assert [key for key, _ in store.range()] == KEYS[::2]
+    store.write(dict.fromkeys(reversed(KEYS), b"v"))
+    assert [key for key, _ in store.range()] == KEYS
+    store.write(dict.fromkeys(KEYS[::3]))
 
-    assert [key for key, _ in store.items()] == sorted(keys)
+    assert [key for key, _ in store.range()] == [key for key in KEYS if key not in KEYS[::3]]
 
 
-async def items_are_a_snapshot(stores: Stores) -> None:
+async def a_range_has_its_beginning_and_not_its_end(stores: Stores) -> None:
+    """Every range gives the keys from its first up to, and without, its end, with their values; no end is behind all keys."""
+    store = stores.open("table", 0)
+    assert list(store.range()) == list(store.range(b"a", b"b")) == []
+    store.write({key: b"of " + key for key in KEYS}, {"a": b"fact"})
+
+    for begin, end in BOUNDS:
+        expected = [(key, b"of " + key) for key in KEYS if _within(key, begin, end)]
+        assert list(store.range(begin, end)) == expected, (begin, end)
+
+
+async def ranges_are_deleted(stores: Stores) -> None:
+    """A deleted range takes the keys that reading it would have given, and nothing else, also when the store is opened again."""
+    store = stores.open("table", 0)
+    for begin, end in BOUNDS:
+        store.write(dict.fromkeys(KEYS, b"v"), {"a": b"fact"})
+
+        store.write({}, deleted=[(begin, end)])
+
+        left = [(key, b"v") for key in KEYS if not _within(key, begin, end)]
+        assert list(store.range()) == left, (begin, end)
+        assert [key for key in KEYS if store.get(key)] == [key for key, _ in left], (begin, end)
+        if (begin, end) in BOUNDS[::15]:
+            store.close()
+            store = stores.open("table", 0)
+            assert (list(store.range()), store.fact("a")) == (left, b"fact"), (begin, end)
+
+
+async def ranges_are_deleted_before_changes_are_made(stores: Stores) -> None:
+    """What a write puts into a range that it deletes is there; facts are in no range, and come with the same write."""
+    store = stores.open("table", 0)
+    store.write({b"a": b"1", b"b": b"1", b"c": b"1", b"d": b"1"}, {"offset": b"1"})
+
+    store.write(
+        {b"b": b"2", b"bb": b"2", b"c": None, b"e": b"2"}, {"offset": b"2"}, deleted=[(b"a", b"c"), (b"b", None)]
+    )
+
+    assert (list(store.range()), store.fact("offset")) == ([(b"b", b"2"), (b"bb", b"2"), (b"e", b"2")], b"2")
+    store.write({}, {"other": b"1"}, deleted=[(b"", None)])
+    assert (list(store.range()), store.fact("offset"), store.fact("other")) == ([], b"2", b"1")
+    store.write({b"b": b"3"})
+    assert list(store.range(b"a")) == [(b"b", b"3")]
+
+
+async def ranges_of_an_empty_store(stores: Stores) -> None:
+    """A store without keys has nothing to read and to delete, whatever the range."""
+    store = stores.open("table", 0)
+
+    store.write({}, deleted=[(b"", None), (b"a", b"b"), (b"b", b"a"), (b"", b"")])
+
+    assert list(store.range()) == []
+
+
+async def a_large_range_is_read_in_parts(stores: Stores) -> None:
+    """A range is left half way and gone on with behind the last key; those who left are in nobody's way."""
+    store = stores.open("table", 0)
+    store.write({b"%05d" % number: b"v" * 100 for number in range(5_000)})
+    seen: list[bytes] = []
+    assert [len(list(store.range(b"%05d" % at, b"%05d" % (at + 100)))) for at in range(0, 5_000, 700)] == [100] * 8
+    begin = b"00100"
+    while part := [key for key, _ in islice(store.range(begin, b"%05d" % 4_900), 1_000)]:
+        seen.extend(part)
+        begin = part[-1] + b"\0"
+        store.write({b"%05d" % len(seen): None}, deleted=[(b"00000", part[-1])])
+
+    assert seen == [b"%05d" % number for number in range(100, 4_900)]
+    assert next(store.range()) == (b"04899", b"v" * 100)
+
+
+async def closing_ends_iterations(stores: Stores) -> None:
+    """An iterator whose store was closed or wiped raises StoreError, also when the store is open and full again."""
+    for end in ("close", "wipe"):
+        store = stores.open("table", 0)
+        store.write(dict.fromkeys(KEYS, b"v"))
+        fresh, begun = store.range(), store.range(b"a", b"b")
+        next(begun)
+        if end == "close":
+            store.close()
+            store = stores.open("table", 0)
+        else:
+            store.wipe()
+            store.write(dict.fromkeys(KEYS, b"v"))
+
+        for items in (fresh, begun):
+            _raises(StoreError, partial(next, items), f"next after {end}")
+        assert [key for key, _ in store.range()] == KEYS
+        store.close()
+
+
+async def iterations_are_a_snapshot(stores: Stores) -> None:
     """An iterator shows what was there when it was asked for, though writes happen while it runs."""
     store = stores.open("table", 0)
     before = {b"%04d" % number: b"old" for number in range(2000)}
     store.write(before)
 
-    items = store.items()
-    store.write({b"0000": b"new", b"0001": None, b"9999": b"new"})
+    items = store.range()
+    store.write({b"0000": b"new", b"0001": None, b"9999": b"new"}, deleted=[(b"0002", b"0100")])
     seen = [next(items) for _ in range(1000)]
     store.write(dict.fromkeys(before))
+    store.write({}, deleted=[(b"", None)])
     seen.extend(items)
 
     assert seen == sorted(before.items())
@@ -61,7 +167,7 @@ async def facts_are_apart_from_values(stores: Stores) -> None:
     assert (store.get(b"offset"), store.fact("offset"), store.fact("other")) == (b"value", b"fact", b"2")
     assert store.fact("unknown") is None
     assert store.get(b"other") is None
-    assert list(store.items()) == [(b"offset", b"value")]
+    assert list(store.range()) == [(b"offset", b"value")]
     store.write({b"offset": None}, {"offset": b"newer"})
     assert (store.get(b"offset"), store.fact("offset")) == (None, b"newer")
 
@@ -72,11 +178,11 @@ async def wipe_removes_everything(stores: Stores) -> None:
     store.write({b"%d" % number: b"v" for number in range(1000)}, {"offset": b"9"})
 
     store.wipe()
-    assert (list(store.items()), store.get(b"1"), store.fact("offset")) == ([], None, None)
+    assert (list(store.range()), store.get(b"1"), store.fact("offset")) == ([], None, None)
     store.write({b"new": b"v"})
     store.close()
 
-    assert list(stores.open("table", 0).items()) == [(b"new", b"v")]
+    assert list(stores.open("table", 0).range()) == [(b"new", b"v")]
 
 
 async def values_outlive_close(stores: Stores) -> None:
@@ -118,8 +224,9 @@ async def a_closed_store_refuses(stores: Stores) -> None:
     store.close()
 
     _raises(StoreError, lambda: store.get(b"a"), "get")
-    _raises(StoreError, lambda: store.items(), "items")
+    _raises(StoreError, lambda: store.range(b"a", b"b"), "range")
     _raises(StoreError, lambda: store.write({b"a": b"1"}), "write")
+    _raises(StoreError, lambda: store.write({}, deleted=[(b"", None)]), "write of a deleted range")
     _raises(StoreError, lambda: store.fact("offset"), "fact")
 
 
@@ -134,7 +241,7 @@ async def destroy_removes_what_is_not_open(stores: Stores) -> None:
     stores.destroy("table", 1)
 
     again = stores.open("table", 0)
-    assert (list(again.items()), again.fact("offset")) == ([], None)
+    assert (list(again.range()), again.fact("offset")) == ([], None)
 
 
 async def closing_all_closes_each(stores: Stores) -> None:
@@ -154,13 +261,17 @@ async def a_failed_write_leaves_everything_as_it_was(stores: Stores, no_writes: 
     store.write({b"a": b"1", b"b": b"2"}, {"offset": b"1"})
     with no_writes("table", 0):
         _raises(
-            StoreError, lambda: store.write({b"a": b"x" * 100_000, b"b": None, b"c": b"3"}, {"offset": b"2"}), "write"
+            StoreError,
+            lambda: store.write(
+                {b"a": b"x" * 100_000, b"b": None, b"c": b"3"}, {"offset": b"2"}, deleted=[(b"", b"b"), (b"b", None)]
+            ),
+            "write",
         )
 
-    assert (list(store.items()), store.fact("offset")) == ([(b"a", b"1"), (b"b", b"2")], b"1")
+    assert (list(store.range()), store.fact("offset")) == ([(b"a", b"1"), (b"b", b"2")], b"1")
     store.close()
     again = stores.open("table", 0)
-    assert (list(again.items()), again.fact("offset")) == ([(b"a", b"1"), (b"b", b"2")], b"1")
+    assert (list(again.range()), again.fact("offset")) == ([(b"a", b"1"), (b"b", b"2")], b"1")
 
 
 async def a_store_that_failed_to_write_is_of_use_when_it_is_opened_again(stores: Stores, no_writes: NoWrites) -> None:
@@ -186,7 +297,7 @@ async def a_store_that_failed_to_write_can_be_wiped(stores: Stores, no_writes: N
     store.wipe()
     store.write({b"b": b"2"})
 
-    assert (list(store.items()), store.fact("offset")) == ([(b"b", b"2")], None)
+    assert (list(store.range()), store.fact("offset")) == ([(b"b", b"2")], None)
 
 
 def _raises(kind: type[StoreError], call: Callable[[], object], what: str) -> None:
@@ -200,8 +311,14 @@ def _raises(kind: type[StoreError], call: Callable[[], object], what: str) -> No
 
 CHECKS = (
     writes_and_reads,
-    items_come_in_key_order,
-    items_are_a_snapshot,
+    keys_come_in_the_order_of_bytes,
+    a_range_has_its_beginning_and_not_its_end,
+    ranges_are_deleted,
+    ranges_are_deleted_before_changes_are_made,
+    ranges_of_an_empty_store,
+    a_large_range_is_read_in_parts,
+    closing_ends_iterations,
+    iterations_are_a_snapshot,
     facts_are_apart_from_values,
     wipe_removes_everything,
     values_outlive_close,
