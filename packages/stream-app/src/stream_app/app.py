@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any
 from weakref import WeakSet
+
+from mode.services import WaitArgT, WaitResult
+from mode.utils.times import Seconds, want_seconds
 
 from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
 from stream_app.definitions.discovery import discover, share_main
+from stream_app.definitions.registry import Registry
 from stream_app.definitions.signals import Signal
 from stream_app.definitions.tables import TableDefinitions
-from stream_app.running.dependencies import Beacon
 from stream_app.running.loops import run_in
+from stream_app.running.service import Service
+from stream_app.running.services import PATIENCE, crash_of
 from stream_app.running.wiring import Wiring
 from stream_app.settings import Settings
 from stream_app.settings.objects import read_object
 from stream_app.worker import Worker
 from stream_core.engine.engine import Engine
-from stream_core.errors import ConfigurationError, MissingPackageError
+from stream_core.errors import ConfigurationError, MissingPackageError, WorkerError
 from stream_core.primitives import TP, Headers, RecordMetadata
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
@@ -37,7 +41,7 @@ _apps: WeakSet[App] = WeakSet()
 """All apps of this process."""
 
 
-class App(AgentDefinitions, TableDefinitions, ChoreDefinitions):
+class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # type: ignore[misc]  # app.task is for functions of the app
     """An application: agents over topics, with tables.
 
     Several apps may run in one process. Definitions and sends are safe from any thread.
@@ -79,15 +83,26 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions):
     on_partitions_revoked = Signal()
     """Sent before partitions are given up: ``handler(app, revoked)``, sync or async."""
 
-    def __init__(self, id: str, **options: Any) -> None:  # noqa: A002 - the name is the guides'
-        super().__init__(Settings(id, **options))
+    mundane_level = "debug"  # of mode's messages; the worker says when an app is ready, and when it has stopped
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the name is the guides'
+        *,
+        beacon: Any = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        **options: Any,
+    ) -> None:
+        Registry.__init__(self, Settings(id, **options))
         self._wiring: Wiring | None = None
-        self._failure: BaseException | None = None
+        self._fail_fast = False
+        self.client_only = False
+        """Whether it was started by :meth:`start_client`."""
         self.outcome = ""
         """What had become of the work of the app when it was stopped, in words."""
         self._final = False
         self._made_in = _caller(self)
-        self.beacon = Beacon()
+        Service.__init__(self, beacon=beacon, loop=loop)
         _apps.add(self)
 
     # -- configuration
@@ -153,6 +168,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions):
     async def start(self, *, fail_fast: bool = False) -> None:
         """Start, and return when the app is operational: its partitions are assigned and its tables recovered.
 
+        In this order: ``on_first_start`` (once), ``on_start``, what the app depends on, agents and tables, services, tasks and timers,
+        ``on_started``.
+
         Args:
             fail_fast: give up when no broker answers, instead of waiting for one.
 
@@ -161,28 +179,36 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions):
             BrokerUnavailableError: no broker answers, and ``fail_fast`` is set.
             WorkerError: the app cannot go on, or :meth:`stop` was called before it was operational.
         """
-        await self._start(fail_fast=fail_fast)
+        await self._start(fail_fast=fail_fast, client_only=False)
 
     async def start_client(self, *, fail_fast: bool = False) -> None:
-        """Start without agents, tables and tasks, for a program that sends to agents of others and asks them."""
+        """Start without agents, tables, tasks and services, for a program that sends to agents of others and asks them."""
         await self._start(fail_fast=fail_fast, client_only=True)
 
-    async def _start(self, *, fail_fast: bool, client_only: bool = False) -> None:
+    async def _start(self, *, fail_fast: bool, client_only: bool) -> None:
         self.finalize()
+        if self.running:
+            raise ConfigurationError(f"app {self.id} runs already")
+        self._fail_fast, self.client_only = fail_fast, client_only
+        await super().start()
+
+    async def _open(self) -> None:
+        """Start what the app depends on, then the engine with all that is defined, then tasks of the class."""
+        await self._start_children()
+        if not self._goes_on():
+            return
         with self._defining:
-            if self._wiring is not None:
-                raise ConfigurationError(f"app {self.id} runs already")
-            self._wiring = wiring = Wiring(self, fail_fast=fail_fast, client_only=client_only)
-        self._failure = None
+            self._wiring = wiring = Wiring(self, fail_fast=self._fail_fast, client_only=self.client_only)
         wiring.on_partitions = self._announce
         wiring.on_produce = self._producing if self.on_produce_message else None
-        try:
-            await wiring.start()
-        except BaseException:
-            await self._stop(wiring)
-            raise
+        await wiring.start()
         if wiring.engine is not None:
-            wiring.engine.background.spawn(self._tell_parent(wiring.engine), "tell the parent service")
+            wiring.engine.background.spawn(self._tell_parents(wiring.engine), "tell the services above")
+        if not self.client_only:
+            self._start_tasks()
+
+    def _overtaken(self) -> None:
+        raise WorkerError(f"app {self.id} was stopped before it had started")
 
     async def _announce(self, what: str, tps: frozenset[TP]) -> None:
         signal = self.on_partitions_assigned if what == "assigned" else self.on_partitions_revoked
@@ -202,23 +228,40 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions):
     async def stop(self) -> None:
         """Finish open events, commit, and leave; within the deadlines of the settings. It may be called from any thread.
 
+        In this order: ``on_stop``, services, open events and the last commit, what the app depends on, tasks of the class, ``on_shutdown``.
+
         Raises:
             Exception: why the app could not go on, such as an agent that failed for good: after everything has stopped. A service of mode
                 that depends on the app has crashed for that reason already, and nothing is raised.
         """
+        if self.running:
+            try:
+                await run_in(self.loop, self._end, f"app {self.id}")
+            except ConfigurationError:
+                if not self.loop.is_running():
+                    self._wiring = None  # nothing of it runs
+                    self._done.set()
+                raise
+            self._raise_crash()
+
+    async def _give_up_start(self) -> None:
+        wiring = self._wiring
+        if (
+            wiring is None or wiring.started
+        ):  # else its stop gives the start up, also where one of its services stops the app
+            await super()._give_up_start()
+
+    async def _stop_children(self) -> None:
+        try:
+            await self._stop_wiring()
+        finally:
+            await super()._stop_children()
+
+    async def _stop_wiring(self) -> None:
+        """Stop what runs; an error meanwhile is logged where there is a failure that explains it."""
         wiring = self._wiring
         if wiring is None:
             return
-        try:
-            await run_in(wiring.loop, lambda: self._stop(wiring), f"app {self.id}")
-        except ConfigurationError:
-            self._wiring = None  # nothing of it runs
-            raise
-        if self._failure is not None and self.beacon.parent is None:
-            raise self._failure
-
-    async def _stop(self, wiring: Wiring) -> None:
-        """Stop; an error meanwhile is logged where there is a failure that explains it."""
         try:
             await wiring.stop()
         except Exception:
@@ -226,62 +269,85 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions):
                 raise
             logger.exception("app %s failed to stop", self.id)
         finally:
-            self._failure, self.outcome = wiring.failure, wiring.outcome
-            if self._wiring is wiring:
-                self._wiring = None
+            self.outcome = wiring.outcome
+            if wiring.failure is not None and self._crash_reason is None:
+                self._crash(wiring.failure)
+            self._wiring = None
 
-    async def wait(self) -> None:
-        """Wait until the app is stopped.
+    async def _left(self, hook: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE) as budget:
+                await super()._left(hook)
+        except TimeoutError:
+            if not budget.expired():
+                raise
+            logger.error(
+                "%s of app %s has not returned within %g s; going on without it", hook.__name__, self.id, PATIENCE
+            )
+
+    async def wait(self, *coros: WaitArgT, timeout: Seconds | None = None) -> WaitResult:
+        """Wait until the app is stopped; or for one coroutine or event, as long as the app goes on.
+
+        Args:
+            coros: what to wait for, instead of the end of the app.
+            timeout: seconds.
 
         Raises:
             Exception: why the app cannot go on, at once when that is known.
             ConfigurationError: the app is not started.
+            TimeoutError: the time is over.
         """
-        wiring = self._wiring
-        if wiring is None:
+        if coros:
+            return await super().wait(*coros, timeout=timeout)
+        if not self.running:
             raise ConfigurationError(f"app {self.id} is not started: await app.start() first")
-        await run_in(wiring.loop, wiring.wait, f"app {self.id}")
+        async with asyncio.timeout(None if timeout is None else want_seconds(timeout)):
+            await run_in(self.loop, self._until_the_end, f"app {self.id}")
+        return WaitResult(None, True)
 
-    async def __aenter__(self) -> Self:
-        """Start, for ``async with app:``."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop; raises why the app could not go on, unless the block itself raises."""
+    async def _until_the_end(self) -> None:
+        starting = self._starting
+        if starting is not None:
+            await asyncio.wait([starting])
+            if not starting.cancelled() and (error := starting.exception()) is not None:
+                await self._done.wait()
+                raise error
+        crash, done = (asyncio.ensure_future(event.wait()) for event in (self._crashed, self._done))
         try:
-            await self.stop()
-        except Exception:
-            if error is None:
-                raise
+            await asyncio.wait([crash, done], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            crash.cancel()
+            done.cancel()
+        if self._crash_reason is not None:
+            raise self._crash_reason
 
     @property
     def failure(self) -> BaseException | None:
         """Why the app cannot go on, or could not when it ran last."""
-        return self._failure if self._wiring is None else self._wiring.failure
+        if self._wiring is not None and self._wiring.failure is not None:
+            return self._wiring.failure
+        return self._crash_reason
 
-    # -- as a dependency of a service of mode
+    async def _tell_parents(self, engine: Engine) -> None:
+        failure = await asyncio.shield(engine.failure)
+        if self._crash_reason is not failure:
+            await self.crash(failure)
 
-    async def maybe_start(self) -> bool:
-        """Start, unless it is started; returns whether that was done."""
-        if self._wiring is not None:
-            return False
-        await self.start()
-        return True
-
-    def service_reset(self) -> None:
-        """Be ready to start again; a stopped app is."""
+    def _log_crash(self, reason: BaseException) -> None:
+        if self._wiring is None or self._wiring.engine is None:
+            super()._log_crash(reason)  # else the engine logs it
 
     def _crash(self, reason: BaseException) -> None:
-        """The service that depends on this app has crashed: nothing goes on here either."""
-        if self._wiring is not None and self._wiring.engine is not None and self._wiring.failure is None:
-            self._wiring.engine.fail(reason)
-
-    async def _tell_parent(self, engine: Engine) -> None:
-        failure = await asyncio.shield(engine.failure)
-        await self.beacon.crash(failure)
+        """Go on with nothing: this app has crashed, a service below it that has told it, or the one above."""
+        wiring = self._wiring
+        if wiring is not None and wiring.engine is not None and wiring.failure is None:
+            below = next((one for one in (*wiring.services, *self._children) if one.crash_reason is reason), None)
+            if below is None:
+                wiring.engine.fail(reason)
+            else:
+                reason = crash_of(below)
+                wiring.engine.background.fail(reason, f"the service {below!r}")
+        super()._crash(reason)
 
     @property
     def engine(self) -> Engine:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stream_core.background import Background
 from stream_core.errors import ConfigurationError, WorkerError
 
-__all__ = ["Services", "check_service"]
+__all__ = ["PATIENCE", "Services", "check_service", "crash_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,28 +27,45 @@ def check_service(service: Any) -> None:
         )
 
 
+def crash_of(service: Any) -> WorkerError:
+    """The failure of whoever runs a service of mode that has crashed."""
+    reason = service.crash_reason
+    error = WorkerError(f"the service {service!r} crashed: {type(reason).__name__}: {reason}")
+    error.__cause__ = reason
+    return error
+
+
 class Services:
     """Starts and stops services.
 
     Args:
         services: objects, and classes that make one without arguments.
+        above: the node of the service that they belong to, in mode's tree: it hears of their crashes.
     """
 
-    def __init__(self, services: Iterable[Any]) -> None:
+    def __init__(self, services: Iterable[Any], above: Any = None) -> None:
         self._services = tuple(services)
+        self._above = above
         self._running: list[Any] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        """Those of mode that were started."""
+        return (one for one in self._running if hasattr(one, "crash_reason"))
 
     async def start(self, background: Background) -> None:
         """Start all, one after the other.
 
         Args:
-            background: watches them: the crash of one is a failure.
+            background: watches those that nobody above hears of: the crash of one is a failure.
         """
         for one in self._services:
             service = one() if isinstance(one, type) else one
             self._running.append(service)
+            attached = self._above is not None and hasattr(service, "beacon")
+            if attached:
+                service.beacon.reattach(self._above)
             await service.start()
-            if hasattr(service, "crash_reason") and hasattr(service, "wait_until_stopped"):
+            if not attached and hasattr(service, "crash_reason") and hasattr(service, "wait_until_stopped"):
                 background.spawn(_until_crash(service), f"the service {service!r}", users=True)
 
     async def stop(self) -> None:
@@ -68,5 +85,4 @@ class Services:
 async def _until_crash(service: Any) -> None:
     await service.wait_until_stopped()
     if service.crash_reason is not None:
-        reason = service.crash_reason
-        raise WorkerError(f"the service {service!r} crashed: {type(reason).__name__}: {reason}") from reason
+        raise crash_of(service)

@@ -82,6 +82,7 @@ class Wiring:
     Attributes:
         engine: what runs, from the start on.
         loop: the event loop that it runs in.
+        services: those that start and stop with it.
         stopped: set when it has stopped.
         on_produce: called before each send; see :attr:`~stream_core.sending.outbox.Outbox.on_produce`.
         on_partitions: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, at each rebalance.
@@ -92,7 +93,7 @@ class Wiring:
         self._conf = app.conf
         self._tables = () if client_only else tuple(app.tables.values())
         self._chores = () if client_only else app.chores
-        self._services = Services(() if client_only else app.services)
+        self.services = Services(() if client_only else app.services, getattr(app, "beacon", None))
         self._fail_fast = fail_fast
         self._client_only = client_only
         self._instance: Instance | None = None
@@ -169,7 +170,7 @@ class Wiring:
         if self._web is not None:
             await self._web.start()
         await engine.start()
-        await self._services.start(engine.background)
+        await self.services.start(engine.background)
         if self._stopping:
             return
         for chore in self._chores:
@@ -181,6 +182,11 @@ class Wiring:
                 "topic_disable_leader is set, and a task or timer is defined on_leader: remove one of them"
             )
         return Topic(f"{self._conf.id}-__assignor-__leader", schema=Schema(bytes, bytes), partitions=1)
+
+    @property
+    def started(self) -> bool:
+        """Whether the start is over."""
+        return self._starting is not None and self._starting.done()
 
     @property
     def failure(self) -> BaseException | None:
@@ -227,7 +233,7 @@ class Wiring:
                 steps.callback(self._release)
                 if self.engine is not None:
                     steps.push_async_callback(self._stop_engine, self.engine)
-                steps.push_async_callback(self._services.stop)
+                steps.push_async_callback(self.services.stop)
                 steps.push_async_callback(self._give_up_start)
         finally:
             self.stopped.set()

@@ -1,0 +1,394 @@
+"""The service that an app and a worker are: mode's, with what it leaves open closed.
+
+All that mode promises holds: hooks, dependencies, tasks, contexts, the tree of beacons, supervisors. What differs is listed at
+:class:`Service`, and in decision 36.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, suppress
+from datetime import tzinfo
+from functools import wraps
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from mode import services
+from mode.utils.locks import Event
+from mode.utils.times import Seconds, want_seconds
+
+from stream_core.agents import chores
+from stream_core.errors import ConfigurationError
+
+__all__ = ["Service"]
+
+logger = logging.getLogger(__name__)
+
+GIVE_UP = 5.0
+"""Seconds for a start, or for tasks, to end that were cancelled."""
+
+
+class Service(services.Service):
+    """A service of mode that finishes what it has begun, and tells why it could not.
+
+    Beside what mode says:
+
+    - ``stop`` lets the tasks of the service finish for ``drain_timeout`` seconds before they are cancelled, makes each of its steps
+      whatever the others raise, and returns when all is done, also for whoever calls it a second time.
+    - A crash is raised by ``stop``, by ``wait()``, and at the end of ``async with``, unless a service above has crashed for it.
+    - A start that fails, is cancelled, or is overtaken by ``stop`` leaves nothing behind; ``on_stop`` is called where ``on_start`` was.
+    - A stopped service can be started again, in another event loop too. None is looked for before the start.
+    - ``wait`` and its like raise TimeoutError when their time is over, and ``wait_for_stopped`` returns False.
+    - ``sleep`` ends when the service crashes. A task that is cancelled while the service runs is logged.
+    - ``crontab`` knows when clocks are changed.
+    """
+
+    abstract: ClassVar[bool] = True
+
+    drain_timeout: float = 1.0
+    """Seconds for tasks to finish by themselves when the service stops."""
+
+    def __init__(self, *, beacon: Any = None, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._over = Event()  # stopped or crashed
+        self._done = Event()  # stopped, and nothing of it runs
+        self._first_start_over = False
+        self._entered = False  # on_start has returned, and on_stop was not called yet
+        self._starting: asyncio.Task[None] | None = None
+        super().__init__(beacon=beacon, loop=loop)
+
+    # -- start
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and is not wholly stopped."""
+        return self._started.is_set() and not self._done.is_set()
+
+    async def start(self) -> None:
+        """Start the service and what it depends on.
+
+        Raises:
+            ConfigurationError: it runs already.
+            BaseException: what a hook or a dependency raises, when all that was started has stopped.
+        """
+        if self.running:
+            raise ConfigurationError(f"{self!r} runs already: stop it first")
+        if self._done.is_set():
+            self.service_reset()
+        self._bind(asyncio.get_running_loop())
+        self._started.set()
+        self._starting = asyncio.create_task(self._begin(), name=f"start of {self.label}")
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            overtaken = self._stopped.is_set() and not (task is not None and task.cancelling())
+            await self._end()
+            if not overtaken:
+                raise
+        except BaseException:
+            await self._end()
+            raise
+        if self._stopped.is_set():
+            self._overtaken()
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to the event loop of this start: the one before may be closed."""
+        self._loop = loop
+        for event in (self._started, self._stopped, self._shutdown, self._crashed, self._over, self._done):
+            event._loop = loop
+
+    async def _begin(self) -> None:
+        if not self._first_start_over:
+            for service in self.on_init_dependencies():
+                if service not in self._children:
+                    self.add_dependency(service)
+            await self.on_first_start()
+            self._first_start_over = True
+        if not self._goes_on():
+            return
+        self._log_mundane("Starting...")
+        await self.on_start()
+        self._entered = True
+        if self._goes_on():
+            await self._open()
+        if not self.should_stop:
+            await self.on_started()
+
+    def _goes_on(self) -> bool:
+        """Whether the start goes on: not when it was stopped meanwhile; a crash is raised."""
+        if self._crash_reason is not None:
+            raise self._crash_reason
+        return not self._stopped.is_set()
+
+    async def _open(self) -> None:
+        """Start the tasks, and what the service depends on."""
+        self._start_tasks()
+        await self._start_children()
+
+    def _start_tasks(self) -> None:
+        for task in self._get_tasks():
+            self.add_future(task.fun(self))
+
+    async def _start_children(self) -> None:
+        for child in self._children:
+            if child is not None:
+                await child.maybe_start()
+            if not self._goes_on():
+                break
+
+    def _overtaken(self) -> None:
+        """Say that ``stop`` came before the start was over; mode says nothing."""
+
+    async def maybe_start(self) -> bool:
+        """Start, unless it runs; returns whether that was done."""
+        if self.running:
+            return False
+        await self.start()
+        return True
+
+    # -- stop
+
+    async def stop(self) -> None:
+        """Stop the service and what it depends on; returns when that is done.
+
+        Raises:
+            BaseException: why the service crashed, unless a service above has crashed for it; or what a hook raised.
+        """
+        if self.running:
+            await self._end()
+            self._raise_crash()
+
+    def _raise_crash(self) -> None:
+        reason = self._crash_reason
+        if reason is None or self.supervisor is not None:
+            return
+        above = self.beacon.parent.data if self.beacon.parent is not None else None
+        if getattr(above, "started", False) and getattr(above, "crash_reason", None) is reason:
+            return
+        raise reason
+
+    async def _end(self) -> None:
+        """Stop, or wait for the stop that runs."""
+        if not self.running:
+            return
+        if self._stopped.is_set():
+            await self._done.wait()
+            return
+        self._stopped_set()
+        try:
+            async with AsyncExitStack() as steps:  # from the last to the first
+                self._push_steps(steps)
+        finally:
+            self._shutdown.set()
+            self._done.set()
+
+    def _push_steps(self, steps: AsyncExitStack) -> None:
+        """Say what a stop does, from the last step to the first: each is made whatever the ones before it raise."""
+        steps.push_async_callback(self._left, self.on_shutdown)
+        steps.push_async_callback(self._stop_exit_stacks)
+        steps.push_async_callback(self._stop_futures)
+        if self.wait_for_shutdown:
+            steps.push_async_callback(self._wait_for_shutdown)
+        steps.push_async_callback(self._stop_children)
+        steps.push_async_callback(self._leave)
+        steps.push_async_callback(self._give_up_start)
+
+    async def _give_up_start(self) -> None:
+        starting = self._starting
+        if starting is None or starting.done() or starting is asyncio.current_task():
+            return
+        starting.cancel()  # else it would go on with what is closed
+        await asyncio.wait([starting], timeout=GIVE_UP)
+
+    async def _leave(self) -> None:
+        self._log_mundane("Stopping...")
+        await self._left(self.on_stop)
+
+    async def _left(self, hook: Callable[[], Awaitable[None]]) -> None:
+        """Call a hook of the stop, where ``on_start`` was called."""
+        if self._entered:
+            await hook()
+
+    async def _wait_for_shutdown(self) -> None:
+        async with asyncio.timeout(self.shutdown_timeout):
+            await self._shutdown.wait()
+
+    async def _stop_futures(self) -> None:
+        """Let the tasks finish, then cancel them; the one that stops the service goes on."""
+        own = asyncio.current_task()
+        waiting = {future for future in self._futures if future is not own}
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=self.drain_timeout)
+        for future in waiting:
+            future.cancel()
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=GIVE_UP)
+        for future in waiting:
+            logger.error("%r: the task %s does not end when it is cancelled; going on without it", self, future)
+        self._futures.clear()
+
+    def _stopped_set(self) -> None:
+        self._stopped.set()
+        self._over.set()
+
+    async def restart(self) -> None:
+        """Stop, and start again."""
+        await self._end()
+        self.service_reset()
+        await self.on_restart()
+        await self.start()
+
+    def service_reset(self) -> None:
+        """Be ready to start again. One that runs is left alone."""
+        if self.running:
+            return
+        self._over.clear()
+        self._done.clear()
+        self._entered = False
+        super().service_reset()
+
+    async def __aenter__(self) -> Self:
+        """Start, for ``async with service:``."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """Stop; raises why the service crashed, unless the block itself raises."""
+        try:
+            await self.stop()
+        except Exception:
+            if exc_val is None:
+                raise
+
+    # -- crash
+
+    async def crash(self, reason: BaseException) -> None:
+        """Say that the service cannot go on, to those above it, or to its supervisor."""
+        if self._crashed.is_set():
+            logger.warning("after that %r crashed once more: %r", self, reason)
+            return
+        self._log_crash(reason)
+        if self.supervisor is not None:
+            self._crash(reason)
+            self.supervisor.wakeup()
+            return
+        for node in self.beacon.walk():
+            node.data._crash(reason)
+
+    def _log_crash(self, reason: BaseException) -> None:
+        logger.error("%r crashed: %s: %s", self, type(reason).__name__, reason, exc_info=reason)
+
+    def _crash(self, reason: BaseException) -> None:
+        if not self._crashed.is_set():
+            super()._crash(reason)
+            self._over.set()
+
+    async def _execute_task(self, task: Awaitable[Any]) -> None:
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not self.should_stop:
+                logger.warning("%r: the task %s was cancelled, and does not run any more", self, _name_of(task))
+            raise
+        except BaseException as error:
+            await self.crash(error)
+
+    # -- waiting
+
+    async def sleep(self, n: Seconds) -> None:
+        """Sleep for ``n`` seconds, or until the service is stopped or crashes."""
+        with suppress(TimeoutError):
+            await self._wait_stopped(timeout=n)
+
+    async def _wait_stopped(self, timeout: Seconds | None = None) -> None:
+        async with asyncio.timeout(None if timeout is None else want_seconds(timeout)):
+            await self._over.wait()
+
+    async def wait_until_stopped(self) -> None:
+        """Wait until the service is told to stop, or crashes."""
+        await self._wait_stopped()
+
+    async def wait(self, *coros: services.WaitArgT, timeout: Seconds | None = None) -> services.WaitResult:
+        """Wait for one coroutine or event, or until the service is stopped or crashes.
+
+        Args:
+            coros: what to wait for; without it the end of the service, and a crash is raised.
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        if coros:
+            results = await self.wait_first(*coros, timeout=timeout)
+            return services.WaitResult(None if results.stopped else results.results[0], results.stopped)
+        await self._wait_stopped(timeout=timeout)
+        if self._crash_reason is not None:
+            raise self._crash_reason
+        return services.WaitResult(None, True)
+
+    async def wait_for_stopped(self, *coros: services.WaitArgT, timeout: Seconds | None = None) -> bool:
+        """Wait likewise; returns whether the service was stopped or has crashed."""
+        try:
+            if coros:
+                return (await self.wait(*coros, timeout=timeout)).stopped
+            await self._wait_stopped(timeout=timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    async def wait_first(self, *coros: services.WaitArgT, timeout: Seconds | None = None) -> services.WaitResults:
+        """Wait for the first of several, or until the service is stopped or crashes. Raises TimeoutError."""
+        async with asyncio.timeout(None if timeout is None else want_seconds(timeout)):
+            return await super().wait_first(*coros)
+
+    async def wait_many(
+        self, coros: Iterable[services.WaitArgT], *, timeout: Seconds | None = None
+    ) -> services.WaitResult:
+        """Wait for all, or until the service is stopped or crashes. Raises TimeoutError."""
+        futures = [asyncio.ensure_future(one.wait() if isinstance(one, Event) else one) for one in coros]
+        try:
+            return await self.wait(asyncio.wait(futures), timeout=timeout)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    # -- calendars
+
+    @classmethod
+    def crontab(
+        cls, cron_format: str, *, timezone: tzinfo | None = None
+    ) -> Callable[[Callable[..., Any]], services.ServiceTask]:
+        """Define a task that runs at the moments of a cron expression, by the calendars of ``app.crontab``.
+
+        Args:
+            cron_format: minute, hour, day of month, month, day of week.
+            timezone: of the expression; UTC when left out.
+
+        Raises:
+            ConfigurationError: the expression cannot be read, or the function is not async.
+        """
+
+        def decorate(fun: Callable[..., Any]) -> services.ServiceTask:
+            ticks = chores.crontab(fun, cron_format, zone=timezone).ticks
+            assert ticks is not None
+
+            @wraps(fun)
+            async def run(self: Service) -> None:
+                moments: AsyncIterator[None] = ticks()
+                while not (await self.wait(anext(moments))).stopped:
+                    await fun(self)
+
+            return cls.task(run)
+
+        return decorate
+
+
+def _name_of(task: Any) -> str:
+    return getattr(task, "__qualname__", None) or repr(task)

@@ -1,0 +1,281 @@
+"""An app is a service of mode: hooks, dependencies, tasks, its place in the tree, and starting again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import mode
+import pytest
+
+import stream_app as faust
+from stream_core.errors import ConfigurationError, WorkerError
+
+from .apps import make, until
+from .test_service import Told
+
+
+class Hooked(faust.App):
+    """Notes its hooks, and raises in one, or hangs, if told to."""
+
+    told: list[str]
+    fails = ""
+    hangs = ""
+
+    async def tell(self, what: str) -> None:
+        """Note a hook."""
+        self.told.append(what)
+        if what == self.fails:
+            raise ValueError(what)
+        if what == self.hangs:
+            await asyncio.Event().wait()
+
+    def on_init(self) -> None:
+        """Note it; definitions can be made here."""
+        self.told = ["init"]
+        self.numbers = self.topic("numbers", value_type=int)
+
+    async def on_first_start(self) -> None:
+        """Note it."""
+        await self.tell("first start")
+
+    async def on_start(self) -> None:
+        """Note it."""
+        await self.tell("start")
+
+    async def on_started(self) -> None:
+        """Note it; sends work, because the app is operational."""
+        await self.numbers.send(1)
+        await self.tell("started")
+
+    async def on_stop(self) -> None:
+        """Note it; sends work still."""
+        await self.numbers.send(2)
+        await self.tell("stop")
+
+    async def on_shutdown(self) -> None:
+        """Note it."""
+        await self.tell("shutdown")
+
+    @mode.Service.task
+    async def beside(self) -> None:
+        """Run with the app."""
+        self.told.append("task")
+        await self.sleep(1000)
+
+
+def hooked(**options: Any) -> Hooked:
+    """Such an app."""
+    made = make(**options)
+    return Hooked("shop", broker=made.conf.broker, web_enabled=False)
+
+
+async def test_an_app_is_a_service_of_mode() -> None:
+    """With its state, its flags and its place in the tree."""
+    app = make()
+    assert isinstance(app, mode.Service)
+    assert (app.state, app.started, app.should_stop) == ("init", False, False)
+    async with app:
+        assert (app.state, app.started, app.should_stop) == ("running", True, False)
+        assert app.loop is asyncio.get_running_loop()
+    assert (app.state, app.should_stop) == ("shutdown", True)
+    assert app.beacon.data is app
+
+
+def test_hooks_of_an_app_that_is_started_again() -> None:
+    """They come in the order of mode, in whichever event loop; the first start is the first only."""
+    app = hooked()
+    app.add_dependency(Told(app.told))
+
+    async def run() -> None:
+        async with app:
+            await until(lambda: "task" in app.told)
+
+    dependency = ["first start", "start", "started"]
+    end = ["stop", "stop", "shutdown", "shutdown"]
+    asyncio.run(run())
+    app.told.remove("task")  # begins when the app is operational, as on_started does
+    assert app.told == ["init", "first start", "start", *dependency, "started", *end]
+    app.told.clear()
+    asyncio.run(run())
+    app.told.remove("task")
+    assert app.told == ["start", "start", "started", "started", *end]
+
+
+@pytest.mark.parametrize("fails", ["first start", "start", "started"])
+async def test_a_hook_of_the_start_that_raises(fails: str) -> None:
+    """The start raises that, and nothing is left of it; another one begins anew."""
+    app, before = hooked(), asyncio.all_tasks()
+    app.fails = fails
+    with pytest.raises(ValueError, match=fails):
+        await app.start()
+    assert asyncio.all_tasks() == before
+    app.fails = ""
+    await app.start()
+    assert app.engine.ready
+    await app.stop()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("fails", ["stop", "shutdown"])
+async def test_a_hook_of_the_stop_that_raises(fails: str) -> None:
+    """The stop raises that when everything has stopped."""
+    app, before = hooked(), asyncio.all_tasks()
+    app.fails = fails
+    await app.start()
+    with pytest.raises(ValueError, match=fails):
+        await app.stop()
+    assert asyncio.all_tasks() == before
+    assert app.outcome == "committed, left the group"
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("hangs", ["stop", "shutdown"])
+async def test_a_hook_of_the_stop_that_hangs(hangs: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The app commits and leaves without it, after five seconds."""
+    app, before = hooked(), asyncio.all_tasks()
+    app.hangs = hangs
+    await app.start()
+    await app.stop()
+    assert f"on_{hangs} of app shop has not returned within 5 s; going on without it" in caplog.text
+    assert asyncio.all_tasks() == before
+    assert app.outcome == "committed, left the group"
+
+
+@pytest.mark.parametrize("hangs", ["first start", "start", "started"])
+@pytest.mark.parametrize("by", ["stop", "cancel"])
+async def test_a_hook_of_the_start_that_hangs(hangs: str, by: str) -> None:
+    """Stop and cancellation end it all the same."""
+    app, before = hooked(), asyncio.all_tasks()
+    app.hangs = hangs
+    starting = asyncio.create_task(app.start())
+    await until(lambda: hangs in app.told)
+    async with asyncio.timeout(25):
+        if by == "stop":
+            await app.stop()
+            with pytest.raises(WorkerError, match="was stopped before it had started"):
+                await starting
+        else:
+            starting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await starting
+    assert asyncio.all_tasks() == before
+
+
+async def test_dependencies_of_an_app() -> None:
+    """They are there before the first event, and until the last one is committed; services come after, and go before."""
+    told: list[str] = []
+
+    class Named(Told):
+        def __init__(self, name: str) -> None:
+            super().__init__(told)
+            self.name = name
+
+        def tell(self, what: str) -> None:
+            if what in ("start", "stop"):
+                super().tell(f"{self.name} {what}")
+
+    class WithDatabase(faust.App):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.some_service = self.service(Named("service"))
+
+        def on_init_dependencies(self) -> list[Any]:
+            return [Named("database")]
+
+    app = WithDatabase("shop", broker=make().conf.broker, web_enabled=False)
+
+    @app.agent("numbers", value_type=int)
+    async def note(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            told.append(str(number))
+
+    await app.start()
+    await app.send("numbers", value=1)
+    await until(lambda: "1" in told)
+    assert app.some_service.beacon.root is app.beacon
+    late = Named("late")
+    assert await app.add_runtime_dependency(late) is late
+    assert late.running
+    await app.remove_dependency(late)
+    await app.stop()
+    assert told == [
+        *["database start", "service start", "1", "late start", "late stop"],
+        *["service stop", "database stop"],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["dependency", "service", "task of the class"])
+async def test_what_crashes_below_an_app(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The app cannot go on for that reason; it is logged once by it, with the name of the service, and raised by wait and stop."""
+
+    class Falling(Told):
+        @mode.Service.task
+        async def fall(self) -> None:
+            await asyncio.sleep(0)
+            raise ValueError("fallen")
+
+    class FallingApp(faust.App):
+        @mode.Service.task
+        async def fall(self) -> None:
+            raise ValueError("fallen")
+
+    make_app = FallingApp if kind == "task of the class" else faust.App
+    app = make_app("shop", broker=make().conf.broker, web_enabled=False)
+    if kind == "service":
+        app.service(Falling([]))
+    await app.start()
+    if kind == "dependency":
+        await app.add_runtime_dependency(Falling([]))
+    kind_of_error = ValueError if kind == "task of the class" else WorkerError
+    async with asyncio.timeout(10):
+        with pytest.raises(kind_of_error, match="fallen"):
+            await app.wait()
+    assert (app.crashed, app.state) == (True, "crashed")
+    with pytest.raises(kind_of_error, match="fallen"):
+        await app.stop()
+    (line,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert "the worker of shop cannot go on" in line.getMessage()
+    assert line.exc_info is not None
+    assert kind == "task of the class" or "Falling" in line.getMessage()
+
+
+async def test_an_app_that_crashes_before_it_is_operational() -> None:
+    """Its start raises why."""
+
+    class Early(faust.App):
+        async def on_start(self) -> None:
+            await self.crash(ValueError("fallen"))
+
+    app = Early("shop", broker=make().conf.broker, web_enabled=False)
+    with pytest.raises(ValueError, match="fallen"):
+        await app.start()
+    assert (app.running, app.failure) == (False, app.crash_reason)
+
+
+async def test_a_client_has_no_tasks_and_services() -> None:
+    """Its hooks and dependencies are those of the app."""
+    app = hooked()
+    app.service(Told(app.told, fails="start"))
+    dependency = Told([])
+    app.add_dependency(dependency)
+    await app.start_client()
+    assert app.client_only
+    assert dependency.running
+    await app.stop()
+    assert app.told == ["init", "first start", "start", "started", "stop", "shutdown"]
+    assert dependency.told == ["first start", "start", "started", "stop", "shutdown"]
+
+
+async def test_waiting_with_an_app() -> None:
+    """As in mode: for something, as long as the app goes on; and for its end, as long as one wants."""
+    app = make()
+    async with app:
+        assert await app.wait(asyncio.sleep(0, "slept"), timeout=10) == ("slept", False)
+        with pytest.raises(TimeoutError):
+            await app.wait(timeout=0)
+        waiting = asyncio.create_task(app.wait(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+    assert (await waiting).stopped
+    with pytest.raises(ConfigurationError, match="not started"):
+        await app.wait()
