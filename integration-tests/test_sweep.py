@@ -24,6 +24,7 @@ from sweep.run import GUARANTEES
 HERE = Path(__file__).parent
 
 NEVER_FAIL = {
+    "consumer.owners",
     "consumer.pause",
     "consumer.rejoin",
     "consumer.resume",

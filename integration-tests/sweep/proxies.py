@@ -26,8 +26,8 @@ from stream_core.errors import (
 )
 from stream_core.memory.faults import Faults
 from stream_core.memory.store import MemoryStores
-from stream_core.ports import Admin, Consumer, Delivery, KeyRange, Producer, Reader, RebalanceListener, Store
-from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Offset, TopicInfo, TopicSpec
+from stream_core.ports import NOBODY, Admin, Consumer, Delivery, KeyRange, Producer, Reader, RebalanceListener, Store
+from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Host, Offset, Owners, TopicInfo, TopicSpec
 from sweep import faults
 from sweep.faults import DONE, ERRORS, Plan
 
@@ -202,7 +202,7 @@ class SweptConsumer(_Client):
         """See the port."""
         await self._ask("stop", self._consumer.stop)
 
-    def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
+    def subscribe(self, topics: Collection[str], listener: RebalanceListener, host: Host = NOBODY) -> None:
         """See the port."""
         self._strike("subscribe")
         party = self.party
@@ -215,7 +215,11 @@ class SweptConsumer(_Client):
             await listener.revoked(tps, lost)
             party.given_up()
 
-        self._consumer.subscribe(topics, RebalanceListener(assigned, revoked))
+        self._consumer.subscribe(topics, RebalanceListener(assigned, revoked), host)
+
+    def owners(self) -> Owners:
+        """See the port."""
+        return self._consumer.owners()
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
         """See the port."""

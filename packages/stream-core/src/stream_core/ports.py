@@ -13,9 +13,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stream_core.errors import TransportError
-from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Offset, RecordMetadata, TopicInfo, TopicSpec
+from stream_core.primitives import (
+    TP,
+    Batch,
+    GroupMetadata,
+    Headers,
+    Host,
+    Offset,
+    Owners,
+    RecordMetadata,
+    TopicInfo,
+    TopicSpec,
+)
 
 __all__ = [
+    "NOBODY",
     "Admin",
     "Consumer",
     "Delivery",
@@ -27,6 +39,10 @@ __all__ = [
     "Stores",
     "Transport",
 ]
+
+
+NOBODY = Host()
+"""A member that tells the others nothing of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +102,21 @@ class Consumer(Protocol):
     async def stop(self) -> None:
         """Leave the group and close; within a deadline, never raises. Does not call ``revoked``."""
 
-    def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
-        """Join the group for these topics, or change the subscription (which costs a rebalance)."""
+    def subscribe(self, topics: Collection[str], listener: RebalanceListener, host: Host = NOBODY) -> None:
+        """Join the group for these topics, or change the subscription (which costs a rebalance).
+
+        Args:
+            topics: what to read.
+            listener: called when the group moves partitions.
+            host: what the other members are told of this one, from the next generation on: they find it in :meth:`owners`.
+        """
+
+    def owners(self) -> Owners:
+        """Tell who owns each partition of the group.
+
+        It is what the last assignment said, kept in memory: the answer comes at once and asks no broker. It may be called at any time,
+        from any thread, before the start and after the stop, too.
+        """
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
         """Everything that has arrived for partitions not paused, at most one batch a partition.

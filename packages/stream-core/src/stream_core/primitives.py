@@ -12,7 +12,9 @@ __all__ = [
     "Batch",
     "GroupMetadata",
     "Headers",
+    "Host",
     "Offset",
+    "Owners",
     "RawRecord",
     "RecordMetadata",
     "StoredRecord",
@@ -117,6 +119,34 @@ class GroupMetadata:
     generation: int
     member: str
     instance: str | None = None
+
+
+class Host(NamedTuple):
+    """The worker that owns a partition, as the other members of its group know it.
+
+    Attributes:
+        instance: id of the worker that survives restarts; empty when unknown.
+        url: where it answers requests of other workers; empty when it publishes none.
+    """
+
+    instance: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who owns the partitions of a group, as one member knows it.
+
+    Attributes:
+        hosts: the owner of each partition, of the topics that any member subscribes to; empty before the first assignment.
+        generation: the generation in which that was so; -1 before the first.
+        settled: whether this member knows of no later generation. While it is false, ``hosts`` is what was true last: partitions are on
+            the move, or this member has lost its place in the group.
+    """
+
+    hosts: Mapping[TP, Host] = field(default_factory=dict)
+    generation: int = -1
+    settled: bool = False
 
 
 class RecordMetadata(NamedTuple):

@@ -38,7 +38,7 @@ from stream_core.errors import (
     OffsetOutOfRangeError,
     TransportError,
 )
-from stream_core.ports import RebalanceListener, Transport
+from stream_core.ports import NOBODY, RebalanceListener, Transport
 from stream_core.primitives import TP, GroupMetadata
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
@@ -63,6 +63,9 @@ class Engine:
         participants: the tables.
         client_only: agents are not run: they can be sent to and asked.
         on_member: told the member id in the group at each assignment, to be kept for a successor after a crash.
+
+    Attributes:
+        host: what the other members of the group are told of this one; set it before the start.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Engine:
         self._topics = {topic.name: topic for topic in topics}
         self._agents = agents
         self._participants = participants
+        self.host = NOBODY
         self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
         self._ready = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
@@ -180,7 +184,7 @@ class Engine:
         """Join the group for these topics."""
         if sources:
             listener = RebalanceListener(self._assigned, self._revoked)
-            self.clients.consumer.subscribe(sources, listener)
+            self.clients.consumer.subscribe(sources, listener, self.host)
         if sources and self._reading is None:
             self._machine.to(EngineState.JOINING)
             self._reading = self.background.spawn(self._fetch(), "fetch")

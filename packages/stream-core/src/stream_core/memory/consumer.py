@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from stream_core.assignment import Member
 from stream_core.errors import FencedError, TransportError
@@ -12,8 +13,8 @@ from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.fetcher import Fetcher
 from stream_core.memory.groups import Assignment
 from stream_core.memory.settings import MemorySettings
-from stream_core.ports import RebalanceListener
-from stream_core.primitives import TP, GroupMetadata, Offset
+from stream_core.ports import NOBODY, RebalanceListener
+from stream_core.primitives import TP, GroupMetadata, Host, Offset, Owners
 
 __all__ = ["MemoryConsumer"]
 
@@ -39,7 +40,9 @@ class MemoryConsumer(Fetcher):
         self._settings = settings
         self._topics: frozenset[str] = frozenset()
         self._listener: RebalanceListener | None = None
+        self._host = NOBODY
         self._assignment: Assignment | None = None
+        self._owners = Owners()
         self._member = ""
         self._last = Member(frozenset())
         self._rejoin = asyncio.Event()
@@ -68,10 +71,15 @@ class MemoryConsumer(Fetcher):
             async with self._cluster.request("leave_group"):
                 self._group.leave(self._member, told=False)
 
-    def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
+    def subscribe(self, topics: Collection[str], listener: RebalanceListener, host: Host = NOBODY) -> None:
         """Join the group for these topics, or change the subscription; each call costs a rebalance."""
-        self._topics, self._listener = frozenset(topics), listener
+        self._topics, self._listener, self._host = frozenset(topics), listener, host
         self._rejoin.set()
+
+    def owners(self) -> Owners:
+        """Tell who owns each partition of the group, as of the last assignment."""
+        settled = self._fetching and not self._rejoin.is_set() and self._group.knows(self._member)
+        return self._owners if settled else replace(self._owners, settled=False)
 
     def rejoin(self) -> None:
         """Ask for a new generation of the group."""
@@ -149,13 +157,16 @@ class MemoryConsumer(Fetcher):
         cluster = self._cluster
         async with cluster.request("join_group"):
             self._rejoin.clear()  # whatever was asked until now is done by this
-            claim = Member(self._topics, self._last.owned, self._last.generation)
-            assignment = await self._group.join(self._member, claim, self._asked_to_rejoin, self._settings)
+            claim = Member(self._topics, self._last.owned, self._last.generation, self._host.instance)
+            assignment = await self._group.join(
+                self._member, claim, self._asked_to_rejoin, self._settings, self._host
+            )
         if assignment is None or self._listener is None:
             self._rejoin.set()
             return
         self._answered = asyncio.get_running_loop().time()
         self._assignment, self._member = assignment, assignment.metadata.member
+        self._owners = Owners(assignment.hosts, assignment.metadata.generation, settled=True)
         self._positions = dict.fromkeys(assignment.partitions, _NO_POSITION)
         self._paused = set(assignment.partitions)
         self._fetching = True

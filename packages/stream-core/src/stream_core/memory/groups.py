@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -13,17 +13,25 @@ from stream_core.errors import FencedError
 from stream_core.memory.offsets import GroupOffsets
 from stream_core.memory.settings import MemorySettings
 from stream_core.memory.wakeup import Wakeup
-from stream_core.primitives import TP, GroupMetadata
+from stream_core.ports import NOBODY
+from stream_core.primitives import TP, GroupMetadata, Host
 
 __all__ = ["Assignment", "Group"]
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a member gets in one generation."""
+    """What a member gets in one generation.
+
+    Attributes:
+        metadata: names the generation and the member.
+        partitions: what it owns.
+        hosts: the owner of each partition of the group.
+    """
 
     metadata: GroupMetadata
     partitions: frozenset[TP]
+    hosts: Mapping[TP, Host]
 
 
 @dataclass(slots=True)
@@ -32,6 +40,7 @@ class _Joined:
 
     Attributes:
         claim: what it said of itself when it joined.
+        host: what the others are told of it.
         rejoin: tells the client to give up its partitions and join again.
         session_timeout: seconds without a heartbeat after which it is taken out.
         assignment: what it has in the current generation; ``None`` before its first one.
@@ -39,6 +48,7 @@ class _Joined:
     """
 
     claim: Member
+    host: Host
     rejoin: Callable[[], None]
     session_timeout: float
     assignment: Assignment | None = None
@@ -81,7 +91,7 @@ class Group:
         }
 
     async def join(
-        self, member: str, claim: Member, rejoin: Callable[[], None], settings: MemorySettings
+        self, member: str, claim: Member, rejoin: Callable[[], None], settings: MemorySettings, host: Host = NOBODY
     ) -> Assignment | None:
         """Join, or join again, and wait until all members have.
 
@@ -90,6 +100,7 @@ class Group:
             claim: topics, and what the member had.
             rejoin: called when the member has to join again.
             settings: its session timeout, and the rebalance timeout: others that have not joined by then are taken out.
+            host: what the others are told of it.
 
         Returns:
             the assignment, or ``None`` when this member was taken out meanwhile: it has to join as a new one.
@@ -97,7 +108,7 @@ class Group:
         if member not in self._members:
             member = f"{self.name}-{next(self._ids)}"
         self._end_session(member)
-        joined = self._members[member] = _Joined(claim, rejoin, settings.session_timeout)
+        joined = self._members[member] = _Joined(claim, host, rejoin, settings.session_timeout)
         self._rebalance()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + settings.rebalance_timeout
@@ -171,9 +182,10 @@ class Group:
             return
         self.generation += 1
         shares = assign({name: joined.claim for name, joined in self._members.items()}, self._partitions())
+        hosts = {tp: joined.host for name, joined in self._members.items() for tp in sorted(shares[name])}
         for name, joined in self._members.items():
             self._begin_session(name, joined)
-            joined.assignment = Assignment(GroupMetadata(self.name, self.generation, name), shares[name])
+            joined.assignment = Assignment(GroupMetadata(self.name, self.generation, name), shares[name], hosts)
         self._wakeup.notify()
 
     def _begin_session(self, name: str, joined: _Joined) -> None:

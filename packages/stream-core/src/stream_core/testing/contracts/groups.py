@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 from stream_core.errors import FencedError
-from stream_core.primitives import TP, GroupMetadata, Offset, TopicSpec
+from stream_core.primitives import TP, GroupMetadata, Host, Offset, Owners, TopicSpec
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import Assigned, GroupMember, Revoked, raises
 
@@ -238,6 +239,52 @@ async def a_topic_that_appears_is_assigned(harness: BrokerHarness) -> None:
     await admin.delete([later])
 
 
+async def every_member_knows_the_owners(harness: BrokerHarness) -> None:
+    """Each member says of all partitions who owns them, also of topics that it does not read: by instance and URL."""
+    shared, own, group = await harness.topic(partitions=2), await harness.topic(), harness.name("group")
+    first = await harness.member(group, shared, own, host=Host("one", "http://one.example:6066"))
+    second = await harness.member(group, shared, host=Host("two"))
+    members = [first, second]
+    await harness.drive(
+        members,
+        lambda: all(member.partitions and member.consumer.owners().settled for member in members)
+        and len(first.partitions | second.partitions) == 3,
+        "two members share three partitions",
+    )
+
+    expected = {tp: member.host for member in members for tp in member.partitions}
+    for member in members:
+        owners = member.consumer.owners()
+        assert owners.hosts == expected
+        assert owners.generation == member.group.generation
+    assert expected[TP(own, 0)] == first.host
+
+
+async def owners_are_the_last_known_while_partitions_move(harness: BrokerHarness) -> None:
+    """Before the first assignment nobody is known; in a rebalance and after the stop the answer is that of before, and says so."""
+    topic, group = await harness.topic(partitions=2), harness.name("group")
+    seen: list[Owners] = []
+
+    async def look(revoked: Revoked) -> None:
+        if revoked.partitions:
+            seen.append(first.consumer.owners())
+
+    first = await harness.member(group, topic, on_revoked=look, host=Host("one"))
+    assert first.consumer.owners() == Owners()
+    await harness.drive([first], lambda: len(first.partitions) == 2, "the first member owns everything")
+    before = first.consumer.owners()
+    second = await harness.member(group, topic, host=Host("two"))
+    members = [first, second]
+    await harness.drive(members, lambda: _share(members, topic, 2), "two members share two partitions")
+    after = second.consumer.owners()
+    await harness.stop(second.consumer)
+
+    assert before.settled and before.hosts == {TP(topic, 0): Host("one"), TP(topic, 1): Host("one")}
+    assert seen[0] == replace(before, settled=False)
+    assert after.settled and set(after.hosts.values()) == {Host("one"), Host("two")}
+    assert second.consumer.owners() == replace(after, settled=False)
+
+
 CHECKS = (
     members_share_the_partitions,
     a_leaver_hands_over,
@@ -250,5 +297,7 @@ CHECKS = (
     a_removed_member_is_not_waited_for,
     a_member_without_partitions_is_told_so,
     a_topic_that_appears_is_assigned,
+    every_member_knows_the_owners,
+    owners_are_the_last_known_while_partitions_move,
 )
 """The checks of this suite."""

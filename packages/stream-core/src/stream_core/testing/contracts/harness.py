@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 from uuid import uuid4
 
-from stream_core.ports import Admin, Consumer, Producer, Reader, Transport
-from stream_core.primitives import TP, TopicSpec
-from stream_core.testing.contracts.observe import GroupMember, Received, Revoked
+from stream_core.ports import NOBODY, Admin, Consumer, Producer, Reader, Transport
+from stream_core.primitives import TP, Host, TopicSpec
+from stream_core.testing.contracts.observe import GroupMember, Received, Revoked, do_nothing
 
 __all__ = ["BrokerHarness", "Upkeep", "send"]
 
@@ -117,11 +117,12 @@ class BrokerHarness:
         group: str,
         *topics: str,
         read_committed: bool = False,
-        on_revoked: Callable[[Revoked], Awaitable[None]] | None = None,
+        on_revoked: Callable[[Revoked], Awaitable[None]] = do_nothing,
+        host: Host = NOBODY,
     ) -> GroupMember:
-        """A member of ``group`` that subscribes to ``topics``; it has no assignment yet."""
+        """A member of ``group`` that subscribes to ``topics`` and tells ``host`` of itself; it has no assignment yet."""
         consumer = await self._started(self.transport.consumer(group, read_committed=read_committed))
-        member = GroupMember(consumer, on_revoked) if on_revoked else GroupMember(consumer)
+        member = GroupMember(consumer, on_revoked, host)
         member.subscribe(*topics)
         return member
 

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from stream_core.ports import Consumer, RebalanceListener
-from stream_core.primitives import TP, Batch, GroupMetadata, RawRecord
+from stream_core.ports import NOBODY, Consumer, RebalanceListener
+from stream_core.primitives import TP, Batch, GroupMetadata, Host, RawRecord
 
-__all__ = ["Assigned", "GroupMember", "Received", "Revoked", "raises"]
+__all__ = ["Assigned", "GroupMember", "Received", "Revoked", "do_nothing", "raises"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -73,7 +73,7 @@ class Revoked(NamedTuple):
     lost: bool
 
 
-async def _nothing(revoked: Revoked) -> None:
+async def do_nothing(revoked: Revoked) -> None:
     """The work of a member that has nothing to do at revocation."""
 
 
@@ -83,17 +83,24 @@ class GroupMember:
     Args:
         consumer: it, started.
         on_revoked: awaited within ``revoked``.
+        host: what the other members are told of it.
     """
 
-    def __init__(self, consumer: Consumer, on_revoked: Callable[[Revoked], Awaitable[None]] = _nothing) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        on_revoked: Callable[[Revoked], Awaitable[None]] = do_nothing,
+        host: Host = NOBODY,
+    ) -> None:
         self.consumer = consumer
+        self.host = host
         self.events: list[Assigned | Revoked] = []
         self.received = Received()
         self._on_revoked = on_revoked
 
     def subscribe(self, *topics: str) -> None:
         """Join the group for these topics."""
-        self.consumer.subscribe(topics, RebalanceListener(self._assigned, self._revoked))
+        self.consumer.subscribe(topics, RebalanceListener(self._assigned, self._revoked), self.host)
 
     @property
     def assignment(self) -> Assigned | None:
