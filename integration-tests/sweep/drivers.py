@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stream_core.counters import TopicTraffic
 from stream_core.memory import MemoryTransport
 from stream_core.ports import Stores, Transport
 from sweep.proxies import SweptAdmin, SweptConsumer, SweptProducer, SweptReader
@@ -54,11 +55,15 @@ class SweptTransport:
         return SweptReader(self._party, self._memory.reader(read_committed=read_committed))
 
     def producer(
-        self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None
+        self,
+        *,
+        transactional_id: str | None = None,
+        fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
     ) -> SweptProducer:
         """A producer."""
         self._party.transactional_id = transactional_id or self._party.transactional_id
-        made = self._memory.producer(transactional_id=transactional_id, fence=fence)
+        made = self._memory.producer(transactional_id=transactional_id, fence=fence, sent=sent)
         return SweptProducer(self._party, made)
 
     def admin(self) -> SweptAdmin:

@@ -11,6 +11,7 @@ import pytest
 from stream_core import failpoints
 from stream_core.agents.agent import Agent
 from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
+from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import (
     CommitError,
     DeadlineError,
@@ -124,6 +125,15 @@ class Ledger:
         self.intervals.append(intervals)
         if self.frozen != self.stored:
             yield Change(*CHANGELOG, b"count", b"%d" % self.frozen, ())
+
+    @property
+    def recovered_records(self) -> int:
+        """Nothing is ever read."""
+        return 0
+
+    def snapshot(self) -> Sequence[TablePartitionSnapshot]:
+        """The count."""
+        return [TablePartitionSnapshot("count", 0, CHANGELOG.topic, "running", 1, self.pending, None, 0, 0)]
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Remember what the broker does not take."""

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from stream_core.counters import TopicTraffic
 from stream_core.errors import TransportError
 from stream_core.primitives import (
     TP,
@@ -160,7 +161,10 @@ class Consumer(Protocol):
 
     def lease(self) -> float:
         """Seconds for which this member may still believe in its partitions: session timeout less the time since the last heartbeat
-        that the broker answered (on a clock that runs on while the process is stopped). Zero or less: do nothing more."""
+        that the broker answered (on a clock that runs on while the process is stopped). Zero or less: do nothing more.
+
+        It may be asked from any thread, as :attr:`unreadable` may.
+        """
 
     def check(self) -> None:
         """Raise TransportError when a background task of the client has died; called every second by the supervisor."""
@@ -314,8 +318,20 @@ class Transport(Protocol):
     def reader(self, *, read_committed: bool) -> Reader:
         """A reader without a group."""
 
-    def producer(self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None) -> Producer:
-        """A producer; ``fence`` is asked before each request and refuses it by returning true (the lease of the group is over)."""
+    def producer(
+        self,
+        *,
+        transactional_id: str | None = None,
+        fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
+    ) -> Producer:
+        """A producer.
+
+        Args:
+            transactional_id: makes it a transactional one.
+            fence: asked before each request, which is refused when it returns true (the lease of the group is over).
+            sent: counts each batch of a topic when it is acknowledged, or when it is certain that it will not be.
+        """
 
     def admin(self) -> Admin:
         """An admin client."""

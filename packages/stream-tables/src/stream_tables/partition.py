@@ -26,9 +26,10 @@ import time
 from collections.abc import Iterator, Mapping, Set
 from enum import Enum
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
+from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import (
     EncodeError,
     FencedError,
@@ -90,6 +91,14 @@ PARTITION: Final[Mapping[State, Set[State]]] = {
 
 def _not_told(reason: str, error: BaseException) -> None:
     """Tell nobody: the partition belongs to no engine."""
+
+
+class Replayed(Protocol):
+    """How far a replay is in the changelog: where it began, is, and ends."""
+
+    start: int
+    position: int
+    target: int
 
 
 class Refusal(NamedTuple):
@@ -211,6 +220,26 @@ class TablePartition:
             self.enter(State.LOST)
             logger.error("table partition %s is replayed from the beginning: %s", self.changelog, error)
             self._on_lost(f"table partition {self.changelog} is lost here", error)
+
+    def snapshot(self, table: str, replay: Replayed | None) -> TablePartitionSnapshot:
+        """Tell how it is, from what is in memory.
+
+        Args:
+            table: name of the table.
+            replay: how far its replay is, when it is replayed now.
+        """
+        overlay = self.overlay
+        return TablePartitionSnapshot(
+            table=table,
+            partition=self.changelog.partition,
+            changelog=self.changelog.topic,
+            state=self.state.value,
+            changed_keys=len(overlay.active) + len(overlay.frozen),
+            changed_bytes=overlay.size + overlay.frozen_size,
+            position=self.end if replay is None else replay.position,
+            recovered=0 if replay is None else replay.position - replay.start,
+            to_recover=0 if replay is None else replay.target - replay.start,
+        )
 
     # -- reading
 

@@ -170,6 +170,9 @@ class Recovery:
 
     Args:
         make_reader: makes a reader of changelogs, without a group, that leaves aborted records out.
+
+    Attributes:
+        records: how many were read so far, of all replays.
     """
 
     def __init__(self, make_reader: Callable[[], Reader]) -> None:
@@ -180,6 +183,11 @@ class Recovery:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._said = 0.0
+        self.records = 0
+
+    def replays(self) -> dict[TP, Replay]:
+        """The replays that run now, by changelog partition."""
+        return self._replays.copy()
 
     async def start(self) -> None:
         """Connect."""
@@ -278,6 +286,7 @@ class Recovery:
             replay, done = self._reading.get(batch.tp, (None, None))
             if replay is None or done is not replay.done or done.done():
                 continue  # ended, or begun again meanwhile: then it is assigned again first
+            self.records += len(batch.records)
             try:
                 await replay.apply(batch)
             except Exception as error:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
+from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError, StoreLockedError
 from stream_core.ports import Reader, Store, Stores
 from stream_core.primitives import TP, TopicSpec
@@ -386,6 +387,17 @@ class Tables:
         """Drop all overlays."""
         for part in self._parts.values():
             part.overlay.clear()
+
+    @property
+    def recovered_records(self) -> int:
+        """Changelog records that recoveries have read."""
+        return self._recovery.records if self._recovery is not None else 0
+
+    def snapshot(self) -> Sequence[TablePartitionSnapshot]:
+        """Tell how each partition is that is open here."""
+        replays = self._recovery.replays() if self._recovery is not None else {}
+        names = {table.changelog: table.name for table in self._tables.values()}
+        return [part.snapshot(names[tp.topic], replays.get(tp)) for tp, part in sorted(self._parts.copy().items())]
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``; nothing when its partition was given up meanwhile."""

@@ -110,6 +110,11 @@ class Actor:
         self._task = asyncio.create_task(self._run(), name=f"agent {self.cursor.name}")
         return self._task
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._task is not None and not self._task.done()
+
     def stop(self) -> None:
         """Run no more: the open event is not finished."""
         if self._task is not None:
@@ -220,6 +225,7 @@ class Actor:
 
     async def _failed(self, error: BaseException) -> None:
         self._failing = True
+        self._subscription.counts.failures += 1
         events = open_records(self.cursor)
         trouble = isinstance(error, TROUBLE)
         broken = isinstance(error, ProduceError) or BatchRefusedError.behind(error)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import suppress
 from threading import get_ident
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from stream_core.errors import (
@@ -112,6 +113,13 @@ class ReplyPromise:
         """Whether nobody waits for it any more."""
         return self._answer.cancelled()
 
+    @property
+    def outcome(self) -> Literal["answered", "failed", "given_up"]:
+        """What has become of the question, once it is done."""
+        if self._answer.cancelled():
+            return "given_up"
+        return "answered" if self._answer.exception() is None else "failed"
+
     def cancel(self) -> None:
         """Nobody waits for it any more: a late answer is ignored."""
         self._answer.cancel()
@@ -138,11 +146,19 @@ class Replies:
         admin: makes the topic, and deletes it at the end.
         settings: of the engine; they name the topic.
         fail: called with an error that nobody expects and after which no answer would be received.
+        outcomes: counts what becomes of questions; see :class:`~stream_core.counters.Counters`.
     """
 
     def __init__(
-        self, transport: Transport, admin: Admin, settings: EngineSettings, *, fail: Callable[[BaseException], None]
+        self,
+        transport: Transport,
+        admin: Admin,
+        settings: EngineSettings,
+        *,
+        fail: Callable[[BaseException], None],
+        outcomes: Counter[str],
     ) -> None:
+        self._outcomes = outcomes
         self.topic = settings.reply_to or f"{settings.reply_prefix}{uuid4()}"
         self._own = settings.reply_to is None
         self._config = {"cleanup.policy": "delete", "retention.ms": str(int(settings.reply_expires * 1000))}
@@ -197,6 +213,7 @@ class Replies:
 
     def _forget(self, promise: ReplyPromise) -> None:
         self._promises.pop(promise.correlation_id, None)
+        self._outcomes[promise.outcome] += 1
         if promise.cancelled() and len(self._late) < _LATE:
             self._late[promise.correlation_id] = None
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from stream_core.counters import TopicTraffic
 from stream_core.errors import BrokerUnavailableError, DeadlineError, TransportError, UnknownTopicError
 from stream_core.ports import Admin, Consumer, Producer, Transport
 from stream_core.sending.outbox import Outbox
@@ -33,9 +34,11 @@ class Clients:
         transport: the driver that makes them.
         settings: of the engine.
         outbox: gets the producers.
+        sent: counts what the producers send.
     """
 
-    def __init__(self, transport: Transport, settings: EngineSettings, outbox: Outbox) -> None:
+    def __init__(self, transport: Transport, settings: EngineSettings, outbox: Outbox, sent: TopicTraffic) -> None:
+        self._sent = sent
         self._transport = transport
         self._settings = settings
         self._outbox = outbox
@@ -97,12 +100,12 @@ class Clients:
 
     async def _make_aside(self) -> Producer:
         """A producer for what no offset depends on: it has no fence."""
-        return await self._started(self._transport.producer())
+        return await self._started(self._transport.producer(sent=self._sent))
 
     async def _make_effects(self) -> Producer:
         settings = self._settings
         producer = await self._started(
-            self._transport.producer(transactional_id=settings.transactional_id, fence=self.lease_over)
+            self._transport.producer(transactional_id=settings.transactional_id, fence=self.lease_over, sent=self._sent)
         )
         if settings.exactly_once:
             await self._whole(producer, producer.begin)

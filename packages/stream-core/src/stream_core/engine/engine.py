@@ -21,14 +21,17 @@ from stream_core.agents.actor import Actor
 from stream_core.agents.agent import Agent
 from stream_core.agents.replies import AnswerTopics, Replies
 from stream_core.background import Background
+from stream_core.counters import Counters
 from stream_core.engine.announcing import Announcing
 from stream_core.engine.backpressure import BackPressure
 from stream_core.engine.clients import Clients
 from stream_core.engine.interval import RunningInterval
 from stream_core.engine.joining import Joining
 from stream_core.engine.leadership import Leadership
+from stream_core.engine.observer import Observer
 from stream_core.engine.ownership import Hooks, Ownership
 from stream_core.engine.participants import Participant
+from stream_core.engine.snapshot import Snapshot
 from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
 from stream_core.errors import (
@@ -66,6 +69,7 @@ class Engine:
 
     Attributes:
         host: what the other members of the group are told of this one; set it before the start.
+        counters: what it has done so far.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Engine:
         self._agents = agents
         self._participants = participants
         self.host = NOBODY
+        self.counters = Counters()
         self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
         self._ready = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
@@ -91,8 +96,8 @@ class Engine:
         self.background = Background(self._failed)
         self.announcing = Announcing(settings.drain_timeout)
         self.outbox = Outbox(transactional=settings.exactly_once)
-        self.clients = Clients(transport, settings, self.outbox)
-        self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail)
+        self.clients = Clients(transport, settings, self.outbox, self.counters.sent)
+        self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail, outcomes=self.counters.asks)
         self.outbox.may_answer = AnswerTopics(settings, self._topics)
         self.outbox.on_broken = partial(self._conflict, "the producer of events is broken")
         self.topology = Topology(
@@ -113,6 +118,7 @@ class Engine:
             topics=self._topics,
             subscriptions=self.topology.subscriptions,
             participants=participants,
+            received=self.counters.received,
             hooks=Hooks(on_member, self._begin, self._opened, self._conflict, self.fail),
         )
         self.interval = RunningInterval(
@@ -125,6 +131,7 @@ class Engine:
             actors=lambda: self.topology.actors,
             participants=participants,
             fail=self.fail,
+            counters=self.counters,
         )
         self.leadership = Leadership(self.topology, self.ownership, self.clients.lease_over)
         self._joining = Joining(
@@ -137,6 +144,19 @@ class Engine:
             participants=participants,
             unread=_topics_of(agents) if client_only else (),
             subscribe=self._subscribe,
+        )
+        self._observer = Observer(
+            settings,
+            self._machine,
+            host=lambda: self.host,
+            background=self.background,
+            clients=self.clients,
+            topology=self.topology,
+            ownership=self.ownership,
+            interval=self.interval,
+            joining=self._joining,
+            participants=participants,
+            counters=self.counters,
         )
         for agent in () if client_only else agents:
             self.topology.add(agent)
@@ -272,6 +292,13 @@ class Engine:
         """Topics that are read and do not exist any more, as of the last look (``discovery_interval``)."""
         return self._joining.missing
 
+    def snapshot(self) -> Snapshot:
+        """Tell how everything is now, from what is in memory: no broker or store is asked.
+
+        It may be called at any time, before the start and after the stop, too, and from any thread.
+        """
+        return self._observer.snapshot()
+
     def fail(self, error: BaseException) -> None:
         """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
         self.background.fail(error)
@@ -378,10 +405,12 @@ class Engine:
         self._ready.set()
 
     def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
+        self.counters.rebalances["assigned"] += 1
         self.ownership.assigned(tps, group)
         self.background.spawn(self.announcing.tell("assigned", tps), "partitions assigned")
 
     async def _revoked(self, tps: frozenset[TP], lost: bool) -> None:
+        self.counters.rebalances["lost" if lost else "revoked"] += 1
         if self._machine.may(EngineState.REVOKING):
             self._machine.to(EngineState.REVOKING)
         telling = self.announcing.tell("revoked", tps)

@@ -34,6 +34,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from stream_core.agents.actor import Actor
+from stream_core.counters import Counters
 from stream_core.engine.clients import Clients
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Change, Interval, Participant, Reading
@@ -90,6 +91,7 @@ class RunningInterval:
         actors: gives the actors.
         participants: the tables.
         fail: called with an error after which the worker cannot go on.
+        counters: counts checkpoints and drops.
 
     Attributes:
         due: set when a checkpoint should not wait for its time.
@@ -109,7 +111,11 @@ class RunningInterval:
         actors: Callable[[], Sequence[Actor]],
         participants: Sequence[Participant],
         fail: Callable[[BaseException], None],
+        counters: Counters,
     ) -> None:
+        self._counters = counters
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._cut_at = self._clock()
         self._settings = settings
         self._engine = engine
         self.clients = clients
@@ -134,6 +140,11 @@ class RunningInterval:
         return self._state.state
 
     @property
+    def age(self) -> float:
+        """Seconds since it began, as far as anybody owns partitions: then its first event may have come."""
+        return self._clock() - self._began if self.ownership.group is not None else 0.0
+
+    @property
     def spoiled(self) -> bool:
         """Whether it must be dropped."""
         return self.state is IntervalState.SPOILED
@@ -151,7 +162,7 @@ class RunningInterval:
         if self.spoiled:
             self._drop_and_replay(*self._spoiler)
             return False
-        checkpoint = Checkpoint(self, exactly_once=self._settings.exactly_once)
+        checkpoint, started = Checkpoint(self, exactly_once=self._settings.exactly_once), self._clock()
         try:
             done = await self._run(checkpoint, deadline)
         except (TransportError, TimeoutError, Failpoint, ChangeRefusedError) as error:
@@ -167,11 +178,15 @@ class RunningInterval:
                 self._drop_and_replay(reason, error, undecided=undecided)
             return False
         except Exception as error:  # nothing of it may be committed by a later checkpoint
+            self._counters.drops[type(error).__name__] += 1
             self.drop()
             self._fail(error)
             return False
         if done:
+            self._counters.checkpoints.add(self._clock() - started)
             self._relax()
+        else:
+            self._began = started  # there was nothing in it
         return done
 
     async def _run(self, checkpoint: Checkpoint, deadline: float) -> bool:
@@ -200,6 +215,7 @@ class RunningInterval:
     def cutting(self) -> None:
         """Say that the interval is cut: from here on its outcome may be unknown."""
         self._state.to(IntervalState.COMMITTING)
+        self._cut_at = self._clock()
 
     def committed(self) -> None:
         """Say that the offsets are committed: it counts, also when the next interval is spoiled already."""
@@ -210,6 +226,7 @@ class RunningInterval:
         """Say that the stores have it: it is over, and the next one goes on."""
         if self.state is IntervalState.STORING:
             self._state.to(IntervalState.OPEN)
+            self._began = self._cut_at  # what came behind the cut belongs to the next one
 
     # -- drop
 
@@ -247,6 +264,7 @@ class RunningInterval:
         if self.state is IntervalState.DROPPED:
             await self.clients.renew()
             self._state.to(IntervalState.OPEN)
+        self._began = self._clock()
 
     def _drop_and_replay(self, reason: str, error: BaseException | None, *, undecided: bool = False) -> None:
         """Drop the interval, and open its partitions again from the committed offsets, unless they are being given up."""
@@ -256,6 +274,7 @@ class RunningInterval:
         refused = BatchRefusedError.behind(error) or isinstance(error, ChangeRefusedError)
         if refused:
             self.outbox.take_care(self._delivered())
+        self._counters.drops["replay" if error is None else type(error).__name__] += 1
         helps, delay = isinstance(error, WAITING_HELPS), 0.0
         if error is not None:  # else a policy has counted it, and decides on the pace
             self._drops += 1
@@ -315,6 +334,7 @@ class RunningInterval:
                 ownership.release()
                 self.outbox.close_gate()
             else:
+                self._counters.drops["given_up"] += 1
                 self.drop()
 
     async def _drained(self, budget: float) -> bool:

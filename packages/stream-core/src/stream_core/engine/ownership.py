@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stream_core.counters import TopicTraffic
 from stream_core.engine.clients import Clients
 from stream_core.engine.participants import Change, Participant, Reading, Shard
 from stream_core.errors import (
@@ -69,6 +70,7 @@ class Ownership:
         topics: the source topics by name.
         subscriptions: all agents' subscriptions.
         participants: the tables.
+        received: counts what is delivered.
         hooks: who is told what happens.
     """
 
@@ -82,8 +84,10 @@ class Ownership:
         topics: Mapping[str, Topic[Any, Any]],
         subscriptions: Sequence[Subscription],
         participants: Sequence[Participant],
+        received: TopicTraffic,
         hooks: Hooks,
     ) -> None:
+        self._received = received
         self._settings = settings
         self._engine = engine
         self._clients = clients
@@ -135,6 +139,7 @@ class Ownership:
     def _session(self, tp: TP) -> PartitionSession:
         topic = self._topics[tp.topic]
         session = PartitionSession(tp, topic.schema, self.counts.get(tp.topic, 0), topic.decode)
+        session.traffic = self._received[tp.topic]
         session.maxsize = topic.maxsize or self._settings.buffer_maxsize
         return session
 

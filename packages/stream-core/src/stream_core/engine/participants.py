@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import RecordRefusedError
 from stream_core.primitives import TP, Headers, TopicSpec
 from stream_core.streams.cursor import Cursor
@@ -125,6 +126,16 @@ class Participant(Protocol):
 
     def aborted(self) -> None:
         """Everything since the last committed checkpoint is dropped, and will be replayed."""
+
+    @property
+    def recovered_records(self) -> int:
+        """Records of ``topics`` that recoveries have read since the start."""
+
+    def snapshot(self) -> Sequence[TablePartitionSnapshot]:
+        """Tell how the state of each shard is, in the order of tables and partitions, from what is in memory.
+
+        It may be called at any time, and from any thread.
+        """
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """The broker refused this record for good: an event that makes the same change again fails with this error.

@@ -306,6 +306,9 @@ class Topology:
         if verdict.policy.action == "dead_letter":
             topic = self._dead_letters(verdict.policy)
             await send_dead_letter(self._outbox, topic, reader=reader.name, tp=tp, record=one.record, verdict=verdict)
+            reader.counts.dead_letters += 1
+        else:
+            reader.counts.skipped += 1
         await refuse(self._outbox, tp, one.record, verdict.reason)
         if error is not None:
             what = "skipped" if verdict.policy.action == "skip" else "sent to the dead letters:"

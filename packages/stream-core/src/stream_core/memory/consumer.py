@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from stream_core.assignment import Member
@@ -48,11 +49,13 @@ class MemoryConsumer(Fetcher):
         self._rejoin = asyncio.Event()
         self._coordination: asyncio.Task[None] | None = None
         self._next_heartbeat: asyncio.TimerHandle | None = None
+        self._clock: Callable[[], float] = time.monotonic
         self._answered = 0.0  # loop time of the last heartbeat or join that was answered
 
     async def start(self) -> None:
         """Connect; see :meth:`MemoryCluster.connect`."""
         await super().start()
+        self._clock = asyncio.get_running_loop().time
         self._beat()
         self._coordination = asyncio.create_task(self._coordinate(), name=f"coordination of group {self._group.name}")
 
@@ -120,7 +123,7 @@ class MemoryConsumer(Fetcher):
             return self._settings.session_timeout
         if not self._group.knows(self._member):
             return 0.0
-        return self._settings.session_timeout - (asyncio.get_running_loop().time() - self._answered)
+        return self._settings.session_timeout - (self._clock() - self._answered)
 
     def check(self) -> None:
         """Raise TransportError when this client is not running, or when the listener has raised."""
@@ -158,13 +161,11 @@ class MemoryConsumer(Fetcher):
         async with cluster.request("join_group"):
             self._rejoin.clear()  # whatever was asked until now is done by this
             claim = Member(self._topics, self._last.owned, self._last.generation, self._host.instance)
-            assignment = await self._group.join(
-                self._member, claim, self._asked_to_rejoin, self._settings, self._host
-            )
+            assignment = await self._group.join(self._member, claim, self._asked_to_rejoin, self._settings, self._host)
         if assignment is None or self._listener is None:
             self._rejoin.set()
             return
-        self._answered = asyncio.get_running_loop().time()
+        self._answered = self._clock()
         self._assignment, self._member = assignment, assignment.metadata.member
         self._owners = Owners(assignment.hosts, assignment.metadata.generation, settled=True)
         self._positions = dict.fromkeys(assignment.partitions, _NO_POSITION)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Literal
 
+from stream_core.counters import TopicTraffic
 from stream_core.errors import (
     CommitError,
     EncodeError,
@@ -44,6 +45,7 @@ class MemoryProducer:
         settings: timeouts.
         transactional_id: makes it a transactional producer.
         fence: asked before each request; true refuses it.
+        sent: counts each batch that is acknowledged, or refused.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class MemoryProducer:
         *,
         transactional_id: str | None = None,
         fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._transactional_id = transactional_id
-        self._sender = Sender(cluster, settings.request_timeout, fence)
+        self._sender = Sender(cluster, settings.request_timeout, fence, sent)
         self._state: _State = "new"
         self._counts: dict[str, int] = {}
         self._turns: Counter[str] = Counter()

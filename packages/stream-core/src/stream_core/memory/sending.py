@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+from stream_core.counters import TopicTraffic
 from stream_core.errors import FencedError, ProduceError, TransportError
 from stream_core.memory.cluster import Appended, MemoryCluster
 from stream_core.memory.log import Entry
@@ -72,6 +73,7 @@ class Sender:
         cluster: where to send to.
         timeout: seconds that acknowledgements are waited for.
         fence: asked before each request; true refuses it.
+        sent: counts each batch that is acknowledged, or refused.
 
     Attributes:
         identity: of a transactional producer, once it has one.
@@ -79,7 +81,14 @@ class Sender:
         backlog: bytes that are not acknowledged.
     """
 
-    def __init__(self, cluster: MemoryCluster, timeout: float, fence: Callable[[], bool] | None) -> None:
+    def __init__(
+        self,
+        cluster: MemoryCluster,
+        timeout: float,
+        fence: Callable[[], bool] | None,
+        sent: TopicTraffic | None = None,
+    ) -> None:
+        self._sent = TopicTraffic() if sent is None else sent
         self.identity: Identity | None = None
         self.failure: TransportError | None = None
         self.backlog = 0
@@ -170,4 +179,9 @@ class Sender:
         batch.done, batch.error = True, error
         del self._unacknowledged[batch]
         self.backlog -= batch.size
+        traffic = self._sent[batch.tp.topic]
+        if error is None:
+            traffic.add(len(batch.entries), batch.size)
+        else:
+            traffic.failed += 1
         self._cluster.wakeup.notify()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from stream_core.counters import TopicTraffic
 from stream_core.memory.admin import MemoryAdmin
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.consumer import MemoryConsumer
@@ -40,10 +41,14 @@ class MemoryTransport:
         return MemoryReader(self.cluster, read_committed=read_committed)
 
     def producer(
-        self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None
+        self,
+        *,
+        transactional_id: str | None = None,
+        fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
     ) -> MemoryProducer:
         """A producer, transactional with a transactional id."""
-        return MemoryProducer(self.cluster, self.settings, transactional_id=transactional_id, fence=fence)
+        return MemoryProducer(self.cluster, self.settings, transactional_id=transactional_id, fence=fence, sent=sent)
 
     def admin(self) -> MemoryAdmin:
         """An admin client."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stream_core.counters import ReaderCounts, Traffic
 from stream_core.errors import DecodeError
 from stream_core.states import SessionState
 from stream_core.streams.cursor import Cursor, Session
@@ -195,6 +196,7 @@ class Subscription:
     Attributes:
         inbox: what waits for its actors.
         cursors: of its actors.
+        counts: what it has done with its events.
         fed: a partition was assigned to it.
         listed: how many events the lists hold that its actors fill from one partition: as many may wait in addition.
         manual: events are finished by :meth:`~stream_core.streams.events.Event.ack`, in any order.
@@ -212,6 +214,7 @@ class Subscription:
         self.concurrency = concurrency
         self.inbox = Inbox()
         self.cursors: list[Cursor] = []
+        self.counts = ReaderCounts()
         self.manual = False
         self.fed = False
         self.listed = 0
@@ -330,7 +333,9 @@ class Feed:
         """Every event of the chunk is finished."""
         if self._judged >= 0:
             self._forget_committed(self.subscription.verdicts.get(self.session.tp, {}))
-        self.backlog -= len(chunk.records)
+        count = len(chunk.records)
+        self.subscription.counts.finished += count
+        self.backlog -= count
         self.done = chunk.next_offset
         if self.progress is not None:
             self.progress.finish(chunk.records[0].offset)
@@ -359,7 +364,9 @@ class Feed:
         if rest is None:
             self.finish(chunk)
             return []
-        self.backlog -= len(chunk.records) - len(rest.records)
+        finished = len(chunk.records) - len(rest.records)
+        self.subscription.counts.finished += finished
+        self.backlog -= finished
         self.done = offset
         return rest.pieces()
 
@@ -390,6 +397,8 @@ class PartitionSession(Session):
         fetch_position: the offset behind what the consumer delivered.
         committed: the last committed offset.
         lag: records behind the fetch position, -1 when unknown.
+        timestamp: of the last record that the consumer delivered, in milliseconds since the epoch; -1 before the first.
+        traffic: counts what is delivered; set by whoever fetches.
         maxsize: records that may wait before the partition is paused; set by whoever fetches.
         garbled: why, by offset, for records that came and are none.
     """
@@ -404,6 +413,8 @@ class PartitionSession(Session):
         "garbled",
         "lag",
         "maxsize",
+        "timestamp",
+        "traffic",
     )
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
@@ -414,6 +425,8 @@ class PartitionSession(Session):
         self.fetch_position = -1
         self.committed = -1
         self.lag = -1
+        self.timestamp = -1
+        self.traffic = Traffic()
         self.maxsize, self._record_size = 0, 0.0
         self._left = -1
 
@@ -439,7 +452,10 @@ class PartitionSession(Session):
             self.garbled.update(batch.garbled)
         count = len(records)
         if count:
-            self._record_size = (self.backlog_bytes + batch.size) / (self.backlog + count)
+            self.timestamp = records[-1].timestamp
+            size = batch.size
+            self.traffic.add(count, int(size))
+            self._record_size = (self.backlog_bytes + size) / (self.backlog + count)
         for at in range(0, count, CHUNK):
             part = records[at : at + CHUNK] if count > CHUNK else records
             last = at + CHUNK >= count

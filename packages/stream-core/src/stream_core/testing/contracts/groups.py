@@ -247,8 +247,10 @@ async def every_member_knows_the_owners(harness: BrokerHarness) -> None:
     members = [first, second]
     await harness.drive(
         members,
-        lambda: all(member.partitions and member.consumer.owners().settled for member in members)
-        and len(first.partitions | second.partitions) == 3,
+        lambda: (
+            all(member.partitions and member.consumer.owners().settled for member in members)
+            and len(first.partitions | second.partitions) == 3
+        ),
         "two members share three partitions",
     )
 
@@ -279,9 +281,11 @@ async def owners_are_the_last_known_while_partitions_move(harness: BrokerHarness
     after = second.consumer.owners()
     await harness.stop(second.consumer)
 
-    assert before.settled and before.hosts == {TP(topic, 0): Host("one"), TP(topic, 1): Host("one")}
+    assert before.settled
+    assert before.hosts == {TP(topic, 0): Host("one"), TP(topic, 1): Host("one")}
     assert seen[0] == replace(before, settled=False)
-    assert after.settled and set(after.hosts.values()) == {Host("one"), Host("two")}
+    assert after.settled
+    assert set(after.hosts.values()) == {Host("one"), Host("two")}
     assert second.consumer.owners() == replace(after, settled=False)
 
 

@@ -1,0 +1,134 @@
+"""What a worker counts of its work, in plain objects that anybody may read at any time.
+
+Numbers only grow, from the start of the worker on. They are added to once for each batch of records, checkpoint, failure or rebalance,
+and never for each event: who wants to watch a worker reads them as often as it likes, and the path of an event does not know of it.
+What is done again after an interval was dropped is counted again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+__all__ = ["BOUNDS", "OTHERS", "Counters", "Durations", "ReaderCounts", "TopicTraffic", "Traffic"]
+
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the buckets of :class:`Durations`, in seconds; above the last one there is one more."""
+
+TOPICS = 500
+"""The most topics that are counted by name."""
+
+OTHERS = "(others)"
+"""Stands for all further topics: each program that asks has a topic for its answers, so their number has no bound."""
+
+
+class Traffic:
+    """The records of one topic that went one way.
+
+    Attributes:
+        records: how many.
+        bytes: of keys, values and headers, about.
+        batches: the batches that they came in.
+        failed: batches that the broker did not acknowledge; nothing else counts these.
+    """
+
+    __slots__ = ("batches", "bytes", "failed", "records")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.bytes = 0
+        self.batches = 0
+        self.failed = 0
+
+    def add(self, records: int, size: int) -> None:
+        """Count one batch.
+
+        Args:
+            records: in the batch.
+            size: bytes of these.
+        """
+        self.records += records
+        self.bytes += size
+        self.batches += 1
+
+
+class TopicTraffic(dict[str, Traffic]):
+    """The traffic of each topic by its name; a topic that is new is begun when it is asked for."""
+
+    def __missing__(self, topic: str) -> Traffic:
+        if len(self) >= TOPICS and topic != OTHERS:
+            return self[OTHERS]
+        traffic = self[topic] = Traffic()
+        return traffic
+
+
+class Durations:
+    """How long something took that happens again and again.
+
+    Attributes:
+        count: how often it happened.
+        total: seconds of all together.
+        last: seconds of the last one.
+        longest: seconds of the longest one.
+        buckets: how many took up to each of :data:`BOUNDS` and longer than the bound before, and behind these how many took longer.
+    """
+
+    __slots__ = ("buckets", "count", "last", "longest", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.last = 0.0
+        self.longest = 0.0
+        self.buckets = [0] * (len(BOUNDS) + 1)
+
+    def add(self, seconds: float) -> None:
+        """Count one more that took so long."""
+        self.count += 1
+        self.total += seconds
+        self.last = seconds
+        self.longest = max(self.longest, seconds)
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+
+
+class ReaderCounts:
+    """What one reader (an agent, or a stream) has done with its events.
+
+    Attributes:
+        finished: events that it finished, counted by chunks; those that its operators filter out, or a policy skips, belong to them.
+        failures: how often one of its events, or its body, has failed.
+        skipped: events that its failure policy has skipped.
+        dead_letters: events that its failure policy has sent to the dead letters.
+    """
+
+    __slots__ = ("dead_letters", "failures", "finished", "skipped")
+
+    def __init__(self) -> None:
+        self.finished = 0
+        self.failures = 0
+        self.skipped = 0
+        self.dead_letters = 0
+
+
+class Counters:
+    """What the worker as a whole counts.
+
+    Attributes:
+        received: records that the consumer delivered, by topic.
+        sent: records that brokers have acknowledged, of events and of others, by topic.
+        checkpoints: how long those took that committed something.
+        drops: how often an interval was dropped, by what made it so: the name of an error, or ``replay`` where an event that failed had
+            effects that others had seen.
+        rebalances: how often partitions were ``assigned``, ``revoked``, and ``lost`` to others before they could be given up.
+        asks: what became of questions: ``answered``, ``failed`` or ``given_up`` (by who asked, or at its deadline).
+    """
+
+    __slots__ = ("asks", "checkpoints", "drops", "rebalances", "received", "sent")
+
+    def __init__(self) -> None:
+        self.received = TopicTraffic()
+        self.sent = TopicTraffic()
+        self.checkpoints = Durations()
+        self.drops: Counter[str] = Counter()
+        self.rebalances: Counter[str] = Counter(assigned=0, revoked=0, lost=0)
+        self.asks: Counter[str] = Counter(answered=0, failed=0, given_up=0)

@@ -1,0 +1,235 @@
+"""Takes a :class:`~stream_core.engine.snapshot.Snapshot` of the parts of an engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from stream_core.background import Background
+from stream_core.counters import BOUNDS, Counters, Durations, TopicTraffic
+from stream_core.engine.clients import Clients
+from stream_core.engine.interval import RunningInterval
+from stream_core.engine.joining import Joining
+from stream_core.engine.ownership import Ownership
+from stream_core.engine.participants import Participant
+from stream_core.engine.snapshot import (
+    AgentSnapshot,
+    CheckpointSnapshot,
+    IntervalSnapshot,
+    OwnerSnapshot,
+    PartitionSnapshot,
+    ReadingSnapshot,
+    Snapshot,
+    TrafficSnapshot,
+)
+from stream_core.engine.topology import Topology
+from stream_core.errors import TransportError
+from stream_core.primitives import TP, Host, Owners
+from stream_core.settings import EngineSettings
+from stream_core.states import EngineState, Machine
+from stream_core.streams.sessions import PartitionSession, Subscription
+
+__all__ = ["Observer"]
+
+ATTEMPTS = 10
+"""How often another thread looks again, when the engine has changed what it looks at."""
+
+CHANGED = (RuntimeError, LookupError, ValueError)
+"""What looking at a mapping or a list raises when another thread has changed it meanwhile."""
+
+
+class Observer:
+    """Looks at the parts of one engine without changing any of them.
+
+    Args:
+        settings: of the engine.
+        engine: its state.
+        host: gives what the other members of the group are told of this worker.
+        background: says whether it has failed.
+        clients: consumer and producers.
+        topology: the readers and their actors.
+        ownership: the sessions.
+        interval: what is not committed.
+        joining: knows the topics that are missing.
+        participants: the tables.
+        counters: what was counted.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        engine: Machine[EngineState],
+        *,
+        host: Callable[[], Host],
+        background: Background,
+        clients: Clients,
+        topology: Topology,
+        ownership: Ownership,
+        interval: RunningInterval,
+        joining: Joining,
+        participants: Sequence[Participant],
+        counters: Counters,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._host = host
+        self._background = background
+        self._clients = clients
+        self._topology = topology
+        self._ownership = ownership
+        self._interval = interval
+        self._joining = joining
+        self._participants = participants
+        self._counters = counters
+
+    def snapshot(self) -> Snapshot:
+        """Look at everything.
+
+        In the thread of the engine all of it is of one moment. In another thread its parts may be of moments that follow closely on
+        each other, and what the engine changes while it is read is read again.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._look()
+            except CHANGED:
+                pass
+        return self._look()
+
+    def _look(self) -> Snapshot:
+        counters, host, group = self._counters, self._host(), self._ownership.group
+        owners, reason = self._clients.consumer.owners(), self.reason()
+        return Snapshot(
+            app=self._settings.group,
+            instance=host.instance,
+            url=host.url,
+            time=time.time(),
+            state=self._engine.state.value,
+            ready=not reason,
+            reason=reason,
+            failed=self._background.failure.done(),
+            member=group.member if group is not None else "",
+            generation=owners.generation,
+            agents=tuple(self._agents()),
+            partitions=tuple(self._partitions()),
+            tables=tuple(one for participant in self._participants for one in participant.snapshot()),
+            interval=self._uncommitted(),
+            owners=_owners(owners),
+            owners_settled=owners.settled,
+            checkpoints=_checkpoints(counters.checkpoints),
+            drops=dict(counters.drops),
+            rebalances=dict(counters.rebalances),
+            asks=dict(counters.asks),
+            received=_traffic(counters.received),
+            sent=_traffic(counters.sent),
+            recovered_records=sum(participant.recovered_records for participant in self._participants),
+        )
+
+    def reason(self) -> str:
+        """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
+        state, clients = self._engine.state, self._clients
+        if self._background.failure.done():
+            return "failed"
+        if state is EngineState.CREATED:
+            return "not started"
+        if state in (EngineState.STOPPING, EngineState.STOPPED):
+            return "stopping"
+        if not clients.connected:
+            return "waiting for the broker"
+        if self._joining.missing:
+            return f"topic {', '.join(sorted(self._joining.missing))} does not exist"
+        unreadable = clients.consumer.unreadable
+        if unreadable:
+            return f"cannot read {', '.join(map(str, sorted(unreadable)))}"
+        if state is EngineState.RUNNING:
+            return "waiting for the broker" if clients.lease_over() else ""
+        return "waiting for partitions" if self._ownership.group is None else "recovering"
+
+    def _agents(self) -> Iterator[AgentSnapshot]:
+        actors = list(self._topology.actors)
+        for subscription in list(self._topology.subscriptions):
+            mine = [actor for actor in actors if actor.cursor in subscription.cursors]
+            own = [actor for actor in mine if actor.cursor.subscription == subscription.name] or mine
+            counts = subscription.counts
+            yield AgentSnapshot(
+                name=subscription.name,
+                topics=subscription.topics,
+                concurrency=subscription.concurrency,
+                running=sum(actor.running for actor in own),
+                open=_open(subscription),
+                waiting=subscription.inbox.records,
+                finished=counts.finished,
+                failures=counts.failures,
+                skipped=counts.skipped,
+                dead_letters=counts.dead_letters,
+            )
+
+    def _partitions(self) -> Iterator[PartitionSnapshot]:
+        unreadable = self._clients.consumer.unreadable
+        for _, session in sorted(self._ownership.sessions.copy().items()):
+            yield _partition(session, unreadable)
+
+    def _uncommitted(self) -> IntervalSnapshot:
+        participants, interval = self._participants, self._interval
+        return IntervalSnapshot(
+            state=interval.state.value,
+            age=interval.age,
+            events=self._ownership.uncommitted,
+            bytes=sum(participant.pending + participant.under_way for participant in participants),
+            backlog=interval.outbox.backlog,
+        )
+
+
+def _open(subscription: Subscription) -> int:
+    cursors = list(subscription.cursors)
+    return sum(cursor.record is not None and cursor.subscription == subscription.name for cursor in cursors)
+
+
+def _partition(session: PartitionSession, unreadable: Mapping[TP, TransportError]) -> PartitionSnapshot:
+    feeds, known = session.feeds.copy(), session.committed >= 0
+    end = session.fetch_position + session.lag if session.lag >= 0 else None
+    readers = tuple(
+        ReadingSnapshot(name, position, feed.committed, None if end is None else max(end - position, 0))
+        for name, feed in feeds.items()
+        for position in (feed.position,)
+    )
+    position = session.position if known else None
+    error = unreadable.get(session.tp)
+    return PartitionSnapshot(
+        topic=session.tp.topic,
+        partition=session.tp.partition,
+        state=session.state.value,
+        committed=session.committed if known else None,
+        position=position,
+        fetched=session.fetch_position if known else None,
+        end=end,
+        lag=None if end is None or position is None else max(end - position, 0),
+        event_time=session.timestamp / 1000 if session.timestamp >= 0 else None,
+        unreadable="" if error is None else str(error),
+        readers=readers,
+    )
+
+
+def _owners(owners: Owners) -> tuple[OwnerSnapshot, ...]:
+    return tuple(OwnerSnapshot(*tp, host.instance, host.url) for tp, host in sorted(owners.hosts.items()))
+
+
+def _checkpoints(durations: Durations) -> CheckpointSnapshot:
+    counts, below = list(durations.buckets), 0
+    buckets = []
+    for bound, count in zip(BOUNDS, counts, strict=False):
+        below += count
+        buckets.append((bound, below))
+    return CheckpointSnapshot(
+        count=durations.count,
+        total=durations.total,
+        last=durations.last,
+        longest=durations.longest,
+        buckets=tuple(buckets),
+    )
+
+
+def _traffic(topics: TopicTraffic) -> tuple[TrafficSnapshot, ...]:
+    return tuple(
+        TrafficSnapshot(topic, traffic.records, traffic.bytes, traffic.batches, traffic.failed)
+        for topic, traffic in sorted(topics.copy().items())
+    )

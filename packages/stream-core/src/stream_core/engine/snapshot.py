@@ -1,0 +1,244 @@
+"""How a worker does at one moment: frozen, made of plain values, and of what is in memory only.
+
+A :class:`Snapshot` is what pages, metrics, health checks and tests look at, so that none of them reads the parts of an engine. It
+costs no request to a broker and no read of a store. Numbers that come from brokers are as old as the last answer that told them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = [
+    "AgentSnapshot",
+    "CheckpointSnapshot",
+    "IntervalSnapshot",
+    "OwnerSnapshot",
+    "PartitionSnapshot",
+    "ReadingSnapshot",
+    "Snapshot",
+    "TablePartitionSnapshot",
+    "TrafficSnapshot",
+    "as_json",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSnapshot:
+    """One reader of events: an agent, a pipe of ``through`` or ``group_by``, or a stream outside of agents.
+
+    Attributes:
+        name: unique in the app; progress is committed under it.
+        topics: what it reads; none when that is a channel.
+        concurrency: how many actors it has.
+        running: how many of them run; zero for a stream outside of agents, which runs in the code of its user.
+        open: how many events are open now.
+        waiting: records in memory that wait for it.
+        finished, failures, skipped, dead_letters: see :class:`~stream_core.counters.ReaderCounts`.
+    """
+
+    name: str
+    topics: tuple[str, ...]
+    concurrency: int
+    running: int
+    open: int
+    waiting: int
+    finished: int
+    failures: int
+    skipped: int
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingSnapshot:
+    """How far one reader is in one partition.
+
+    Attributes:
+        reader: its name.
+        position: every event below this offset is finished.
+        committed: the position of the last checkpoint.
+        lag: records that it has not finished, as far as the end of the partition is known; else ``None``.
+    """
+
+    reader: str
+    position: int
+    committed: int
+    lag: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionSnapshot:
+    """One partition of a source that this worker owns.
+
+    Attributes:
+        topic, partition: which.
+        state: restoring, running, suspended or closed.
+        committed: the offset that is committed for the group; ``None`` while it is not known.
+        position: the offset that would be committed now; ``None`` while it is not known.
+        fetched: the offset behind what was fetched; ``None`` likewise.
+        end: the offset behind the last record in the log, as of the last fetch that brought something; ``None`` before.
+        lag: records that are not finished by all readers, as far as ``end`` is known; else ``None``.
+        event_time: the timestamp of the last record that was fetched, in seconds since the epoch; ``None`` before.
+        unreadable: why it cannot be read; empty when it can.
+        readers: how far each reader is.
+    """
+
+    topic: str
+    partition: int
+    state: str
+    committed: int | None
+    position: int | None
+    fetched: int | None
+    end: int | None
+    lag: int | None
+    event_time: float | None
+    unreadable: str
+    readers: tuple[ReadingSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TablePartitionSnapshot:
+    """One partition of a table that this worker has.
+
+    Attributes:
+        table, partition: which.
+        changelog: the topic of its changes.
+        state: opening, replaying, running, behind, lost or closed.
+        changed_keys: keys that were changed and are not stored yet.
+        changed_bytes: about how many bytes these changes have.
+        position: the changelog offset up to which its state is known to be complete; ``None`` when that is not known.
+        recovered, to_recover: changelog offsets that its recovery has passed, and has to pass in all; both are zero when it does not
+            recover now.
+    """
+
+    table: str
+    partition: int
+    changelog: str
+    state: str
+    changed_keys: int
+    changed_bytes: int
+    position: int | None
+    recovered: int
+    to_recover: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalSnapshot:
+    """What is done since the last commit.
+
+    Attributes:
+        state: see :class:`~stream_core.states.IntervalState`.
+        age: seconds since it began.
+        events: how many offsets are finished and not committed.
+        bytes: of the changes of tables, about; those that a checkpoint is about to commit belong to them.
+        backlog: bytes that are sent and not acknowledged.
+    """
+
+    state: str
+    age: float
+    events: int
+    bytes: int
+    backlog: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSnapshot:
+    """The checkpoints so far that committed something.
+
+    Attributes:
+        count: how many.
+        total, last, longest: seconds of all together, of the last, and of the longest one.
+        buckets: how many took at most so many seconds, for each bound of :data:`~stream_core.counters.BOUNDS`.
+    """
+
+    count: int
+    total: float
+    last: float
+    longest: float
+    buckets: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSnapshot:
+    """The records of one topic that were received, or sent; see :class:`~stream_core.counters.Traffic`."""
+
+    topic: str
+    records: int
+    bytes: int
+    batches: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSnapshot:
+    """Who owns a partition of the group.
+
+    Attributes:
+        topic, partition: which.
+        instance: the id of the worker; empty when unknown.
+        url: where it answers requests; empty when it publishes none.
+    """
+
+    topic: str
+    partition: int
+    instance: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How a worker does.
+
+    Attributes:
+        app: id of the app, which is its consumer group.
+        instance: id of this worker; empty when nobody gave it one.
+        url: what it tells other workers of where it can be asked; empty when it tells nothing.
+        time: when this was taken, in seconds since the epoch.
+        state: see :class:`~stream_core.states.EngineState`.
+        ready: whether it has its partitions, can read all of them and works on them.
+        reason: why not, in a few words that may be shown to anybody; empty when it is ready.
+        failed: whether it cannot go on, and would after a restart at best.
+        member: its id in the group; empty when it owns nothing.
+        generation: of the group, as of the last assignment; -1 before.
+        agents: who reads events, by name.
+        partitions: the partitions of sources that it owns, in order.
+        tables: the partitions of tables that it has, in order.
+        interval: what is done since the last commit.
+        owners: who owns each partition of the group, in order.
+        owners_settled: false while partitions are on the move: ``owners`` is what was true last.
+        checkpoints: the checkpoints so far.
+        drops: how often an interval was dropped, by reason.
+        rebalances: how often partitions were assigned, revoked and lost.
+        asks: what became of the questions that were asked here.
+        received, sent: the records of each topic, in order.
+        recovered_records: changelog records that recoveries have read.
+    """
+
+    app: str
+    instance: str
+    url: str
+    time: float
+    state: str
+    ready: bool
+    reason: str
+    failed: bool
+    member: str
+    generation: int
+    agents: tuple[AgentSnapshot, ...]
+    partitions: tuple[PartitionSnapshot, ...]
+    tables: tuple[TablePartitionSnapshot, ...]
+    interval: IntervalSnapshot
+    owners: tuple[OwnerSnapshot, ...]
+    owners_settled: bool
+    checkpoints: CheckpointSnapshot
+    drops: dict[str, int]
+    rebalances: dict[str, int]
+    asks: dict[str, int]
+    received: tuple[TrafficSnapshot, ...]
+    sent: tuple[TrafficSnapshot, ...]
+    recovered_records: int
+
+
+def as_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Make a snapshot into what any JSON encoder takes: mappings, lists, texts, numbers and ``None``."""
+    return asdict(snapshot)
