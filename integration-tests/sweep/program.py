@@ -95,7 +95,7 @@ def make_app(world: World, party: Party, place: str) -> App:
 
     @app.timer(0.7)
     async def tick() -> None:
-        """Send outside of events, and look into a table."""
+        """Send outside of events, and look into a table, and at everything."""
         number = world.next_number("tick")
         try:
             delivery = await ticks.send(value=number)
@@ -110,6 +110,11 @@ def make_app(world: World, party: Party, place: str) -> App:
             list(totals.items())
         except StreamError:
             pass  # as a page does: it shows what went wrong, and the worker goes on
+        snapshot = app.engine.snapshot()
+        owned = {(one.topic, one.partition) for one in snapshot.owners if one.instance == snapshot.instance}
+        mine = {(one.topic, one.partition) for one in snapshot.partitions}
+        if snapshot.owners_settled and mine and not mine <= owned:
+            world.problem(f"{party.name} has {sorted(mine)}, and the group says that it owns {sorted(owned)}")
 
     @app.timer(1.3)
     async def inquire() -> None:

@@ -15,8 +15,8 @@ from aiokafka.protocol.metadata import MetadataResponse_v1
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_core.primitives import TP
-from stream_kafka.consuming.assignor import Host, StreamAssignor
+from stream_core.primitives import TP, Host
+from stream_kafka.consuming.assignor import StreamAssignor
 
 TOPICS = ["orders", "orders-by-account"]
 
@@ -68,7 +68,7 @@ def partitions_of(member: StreamAssignor, topic: str = "orders") -> set[int]:
 
 def group(size: int) -> dict[str, StreamAssignor]:
     """Members whose URLs can be told apart."""
-    return {f"m{n}": StreamAssignor(f"worker-{n}", f"http://10.0.0.{n}:6066") for n in range(size)}
+    return {f"m{n}": StreamAssignor(Host(f"worker-{n}", f"http://10.0.0.{n}:6066")) for n in range(size)}
 
 
 def test_it_is_an_assignor() -> None:
@@ -77,16 +77,16 @@ def test_it_is_an_assignor() -> None:
 
 
 def test_three_members_share_and_know_each_other() -> None:
-    """Three members get equal, co-partitioned shares, and each can route every partition to its owner."""
+    """Three members get equal, co-partitioned shares, and each knows the owner of every partition."""
     members = group(3)
     rebalance(members, cluster(orders=6, orders_by_account=6), generation=1)
     assert [len(partitions_of(member)) for member in members.values()] == [2, 2, 2]
     for member in members.values():
         assert partitions_of(member) == partitions_of(member, "orders-by-account")
         assert member.partitions == {"orders": 6, "orders-by-account": 6}
-    urls = {tp: member.url for member in members.values() for tp in member.owned}
-    assert len(urls) == 12
-    assert all(member.routes == urls for member in members.values())
+    owners = {tp: member.host for member in members.values() for tp in member.owned}
+    assert len(owners) == 12
+    assert all(member.hosts == owners for member in members.values())
 
 
 def test_a_leaving_member_moves_only_its_own() -> None:
@@ -130,27 +130,26 @@ def test_a_new_process_can_claim_what_its_predecessor_owned() -> None:
     members = group(2)
     known = cluster(orders=4, orders_by_account=4)
     rebalance(members, known, generation=5)
-    reborn = StreamAssignor("worker-1", members["m1"].url)
+    reborn = StreamAssignor(members["m1"].host)
     reborn.owned, reborn.generation = members["m1"].owned, 5
     rebalance({"new": reborn, "m0": members["m0"]}, known, generation=6)
     assert reborn.owned == members["m1"].owned
 
 
 def test_more_members_than_partitions() -> None:
-    """A member without a partition is told so, and still learns the routes."""
+    """A member without a partition is told so, and still learns who the owners are."""
     members = group(3)
     synced = rebalance(members, cluster(orders=2, orders_by_account=2), generation=1)
     idle = [name for name, member in members.items() if not member.owned]
     assert len(idle) == 1
     assert synced[idle[0]].assignment == []
-    assert len(members[idle[0]].routes) == 4
+    assert len(members[idle[0]].hosts) == 4
 
 
-def test_owners_without_url_have_no_route() -> None:
-    """A worker that publishes no URL is known by its instance."""
-    assignor = StreamAssignor("worker-1")
+def test_owners_without_url_are_known_by_their_instance() -> None:
+    """A worker need not publish a URL."""
+    assignor = StreamAssignor(Host("worker-1"))
     rebalance({"m": assignor}, cluster(orders=1), generation=1, topics=["orders"])
-    assert assignor.routes == {}
     assert assignor.hosts == {TP("orders", 0): Host("worker-1", "")}
 
 
@@ -164,7 +163,7 @@ def test_a_topic_that_the_leader_does_not_know(caplog: pytest.LogCaptureFixture)
 
 def test_a_member_gets_no_topic_that_it_did_not_subscribe_to() -> None:
     """aiokafka's coordination ends on such an assignment, so claims to it do not count."""
-    one, two = StreamAssignor("one"), StreamAssignor("two")
+    one, two = StreamAssignor(Host("one")), StreamAssignor(Host("two"))
     one.owned, one.generation = frozenset({TP("payments", 0)}), 4
     joining = {"one": one.metadata(["orders"]), "two": two.metadata(["orders", "payments"])}
     synced = one.assign(cluster(orders=4, payments=1), joining)
@@ -188,7 +187,7 @@ def test_unreadable_members_own_nothing(user_data: bytes | None, caplog: pytest.
 
 
 def test_a_leader_of_another_kind() -> None:
-    """The assignment of a leader that sends no user data is taken, without routes."""
+    """The assignment of a leader that sends no user data is taken: a member knows its own partitions then."""
     members = group(2)
     known = cluster(orders=4, orders_by_account=4)
     rebalance(members, known, generation=1)
@@ -196,16 +195,17 @@ def test_a_leader_of_another_kind() -> None:
     assigned = RoundRobinPartitionAssignor.assign(known, joining)
     members["m0"].on_assignment(assigned["m0"])
     assert members["m0"].owned == {TP(*tp) for tp in assigned["m0"].partitions()}
-    assert (members["m0"].hosts, members["m0"].routes, members["m0"].partitions) == ({}, {}, {})
+    assert members["m0"].hosts == dict.fromkeys(members["m0"].owned, members["m0"].host)
+    assert members["m0"].partitions == {}
 
 
 def test_a_leader_that_contradicts_itself() -> None:
     """User data that places a partition on a host that is not listed is ignored whole."""
-    assignor = StreamAssignor()
+    assignor = StreamAssignor(Host("mine"))
     user_data = b"\x01" + msgspec.msgpack.encode([[["worker-1", ""]], [[["orders"], [1]]]])
     assignor.on_assignment(ConsumerProtocolMemberAssignment(0, [("orders", [0])], user_data))
     assert assignor.owned == {TP("orders", 0)}
-    assert assignor.hosts == {}
+    assert assignor.hosts == {TP("orders", 0): Host("mine")}
 
 
 def test_appended_fields_are_ignored() -> None:
@@ -219,7 +219,7 @@ def test_appended_fields_are_ignored() -> None:
 
 def test_the_bytes_of_version_1() -> None:
     """What members of one group exchange is fixed: workers of two releases read each other."""
-    assignor = StreamAssignor("w", "http://h")
+    assignor = StreamAssignor(Host("w", "http://h"))
     assignor.owned, assignor.generation = frozenset({TP("b", 0), TP("a", 2), TP("a", 1)}), 3
     sent = assignor.metadata({"b", "a"})
     assert sent.encode() == (
@@ -234,7 +234,9 @@ def test_the_bytes_of_version_1() -> None:
 
 def test_routes_stay_small() -> None:
     """The broker keeps the user data once for each member, in one record of at most 1 MB for the whole group."""
-    members = {f"m{n}": StreamAssignor(f"worker-{n}", f"http://stream-worker-{n}.internal:6066") for n in range(50)}
+    members = {
+        f"m{n}": StreamAssignor(Host(f"worker-{n}", f"http://stream-worker-{n}.internal:6066")) for n in range(50)
+    }
     counts = {f"topic_{n}": 200 for n in range(10)}
     topics = [name.replace("_", "-") for name in counts]
     rebalance(members, cluster(**counts), generation=1, topics=topics)

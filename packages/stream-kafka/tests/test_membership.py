@@ -16,7 +16,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest_v1
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupResponse_v5
 from aiokafka.structs import TopicPartition
 
-from stream_core.primitives import TP, GroupMetadata, Offset
+from stream_core.primitives import TP, GroupMetadata, Host, Offset
 from stream_kafka.connecting.client import Client
 from stream_kafka.consuming.assignor import StreamAssignor
 from stream_kafka.consuming.consumer import KafkaConsumer
@@ -57,7 +57,7 @@ GARBAGE = {
 async def test_a_member_that_cannot_be_understood_gets_nothing(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """The leader names it and assigns everything to the others."""
     async with _member() as leader:
-        wants = StreamAssignor("one").metadata(["t"]).encode()
+        wants = StreamAssignor(Host("one")).metadata(["t"]).encode()
         response = JoinGroupResponse_v5(0, 0, 3, "stream", "a", "a", [("a", None, wants), ("b", None, said)])
 
         assignments = await leader._perform_assignment(response)

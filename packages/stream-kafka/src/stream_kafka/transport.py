@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from stream_core.counters import TopicTraffic
 from stream_core.ports import Admin, Consumer, Producer, Reader
 from stream_kafka.cluster.admin import KafkaAdmin
 from stream_kafka.connecting import logs
@@ -60,11 +61,17 @@ class KafkaTransport:
         """A reader without a group."""
         return KafkaReader(self._settings, read_committed=read_committed)
 
-    def producer(self, *, transactional_id: str | None = None, fence: Callable[[], bool] | None = None) -> Producer:
+    def producer(
+        self,
+        *,
+        transactional_id: str | None = None,
+        fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
+    ) -> Producer:
         """A producer; ``fence`` is asked before each request and refuses it by returning true (the lease of the group is over)."""
         if transactional_id is None:
-            return KafkaProducer(self._settings.of_producers, fence=fence)
-        return KafkaTransactionalProducer(self._settings.of_producers, transactional_id, fence=fence)
+            return KafkaProducer(self._settings.of_producers, fence=fence, sent=sent)
+        return KafkaTransactionalProducer(self._settings.of_producers, transactional_id, fence=fence, sent=sent)
 
     def admin(self) -> Admin:
         """An admin client."""

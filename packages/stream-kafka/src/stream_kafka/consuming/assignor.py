@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from stream_core.assignment import Member, assign
-from stream_core.primitives import TP
+from stream_core.ports import NOBODY
+from stream_core.primitives import TP, Host
 
-__all__ = ["Host", "StreamAssignor"]
+__all__ = ["StreamAssignor"]
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +31,6 @@ PROTOCOL_VERSION = 0
 
 USER_DATA_VERSION = b"\x01"
 """The first byte of the user data."""
-
-
-class Host(NamedTuple):
-    """The worker that owns a partition.
-
-    Attributes:
-        instance: id of the worker that survives restarts; empty when unknown.
-        url: where it answers requests of other workers; empty when it publishes none.
-    """
-
-    instance: str = ""
-    url: str = ""
 
 
 class _JoinData(msgspec.Struct, array_like=True, frozen=True):
@@ -78,33 +67,31 @@ class StreamAssignor:
     """Assigns partitions co-partitioned, balanced and sticky; one object for each consumer.
 
     Args:
-        instance: id of this worker that survives restarts.
-        url: where this worker answers requests of other workers; empty publishes none.
+        host: what the other members are told of this one.
 
     Attributes:
+        host: the same; the next join tells it.
         name: the protocol name in the group.
         owned: the partitions of the last assignment. A worker that kept its state may set it before it joins.
         generation: the generation of ``owned``. aiokafka does not tell it to assignors: the consumer sets it in its
             assigned callback, which runs right after :meth:`on_assignment`.
-        hosts: the owner of every partition of the group, as of the last assignment.
-        routes: the URL of the owner of each partition, where the owner publishes one.
+        hosts: the owner of every partition of the group, as of the last assignment; of a leader that does not say it only what this
+            member owns itself.
         partitions: the partition count that the leader saw for each topic of the group.
     """
 
     name = "stream"
 
-    def __init__(self, instance: str = "", url: str = "") -> None:
-        self.instance = instance
-        self.url = url
+    def __init__(self, host: Host = NOBODY) -> None:
+        self.host = host
         self.owned: frozenset[TP] = frozenset()
         self.generation = -1
         self.hosts: dict[TP, Host] = {}
-        self.routes: dict[TP, str] = {}
         self.partitions: dict[str, int] = {}
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What this member sends with its JoinGroup request: its subscription and what it owned last."""
-        data = _JoinData(_by_topic(self.owned), self.generation, self.instance, self.url)
+        data = _JoinData(_by_topic(self.owned), self.generation, *self.host)
         return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, sorted(topics), _encode(data))
 
     def assign(
@@ -136,13 +123,12 @@ class StreamAssignor:
         self.owned = frozenset(TP(tp.topic, tp.partition) for tp in assignment.partitions())
         data = _decode(_SyncData, assignment.user_data)
         self.partitions = {topic: len(placement.hosts) for placement in data.placements for topic in placement.topics}
-        self.hosts = {
+        self.hosts = dict.fromkeys(self.owned, self.host) | {
             TP(topic, partition): data.hosts[host]
             for placement in data.placements
             for topic in placement.topics
             for partition, host in enumerate(placement.hosts)
         }
-        self.routes = {tp: host.url for tp, host in self.hosts.items() if host.url}
 
 
 def _member(topics: Iterable[str], data: _JoinData) -> Member:

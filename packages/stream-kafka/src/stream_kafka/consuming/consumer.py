@@ -12,8 +12,8 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
 from stream_core.errors import FencedError, TransportError
-from stream_core.ports import RebalanceListener
-from stream_core.primitives import TP, Batch, GroupMetadata, Offset
+from stream_core.ports import NOBODY, RebalanceListener
+from stream_core.primitives import TP, Batch, GroupMetadata, Host, Offset, Owners
 from stream_kafka.cluster.ends import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
 from stream_kafka.connecting.client import Client
 from stream_kafka.consuming.assignor import StreamAssignor
@@ -79,9 +79,10 @@ class KafkaConsumer:
         finally:
             await client.disconnect()
 
-    def subscribe(self, topics: Collection[str], listener: RebalanceListener) -> None:
+    def subscribe(self, topics: Collection[str], listener: RebalanceListener, host: Host = NOBODY) -> None:
         """Join the group for these topics, or change the subscription (which costs a rebalance)."""
         client = self._started()
+        self._assignor.host = host
         budget = min(12.0, 0.4 * self._settings.rebalance_timeout)
         if self._rebalances is None:
             self._rebalances = Rebalances(listener, self._coordinator, self._fetcher, self._assignor, budget)
@@ -89,6 +90,11 @@ class KafkaConsumer:
             self._rebalances.listener = listener
         self._subscription.subscribe(set(topics), listener=self._rebalances)
         client.set_topics(set(topics))
+
+    def owners(self) -> Owners:
+        """Tell who owns each partition of the group, as the leader said it in the last assignment."""
+        assigned = self._rebalances is not None and self._rebalances.assigned
+        return Owners(self._assignor.hosts, self._assignor.generation, settled=assigned and self.lease() > 0)
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
         """Everything that has arrived for partitions not paused, at most one batch a partition.

@@ -32,6 +32,9 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         fetcher: whose positions are set aside at assignment.
         assignor: who is told the generation of its assignment.
         budget: seconds that a revocation may take; then it is cancelled, and has half of that to end.
+
+    Attributes:
+        assigned: whether the last that the listener was told is an assignment.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         self._budget = budget
         self._failures: deque[StreamError] = deque()
         self._closed = False
-        self._told = False
+        self.assigned = False
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Snapshot the generation, set all positions aside, tell the listener. No heartbeat is sent while this runs."""
@@ -61,7 +64,7 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
             # Any position will do: without one the client would look up committed offsets by itself, and unstable ones.
             self._fetcher.seek_to(partition, 0)
         self._fetcher.pause(assigned)
-        self._told = True
+        self.assigned = True
         try:
             self.listener.assigned(frozenset(TP(*partition) for partition in assigned), group)
         except Exception as error:
@@ -69,9 +72,9 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Let the listener finish with its partitions, within the budget: the group is waiting for this member."""
-        if self._closed or not self._told:
+        if self._closed or not self.assigned:
             return
-        self._told = False
+        self.assigned = False
         tps = frozenset(TP(*partition) for partition in revoked)
         lost = not self._coordinator.joined
         work = asyncio.ensure_future(self.listener.revoked(tps, lost))

@@ -11,6 +11,7 @@ from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
+from stream_core.counters import TopicTraffic
 from stream_core.errors import (
     DeadlineError,
     EncodeError,
@@ -43,11 +44,19 @@ class KafkaProducer:
     Args:
         settings: the cluster, and the sizes of batches.
         fence: asked before each request; refuses it by returning true.
+        sent: counts each batch that is acknowledged, or is certain not to be.
     """
 
     _transactional_id: str | None = None
 
-    def __init__(self, settings: KafkaSettings, *, fence: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
+    ) -> None:
+        self._sent = TopicTraffic() if sent is None else sent
         self._settings = settings
         self._fence = fence
         self._partitioner = settings.partitioner
@@ -315,7 +324,11 @@ class KafkaProducer:
 
     def _acknowledged(self, batch: OpenBatch, error: BaseException | None) -> None:
         self._backlog -= batch.size
-        if error is not None:
+        traffic = self._sent[batch.lane.tp.topic]
+        if error is None:
+            traffic.add(batch.count, batch.size)
+        else:
+            traffic.failed += 1
             self._break(batch.lane.undelivered(error))
 
     def _break(self, failure: StreamError) -> None:

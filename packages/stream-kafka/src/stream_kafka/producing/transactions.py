@@ -12,6 +12,7 @@ from aiokafka.producer.sender import TxnOffsetCommitHandler
 from aiokafka.producer.transaction_manager import TransactionState as State
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from stream_core.counters import TopicTraffic
 from stream_core.errors import FencedError, ProduceError, StreamError, TransactionExpiredError, TransportError
 from stream_core.failpoints import reach
 from stream_core.primitives import TP, GroupMetadata, Offset
@@ -103,12 +104,18 @@ class KafkaTransactionalProducer(KafkaProducer):
         settings: the cluster, and the sizes of batches.
         transactional_id: the id under which at most one producer lives.
         fence: asked before each request; refuses it by returning true.
+        sent: counts each batch that is acknowledged, or is certain not to be.
     """
 
     def __init__(
-        self, settings: KafkaSettings, transactional_id: str, *, fence: Callable[[], bool] | None = None
+        self,
+        settings: KafkaSettings,
+        transactional_id: str,
+        *,
+        fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
     ) -> None:
-        super().__init__(settings, fence=fence)
+        super().__init__(settings, fence=fence, sent=sent)
         self._transactional_id = transactional_id
         self._taking: dict[str, TopicLanes] = {}
         self._ending = False

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 from uuid import uuid4
 
+from stream_core.counters import TopicTraffic
 from stream_core.ports import NOBODY, Admin, Consumer, Producer, Reader, Transport
 from stream_core.primitives import TP, Host, TopicSpec
 from stream_core.testing.contracts.observe import GroupMember, Received, Revoked, do_nothing
@@ -98,10 +99,16 @@ class BrokerHarness:
         return await self._started(self.transport.admin())
 
     async def producer(
-        self, *topics: str, transactional_id: str | None = None, fence: Callable[[], bool] | None = None
+        self,
+        *topics: str,
+        transactional_id: str | None = None,
+        fence: Callable[[], bool] | None = None,
+        sent: TopicTraffic | None = None,
     ) -> Producer:
         """A producer that knows the partitions of ``topics``."""
-        producer = await self._started(self.transport.producer(transactional_id=transactional_id, fence=fence))
+        producer = await self._started(
+            self.transport.producer(transactional_id=transactional_id, fence=fence, sent=sent)
+        )
         for topic in topics:
             await producer.partitions(topic)
         return producer

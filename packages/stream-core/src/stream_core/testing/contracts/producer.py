@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from stream_core.counters import TopicTraffic
 from stream_core.errors import EncodeError, ProduceError, TransportError, UnknownTopicError
 from stream_core.partitioner import partition_for
 from stream_core.ports import Delivery
@@ -140,6 +141,24 @@ async def backlog_is_what_is_not_acknowledged(harness: BrokerHarness) -> None:
         await producer.room()
 
 
+async def counts_what_is_acknowledged(harness: BrokerHarness) -> None:
+    """Batches are counted by their topic with all their records; of what is refused only that it was."""
+    topic, sent, closed = await harness.topic(), TopicTraffic(), False
+    producer = await harness.producer(topic, fence=lambda: closed, sent=sent)
+    for number in range(100):
+        producer.send(topic, 0, b"key", b"value %d" % number)
+    assert sent[topic].records == 0
+    await producer.flush()
+    traffic = sent[topic]
+    assert (traffic.records, traffic.failed) == (100, 0)
+    assert 1 <= traffic.batches <= 100
+    assert traffic.bytes >= 100 * len(b"keyvalue 0")
+
+    closed = True
+    await raises(TransportError, lambda: _place(producer.send(topic, 0, None, b"refused")), "sending behind the fence")
+    assert (traffic.records, traffic.failed) == (100, 1)
+
+
 async def stamps_records(harness: BrokerHarness) -> None:
     """A record without a timestamp gets the time of sending."""
     tp = TP(await harness.topic(), 0)
@@ -220,6 +239,7 @@ CHECKS = (
     chooses_the_partition_by_key,
     flush_waits_for_all,
     backlog_is_what_is_not_acknowledged,
+    counts_what_is_acknowledged,
     stamps_records,
     refuses_what_is_too_large,
     a_record_that_the_broker_refuses_breaks_it,
