@@ -67,9 +67,7 @@ async def _progress(tables: Tables, shop: Workshop) -> list[tuple[str, int, int]
     seen: list[tuple[str, int, int]] = []
     opening = asyncio.ensure_future(tables.open(Shard(shop.partitions, 0), {}))
     while not opening.done():
-        seen += [
-            (one.state, one.recovered, one.to_recover) for one in tables.snapshot() if one.state != "opening"
-        ]
+        seen += [(one.state, one.recovered, one.to_recover) for one in tables.snapshot() if one.state != "opening"]
         await asyncio.sleep(0)
     await opening
     return [one for one in seen if one[2]]
