@@ -200,6 +200,7 @@ def test_drivers_and_what_they_are_told() -> None:
         ("producer_connections_max_idle_ms", 8000, "producer_connections_max_idle", 8.0),
         ("broker_check_crcs", "no", "check_crcs", False),
         ("consumer_max_fetch_size", 10, "max_partition_fetch_bytes", 10),
+        ("consumer_max_unpacked_size", 20, "max_unpacked_bytes", 20),
         ("producer_partitioner", "operator:index", "partitioner", operator.index),
         ("producer_partitioner", "operator.index", "partitioner", operator.index),
         ("producer_partitioner", len, "partitioner", len),

@@ -18,7 +18,7 @@ from aiokafka.abc import AbstractTokenProvider
 
 from stream_core.errors import AuthenticationError, BrokerUnavailableError, ConfigurationError, MissingPackageError
 from stream_kafka import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
-from stream_kafka.connecting.connection import TokenError, TokenSource, _Scram, security_options
+from stream_kafka.connecting.login import ScramLogin, TokenError, TokenSource, security_options
 from stream_kafka.connecting.reasons import why
 from stream_kafka.credentials import AuthProtocol, Credentials, SASLMechanism, combined, to_credentials
 
@@ -369,10 +369,22 @@ async def test_a_function_that_hangs_takes_one_thread_and_none_of_the_pool() -> 
     assert await patient.token() == "token 2"
 
 
-@pytest.mark.parametrize(("iterations", "message"), [(1, "1 iterations"), (4095, "4095 iterations"), (4096, "")])
-def test_scram_is_not_made_cheap(iterations: int, message: str) -> None:
-    """Whoever asks for fewer iterations than Kafka stores wants to try passwords on the answer."""
-    scram = _Scram(loop=None, sasl_plain_password="s3cret", sasl_plain_username="ann", sasl_mechanism="SCRAM-SHA-256")
+@pytest.mark.parametrize(
+    ("iterations", "message"),
+    [
+        (1, "1 iterations"),
+        (4095, "4095 iterations"),
+        (4096, ""),
+        (16_384, ""),
+        (131_073, "131073 iterations"),
+        (10**12, "10{12} "),
+    ],
+)
+def test_scram_takes_the_iterations_that_kafka_stores(iterations: int, message: str) -> None:
+    """Who asks for fewer wants to try passwords on the answer; who asks for more keeps the event loop."""
+    scram = ScramLogin(
+        loop=None, sasl_plain_password="s3cret", sasl_plain_username="ann", sasl_mechanism="SCRAM-SHA-256"
+    )
     steps = scram._authenticator
     first, _ = next(steps)
     nonce = first.decode().rpartition("r=")[2]

@@ -53,7 +53,15 @@ def _batch(base: int, values: Iterable[bytes], *, producer: int = -1, control: b
 def _fetched(
     data: bytes, offset: int = 0, *, committed: bool = False, aborted: list[tuple[int, int]] | None = None
 ) -> Fetched:
-    return Fetched(TopicPartition("t", 0), data, aborted, offset, check_crcs=True, isolation_level=int(committed))
+    return Fetched(
+        TopicPartition("t", 0),
+        data,
+        aborted,
+        offset,
+        check_crcs=True,
+        isolation_level=int(committed),
+        max_unpacked=1 << 20,
+    )
 
 
 def _values(records: list[Any]) -> list[bytes]:

@@ -87,7 +87,9 @@ def batch_of(base: int, records: list[Raw], *, attributes: int = 0, gaps: int = 
 
 def drained(data: bytes, offset: int = 0) -> tuple[Drained, Fetched]:
     """What is taken out of a fetch that brought ``data``."""
-    source = Fetched(TopicPartition("t", 0), data, None, offset, check_crcs=True, isolation_level=0)
+    source = Fetched(
+        TopicPartition("t", 0), data, None, offset, check_crcs=True, isolation_level=0, max_unpacked=1 << 20
+    )
     return drain(source), source
 
 
@@ -200,6 +202,6 @@ def test_what_cannot_be_unpacked_is_damaged() -> None:
 def test_a_batch_is_found_by_its_offset() -> None:
     """Or the error names the offset."""
     first, second = batch_of(0, [Raw()]), batch_of(5, [Raw(), Raw()])
-    assert batch_at(first + second, 5) == second
+    assert batch_at(first + second, 5) == (second, len(first + second))
     with pytest.raises(kafka.CorruptRecordException, match="offset 6"):
         batch_at(first + second, 6)

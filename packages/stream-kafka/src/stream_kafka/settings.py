@@ -39,6 +39,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
         max_partition_fetch_bytes: bytes of one partition in one answer.
         fetch_max_bytes: bytes of all partitions in one answer.
         fetch_max_wait: seconds that a broker holds a fetch when there is nothing to read.
+        max_unpacked_bytes: bytes of memory that the records of one compressed batch may take; a larger one cannot be decoded.
         check_crcs: whether the checksums of batches are compared.
         producer_metadata_max_age: ``metadata_max_age`` of producers; the same when ``None``.
         producer_connections_max_idle: ``connections_max_idle`` of producers; the same when ``None``.
@@ -65,6 +66,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
     max_partition_fetch_bytes: int = _MIB
     fetch_max_bytes: int = 50 * _MIB
     fetch_max_wait: float = 0.5
+    max_unpacked_bytes: int = 64 * _MIB
     check_crcs: bool = True
     producer_metadata_max_age: float | None = None
     producer_connections_max_idle: float | None = None

@@ -62,6 +62,9 @@ class TransportSettings:
     )
 
     consumer_max_fetch_size = Parameter(Bytes, 1024**2, "Bytes of one partition in one answer of a broker.")
+    consumer_max_unpacked_size = Parameter(
+        Bytes, 64 * 1024**2, "Bytes of memory that one compressed batch may take; a larger one cannot be decoded."
+    )
     consumer_auto_offset_reset = Parameter[Literal["earliest", "latest"]](
         Literal["earliest", "latest"],
         "earliest",
@@ -125,6 +128,7 @@ class TransportSettings:
             "metadata_max_age": self.consumer_metadata_max_age_ms / 1000,
             "connections_max_idle": self.consumer_connections_max_idle_ms / 1000,
             "max_partition_fetch_bytes": self.consumer_max_fetch_size,
+            "max_unpacked_bytes": self.consumer_max_unpacked_size,
             "check_crcs": self.broker_check_crcs,
             "producer_metadata_max_age": self.producer_metadata_max_age_ms / 1000,
             "producer_connections_max_idle": self.producer_connections_max_idle_ms / 1000,

@@ -24,7 +24,8 @@ from stream_core.errors import (
     TransportError,
     UnknownTopicError,
 )
-from stream_kafka.connecting.connection import Connection, security_options
+from stream_kafka.connecting.connection import Connection
+from stream_kafka.connecting.login import security_options
 from stream_kafka.connecting.reasons import why
 from stream_kafka.deadlines import abandon, quietly, why_ended, within
 from stream_kafka.settings import KafkaSettings

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import aiokafka.errors as kafka
 
 from stream_core.errors import AuthenticationError, BrokerUnavailableError, TransportError
-from stream_kafka.connecting.connection import TokenError
+from stream_kafka.connecting.login import TokenError
 from stream_kafka.credentials import Credentials, SASLCredentials
 
 __all__ = ["why"]

@@ -21,14 +21,16 @@ from typing import Any, NamedTuple
 
 import aiokafka.errors as kafka
 from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult, PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from stream_core.errors import ConfigurationError, OffsetOutOfRangeError, StreamError, TransportError
-from stream_core.primitives import TP, Batch, RawRecord
+from stream_core.primitives import TP, Batch, RawRecord, StoredRecord
 from stream_kafka.cluster.ends import READ_COMMITTED
 from stream_kafka.connecting.client import Client
 from stream_kafka.consuming.garbled import batch_at, read_around
+from stream_kafka.consuming.unpacking import TooLargeError, cost_of, unpacked
 from stream_kafka.deadlines import why_ended
 from stream_kafka.errors import translate
 from stream_kafka.settings import KafkaSettings
@@ -88,6 +90,11 @@ class Fetched(PartitionRecords):  # type: ignore[misc]
         offset: the position.
         check_crcs: whether checksums are compared.
         isolation_level: whether records of aborted transactions are left out.
+        max_unpacked: bytes of memory that the records of a compressed batch may take.
+
+    Attributes:
+        at: where in ``data`` the last batch ends that was looked for.
+        room: bytes of memory that further compressed batches may take.
     """
 
     def __init__(
@@ -99,9 +106,12 @@ class Fetched(PartitionRecords):  # type: ignore[misc]
         *,
         check_crcs: bool,
         isolation_level: int,
+        max_unpacked: int,
     ) -> None:
         super().__init__(tp, MemoryRecords(data), aborted, offset, None, None, check_crcs, isolation_level)
         self.data = data
+        self.max_unpacked = self.room = max_unpacked
+        self.at = 0
 
 
 class Drained(NamedTuple):
@@ -133,6 +143,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
     ) -> None:
         self._clock = clock
         self._patience = settings.request_timeout
+        self._max_unpacked = settings.max_unpacked_bytes
         self._troubles: dict[TopicPartition, _Trouble] = {}
         super().__init__(
             client,
@@ -352,9 +363,16 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         if not data:
             self._readable(tp)
             return False
-        check, isolation = self._check_crcs, self._isolation_level
         try:
-            source = Fetched(tp, data, aborted, state.position, check_crcs=check, isolation_level=isolation)
+            source = Fetched(
+                tp,
+                data,
+                aborted,
+                state.position,
+                check_crcs=self._check_crcs,
+                isolation_level=self._isolation_level,
+                max_unpacked=self._max_unpacked,
+            )
             if not source._records.has_next():
                 raise kafka.CorruptRecordException(f"{len(data)} bytes at offset {state.position} hold no whole batch")
         except Exception as error:
@@ -397,10 +415,13 @@ def drain(source: Fetched) -> Drained:
     gc.disable()
     try:
         for batch in _wanted(source):
-            try:
-                records = list(batch)
-            except Exception:
-                records = _around(source, batch, garbled)
+            if getattr(batch, "compression_type", 0):  # a batch of an old format does not say
+                records = _unpacked(source, batch, garbled)
+            else:
+                try:
+                    records = list(batch)
+                except Exception:
+                    records = _around(source, _bytes_of(source, batch), garbled)
             # A batch is stored whole: a fetch from its middle brings the records before that, too.
             if records and records[0].offset < source.next_fetch_offset:
                 records = [record for record in records if record.offset >= source.next_fetch_offset]
@@ -409,6 +430,8 @@ def drain(source: Fetched) -> Drained:
                 taken += records
             else:
                 taken = records
+            if source.room <= 0:
+                break  # what is left is fetched again, when the memory of this is free
     except Exception:
         if source.next_fetch_offset == start:
             raise
@@ -421,11 +444,35 @@ def drain(source: Fetched) -> Drained:
     return Drained(taken, garbled)
 
 
-def _around(source: Fetched, batch: Any, garbled: dict[int, str]) -> list[RawRecord]:
-    read = read_around(batch_at(source.data, batch.base_offset))
+def _bytes_of(source: Fetched, batch: Any) -> bytes:
+    # Each search begins where the last one ended: batches come in order, and there may be thousands.
+    found, source.at = batch_at(source.data, batch.base_offset, source.at)
+    return found
+
+
+def _around(source: Fetched, data: bytes, garbled: dict[int, str]) -> list[RawRecord]:
+    read = read_around(data)
     wanted = source.next_fetch_offset
     garbled.update((offset, reason) for offset, reason in read.garbled.items() if offset >= wanted)
     return read.records
+
+
+def _unpacked(source: Fetched, batch: Any, garbled: dict[int, str]) -> list[Any]:
+    """Return the records of a compressed batch; of one that is too large a single record, which stands for all of them."""
+    try:
+        data = unpacked(_bytes_of(source, batch), source.max_unpacked)
+    except TooLargeError:
+        last = batch.next_offset - 1
+        garbled[last] = (
+            f"its batch (offsets {batch.base_offset} to {last}) takes more than {source.max_unpacked} bytes when it is unpacked; "
+            "raise consumer_max_unpacked_size to read it"
+        )
+        return [StoredRecord(last, batch.max_timestamp, None, None)]
+    source.room -= cost_of(data)
+    try:
+        return list(DefaultRecordBatch(data))
+    except Exception:
+        return _around(source, data, garbled)
 
 
 def _wanted(source: PartitionRecords) -> Iterator[Any]:

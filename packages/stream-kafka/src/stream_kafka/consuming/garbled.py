@@ -61,22 +61,22 @@ class _Fields:
             raise ValueError(f"{len(self._data) - self._at} bytes are left over")
 
 
-def batch_at(data: bytes, base_offset: int) -> bytes:
-    """Find the bytes of one batch.
+def batch_at(data: bytes, base_offset: int, at: int = 0) -> tuple[bytes, int]:
+    """Find one batch; return its bytes, and where it ends.
 
     Args:
         data: batches, one behind the other.
-        base_offset: of the batch.
+        base_offset: the offset that the batch begins with.
+        at: where to begin; a batch begins there.
 
     Raises:
         aiokafka.errors.CorruptRecordException: there is none.
     """
-    at = 0
     while at + _FRAME.size <= len(data):
         base, length = _FRAME.unpack_from(data, at)
         end = at + _FRAME.size + length
         if base == base_offset:
-            return data[at:end]
+            return data[at:end], end
         if length < 0:
             break
         at = end
@@ -87,22 +87,14 @@ def read_around(data: bytes) -> Read:
     """Read a batch record by record.
 
     Args:
-        data: the batch.
+        data: the batch, which is not compressed.
 
     Raises:
-        aiokafka.errors.KafkaError: where its records begin and end cannot be told, or it cannot be unpacked.
+        aiokafka.errors.KafkaError: where its records begin and end cannot be told.
     """
     batch = _DefaultRecordBatchPy(data)
     if batch.magic < _FIRST_MAGIC:
         raise kafka.CorruptRecordException(f"the batch at offset {batch.base_offset} is of an old format, and broken")
-    try:
-        batch._maybe_uncompress()
-    except kafka.KafkaError:
-        raise
-    except Exception as error:
-        raise kafka.CorruptRecordException(
-            f"the batch at offset {batch.base_offset} cannot be unpacked: {error}"
-        ) from error
     read = Read([], {})
     buffer, at = bytes(batch._buffer), batch._pos
     for _ in range(batch._num_records):
