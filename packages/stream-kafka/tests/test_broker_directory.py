@@ -32,6 +32,23 @@ path = Path(sys.argv[1])
 print(DataDirectory(path).start({CHILD!r}, path / "log").pid, flush=True)
 signal.pause()
 """
+FORKING = f"""
+import os, signal, sys
+from pathlib import Path
+from stream_kafka.broker.directory import DataDirectory
+path = Path(sys.argv[1])
+directory = DataDirectory(path)
+directory.start({CHILD!r}, path / "log")
+read, write = os.pipe()
+forked = os.fork()
+if not forked:
+    directory.leave()
+    os.write(write, b"forked")
+    signal.pause()
+os.read(read, 6)
+print(forked, flush=True)
+signal.pause()
+"""
 
 
 @pytest.fixture
@@ -125,6 +142,22 @@ def test_only_the_owner_can_read(held: DataDirectory) -> None:
         "0o600",
         "0o700",
     ]
+
+
+def test_a_forked_process_holds_nothing(tmp_path: Path) -> None:
+    """It outlives the starter, whose broker ends all the same; and what it leaves is a copy, which ends nothing."""
+    with subprocess.Popen([sys.executable, "-c", FORKING, str(tmp_path)], stdout=subprocess.PIPE) as starter:
+        assert starter.stdout is not None
+        forked = int(starter.stdout.readline())
+        try:
+            until(lambda: b"runs" in (tmp_path / "log").read_bytes())
+            assert is_locked(lock(tmp_path))
+            starter.kill()
+            until(lambda: not is_locked(lock(tmp_path)))
+            os.kill(forked, 0)
+        finally:
+            os.kill(forked, signal.SIGKILL)
+    DataDirectory(tmp_path).leave()
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])

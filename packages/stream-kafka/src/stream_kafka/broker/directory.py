@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 from stream_core.errors import ConfigurationError
 
@@ -51,6 +52,7 @@ class DataDirectory:
         except BaseException:
             os.close(self._lock)
             raise
+        _held.add(self)
 
     @staticmethod
     def refuse_used(path: Path) -> None:
@@ -93,6 +95,9 @@ class DataDirectory:
 
     def leave(self) -> None:
         """Let others use the directory; the processes that were started for it must have ended."""
+        if self not in _held:  # a copy, in a process that was forked
+            return
+        _held.remove(self)
         self._tell(0)
         assert self._watcher.stdin is not None
         self._watcher.stdin.close()
@@ -131,6 +136,25 @@ class DataDirectory:
         assert self._watcher.stdin is not None
         with suppress(BrokenPipeError):  # somebody ended it: then nobody watches, and nothing else changes
             self._watcher.stdin.write(b"%d\n" % pid)
+
+    def _let_go(self) -> None:
+        """Close the copies that a forked process has of the lock and of the pipe to the watcher; both stay with its parent."""
+        os.close(self._lock)
+        assert self._watcher.stdin is not None
+        self._watcher.stdin.close()
+
+
+_held: WeakSet[DataDirectory] = WeakSet()
+
+
+def _let_all_go() -> None:
+    """Let a forked process hold nothing: it would keep the directories in use, and the watchers waiting, until it ends."""
+    for directory in _held:
+        directory._let_go()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_all_go)
 
 
 @contextmanager
