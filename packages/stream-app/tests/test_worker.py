@@ -315,11 +315,12 @@ def test_a_log_file_that_cannot_be_written(tmp_path: Path) -> None:
         faust.Worker(make(), logfile=file).execute_from_commandline()
 
 
-def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", ["aio", "uvloop"])
+def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path, loop: str) -> None:
     """Closing the event loop waits for its threads; a worker that has stopped ends without them, and says where they are."""
     (tmp_path / "hanging.py").write_text(
         textwrap.dedent("""
-            import asyncio, os, signal, threading
+            import asyncio, os, signal, sys, threading
             import stream_app as faust
             from stream_app.running import process
 
@@ -334,11 +335,11 @@ def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
             async def begin():
                 await asyncio.to_thread(hang)
 
-            raise SystemExit(faust.Worker(app).execute_from_commandline())
+            raise SystemExit(faust.Worker(app, loop=sys.argv[1]).execute_from_commandline())
         """)
     )
     done = subprocess.run(
-        [sys.executable, "hanging.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "hanging.py", loop], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "worker of hanging has stopped: committed" in done.stderr

@@ -15,13 +15,10 @@ from stream_cli.main import cli, run
 
 Write = Callable[..., Path]
 
-LOOPS = {"aio": "asyncio.", "uvloop": "uvloop"}
-"""The modules of the event loops."""
-
 LOOKING = """
 class Looking(App):
     def worker(self, loop=None, **options):
-        print(loop and type(loop).__module__)
+        print(loop)
         return super().worker(**options)
 
 class Silent(Worker):
@@ -60,7 +57,7 @@ def test_worker_gets_options_and_returns_the_exit_code(write: Write) -> None:
     write("bank", 'app = App("bank", exit_code=3)')
     result = call("-A", "bank", "worker", "-l", "warn", "-f", "bank.log", "--fail-fast")
     assert result.exit_code == 3
-    assert seen(result)["options"] == {"loglevel": "WARNING", "logfile": "bank.log", "fail_fast": True}
+    assert seen(result)["options"] == {"loop": "auto", "loglevel": "WARNING", "logfile": "bank.log", "fail_fast": True}
 
 
 def test_worker_changes_settings_only_when_told(write: Write) -> None:
@@ -115,20 +112,12 @@ def test_app_that_is_not_found_is_one_clear_error(workdir: Path) -> None:
     assert result.stderr.startswith("Error: there is no module 'nowhere'")
 
 
-@pytest.mark.parametrize("loop", ["aio", "uvloop"])
-def test_a_worker_gets_the_loop_that_was_asked_for(write: Write, loop: str) -> None:
-    """``--loop`` makes the event loop; without it the worker makes its own."""
+@pytest.mark.parametrize("loop", ["aio", "uvloop", "auto"])
+def test_a_worker_is_told_the_loop_that_was_asked_for(write: Write, loop: str) -> None:
+    """``--loop`` names the event loop; it is ``auto`` unless given."""
     write("bank", LOOKING)
-    assert call("-A", "bank", "-L", loop, "worker").stdout.splitlines()[-1].startswith(LOOPS[loop])
-    assert call("-A", "bank", "worker").stdout.splitlines()[-1] == "None"
-
-
-def test_uvloop_that_is_not_installed(write: Write) -> None:
-    """Whoever asks for it is told what to install."""
-    write("bank", "import sys\nsys.modules['uvloop'] = None\n" + LOOKING)
-    result = call("-A", "bank", "-L", "uvloop", "worker")
-    assert result.exit_code == 1
-    assert "pip install stream-app[uvloop]" in result.stderr
+    given = () if loop == "auto" else ("-L", loop)
+    assert call("-A", "bank", *given, "worker").stdout.splitlines()[-1] == loop
 
 
 @pytest.mark.parametrize("command", ["agents", "completion", "model", "models", "send", "tables", "worker"])

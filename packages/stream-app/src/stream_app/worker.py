@@ -17,7 +17,6 @@ from stream_app.running.process import (
     allow_open_files,
     collect_less_often,
     end_soon,
-    loop_factory,
     running_tasks,
     set_up_logging,
 )
@@ -25,6 +24,7 @@ from stream_app.running.services import Services, check_service
 from stream_core.background import Background
 from stream_core.engine.engine import Engine
 from stream_core.errors import StreamError
+from stream_core.event_loops import loop_factory
 from stream_core.together import together
 
 __all__ = ["Worker"]
@@ -105,7 +105,8 @@ class Worker:
         logfile: where to log; standard error when left out.
         fail_fast: exit with 1 when no broker answers at start, instead of waiting for one.
         stop_timeout: seconds for the whole stop, after which the process ends all the same.
-        loop: the event loop of :meth:`execute_from_commandline`; a new one, uvloop's when that is installed, when left out.
+        loop: the event loop of :meth:`execute_from_commandline`, or the name of a new one: ``aio``, ``uvloop``, or ``auto``, which is
+            uvloop where it is installed.
         workdir: directory to change to first.
 
     Raises:
@@ -120,7 +121,7 @@ class Worker:
         logfile: str | Path | TextIO | None = None,
         fail_fast: bool = False,
         stop_timeout: float = 60.0,
-        loop: asyncio.AbstractEventLoop | None = None,
+        loop: asyncio.AbstractEventLoop | str | None = None,
         workdir: str | Path | None = None,
     ) -> None:
         for service in services:
@@ -132,7 +133,8 @@ class Worker:
         self._logfile = logfile
         self._fail_fast = fail_fast
         self._stop_timeout = stop_timeout
-        self._loop = loop
+        self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
+        self._loop_name = loop if isinstance(loop, str) else "auto"
         self._workdir = workdir
         self._asked: asyncio.Event | None = None
         self._ended: asyncio.Event | None = None
@@ -147,7 +149,7 @@ class Worker:
         collect_less_often()
         if self._loop is not None:
             return self._loop.run_until_complete(self.start())
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory(self._loop_name)) as runner:
             code = runner.run(self.start())
             overdue = end_soon(code)
         overdue.cancel()

@@ -15,11 +15,11 @@ from stream_cli.completion import completion
 from stream_cli.context import Session
 from stream_cli.listing import agents, tables
 from stream_cli.locate import Application
-from stream_cli.loops import LOOPS
 from stream_cli.models import model, models
 from stream_cli.send import send
 from stream_cli.worker import worker
 from stream_core.errors import StreamError
+from stream_core.event_loops import LOOPS
 
 __all__ = ["cli", "main", "run"]
 

@@ -14,12 +14,12 @@ import click
 
 from stream_cli.context import Session, json_option, pass_session
 from stream_cli.locate import Application
-from stream_cli.loops import loop_factory
 from stream_cli.names import full_name, short_name
 from stream_cli.output import print_json
 from stream_cli.sending import Sending, lines
 from stream_cli.texts import TextEncoder
 from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.event_loops import loop_factory
 from stream_core.primitives import RecordMetadata
 from stream_core.sending.topic import Topic, TopicGroup
 from stream_core.streams.channel import Channel

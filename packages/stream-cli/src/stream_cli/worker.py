@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import sys
 from typing import Any
@@ -13,7 +12,6 @@ from rich.console import Console
 from stream_cli import banner
 from stream_cli.context import Session, pass_session
 from stream_cli.locate import Application
-from stream_cli.loops import loop_factory
 
 __all__ = ["worker"]
 
@@ -67,14 +65,8 @@ def worker(
     if not session.quiet:
         banner.show(app, Console())
     level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(session)
-    context.exit(_run(session, app, loglevel=level, logfile=logfile, fail_fast=fail_fast))
-
-
-def _run(session: Session, app: Application, **options: Any) -> int:
-    if session.loop == "auto":
-        return app.worker(**options).execute_from_commandline()
-    with asyncio.Runner(loop_factory=loop_factory(session.loop)) as runner:
-        return app.worker(loop=runner.get_loop(), **options).execute_from_commandline()
+    runnable = app.worker(loop=session.loop, loglevel=level, logfile=logfile, fail_fast=fail_fast)
+    context.exit(runnable.execute_from_commandline())
 
 
 def _print_promptly() -> None:

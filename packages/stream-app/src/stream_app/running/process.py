@@ -9,14 +9,14 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TextIO
 
 from stream_core.errors import ConfigurationError
 from stream_core.stacks import waiting_in
 
-__all__ = ["allow_open_files", "collect_less_often", "end_soon", "loop_factory", "running_tasks", "set_up_logging"]
+__all__ = ["allow_open_files", "collect_less_often", "end_soon", "running_tasks", "set_up_logging"]
 
 logger = logging.getLogger("stream")
 
@@ -65,15 +65,6 @@ def collect_less_often() -> None:
     """
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop when it is installed, else the standard one."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional
-    except ImportError:
-        return None
-    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
 
 
 def running_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:

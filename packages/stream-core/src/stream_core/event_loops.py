@@ -6,23 +6,26 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import cast
 
-from stream_core.errors import MissingPackageError
+from stream_core.errors import ConfigurationError, MissingPackageError
 
 __all__ = ["LOOPS", "loop_factory"]
 
 LOOPS = ("auto", "aio", "uvloop")
-"""What ``--loop`` takes: ``aio`` is that of Python's asyncio, ``auto`` is uvloop where it is installed, else ``aio``."""
+"""The names of event loops: ``aio`` is that of Python's asyncio, ``auto`` is uvloop where it is installed, else ``aio``."""
 
 
-def loop_factory(name: str) -> Callable[[], AbstractEventLoop] | None:
-    """What makes the event loop, for :class:`asyncio.Runner`; ``None`` for asyncio's own.
+def loop_factory(name: str = "auto") -> Callable[[], AbstractEventLoop] | None:
+    """Return what makes the event loop, for :class:`asyncio.Runner`; ``None`` for asyncio's own.
 
     Args:
         name: one of :data:`LOOPS`.
 
     Raises:
+        ConfigurationError: the name is another.
         MissingPackageError: uvloop is named and not installed.
     """
+    if name not in LOOPS:
+        raise ConfigurationError(f"there is no event loop {name!r}; use {', '.join(LOOPS)}")
     if name == "aio":
         return None
     try:
@@ -30,5 +33,5 @@ def loop_factory(name: str) -> Callable[[], AbstractEventLoop] | None:
     except ImportError as error:
         if name == "auto":
             return None
-        raise MissingPackageError("--loop uvloop needs uvloop: pip install stream-app[uvloop]") from error
+        raise MissingPackageError("the event loop uvloop is not installed: pip install stream-app[uvloop]") from error
     return cast("Callable[[], AbstractEventLoop]", uvloop.new_event_loop)
