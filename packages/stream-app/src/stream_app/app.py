@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
 from stream_app.definitions.discovery import discover, share_main
 from stream_app.definitions.registry import Registry
-from stream_app.definitions.signals import Signal
+from stream_app.definitions.signals import Signal, SyncSignal
 from stream_app.definitions.tables import TableDefinitions
 from stream_app.running.loops import run_in
 from stream_app.running.service import Service
@@ -59,29 +60,38 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         app = App("bank", broker="kafka://localhost:9092", store="rocksdb://")
     """
 
-    on_before_configured = Signal()
+    on_before_configured = SyncSignal(decides=True)
     """Sent before the settings are final: ``handler(app, **kwargs)``."""
 
-    on_configured = Signal()
+    on_configured = SyncSignal("conf", decides=True)
     """Sent with the settings as ``conf``, which may still be assigned: ``handler(app, conf, **kwargs)``."""
 
-    on_after_configured = Signal()
+    on_after_configured = SyncSignal(decides=True)
     """Sent when the settings are final: ``handler(app, **kwargs)``."""
 
-    on_worker_init = Signal()
-    """Sent by the worker program before it starts the app: ``handler(app, **kwargs)``."""
+    on_worker_init = SyncSignal()
+    """Sent by the worker before it starts the app: ``handler(app, **kwargs)``."""
 
-    on_produce_message = Signal()
+    on_worker_shutdown = SyncSignal()
+    """Sent by the worker when the app has stopped: ``handler(app, **kwargs)``."""
+
+    on_produce_message = SyncSignal("key", "value", "partition", "timestamp", "headers")
     """Sent before a record leaves, with ``key``, ``value``, ``partition``, ``timestamp`` and ``headers``, a list that may be changed.
 
     Connect to it before the app starts.
     """
 
-    on_partitions_assigned = Signal()
-    """Sent after each rebalance: ``handler(app, assigned)``, sync or async."""
+    on_partitions_assigned = Signal("assigned")
+    """Sent after each rebalance: ``handler(app, assigned, **kwargs)``, sync or async."""
 
-    on_partitions_revoked = Signal()
-    """Sent before partitions are given up: ``handler(app, revoked)``, sync or async."""
+    on_partitions_revoked = Signal("revoked")
+    """Sent before partitions are given up: ``handler(app, revoked, **kwargs)``, sync or async."""
+
+    on_rebalance_complete = Signal()
+    """Sent after a rebalance when tables are recovered and all partitions are worked on: ``handler(app, **kwargs)``, sync or async."""
+
+    on_before_shutdown = Signal()
+    """Sent before anything stops: ``handler(app, **kwargs)``, sync or async; within five seconds."""
 
     mundane_level = "debug"  # of mode's messages; the worker says when an app is ready, and when it has stopped
 
@@ -98,6 +108,10 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         self._fail_fast = False
         self.client_only = False
         """Whether it was started by :meth:`start_client`."""
+        self.rebalancing = False
+        """Whether partitions were given up, or assigned, and are not all worked on yet."""
+        self.rebalancing_count = 0
+        """How many rebalances there were."""
         self.outcome = ""
         """What had become of the work of the app when it was stopped, in words."""
         self._final = False
@@ -211,8 +225,40 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         raise WorkerError(f"app {self.id} was stopped before it had started")
 
     async def _announce(self, what: str, tps: frozenset[TP]) -> None:
-        signal = self.on_partitions_assigned if what == "assigned" else self.on_partitions_revoked
-        await signal.send_async(set(tps))
+        """Call the hooks of a rebalance, and send its signals."""
+        match what:
+            case "revoked":
+                if not self.rebalancing:
+                    self.rebalancing = True
+                    self.rebalancing_count += 1
+                    await self._heard(self.on_rebalance_start)
+                await self.on_partitions_revoked.send(set(tps))
+            case "assigned":
+                await self.on_partitions_assigned.send(set(tps))
+                await self._heard(self.on_rebalance_return)
+            case "complete":
+                self.rebalancing = False
+                await self._heard(self.on_rebalance_end)
+                await self.on_rebalance_complete.send()
+
+    async def _heard(self, hook: Callable[[], Any]) -> None:
+        """Call a hook of a rebalance, plain or async; what it raises is logged."""
+        try:
+            if inspect.isawaitable(result := hook()):
+                await result
+        except Exception:
+            logger.exception("%s of app %s failed", hook.__name__, self.id)
+
+    # -- hooks of a rebalance, beside those of mode
+
+    def on_rebalance_start(self) -> None:
+        """Override to hear that partitions are given up. It may be async."""
+
+    def on_rebalance_return(self) -> None:
+        """Override to hear that partitions are assigned, and their tables not recovered yet. It may be async."""
+
+    def on_rebalance_end(self) -> None:
+        """Override to hear that the tables are recovered, and all partitions are worked on. It may be async."""
 
     def _producing(
         self,
@@ -274,16 +320,24 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
                 self._crash(wiring.failure)
             self._wiring = None
 
+    async def _leave(self) -> None:
+        try:
+            await self._within_patience(self.on_before_shutdown.send, "the signal on_before_shutdown")
+        finally:
+            await super()._leave()
+
     async def _left(self, hook: Callable[[], Awaitable[None]]) -> None:
+        await self._within_patience(lambda: super(App, self)._left(hook), hook.__name__)
+
+    async def _within_patience(self, body: Callable[[], Awaitable[None]], what: str) -> None:
+        """Await what a user has written for the stop: the last commit must not wait for it for ever."""
         try:
             async with asyncio.timeout(PATIENCE) as budget:
-                await super()._left(hook)
+                await body()
         except TimeoutError:
             if not budget.expired():
                 raise
-            logger.error(
-                "%s of app %s has not returned within %g s; going on without it", hook.__name__, self.id, PATIENCE
-            )
+            logger.error("%s of app %s has not returned within %g s; going on without it", what, self.id, PATIENCE)
 
     async def wait(self, *coros: WaitArgT, timeout: Seconds | None = None) -> WaitResult:
         """Wait until the app is stopped; or for one coroutine or event, as long as the app goes on.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
-from stream_app.definitions.signals import BoundSignal
+from stream_app.definitions.signals import BoundSyncSignal
 from stream_app.running.loops import run_in
 from stream_app.running.process import (
     allow_open_files,
@@ -76,8 +76,12 @@ class Served(Protocol):
         """What had become of its work when it was stopped, in words."""
 
     @property
-    def on_worker_init(self) -> BoundSignal:
+    def on_worker_init(self) -> BoundSyncSignal:
         """Sent before the start."""
+
+    @property
+    def on_worker_shutdown(self) -> BoundSyncSignal:
+        """Sent when it has stopped."""
 
     def finalize(self) -> None:
         """Make the settings final, and import what belongs to it."""
@@ -170,6 +174,8 @@ class Worker:
         try:
             return await self._run(self._asked)
         finally:
+            for app in self._apps:
+                app.on_worker_shutdown.send()
             with suppress(NotImplementedError, ValueError, RuntimeError):
                 for number in (*STOP, signal.SIGUSR1):
                     loop.remove_signal_handler(number)

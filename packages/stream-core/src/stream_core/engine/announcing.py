@@ -24,15 +24,23 @@ class Announcing:
         timeout: seconds for the handler; one that hangs does not hold up the group.
 
     Attributes:
-        handler: awaited with ``"assigned"`` or ``"revoked"`` and the partitions.
+        handler: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, and with ``"complete"`` when those are worked on.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self.handler: Callable[[str, frozenset[TP]], Awaitable[None]] = _nothing
 
-    async def tell(self, what: str, tps: frozenset[TP]) -> None:
-        """Call the handler; what it raises is logged."""
+    async def tell(self, what: str, tps: frozenset[TP], after: asyncio.Task[None] | None = None) -> None:
+        """Call the handler; what it raises is logged.
+
+        Args:
+            what: ``"assigned"``, ``"revoked"`` or ``"complete"``.
+            tps: which partitions.
+            after: what was told before, and may still be heard.
+        """
+        if after is not None:
+            await asyncio.wait([after])
         try:
             async with asyncio.timeout(self._timeout):
                 await self.handler(what, tps)

@@ -93,6 +93,7 @@ class Engine:
         self._ready = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._collapse: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self.background = Background(self._failed)
         self.announcing = Announcing(settings.drain_timeout)
         self.outbox = Outbox(transactional=settings.exactly_once)
@@ -403,11 +404,16 @@ class Engine:
     def _opened(self) -> None:
         self._machine.to(EngineState.RUNNING)
         self._ready.set()
+        if (
+            telling := self._telling
+        ) is not None:  # else it was no rebalance: an interval was dropped, and the same partitions opened again
+            self._telling = None
+            self.background.spawn(self.announcing.tell("complete", frozenset(), after=telling), "rebalance complete")
 
     def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
         self.counters.rebalances["assigned"] += 1
         self.ownership.assigned(tps, group)
-        self.background.spawn(self.announcing.tell("assigned", tps), "partitions assigned")
+        self._telling = self.background.spawn(self.announcing.tell("assigned", tps), "partitions assigned")
 
     async def _revoked(self, tps: frozenset[TP], lost: bool) -> None:
         self.counters.rebalances["lost" if lost else "revoked"] += 1
