@@ -21,11 +21,12 @@ from stream_core.ports import Reader
 from stream_core.primitives import TP, Batch, Headers, TopicSpec
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import decode_claim, decode_origin, encode_origin
+from stream_tables.follower import COMPACTION_LAG, REWRITE
 from stream_tables.partition import Facts
-from stream_tables.recovery import COMPACTION_LAG, REWRITE
+from stream_tables.recovery import TOMBSTONES
 from stream_tables.stores import CHUNK
 from stream_tables.table import Table
-from stream_tables.tables import TOMBSTONES, Tables
+from stream_tables.tables import Tables
 
 pytestmark = pytest.mark.looptime
 
@@ -801,7 +802,7 @@ async def test_an_error_that_stays_comes_out(shop: Workshop) -> None:
     with pytest.raises(AssertionError, match="of the client library"):
         await shop.recover()
     assert shop.tables is not None
-    recovery = shop.tables._recovery
+    recovery = shop.tables._following
     assert recovery is not None
     recovery._make_reader = good
     async with asyncio.timeout(60):
@@ -821,7 +822,7 @@ async def test_a_recovery_task_that_dies_is_begun_again() -> None:
     tables = await shop.start()
     opening = asyncio.create_task(tables.open(SHARD, {}))
     await asyncio.sleep(5)
-    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "recovery")
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "changelogs")
     task.cancel()
     with pytest.raises(TransportError, match="the task that reads changelogs has ended"):
         await opening

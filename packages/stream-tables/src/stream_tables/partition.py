@@ -93,12 +93,12 @@ def _not_told(reason: str, error: BaseException) -> None:
     """Tell nobody: the partition belongs to no engine."""
 
 
-class Replayed(Protocol):
-    """How far a replay is in the changelog: where it began, is, and ends."""
+class Followed(Protocol):
+    """How far a follower is in the changelog: where it began, is, and ends; without end the target is ``None``."""
 
     start: int
     position: int
-    target: int
+    target: int | None
 
 
 class Refusal(NamedTuple):
@@ -221,12 +221,12 @@ class TablePartition:
             logger.error("table partition %s is replayed from the beginning: %s", self.changelog, error)
             self._on_lost(f"table partition {self.changelog} is lost here", error)
 
-    def snapshot(self, table: str, replay: Replayed | None) -> TablePartitionSnapshot:
+    def snapshot(self, table: str, follower: Followed | None) -> TablePartitionSnapshot:
         """Tell how it is, from what is in memory.
 
         Args:
             table: name of the table.
-            replay: how far its replay is, when it is replayed now.
+            follower: how far its follower is, when it has one now.
         """
         overlay = self.overlay
         return TablePartitionSnapshot(
@@ -236,9 +236,9 @@ class TablePartition:
             state=self.state.value,
             changed_keys=len(overlay.active) + len(overlay.frozen),
             changed_bytes=overlay.size + overlay.frozen_size,
-            position=self.end if replay is None else replay.position,
-            recovered=0 if replay is None else replay.position - replay.start,
-            to_recover=0 if replay is None else replay.target - replay.start,
+            position=self.end if follower is None else follower.position,
+            recovered=0 if follower is None else follower.position - follower.start,
+            to_recover=0 if follower is None or follower.target is None else follower.target - follower.start,
         )
 
     # -- reading

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,9 +15,10 @@ from stream_core.ports import Reader, Store, Stores
 from stream_core.primitives import TP, TopicSpec
 from stream_core.streams.cursor import Cursor
 from stream_core.together import together
-from stream_tables.changelog import claim
-from stream_tables.partition import Facts, State, TablePartition
-from stream_tables.recovery import COMPACTION_LAG, Recovery, Replay
+from stream_tables.follower import COMPACTION_LAG
+from stream_tables.following import Following
+from stream_tables.partition import State, TablePartition
+from stream_tables.recovery import TOMBSTONES, recover
 from stream_tables.stores import close_all, open_when_free
 from stream_tables.table import Table
 
@@ -26,14 +26,8 @@ __all__ = ["Tables"]
 
 logger = logging.getLogger(__name__)
 
-TOMBSTONES = 7 * 86400.0
-"""Seconds for which a changelog keeps deletions (``delete.retention.ms``)."""
-
 ATTEMPTS = 3
 """How often one partition is emptied and replayed in a row, before the disk is to blame."""
-
-WORTH_SAYING = 1_000, 1.0
-"""Changelog offsets or seconds from which on a recovery is told on the level INFO."""
 
 
 class Tables:
@@ -72,7 +66,7 @@ class Tables:
         self._counts: dict[str, int] = {}
         self._parts: dict[TP, TablePartition] = {}
         self._cut: dict[TP, TablePartition] = {}
-        self._recovery: Recovery | None = None
+        self._following: Following | None = None
         self._on_lost: OnLost | None = None
 
     def add(self, table: Table[Any, Any]) -> None:
@@ -136,14 +130,14 @@ class Tables:
         if self._tables:
             if self._prepare is not None:
                 await self._prepare()
-            self._recovery = Recovery(self._make_reader)
-            await self._recovery.start()
+            self._following = Following(self._make_reader)
+            await self._following.start()
 
     async def stop(self) -> None:
         """Close all stores, whatever fails meanwhile."""
         try:
-            if self._recovery is not None:
-                await self._recovery.stop()
+            if self._following is not None:
+                await self._following.stop()
         except Exception:
             logger.exception("the reader of changelogs could not be stopped")
         await self.keep(())
@@ -186,7 +180,8 @@ class Tables:
             part.ids, part.topic_id, part.exactly_once = ids, ids.get(table.changelog, ""), exactly_once
             opening = part.opening = object()
             try:
-                await self._replay(part, partial(_check, part, opening), committed, generation, send)
+                assert self._following is not None
+                await recover(self._following, part, partial(_check, part, opening), committed, generation, send)
             except StoreCorruptError as error:
                 if attempt == ATTEMPTS:
                     raise StoreError(
@@ -233,81 +228,6 @@ class Tables:
         part.enter(State.OPENING)
         part.overlay.clear()
         return part
-
-    async def _replay(
-        self,
-        part: TablePartition,
-        check: Callable[[], None],
-        committed: Mapping[Reading, int],
-        generation: int,
-        send: SendNow | None,
-    ) -> None:
-        """Bring a partition from OPENING to RUNNING; ``check`` tells, after each wait, whether that still makes sense."""
-        assert self._recovery is not None
-        part.epoch = int(part.store.fact(Facts.EPOCH) or 0)
-        begin, end = await self._recovery.bounds(part.changelog)
-        check()
-        replay = Replay(part, self._position(part, begin, end), end, committed)
-        part.enter(State.REPLAYING)
-        started = time.monotonic()
-        await self._recovery.run(replay)
-        check()
-        await self._take_over(part, replay, generation, send)
-        check()
-        replay.finish()
-        part.end = replay.target if send is not None else None
-        part.enter(State.RUNNING)
-        count, seconds = replay.target - replay.start, time.monotonic() - started
-        level = logging.INFO if count >= WORTH_SAYING[0] or seconds >= WORTH_SAYING[1] else logging.DEBUG
-        logger.log(level, "recovered %s: %d changelog offsets in %.1f s", part.changelog, count, seconds)
-
-    async def _take_over(self, part: TablePartition, replay: Replay, generation: int, send: SendNow | None) -> None:
-        """Take an epoch above all in the log, and claim the log with it.
-
-        Two owners that met the same epochs still differ by their generations. The claim is in the log before the first event counts, and
-        the replay goes on up to it. So whatever a replaced owner sent either lies before the claim, where this replay judges
-        it by its interval, or behind the claim, where its lower epoch gives it away to everybody.
-        """
-        assert self._recovery is not None
-        while True:
-            epoch = part.epoch + 1 + generation
-            if send is None:
-                break
-            offset = await send(claim(part.changelog, epoch))
-            if offset < 0:  # the broker has it, and does not say where
-                offset = (await self._recovery.bounds(part.changelog))[1] - 1
-            replay.extend(offset + 1)
-            await self._recovery.run(replay)
-            if part.epoch <= epoch:  # else somebody with a higher epoch was faster
-                break
-        part.epoch = epoch
-
-    def _position(self, part: TablePartition, begin: int, end: int) -> int:
-        """Where the store is in its changelog; wipes it when it cannot be continued."""
-        store = part.store
-        fact, topic_id = store.fact(Facts.POSITION), (store.fact(Facts.TOPIC_ID) or b"").decode()
-        position, written = int(fact or begin), int(store.fact(Facts.WRITTEN_AT) or 0)
-        why = None
-        if topic_id and part.topic_id and topic_id != part.topic_id:
-            why = "the topic was deleted and created again"
-        elif fact is None:
-            if next(store.range(), None) is None:
-                return begin
-            why = "it has values and no position, because a write was cut off: they may be of another topic"
-        elif position > end:
-            why = f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
-        elif position < begin:
-            why = f"it is at offset {position} and the changelog begins at {begin}"
-        elif position < end and time.time() - written > TOMBSTONES / 2:
-            why = "it was not written for so long that deletions may be gone from the changelog"
-        if why is None:
-            if part.topic_id and not topic_id:  # of a version that knew no ids: the position fits, so it is this topic
-                store.write({}, {Facts.TOPIC_ID: part.topic_id.encode()})
-            return position
-        logger.warning("the store of %s is wiped and replayed: %s", part.changelog, why)
-        store.wipe()
-        part.epoch = 0
-        return begin
 
     async def _store(self, table: str, partition: int) -> Store:
         """Open a store; a predecessor's lock is waited for, damaged files are removed."""
@@ -391,13 +311,13 @@ class Tables:
     @property
     def recovered_records(self) -> int:
         """Changelog records that recoveries have read."""
-        return self._recovery.records if self._recovery is not None else 0
+        return self._following.records if self._following is not None else 0
 
     def snapshot(self) -> Sequence[TablePartitionSnapshot]:
         """Tell how each partition is that is open here."""
-        replays = self._recovery.replays() if self._recovery is not None else {}
+        followers = self._following.followers() if self._following is not None else {}
         names = {table.changelog: table.name for table in self._tables.values()}
-        return [part.snapshot(names[tp.topic], replays.get(tp)) for tp, part in sorted(self._parts.copy().items())]
+        return [part.snapshot(names[tp.topic], followers.get(tp)) for tp, part in sorted(self._parts.copy().items())]
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``; nothing when its partition was given up meanwhile."""
