@@ -3,9 +3,9 @@
 A *follower* applies the records that count, in their order, and remembers in the store how far it is. Recovery is a follower with a
 target: it knows what is committed, so it decides on each record when it meets it. A follower without a target does not know it. Under
 at-least-once the last records of a changelog may be of an interval that comes again, and applying them would overwrite the values before
-them. So it holds them back until the same owner has written for another checkpoint. That shows that the checkpoint before was committed, and
-also that whatever this owner passed over when it took the changelog over was written again, with its first checkpoint. Under exactly-once
-nobody sees records that are not committed, and nothing is held.
+them. So it holds them back until the same owner has written for another checkpoint. That shows that the checkpoint before was
+committed, and that whatever this owner passed over when it took the changelog over was written again, with its first checkpoint. Under
+exactly-once nobody sees records that are not committed, and nothing is held.
 
 What is held is in memory only, and the position in the store stays in front of it. So a follower is ended at any time, and whoever takes
 its store over, an owner that recovers or another follower, meets these records again.
