@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stream_core.errors import MissingPackageError
+from stream_kafka.broker.maven import download
+from stream_kafka.broker.progress import Say, silent
 
-__all__ = ["KAFKA_VERSION", "Say", "cache_dir", "jars", "pinned", "silent"]
+__all__ = ["KAFKA_VERSION", "cache_dir", "jars", "pinned"]
 
 KAFKA_VERSION = "4.3.1"
 
 _PINS = Path(__file__).with_name("jars.sha256")
 """The jars of the broker, its storage tool and its log, and all that they depend on, in the order of the class path.
 
-The format is that of ``sha256sum``. What runs is code, and a checksum from where the code comes from proves nothing: so the sums are
-part of this package.
+The format is that of ``sha256sum``. A jar is code that runs here, and a checksum that comes from the same place as the jar proves nothing:
+so the sums are part of this package.
 """
-
-Say = Callable[[str], None]
-"""Is told one line about each step that takes time."""
-
-
-def silent(line: str) -> None:
-    """Say nothing."""
 
 
 def cache_dir() -> Path:
-    """The directory that keeps the jars: ``$XDG_CACHE_HOME/stream/kafka-<version>``, or the same under ``~/.cache``."""
+    """Return the directory that keeps the jars: ``$XDG_CACHE_HOME/stream/kafka-<version>``, or the same under ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "stream" / f"kafka-{KAFKA_VERSION}"
 
@@ -57,7 +50,9 @@ def jars(cache: Path | None = None, say: Say = silent, pins: Mapping[str, str] |
     pins = pinned() if pins is None else pins
     # 45 MB are hashed in less than a tenth of a second, which a start does not notice.
     if missing := {path: digest for path, digest in pins.items() if not _intact(cache / path, digest, say)}:
-        _download(missing, cache, say)
+        say(f"Downloading Apache Kafka {KAFKA_VERSION} to {cache} (about 45 MB, once)")
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        download(missing, cache, say)
     return [cache / path for path in pins]
 
 
@@ -70,17 +65,3 @@ def _intact(jar: Path, digest: str, say: Say) -> bool:
     if found != digest:
         say(f"{jar} is not the file that Apache Kafka {KAFKA_VERSION} is made of: it is fetched again")
     return found == digest
-
-
-def _download(missing: Mapping[str, str], cache: Path, say: Say) -> None:
-    # requests is an extra: only a start that has to download asks for it.
-    try:
-        maven = import_module("stream_kafka.broker.maven")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "requests":
-            raise
-        message = f'Apache Kafka {KAFKA_VERSION} is not in {cache} and cannot be downloaded: pip install "stream-kafka[broker]"'
-        raise MissingPackageError(message) from error
-    say(f"Downloading Apache Kafka {KAFKA_VERSION} to {cache} (about 45 MB, once)")
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    maven.download(missing, cache, say)

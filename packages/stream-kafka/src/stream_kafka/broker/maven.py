@@ -1,4 +1,4 @@
-"""Fetches files of a Maven repository: verified, and whole or not at all."""
+"""Fetch files of a Maven repository: verified, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import requests  # type: ignore[import-untyped, unused-ignore]
-from jgo.constants import MAVEN_CENTRAL_URL  # where the central repository is
+from stream_core.errors import BrokerUnavailableError, MissingPackageError
+from stream_kafka.broker.progress import Say
 
-from stream_core.errors import BrokerUnavailableError
-from stream_kafka.broker.artifacts import Say
+if TYPE_CHECKING:
+    import requests  # type: ignore[import-untyped, unused-ignore]
 
 __all__ = ["REPOSITORY", "download"]
 
 REPOSITORY = "STREAM_MAVEN_REPOSITORY"
-"""The environment variable that names a mirror of it."""
+"""The environment variable that names a mirror of Maven's central repository."""
 
 _PARALLEL = 4
 _TIMEOUT = 20.0
+"""Seconds without a byte after which a download is given up."""
 
 
 def download(files: Mapping[str, str], cache: Path, say: Say, repository: str | None = None) -> None:
@@ -33,8 +36,16 @@ def download(files: Mapping[str, str], cache: Path, say: Say, repository: str | 
         repository: the URL of the repository; unless given what ``STREAM_MAVEN_REPOSITORY`` names, else Maven's central one.
 
     Raises:
+        MissingPackageError: ``stream-kafka[broker]`` is not installed.
         BrokerUnavailableError: the repository cannot be reached, does not have a file, or has another one than it should.
     """
+    # An extra, which only a start that has to download asks for.
+    try:
+        import requests  # noqa: PLC0415
+        from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - where the central repository is
+    except ModuleNotFoundError as error:
+        message = f'Apache Kafka is not in {cache} and cannot be downloaded: pip install "stream-kafka[broker]"'
+        raise MissingPackageError(message) from error
     source = (repository or os.environ.get(REPOSITORY) or MAVEN_CENTRAL_URL).rstrip("/")
     say(f"{len(files)} files to fetch")
     try:
@@ -54,7 +65,7 @@ def download(files: Mapping[str, str], cache: Path, say: Say, repository: str | 
 def _fetch(session: requests.Session, source: str, path: str, digest: str, cache: Path) -> None:
     url = f"{source}/{path}"
     answer = session.get(url, timeout=_TIMEOUT)
-    if answer.status_code == requests.codes.not_found:
+    if answer.status_code == HTTPStatus.NOT_FOUND:
         raise BrokerUnavailableError(f"there is no {url}: is a mirror incomplete?")
     answer.raise_for_status()
     found = hashlib.sha256(answer.content).hexdigest()

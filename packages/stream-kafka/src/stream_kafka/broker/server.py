@@ -14,11 +14,12 @@ from pathlib import Path
 from types import TracebackType
 
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
-from stream_kafka.broker.artifacts import KAFKA_VERSION, Say, cache_dir, jars, silent
+from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars
 from stream_kafka.broker.directory import DataDirectory
 from stream_kafka.broker.fencing import fence
 from stream_kafka.broker.java import class_cache, find_java
 from stream_kafka.broker.ports import HOST, free_port, is_free
+from stream_kafka.broker.progress import Say, silent
 from stream_kafka.broker.properties import render, server_properties
 
 __all__ = ["FAST_START", "Broker"]

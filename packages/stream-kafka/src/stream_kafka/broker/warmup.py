@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from stream_kafka.broker.artifacts import Say, cache_dir, jars, silent
+from stream_kafka.broker.artifacts import cache_dir, jars
 from stream_kafka.broker.java import class_cache, find_java
+from stream_kafka.broker.progress import Say, silent
 from stream_kafka.broker.server import FAST_START, Broker
 
 __all__ = ["warm_up"]
