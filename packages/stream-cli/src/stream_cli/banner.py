@@ -34,7 +34,7 @@ def show(app: Application, console: Console) -> None:
 
 
 def facts(app: Application) -> list[tuple[str, str]]:
-    """Names and values of the banner; credentials are masked."""
+    """Return the names and values of the banner; credentials are masked."""
     conf = app.conf
     brokers = [conf.broker] if isinstance(conf.broker, str) else conf.broker
     return [
@@ -50,5 +50,5 @@ def facts(app: Application) -> list[tuple[str, str]]:
 
 
 def mask(url: str) -> str:
-    """``url`` with its credentials replaced by stars; rather too much than too little."""
+    """Replace the credentials of ``url`` by stars; rather too much than too little."""
     return re.sub(r"^((?:[\w+.-]+://)?).*@", r"\1***@", url)

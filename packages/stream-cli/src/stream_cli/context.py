@@ -49,7 +49,7 @@ class Session:
             os.chdir(self.workdir)
 
     def app(self) -> Application:
-        """The app that this call is about, with the global options applied to its settings.
+        """Return the app that this call is about, with the global options applied to its settings.
 
         Raises:
             click.UsageError: none was given.
@@ -64,7 +64,7 @@ class Session:
         return app
 
     def whole_app(self) -> Application:
-        """The app with everything that belongs to it imported, for commands that do not run it."""
+        """Return the app with everything that belongs to it imported, for commands that do not run it."""
         app = self.app()
         app.finalize()
         return app

@@ -66,5 +66,5 @@ def tables(session: Session) -> None:
 
 
 def first_line(text: str) -> str:
-    """The first line of a docstring."""
+    """Return the first line of a docstring."""
     return text.strip().partition("\n")[0].strip()

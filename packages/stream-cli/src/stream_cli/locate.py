@@ -68,12 +68,12 @@ class Application(Protocol):
 
 
 def is_app(value: object) -> TypeGuard[Application]:
-    """Whether ``value`` can do what this package needs of an app."""
+    """Say whether ``value`` can do what this package needs of an app."""
     return not isinstance(value, type) and callable(getattr(value, "worker", None)) and hasattr(value, "conf")
 
 
 def locate(path: str) -> Application:
-    """The app at ``path``.
+    """Find the app at ``path``.
 
     Args:
         path: ``module`` (its attribute ``app``), ``module:attribute``, or a package that has a module ``app`` with it.

@@ -1,4 +1,4 @@
-"""The program: parses the global options, finds the command, turns errors into one clear sentence and an exit code."""
+"""Run the program: parse the global options, find the command, turn errors into one clear sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -97,5 +97,5 @@ def run(app: Application | None, argv: Sequence[str]) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """The entry point of the ``stream`` program."""
+    """Run the ``stream`` program: its entry point."""
     run(None, sys.argv[1:])

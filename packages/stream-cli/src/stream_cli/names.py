@@ -11,19 +11,19 @@ __all__ = ["full_name", "short_name", "shortest_end", "suggest"]
 
 
 def short_name(name: str, names: Collection[str]) -> str:
-    """The shortest end of an agent's name that no other name of ``names`` has, behind ``@``."""
+    """Return the shortest end of an agent's name that no other name of ``names`` has, behind ``@``."""
     return f"@{shortest_end(name, names)}"
 
 
 def shortest_end(name: str, names: Collection[str]) -> str:
-    """The shortest end of a dotted name that no other name of ``names`` has."""
+    """Return the shortest end of a dotted name that no other name of ``names`` has."""
     parts = name.split(".")
     ends = (".".join(parts[-length:]) for length in range(1, len(parts)))
     return next((end for end in ends if _ending_in(end, names) == [name]), name)
 
 
 def full_name(short: str, names: Collection[str]) -> str:
-    """The agent of ``names`` that is meant.
+    """Find the agent of ``names`` that is meant.
 
     Args:
         short: its name, or as much of the end as makes it unique; without ``@``.
@@ -47,7 +47,7 @@ def full_name(short: str, names: Collection[str]) -> str:
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """``did you mean ...?`` with the nearest of the known names; empty when none is near."""
+    """Return ``did you mean ...?`` with the nearest of the known names; empty when none is near."""
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else ""
 

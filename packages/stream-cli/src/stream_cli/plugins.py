@@ -17,7 +17,7 @@ _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 def names() -> list[str]:
-    """The names of the commands that are installed."""
+    """Return the names of the commands that are installed."""
     return sorted(entry_points(group=GROUP).names)
 
 

@@ -94,7 +94,7 @@ def send(session: Session, /, entity: str, value: str | None, repeat: int, **opt
 
 
 def _find_topic(app: Application, entity: str) -> tuple[str, Schema]:
-    """The name and the schema of the topic that is meant."""
+    """Return the name and the schema of the topic that is meant."""
     conf = app.conf
     if not entity.startswith("@"):
         if known := app.topics.get(entity):
@@ -138,7 +138,7 @@ async def _lines_of_input(encoder: TextEncoder) -> AsyncIterator[bytes | None]:
 
 
 def _standard_input() -> BinaryIO:
-    """Standard input, in a buffer that the end of the program does not look at: a thread may be waiting in it then."""
+    """Return standard input in a buffer of its own, which the end of the program leaves alone: a thread may be waiting in it then."""
     try:
         return open(sys.stdin.fileno(), "rb", closefd=False)
     except OSError:  # it is no file

@@ -1,4 +1,4 @@
-"""Sends records to one topic, as a client of the app: neither its agents nor its web server run."""
+"""Send records to one topic, as a client of the app: neither its agents nor its web server run."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Sending:
     async def _send(
         self, values: AsyncIterable[bytes | None], sent: asyncio.Queue[Awaitable[RecordMetadata] | None]
     ) -> EncodeError | None:
-        """Send all values; up to the first that cannot be sent, whose error is the result: those before it are reported first."""
+        """Send all values up to the first that cannot be sent, and return its error: those before it are reported first."""
         topic: Topic[bytes, bytes] = Topic(self.topic, schema=Schema(bytes, bytes))  # what comes is encoded already
         topic.bind(self.app.engine.outbox)
         problem = None
@@ -130,7 +130,7 @@ class Sending:
 
 
 async def lines(stream: BinaryIO) -> AsyncIterator[bytes]:
-    """The lines of a stream without their ends, as they come; read by a thread that no end of the program waits for."""
+    """Give the lines of a stream without their ends, as they come; the thread that reads them keeps no program from ending."""
     loop = asyncio.get_running_loop()
     read: asyncio.Queue[bytes | None] = asyncio.Queue()
     room = Semaphore(WINDOW)

@@ -1,4 +1,4 @@
-"""What is typed becomes the bytes of a key or value: as it is, or checked against a type and encoded."""
+"""Turn what is typed into the bytes of a key or value: as it is, or checked against a type and encoded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TextEncoder:
     serializer: str | None = None
 
     def encode(self, text: str) -> bytes | None:
-        """The bytes of ``text``.
+        """Encode ``text``.
 
         Raises:
             EncodeError: it does not fit the type; names the field.
@@ -63,7 +63,7 @@ class TextEncoder:
         return self.schema.key_type if self.part == "key" else self.schema.value_type
 
     def _declared_codec(self) -> Any:
-        """The codec of a topic without types: only one whose bytes cannot be typed."""
+        """Return the codec of a topic without types, if it is one whose bytes nobody can type."""
         schema = self.schema
         named = schema.key_serializer or schema.key_default
         if self.part == "value":
@@ -86,7 +86,7 @@ class TextEncoder:
 
 
 def _decoder(type_: Any) -> Any:
-    """Text as it is for types that have a plain form, such as numbers and dates, and JSON for all others."""
+    """Return what reads text: as it is for types that have a plain form, such as numbers and dates, and as JSON for all others."""
     try:
         return Schema(None, type_, value_serializer="raw").decode_value
     except ConfigurationError:
@@ -94,7 +94,7 @@ def _decoder(type_: Any) -> Any:
 
 
 def _hint(data: bytes, type_: Any) -> str:
-    """What to type for a record, if that was no JSON at all."""
+    """Say what to type for a record, if that was no JSON at all."""
     fields = getattr(type_, "__struct_encode_fields__", ())
     if not fields or not isinstance(_parse(data), str):
         return ""
@@ -110,7 +110,7 @@ def _parse(data: bytes) -> Any:
 
 
 def find_type(name: str) -> Any:
-    """The type of that name.
+    """Find the type of that name.
 
     Args:
         name: ``str``, ``int``, ``float``, ``bool`` or ``bytes``; a record class of the app by its name, or as much of the end as makes

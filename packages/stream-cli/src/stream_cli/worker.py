@@ -1,4 +1,4 @@
-"""The command ``worker``: runs one worker of an app in this process."""
+"""The command ``worker``: run one worker of an app in this process."""
 
 from __future__ import annotations
 

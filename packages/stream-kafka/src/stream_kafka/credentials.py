@@ -1,4 +1,4 @@
-"""How a client proves who it is, and how it knows the broker: what ``broker_credentials`` takes.
+"""Say how a client proves who it is, and how it knows the broker: what ``broker_credentials`` takes.
 
 Plain values: importing them loads no Kafka client. None of them shows a secret in its text.
 """
@@ -70,7 +70,7 @@ class Credentials:
         return "this client"
 
     def over(self, context: ssl.SSLContext | None) -> Self:
-        """The same over TLS, unless they have a context of their own."""
+        """Return the same credentials over TLS, unless they have a context of their own."""
         if context is None or self.ssl_context is not None:
             return self
         made = copy.copy(self)
@@ -167,7 +167,7 @@ class SASLCredentials(Credentials):
         return f"user {self.username!r}" if self.username is not None else "the user of the broker URL"
 
     def of_user(self, username: str, password: str) -> SASLCredentials:
-        """The same for a user, unless they have one."""
+        """Return the same credentials for a user, unless they have one."""
         if self.username is not None:
             return self
         return SASLCredentials(
@@ -239,7 +239,7 @@ class OAuthCredentials(Credentials):
 
 
 def to_credentials(value: object) -> Credentials:
-    """Credentials from what users write.
+    """Make credentials of what users write.
 
     Args:
         value: credentials; an :class:`ssl.SSLContext`; or text, as in an environment variable: ``SSL``, ``GSSAPI``, or the mechanism
@@ -268,7 +268,7 @@ def to_credentials(value: object) -> Credentials:
 def combined(
     given: Credentials | None, *, user: tuple[str, str] | None = None, context: ssl.SSLContext | None = None
 ) -> Credentials | None:
-    """The credentials of a cluster, from all that was said about it.
+    """Make the credentials of a cluster of all that was said about it.
 
     Args:
         given: credentials; what they say wins.

@@ -1,4 +1,4 @@
-"""Waiting for a broker, but never without bound."""
+"""Wait for a broker, but never without bound."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def attempt(
 
 
 async def quietly(seconds: float, awaitable: Awaitable[object], doing: str) -> None:
-    """Await a step of closing: it is bounded by ``seconds``, and its failure is of no more interest."""
+    """Await a step of closing for at most ``seconds``, and pass over its failure."""
     with suppress(StreamError):
         await within(seconds, awaitable, doing)
 

@@ -1,4 +1,4 @@
-"""Errors of the client library, and what they are in Stream: one table."""
+"""Translate errors of the client library into those of Stream: one table."""
 
 from __future__ import annotations
 
@@ -175,9 +175,10 @@ def translate(error: BaseException, doing: str) -> StreamError:
 
 
 def produce_error(error: BaseException, doing: str) -> StreamError:
-    """As :func:`translate`, for records that were not acknowledged: FencedError when somebody took over, else ProduceError.
+    """Make an error of the client one of ours, for records that were not acknowledged.
 
-    BatchRefusedError, one of them, when a record is to blame, or its topic may not be written to.
+    FencedError when somebody took over, else ProduceError; its kind BatchRefusedError when a record is to blame, or when its topic may not
+    be written to.
     """
     ours = translate(error, doing)
     if isinstance(ours, ProduceError | FencedError):

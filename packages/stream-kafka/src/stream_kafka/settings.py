@@ -1,4 +1,4 @@
-"""What the Kafka transport can be told: frozen, plain values in seconds and bytes."""
+"""The settings of the Kafka transport: frozen, plain values in seconds and bytes."""
 
 from __future__ import annotations
 

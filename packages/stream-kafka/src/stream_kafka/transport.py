@@ -1,4 +1,4 @@
-"""The Kafka driver: makes the clients of one cluster."""
+"""Make the clients of one cluster: the Kafka driver."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class KafkaTransport:
             )
 
     def consumer(self, group: str, *, read_committed: bool) -> Consumer:
-        """A member of ``group``."""
+        """Make a member of ``group``."""
         return KafkaConsumer(self._settings, group, read_committed=read_committed, assignor=self._assignor())
 
     def reader(self, *, read_committed: bool) -> Reader:
-        """A reader without a group."""
+        """Make a reader without a group."""
         return KafkaReader(self._settings, read_committed=read_committed)
 
     def producer(
@@ -68,11 +68,11 @@ class KafkaTransport:
         fence: Callable[[], bool] | None = None,
         sent: TopicTraffic | None = None,
     ) -> Producer:
-        """A producer; ``fence`` is asked before each request and refuses it by returning true (the lease of the group is over)."""
+        """Make a producer; ``fence`` is asked before each request and refuses it by returning true (the lease of the group is over)."""
         if transactional_id is None:
             return KafkaProducer(self._settings.of_producers, fence=fence, sent=sent)
         return KafkaTransactionalProducer(self._settings.of_producers, transactional_id, fence=fence, sent=sent)
 
     def admin(self) -> Admin:
-        """An admin client."""
+        """Make an admin client."""
         return KafkaAdmin(self._settings)

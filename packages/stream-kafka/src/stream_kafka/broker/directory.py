@@ -65,7 +65,7 @@ class DataDirectory:
                 os.close(lock)
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of the directory that nobody else can read; returns its path."""
+        """Write a file of the directory that nobody else can read; return its path."""
         file = self.path / name
         with _said(self.path), self._open(file) as opened:
             opened.write(text.encode())

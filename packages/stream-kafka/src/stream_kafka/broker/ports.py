@@ -15,11 +15,10 @@ _RANGE = range(15_000, 30_000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on ``port`` of the loopback interface now."""
+    """Say whether a server could listen on ``port`` of the loopback interface now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
-        server.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as Java does: the last server's connections may linger
+        # As Java does: connections of the last server may linger.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((HOST, port))
             server.listen(1)
@@ -29,5 +28,5 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of the loopback interface where nobody listens; somebody else may still take it before its caller does."""
+    """Choose a port of the loopback interface where nobody listens; another program may still take it before the caller does."""
     return next(port for port in iter(lambda: random.choice(_RANGE), None) if is_free(port))

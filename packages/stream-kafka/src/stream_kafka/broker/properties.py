@@ -44,7 +44,7 @@ def server_properties(
     overrides: Mapping[str, str] | None = None,
     listeners: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
-    """The properties of a KRaft broker of one node.
+    """Return the properties of a KRaft broker of one node.
 
     Args:
         port: the port for clients.
@@ -68,7 +68,7 @@ def server_properties(
 
 
 def controller_properties(server: Mapping[str, str]) -> dict[str, str]:
-    """The properties of a node that is controller only, on the data of the node that ``server`` describes.
+    """Return the properties of a node that is controller only, on the data of the node that ``server`` describes.
 
     Args:
         server: what :func:`server_properties` gave.
@@ -79,7 +79,7 @@ def controller_properties(server: Mapping[str, str]) -> dict[str, str]:
 
 
 def render(properties: Mapping[str, str]) -> str:
-    """The text of a Java properties file; what that format would read otherwise is escaped."""
+    """Return the text of a Java properties file; characters that mean something in that format are escaped."""
     return "".join(f"{_escape(name)}={_escape(value)}\n" for name, value in properties.items())
 
 

@@ -1,4 +1,4 @@
-"""Runs the broker as a child process: start, clean stop, and the faults that tests need."""
+"""Run the broker as a child process: start, clean stop, and the faults that tests need."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class Broker:
         self._leave()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait up to ``timeout`` seconds, or as long as it takes, for the process to end by itself; whether it has."""
+        """Wait up to ``timeout`` seconds, or without end, until the process ends by itself; return whether it has."""
         try:
             self._running().wait(timeout)
         except subprocess.TimeoutExpired:
@@ -198,12 +198,11 @@ class Broker:
         self._running().send_signal(signal.SIGCONT)
 
     def last_lines(self, count: int = 15) -> str:
-        """A sentence with the ``count`` last lines of the log that tell what went wrong."""
+        """Return a sentence with the ``count`` last lines of the log that tell what went wrong."""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - _TAIL))
-            text = (
-                log.read().replace(b"\0", b"").decode(errors="replace")
-            )  # a file that lost its end is filled with them
+            # A file that lost its end in a crash is filled up with zero bytes.
+            text = log.read().replace(b"\0", b"").decode(errors="replace")
         lines = text.splitlines()
         telling = [line for line in lines if "ERROR" in line or "FATAL" in line or "Exception" in line] or lines
         return f"its log {self.log} says:\n" + "\n".join(telling[-count:])

@@ -1,4 +1,4 @@
-"""Makes starts of the broker quick where there are many of them, as in tests: about half the time and the CPU."""
+"""Make starts of the broker quick where there are many of them, as in tests: about half the time and the CPU."""
 
 from __future__ import annotations
 

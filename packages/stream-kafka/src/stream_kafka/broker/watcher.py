@@ -1,4 +1,4 @@
-"""Ends a broker whose starter is gone: a program of its own, run by path, with nothing but the standard library.
+"""End a broker whose starter is gone: a program of its own, run by path, with nothing but the standard library.
 
 It is told process ids on its standard input, one a line, the last one counts and 0 is none. The other end of that pipe is open in
 the starter alone, so the input ends when the starter does, however it ends. The broker holds the lock file: while that
@@ -21,7 +21,7 @@ _POLL = 0.05
 
 
 def is_locked(path: str) -> bool:
-    """Whether another process holds the lock on a file."""
+    """Say whether another process holds the lock on a file."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Declares and describes topics, and takes a dead member out of a group: the Admin port on Kafka."""
+"""Declare and describe topics, and take a dead member out of a group: the Admin port on Kafka."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class KafkaAdmin:
         self._client = client
 
     async def stop(self) -> None:
-        """Close; within a deadline, never raises."""
+        """Close, within a deadline; never raises."""
         client, self._client = self._client, None
         if client is not None:
             await client.disconnect()
 
     async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
-        """Those of ``topics`` that exist, with partition counts, ids, and configuration if wanted. Never creates a topic."""
+        """Describe those of ``topics`` that exist: partition count, id, and configuration if wanted. Creates none."""
         client = self._started()
         found = await layouts(client, topics) if topics else {}
         configs = await configurations(client, found) if found and config else {}
@@ -54,11 +54,11 @@ class KafkaAdmin:
         }
 
     async def cluster_id(self) -> str:
-        """The id of the cluster, which no other cluster has; empty on brokers that do not tell."""
+        """Return the id of the cluster, which no other cluster has; empty on brokers that do not tell."""
         return await cluster_id(self._started())
 
     async def topics(self) -> set[str]:
-        """The names of all topics but those that the brokers keep for themselves."""
+        """Return the names of all topics but those that the brokers keep for themselves."""
         return await names(self._started())
 
     async def create(self, specs: Sequence[TopicSpec]) -> None:

@@ -26,7 +26,7 @@ _CONSUMER = -1
 
 
 async def earliest(client: Client, tps: Collection[TP]) -> dict[TP, int]:
-    """Give the first offset that each partition holds.
+    """Return the first offset that each partition holds.
 
     Raises:
         UnknownTopicError: a topic does not exist.
@@ -36,7 +36,7 @@ async def earliest(client: Client, tps: Collection[TP]) -> dict[TP, int]:
 
 
 async def latest(client: Client, tps: Collection[TP], isolation: int) -> dict[TP, int]:
-    """Give the offset behind the last record; with ``READ_COMMITTED`` the last stable offset.
+    """Return the offset behind the last record; with ``READ_COMMITTED`` the last stable offset.
 
     Raises:
         UnknownTopicError: a topic does not exist.

@@ -39,7 +39,7 @@ class Layout:
 
 
 async def layouts(client: Client, topics: Collection[str]) -> dict[str, Layout]:
-    """Give the layout of those topics that exist; creates none.
+    """Return the layout of those topics that exist; creates none.
 
     Raises:
         TransportError: a topic may not be described.
@@ -63,19 +63,19 @@ async def layouts(client: Client, topics: Collection[str]) -> dict[str, Layout]:
 
 
 async def names(client: Client) -> set[str]:
-    """Give the names of all topics but those that the brokers keep for themselves."""
+    """Return the names of all topics but those that the brokers keep for themselves."""
     response = await _ask(client, MetadataRequest(None, allow_auto_topic_creation=False), "listing topics")
     return {name for code, name, internal, *_ in response.topics if not internal and kafka.for_code(code) in _THERE}
 
 
 async def cluster_id(client: Client) -> str:
-    """Give the id of the cluster; empty on brokers that do not tell."""
+    """Return the id of the cluster; empty on brokers that do not tell."""
     response = await _ask(client, MetadataRequest([], allow_auto_topic_creation=False), "asking for the cluster's id")
     return getattr(response, "cluster_id", None) or ""
 
 
 async def configurations(client: Client, topics: Collection[str]) -> dict[str, dict[str, str]]:
-    """Give the whole configuration of each topic, defaults included; topics that may not be described are left out."""
+    """Return the whole configuration of each topic, defaults included; topics that may not be described are left out."""
     request = DescribeConfigsRequest([(_TOPIC, topic, None) for topic in topics])
     response = await _ask(client, request, f"reading the configuration of topics {', '.join(sorted(topics))}")
     found: dict[str, dict[str, str]] = {}

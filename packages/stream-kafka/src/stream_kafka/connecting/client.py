@@ -56,7 +56,7 @@ class Pace:
         self._gap = 0.0
 
     def pause(self, question: object) -> float:
-        """Give the seconds to wait before asking ``question``, which counts as asked then."""
+        """Return the seconds to wait before asking ``question``, which counts as asked at the end of them."""
         now = self._clock()
         if question != self._question or now - self._asked > 2 * self._longest:
             self._gap, wait = 0.0, 0.0
@@ -303,7 +303,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         super()._on_connection_closed(conn, reason)
 
     async def partition_count(self, topic: str) -> int:
-        """Give the number of partitions of a topic.
+        """Return the number of partitions of a topic.
 
         Raises:
             UnknownTopicError: the cluster does not have it, asked for a second.
@@ -337,13 +337,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             self._topics.add(topic)
 
     def any_node(self) -> int:
-        """Give a broker of the cluster, any of them."""
+        """Return the id of a broker of the cluster, any of them."""
         node: int | None = self.get_random_node()
         if node is None:
             raise BrokerUnavailableError("the cluster has named no broker yet")
         return node
 
     async def ask_coordinator(self, group: str, request: Any) -> Any:
-        """Send a request to the coordinator of a group, looked up for it, and give the answer."""
+        """Send a request to the coordinator of a group, looked up for it, and return the answer."""
         node = await self.coordinator_lookup(CoordinationType.GROUP, group)
         return await self.send(node, request, group=ConnectionGroup.COORDINATION)

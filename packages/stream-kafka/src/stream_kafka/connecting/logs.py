@@ -1,4 +1,4 @@
-"""What aiokafka logs, made fit to be read: one line per cause and ten seconds, and no secrets."""
+"""Make what aiokafka logs fit to be read: one line per cause and ten seconds, and no secrets."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _PATIENCE = 3.0
 
 
 class ClientLogFilter(logging.Filter):
-    """Lets one warning of each kind pass every ten seconds, news only when debugging, and no credentials at all.
+    """Let one warning of each kind pass every ten seconds, lines at INFO only when debugging, and no credentials at all.
 
-    What the client tries again by itself is said when it goes on for some seconds.
+    What the client tries again by itself is a warning once it has gone on for ``_PATIENCE`` seconds.
 
     Args:
         clock: seconds that only grow.
@@ -49,7 +49,7 @@ class ClientLogFilter(logging.Filter):
         self._retried: dict[str, tuple[float, float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether the record is logged; may shorten it."""
+        """Return whether the record is logged; its arguments lose their secrets, and its message counts what was held back."""
         if isinstance(record.args, tuple) and any(_is_secret(arg) for arg in record.args):
             record.args = tuple(type(arg).__name__ if _is_secret(arg) else arg for arg in record.args)
         if record.levelno < logging.WARNING:
@@ -67,7 +67,7 @@ class ClientLogFilter(logging.Filter):
         return True
 
     def _goes_on(self, message: str, now: float) -> bool:
-        """Whether this has happened again and again for some seconds."""
+        """Note that this happened, and say whether it has happened again and again for ``_PATIENCE`` seconds."""
         first, last = self._retried.get(message, (now, now))
         if now - last > _SAY_EVERY:
             first = now
@@ -76,7 +76,7 @@ class ClientLogFilter(logging.Filter):
 
 
 def _wants_news() -> bool:
-    """Whether somebody wants what the client says of its daily work: a worker at INFO says what concerns its user by itself."""
+    """Say whether somebody debugs the client: a worker that logs at INFO says by itself what concerns its user."""
     return logging.getLogger("aiokafka").level != logging.NOTSET or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
@@ -88,6 +88,6 @@ _FILTER = ClientLogFilter()
 
 
 def install() -> None:
-    """Put the filter on the loggers of the client; again and again does nothing more."""
+    """Put the filter on the loggers of the client; a second call changes nothing."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)

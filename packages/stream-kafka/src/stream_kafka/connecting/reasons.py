@@ -1,4 +1,4 @@
-"""Why a broker could not be connected to: one sentence, with what to do about it."""
+"""Say why a broker could not be connected to: in one sentence, with what to do about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFUSED = (kafka.SaslAuthenticationFailed, kafka.AuthenticationFailedError)
 
 
 def why(error: BaseException, address: str, credentials: Credentials | None) -> TransportError:
-    """Give the reason as an error of ours: AuthenticationError when waiting does not help, else BrokerUnavailableError.
+    """Return the reason as an error of ours: AuthenticationError when waiting does not help, else BrokerUnavailableError.
 
     Args:
         error: what the client raised.
@@ -77,7 +77,7 @@ def _refusal(error: BaseException, address: str, credentials: Credentials | None
 
 
 def _absence(reasons: list[BaseException], address: str, credentials: Credentials | None) -> str:
-    for token_error in filter(lambda reason: isinstance(reason, TokenError), reasons):
+    if (token_error := next((reason for reason in reasons if isinstance(reason, TokenError)), None)) is not None:
         return f"{address}: {token_error.args[0]}"
     error = reasons[-1]
     # The last cause of a deadline is a cancellation, and there are more below it.

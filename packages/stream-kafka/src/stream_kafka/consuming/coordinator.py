@@ -126,7 +126,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         return float(self._session_timeout_ms / 1000 - (boottime() - self._confirmed))
 
     def metadata(self) -> GroupMetadata:
-        """The identity of this member in the current generation."""
+        """Return the identity of this member in the current generation."""
         return GroupMetadata(self.group_id, self.generation, self.member_id, self._group_instance_id)
 
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:

@@ -1,4 +1,4 @@
-"""Records out of aiokafka's fetcher, a batch of a partition at a time.
+"""Take records out of aiokafka's fetcher, a batch of a partition at a time.
 
 aiokafka fetches, buffers what a fetch brought per partition, and then makes a ``ConsumerRecord`` of each record. Here its
 buffers are emptied whole and the compiled records are handed on as they are, which is several times faster. All partitions
@@ -257,7 +257,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
     # -- partitions that cannot be read
 
     def _damaged(self, tp: TopicPartition, error: Exception) -> StreamError | None:
-        """Let a partition rest whose next batch cannot be read; returns the error of a program that lacks something."""
+        """Let a partition rest whose next batch cannot be read; return the error of a program that lacks a codec."""
         doing = f"reading topic {tp.topic}, partition {tp.partition}"
         ours = translate(error, doing)
         if isinstance(ours, ConfigurationError):
@@ -296,7 +296,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             log.warning("topic %s, partition %d can be read again", tp.topic, tp.partition)
 
     def seek_to(self, tp: TopicPartition, offset: int) -> None:
-        """Read a partition from ``offset`` next; what was wrong elsewhere in it is of no more interest."""
+        """Read a partition from ``offset`` next; forget what was wrong elsewhere in it."""
         self._troubles.pop(tp, None)
         super().seek_to(tp, offset)
 
@@ -326,7 +326,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         return False
 
     def _sort(self, assignment: Any, request: Any, response: Any) -> bool:
-        """Put the partitions of an answer where they belong; returns whether there is something to poll."""
+        """Put the partitions of an answer where they belong; return whether there is something to poll."""
         asked = {
             TopicPartition(topic, partition): offset
             for topic, partitions in request.topics

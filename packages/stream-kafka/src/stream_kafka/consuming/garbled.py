@@ -1,4 +1,4 @@
-"""A second look at a batch that the client's compiled parser gives up on: which of its records are to blame.
+"""Read a batch that the client's compiled parser gives up on, and say which of its records are to blame.
 
 Brokers look at the frame of a record and take the rest as it is, and not every client sends what the protocol says. The name of
 a header that is no UTF-8 is enough for the compiled parser to refuse the whole batch. Here each record is read for itself; what is
@@ -39,13 +39,13 @@ class _Fields:
         self._at = 0
 
     def number(self) -> int:
-        """A varint. Raises IndexError and ValueError."""
+        """Read a varint. Raises IndexError and ValueError."""
         value: int
         value, self._at = decode_varint_py(self._data, self._at)
         return value
 
     def take(self, what: str) -> bytes | None:
-        """Bytes behind their length; ``None`` for a length below zero. Raises ValueError."""
+        """Read bytes behind their length; ``None`` for a length below zero. Raises ValueError."""
         length = self.number()
         if length < 0:
             return None
@@ -122,7 +122,7 @@ def read_around(data: bytes) -> Read:
 
 
 def _record(offset: int, timestamp: int, fields: _Fields, body: bytes) -> tuple[StoredRecord, str]:
-    """Read what is behind the offset of a record; one that is none has its bytes as the value."""
+    """Read what is behind the offset of a record; one that is damaged has its bytes as the value. The text says what is wrong with it."""
     headers: list[tuple[str, bytes]] = []
     reason = ""
     try:

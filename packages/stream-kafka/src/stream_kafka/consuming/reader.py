@@ -1,4 +1,4 @@
-"""Reads the partitions it is told to read, without a group: the Reader port on Kafka."""
+"""Read the partitions that it is told to read, without a group: the Reader port on Kafka."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class KafkaReader:
         self._fetcher = BatchFetcher(client, self._subscription, self._settings, read_committed=self._read_committed)
 
     async def stop(self) -> None:
-        """Close connections; within a deadline, never raises."""
+        """Close connections, within a deadline; never raises."""
         fetcher, client = self._fetcher, self._client
         self._fetcher = self._client = None
         try:
@@ -71,7 +71,7 @@ class KafkaReader:
             client.set_topics({tp.topic for tp in positions})
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
-        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
+        """Return everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
 
         Raises:
             OffsetOutOfRangeError: a position is not in the log, and nothing else has arrived.
@@ -92,12 +92,12 @@ class KafkaReader:
             fetcher.seek_to(partition, offset)
 
     async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
-        """The earliest offset that each partition holds."""
+        """Return the earliest offset that each partition holds."""
         client, _ = self._started()
         return await earliest(client, tps)
 
     async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
-        """The offset behind the last record; with ``committed`` the last stable offset instead."""
+        """Return the offset behind the last record; with ``committed`` the last stable offset instead."""
         client, _ = self._started()
         return await latest(client, tps, READ_COMMITTED if committed else READ_UNCOMMITTED)
 

@@ -1,4 +1,4 @@
-"""What sends batches to the brokers: aiokafka's sender with a fence, its transaction manager with a memory."""
+"""Send batches to the brokers: aiokafka's sender with a fence, and its transaction manager with a memory."""
 
 from __future__ import annotations
 
