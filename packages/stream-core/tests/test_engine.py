@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from typing import Any
 
@@ -317,6 +318,29 @@ async def test_latest_begins_at_the_end(lab: Lab) -> None:
     lab.put(topic, [3])
     await lab.start([collecting.agent], offset_reset="latest")
     await lab.caught_up(topic)
+    assert collecting.seen == [3]
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["not done", "done"])
+async def test_latest_begins_at_the_end_that_was_seen_first(lab: Lab, applied: bool) -> None:
+    """What comes while it is unknown whether the first commit has arrived is read: the end is not looked for again."""
+    topic = lab.topic("numbers")
+    lab.put(topic, range(3))
+    lab.cluster.faults.fail_next("offset_commit", DeadlineError("no answer"), applied=applied)
+
+    def put(record: logging.LogRecord) -> bool:
+        if "unknown whether the first offsets are committed" in record.getMessage():
+            lab.put(topic, [3])
+        return True
+
+    logger = logging.getLogger("stream_core.engine.ownership")
+    logger.addFilter(put)
+    try:
+        collecting = Collecting(lab, topic)
+        await lab.start([collecting.agent], offset_reset="latest")
+        await lab.caught_up(topic)
+    finally:
+        logger.removeFilter(put)
     assert collecting.seen == [3]
 
 

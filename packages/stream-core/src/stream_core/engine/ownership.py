@@ -103,6 +103,7 @@ class Ownership:
         self.epoch = 0
         self._superseded: list[PartitionSession] = []
         self._ids: dict[str, str] = {}
+        self._ends: dict[TP, int] = {}
 
     @property
     def running(self) -> list[PartitionSession]:
@@ -273,7 +274,7 @@ class Ownership:
         return [subscription for subscription in self._subscriptions if topic in subscription.topics]
 
     async def _start_offsets(self, tps: Collection[TP]) -> dict[TP, Offset]:
-        """The committed offsets; where there is none, the start of the log (or its end), which is committed right away.
+        """Return the committed offsets; where there is none, the start of the log (or its end), which is committed right away.
 
         That commit makes every changelog record's source interval begin at a committed position, also the first one's.
         """
@@ -282,10 +283,18 @@ class Ownership:
         offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
         fresh = [tp for tp in tps if tp not in offsets]
         if fresh and group is not None:
-            where = consumer.end_offsets if self._settings.offset_reset == "latest" else consumer.start_offsets
-            found = {tp: Offset(offset) for tp, offset in (await where(fresh)).items()}
+            if self._settings.offset_reset == "latest":
+                # Until a commit is known to have arrived the end stays where it was first seen: what came since is wanted.
+                if unseen := [tp for tp in fresh if tp not in self._ends]:
+                    self._ends |= await consumer.end_offsets(unseen)
+                begin = {tp: self._ends[tp] for tp in fresh}
+            else:
+                begin = await consumer.start_offsets(fresh)
+            found = {tp: Offset(offset) for tp, offset in begin.items()}
             await self._commit(found, group)
             offsets |= found
+        for tp in offsets:
+            self._ends.pop(tp, None)
         return offsets
 
     async def _commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:

@@ -66,7 +66,7 @@ def fence(command: Sequence[str], directory: DataDirectory, server: Mapping[str,
 
 
 def _await(condition: Callable[[], T], process: subprocess.Popen[bytes], log: Path | None, deadline: float) -> T | None:
-    """Return what ``condition`` gives once it is true; ``None`` at the deadline, or ``_GRACE`` seconds after ``log`` says the node is ready."""
+    """Return what ``condition`` gives once it is true; ``None`` at the deadline, or ``_GRACE`` seconds after ``log`` says "started"."""
     ready = False
     while time.monotonic() < deadline and process.poll() is None:
         if answer := condition():
