@@ -334,7 +334,6 @@ class SweptProducer(_Client):
         partition: int | None,
         key: bytes | None,
         value: bytes | None,
-        *,
         timestamp: int | None = None,
         headers: Headers = (),
     ) -> Delivery:

@@ -637,7 +637,7 @@ async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab,
     await new.start()
     connect = outbox.connect if of_event else outbox.aside.connect
     if of_event:
-        cursor = Cursor("body[0]", "body", outbox.emit)
+        cursor = Cursor("body[0]", "body", outbox.held.emit)
         cursor.record = StoredRecord(0, 0, None, b"1", ())
         set_cursor(cursor)
     connect(old)

@@ -272,7 +272,7 @@ async def test_a_dead_predecessor_is_taken_out(lab: Lab) -> None:
     engine = lab.engine([Collecting(lab, topic).agent])
     await engine.start()
     (dead,) = lab.cluster.group(GROUP).members
-    engine.outbox.close_gate()
+    engine.outbox.held.close_gate()
 
     successor = lab.engine([Collecting(lab, topic).agent], predecessor=dead)
     await successor.start()

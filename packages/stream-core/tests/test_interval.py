@@ -609,7 +609,7 @@ async def test_others_that_commit_do_not_end_a_row_of_drops(lab: Lab) -> None:
                 await out.send("x" * 2000)
 
     engine = await lab.start([lab.agent(body, topic, on_failure="crash")], [out], max_restarts=100)
-    engine.outbox.take_care = lambda until: None  # type: ignore[method-assign]  # so that the record is never found
+    engine.outbox.one_by_one.begin = lambda until: None  # type: ignore[method-assign]  # so that the record is never found
     lab.put(topic, [1], partition=1)
 
     async def load() -> None:

@@ -79,8 +79,8 @@ def test_hooks_encode_and_change_headers() -> None:
     """What hooks add goes out with the record; the headers that the sender gave are not changed."""
     schema = Versioned(key_type=str, value_type=Order)
     given = [("a", b"b")]
-    assert schema.writes_headers
-    assert schema.encode("K", Order("tea"), given) == ((b"k", b'{"item":"tea"}'), [("a", b"b"), ("version", b"2")])
+    assert schema.encoders == ({}, {})
+    assert schema.encode("K", Order("tea"), given) == (b"k", b'{"item":"tea"}', [("a", b"b"), ("version", b"2")])
     assert given == [("a", b"b")]
     assert schema.encode_key("K") == b"k"
     assert schema.encode_value(Order("tea")) == b'{"item":"tea"}'
@@ -113,7 +113,8 @@ def test_a_schema_without_hooks_calls_none() -> None:
 
     for cls in (Schema, Same):
         schema = cls(value_type=Order)
-        assert not schema.writes_headers
+        keys, values = schema.encoders
+        assert (keys[str]("k"), values[Order](Order("tea"))) == (b"k", schema.encode_value(Order("tea")))
         assert schema.decode_values([StoredRecord(0, 0, None, b'{"item":"a"}')]) == ([Order("a")], False)
         assert schema.read_key(StoredRecord(0, 0, b"k", None)) == b"k"
 
@@ -165,7 +166,7 @@ def test_the_hooks_of_the_base_class_are_the_default() -> None:
             return super().dumps_value(value, headers, dumps)
 
     schema = Counting(key_type=int, value_type=Order)
-    (key, value), headers = schema.encode(5, Order("a"), ())
+    key, value, headers = schema.encode(5, Order("a"), ())
     record = StoredRecord(0, 0, key, value, headers)
     assert (schema.read_key(record), schema.read_value(record)) == (5, Order("a"))
     assert Counting.seen == 4
@@ -192,7 +193,7 @@ def test_encoded_bytes_stay_as_they_are(serializer: Any) -> None:
     assert data == (b"x", b"y")
     assert [type(one) for one in data] == [bytes, bytes]
     assert verbatim(None) is None
-    assert Versioned(value_type=Order).encode(None, verbatim(b"y"), OLD) == ((None, b"y"), OLD)
+    assert Versioned(value_type=Order).encode(None, verbatim(b"y"), OLD) == (None, b"y", OLD)
 
 
 def test_a_codec_must_give_bytes() -> None:

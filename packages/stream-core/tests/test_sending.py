@@ -32,7 +32,9 @@ from stream_core.memory.log import Entry
 from stream_core.memory.producer import MemoryProducer
 from stream_core.primitives import TP, StoredRecord, TopicSpec
 from stream_core.sending.aside import Aside
-from stream_core.sending.outbox import BACKLOG, Outbox
+from stream_core.sending.held import BACKLOG
+from stream_core.sending.outbox import Outbox
+from stream_core.sending.resending import Resending
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.cursor import Cursor, Session, active_cursor, set_cursor
@@ -370,7 +372,7 @@ async def test_a_drop_while_a_refused_record_is_searched_ends_nothing(lab: Lab) 
     for turns in range(40):
         aside = Aside()
         aside.connect(await make())
-        keeping = asyncio.create_task(aside.keep(make))
+        keeping = asyncio.create_task(Resending(aside, make).run())
         await aside.send(("compacted", 0, None, b"refused", None, ()), of_event=True)
         await aside.send(("compacted", 0, b"key", b"in its batch", None, ()), of_event=True)
         while aside.producer is not None:  # noqa: ASYNC110 - it is replaced for the refused record
@@ -592,14 +594,14 @@ async def test_what_waits_for_the_gate_counts_keys_and_headers(lab: Lab) -> None
     await producer.start()
     await producer.begin()
     outbox.connect(producer)
-    cursor = Cursor("body[0]", "body", outbox.emit)
+    cursor = Cursor("body[0]", "body", outbox.held.emit)
     cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
     set_cursor(cursor)
     for _ in range(3):
         await outbox.send("out", 0, b"k" * 500_000, None, None, [("h", b"x" * 400_000)])
     assert cursor.held_bytes > 2_700_000
     cursor.finish()
-    assert (cursor.held_bytes, outbox._held_bytes > 2_700_000) == (0, True)
+    assert (cursor.held_bytes, outbox.held.behind_gate > 2_700_000) == (0, True)
     await producer.stop()
 
 
@@ -623,7 +625,7 @@ async def test_a_cut_waits_for_no_dead_lock(lab: Lab) -> None:
             attempts.append(f"forward {value}")
             await (await out.send(-value))
             asking = asyncio.ensure_future(answering.ask(value))
-            await lab.until(lambda: not engine.outbox._releasing(), "a cut waits")
+            await lab.until(lambda: not engine.outbox.held._may_pin, "a cut waits")
             settling.set()
             await out.send(await asking)
 

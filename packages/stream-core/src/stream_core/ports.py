@@ -213,7 +213,6 @@ class Producer(Protocol):
         partition: int | None,
         key: bytes | None,
         value: bytes | None,
-        *,
         timestamp: int | None = None,
         headers: Headers = (),
     ) -> Delivery:

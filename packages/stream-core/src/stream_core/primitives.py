@@ -12,6 +12,7 @@ __all__ = [
     "Batch",
     "GroupMetadata",
     "Headers",
+    "HeadersArg",
     "Host",
     "Offset",
     "Owners",
@@ -20,6 +21,7 @@ __all__ = [
     "StoredRecord",
     "TopicInfo",
     "TopicSpec",
+    "header_pairs",
 ]
 
 SAMPLE = 64
@@ -27,6 +29,14 @@ SAMPLE = 64
 
 Headers = Sequence[tuple[str, bytes]]
 """Record headers as they are on the wire: names may repeat, values are bytes (or ``None`` on foreign records)."""
+
+HeadersArg = Mapping[str, bytes] | Headers
+"""Headers as users give them: a mapping, or pairs, where names may repeat."""
+
+
+def header_pairs(headers: HeadersArg | None) -> Headers:
+    """Return headers as pairs of name and content; none for ``None``."""
+    return () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
 
 
 class TP(NamedTuple):

@@ -77,7 +77,7 @@ class Actor:
         self.cursor = Cursor(
             f"{agent.name}[{number}]", subscription.name, self._emit, concurrent=subscription.out_of_order
         )
-        subscription.emit = outbox.emit
+        subscription.emit = outbox.held.emit
         self._outbox = outbox
         self._host = host
         self._subscription = subscription
@@ -101,7 +101,7 @@ class Actor:
         session, record = cursor.session, cursor.record
         feed = session.feeds[cursor.subscription] if isinstance(session, PartitionSession) else None
         if feed is None or record is None or feed.progress is None:
-            self._outbox.emit(sends)
+            self._outbox.held.emit(sends)
         else:
             feed.park(record.offset, sends)
 

@@ -12,6 +12,7 @@ from stream_core.counters import TopicTraffic
 from stream_core.errors import BrokerUnavailableError, DeadlineError, TransportError, UnknownTopicError
 from stream_core.ports import Admin, Consumer, Producer, Transport
 from stream_core.sending.outbox import Outbox
+from stream_core.sending.resending import Resending
 from stream_core.settings import EngineSettings
 
 __all__ = ["Clients"]
@@ -79,7 +80,9 @@ class Clients:
         """Connect, and start producers and consumer; waits for the broker unless ``fail_fast`` is set."""
         await self.patiently(self.admin.start)
         await self.patiently(self._produce)
-        self._keeping = asyncio.create_task(self._outbox.aside.keep(self._make_aside), name="sends outside of events")
+        self._keeping = asyncio.create_task(
+            Resending(self._outbox.aside, self._make_aside).run(), name="sends outside of events"
+        )
         await self.patiently(self.consumer.start)
 
     async def _produce(self) -> None:

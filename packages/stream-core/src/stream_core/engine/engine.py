@@ -212,7 +212,7 @@ class Engine:
         elif self._reading is None:
             self._opened()
             if self._settings.exactly_once:
-                self.outbox.open_gate()
+                self.outbox.held.open_gate()
 
     def _changed(self) -> None:
         """Somebody reads something else now."""

@@ -53,7 +53,8 @@ from stream_core.errors import (
 from stream_core.failpoints import Failpoint, reach
 from stream_core.ports import Producer
 from stream_core.primitives import TP, GroupMetadata, Offset, RecordMetadata
-from stream_core.sending.outbox import SETTLE, Outbox
+from stream_core.sending.held import SETTLE
+from stream_core.sending.outbox import Outbox
 from stream_core.settings import EngineSettings
 from stream_core.states import INTERVAL, EngineState, IntervalState, Machine
 from stream_core.streams.cursor import Cursor
@@ -204,7 +205,7 @@ class RunningInterval:
     def _relax(self) -> None:
         """Something is committed: end the row of drops once all is that was in the intervals which were dropped."""
         committed = {tp: session.committed for tp, session in self.ownership.sessions.items()}
-        self.outbox.relax(committed)
+        self.outbox.one_by_one.end(committed)
         self._troubled = {tp: end for tp, end in self._troubled.items() if committed.get(tp, end) < end}
         if not self._troubled:
             self._drops = 0
@@ -273,7 +274,7 @@ class RunningInterval:
             self._troubled[tp] = max(session.position, self._troubled.get(tp, -1))
         refused = BatchRefusedError.behind(error) or isinstance(error, ChangeRefusedError)
         if refused:
-            self.outbox.take_care(self._delivered())
+            self.outbox.one_by_one.begin(self._delivered())
         self._counters.drops["replay" if error is None else type(error).__name__] += 1
         helps, delay = isinstance(error, WAITING_HELPS), 0.0
         if error is not None:  # else a policy has counted it, and decides on the pace
@@ -332,7 +333,7 @@ class RunningInterval:
             self.complete = committed or not had
             if committed or not ownership.sessions:
                 ownership.release()
-                self.outbox.close_gate()
+                self.outbox.held.close_gate()
             else:
                 self._counters.drops["given_up"] += 1
                 self.drop()
@@ -410,7 +411,7 @@ class Checkpoint:
             if not self._cut():
                 return False
         finally:
-            self._outbox.allow_releases()
+            self._outbox.held.cut_done()
         await self._send_changes()
         await self._acknowledge()
         await self._commit()
@@ -423,7 +424,7 @@ class Checkpoint:
     async def _settle(self) -> None:
         """Step 1."""
         while any(cursor.pinned for cursor in self._interval.cursors()):
-            self._outbox.hold_releases()
+            self._outbox.held.cut_waits()
             await asyncio.sleep(SETTLE)
 
     def _cut(self) -> bool:
@@ -441,7 +442,7 @@ class Checkpoint:
         for participant in self._participants:
             participant.cut([cursor for cursor in unfinished if cursor.undo])
         if self._exactly_once:
-            self._outbox.close_gate()
+            self._outbox.held.close_gate()
         reach("checkpoint.cut")
         return True
 
@@ -472,11 +473,11 @@ class Checkpoint:
             self._last[tp] = delivery = self._effects.send(
                 change.topic, change.partition, change.key, change.value, headers=change.headers
             )
-            if self._outbox.careful:
+            if self._outbox.one_by_one:
                 await delivery
                 self._still_current()
         except (BatchRefusedError, EncodeError) as error:
-            if not self._outbox.careful and isinstance(error, BatchRefusedError):
+            if not self._outbox.one_by_one and isinstance(error, BatchRefusedError):
                 raise  # of a batch before: which record it was is not known
             refused = RecordRefusedError(f"topic {change.topic}: the broker refuses the record: {error}", change.topic)
             refused.__cause__ = error
@@ -551,4 +552,4 @@ class Checkpoint:
             self._still_current()
             await self._clients.renew()
         self._still_current()
-        self._outbox.open_gate()
+        self._outbox.held.open_gate()

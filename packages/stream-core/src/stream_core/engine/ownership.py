@@ -216,7 +216,7 @@ class Ownership:
         if self.epoch != epoch:
             return
         if self._settings.exactly_once and not self.running:
-            self._outbox.open_gate()
+            self._outbox.held.open_gate()
         opening = self._shards(sessions).items()
         await together(self._run(epoch, shard, members, offsets, ids) for shard, members in opening)
         if self.epoch == epoch and self._engine.state is EngineState.RECOVERING:

@@ -200,7 +200,7 @@ class Topology:
         pipe = self._pipes.get(name)
         if pipe is None:
             behind = self._subscribe(name, topic)
-            behind.emit = self._outbox.emit
+            behind.emit = self._outbox.held.emit
             try:
                 actor = self._pipe_actor(f"{source.name}>{topic.name}", stream, topic, key)
             except BaseException:  # else the next run of the body would find a pipe that nobody fills
@@ -219,7 +219,7 @@ class Topology:
         return Stream(behind, cursor, self)
 
     def _loose(self, subscription: Subscription, close: Callable[[Subscription], None]) -> Stream[Any]:
-        return LooseStream(subscription, self, close=close, emit=self._outbox.emit, on_conflict=self._on_conflict)
+        return LooseStream(subscription, self, close=close, emit=self._outbox.held.emit, on_conflict=self._on_conflict)
 
     def _close_pipe(self, name: str, stream: Stream[Any]) -> None:
         """The stream behind a pipe outside of agents was left: nothing goes through it any more, and nobody reads in front of it."""

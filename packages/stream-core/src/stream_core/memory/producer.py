@@ -104,7 +104,6 @@ class MemoryProducer:
         partition: int | None,
         key: bytes | None,
         value: bytes | None,
-        *,
         timestamp: int | None = None,
         headers: Headers = (),
     ) -> Acknowledgement:

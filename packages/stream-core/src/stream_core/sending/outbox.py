@@ -1,109 +1,39 @@
-"""Where sends go: at once, or held until the event that makes them finishes.
+"""Which way a send goes.
 
-Two producers (decisions 6 and 21 in docs/adr): one carries the effects of events, is transactional under exactly-once, and sends nothing
-once the lease of the group is over; the other, of :mod:`stream_core.sending.aside`, carries what happens outside events, at once.
+================================  =======================================================================================
+who sends                         where it goes
+================================  =======================================================================================
+an event, at least once           to the producer of effects, at once
+an event, exactly once            held until the event finishes (:mod:`~stream_core.sending.held`), then to that producer
+either, after a refused record    one at a time (:mod:`~stream_core.sending.one_by_one`)
+anybody else; questions, answers  aside: to a producer of its own (:mod:`~stream_core.sending.aside`)
+another thread                    to the event loop of the engine, and aside (:mod:`~stream_core.sending.threads`)
+================================  =======================================================================================
 
-Under exactly-once the sends of an event are held until it finishes, so that a failed event leaves nothing behind, and while a
-transaction is being committed the sends of the next interval wait behind a gate.
-
-The broker refuses whole batches. Which event sent the record that it does not want is found when the interval is replayed: meanwhile
-every send is acknowledged by itself before the next one leaves.
+The producer of effects is transactional under exactly-once, and sends nothing once the lease of the group is over. Decisions 6 and 21 in
+docs/adr say why there are two producers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from threading import get_ident
-from typing import Any, TypeVar
 
-import msgspec
-
-from stream_core.errors import BatchRefusedError, EncodeError, ProduceError, RecordRefusedError, TransportError
+from stream_core.errors import EncodeError, ProduceError, TransportError
 from stream_core.ports import Delivery, Producer
-from stream_core.primitives import TP, Headers, RecordMetadata
-from stream_core.sending.aside import NOT_STARTED, Aside, Encoded
-from stream_core.streams.cursor import Cursor, Session, current_cursor
+from stream_core.primitives import Headers, RecordMetadata
+from stream_core.sending.aside import NOT_STARTED, Aside
+from stream_core.sending.encoded import Encoded, append, size_of
+from stream_core.sending.held import HeldSend, HeldSends
+from stream_core.sending.one_by_one import OneByOne
+from stream_core.sending.threads import Send, Sent, send_in, send_soon_in
+from stream_core.streams.cursor import Cursor, current_cursor
 
-__all__ = ["SETTLE", "HeldSend", "OnProduce", "Outbox", "Sent"]
-
-T = TypeVar("T")
+__all__ = ["OnProduce", "Outbox"]
 
 OnProduce = Callable[[bytes | None, bytes | None, int | None, float | None, list[tuple[str, bytes]]], None]
 """Told of what is sent: key, value, partition, timestamp in seconds, and headers."""
-
-SETTLE = 0.002
-"""Seconds between two looks at events that have to finish first."""
-
-BACKLOG = 16 * 1024 * 1024
-"""Bytes of held sends from which an event waits: for the gate, or, when it holds so many itself, until it may let them go."""
-
-HOLD = 1.0
-"""Seconds for which a cut that waits lets no other event pin itself; then those that want to may, for a moment."""
-
-AJAR = 0.05
-"""Seconds of that moment."""
-
-OVERHEAD = 100
-"""Bytes of a record beside key, value and headers, with those of its batch, at most."""
-
-
-async def _run(send: Callable[[], Awaitable[T]]) -> T:
-    return await send()
-
-
-async def _result(delivery: Awaitable[RecordMetadata]) -> RecordMetadata:
-    return await delivery
-
-
-class HeldSend(msgspec.Struct, eq=False):
-    """A send whose event is not finished; awaiting it releases the sends of that event first.
-
-    Attributes:
-        outbox: that holds it.
-        cursor: of the actor whose event it is.
-        session: of that event.
-        record: what is sent.
-        size: its bytes.
-        delivery: the acknowledgement, once it has left.
-        dropped: it will never leave.
-        parked: its event is finished, and one before it is not.
-    """
-
-    outbox: Outbox
-    cursor: Cursor
-    session: Session | None
-    record: Encoded
-    size: int
-    delivery: Delivery | None = None
-    dropped: bool = False
-    parked: bool = False
-
-    def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        return self.outbox.deliver(self).__await__()
-
-
-class Sent:
-    """A send of another thread, or one that nobody waited for.
-
-    Args:
-        future: has the metadata, once it is acknowledged.
-    """
-
-    def __init__(self, future: Future[RecordMetadata]) -> None:
-        self._future = future
-
-    def result(self, timeout: float | None = None) -> RecordMetadata:
-        """Wait for the metadata in a thread that has no event loop; up to ``timeout`` seconds. Raises TimeoutError."""
-        return self._future.result(timeout)
-
-    def done(self) -> bool:
-        """Whether it is acknowledged, or has failed."""
-        return self._future.done()
-
-    def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        return asyncio.wrap_future(self._future).__await__()
 
 
 class Outbox:
@@ -114,6 +44,8 @@ class Outbox:
 
     Attributes:
         aside: sends what is no effect of an event.
+        one_by_one: whether each record is acknowledged before the next one leaves.
+        held: the sends that wait for their event, or for a transaction.
         topics: what events have sent to.
         on_broken: told when the producer of effects refuses to send: the interval cannot be committed any more.
         may_answer: whether the answer to a question may go to a topic of that name.
@@ -124,18 +56,14 @@ class Outbox:
         self._transactional = transactional
         self._effects: Producer | None = None
         self.aside = Aside()
+        self.one_by_one = OneByOne()
+        self.held = HeldSends(self._append, self.one_by_one)
         self.topics: set[str] = set()
         self.on_broken: Callable[[ProduceError], None] = lambda error: None
         self.may_answer: Callable[[str], bool] = bool
         self.on_produce: OnProduce | None = None
-        self._careful: dict[TP, int] = {}
-        self._alone = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
-        self._gate = asyncio.Event()
-        self._held_since: float | None = None
-        self._waiting: list[HeldSend] = []
-        self._held_bytes = 0
 
     def connect(self, effects: Producer) -> None:
         """Send the effects of events by this producer from now on; it must know the partitions of :attr:`topics`."""
@@ -143,12 +71,17 @@ class Outbox:
 
     @property
     def effects(self) -> Producer:
-        """The producer of the effects of events."""
+        """The producer of the effects of events. Raises ProduceError before there is one."""
         if self._effects is None:
             raise ProduceError(NOT_STARTED)
         return self._effects
 
-    def post(
+    @property
+    def backlog(self) -> int:
+        """Bytes that are sent and not acknowledged, of events and of others."""
+        return sum(producer.backlog for producer in (self._effects, self.aside.producer) if producer is not None)
+
+    def put(
         self,
         topic: str,
         partition: int | None,
@@ -157,27 +90,41 @@ class Outbox:
         timestamp: int | None,
         headers: Headers,
     ) -> Awaitable[RecordMetadata] | None:
-        """Do what :meth:`send` does when there is nothing to wait for, as for nearly every record; ``None`` when there is.
+        """Send one encoded record, or hold it; return ``None`` when something has to be waited for before, which :meth:`send` does.
 
-        It is the path of every record that events send: a coroutine would cost as much as all that it does.
+        Nearly every record of an event goes this way and no other: a coroutine would cost as much as all that is done here.
+
+        Args:
+            topic: its topic.
+            partition: its partition; ``None`` lets the producer choose.
+            key: its key.
+            value: its value.
+            timestamp: milliseconds since the epoch, ``None`` for now.
+            headers: its headers, as tuples.
+
+        Raises:
+            EncodeError: the record is too large, or there is no such partition.
+            ProduceError: the producer is broken.
         """
         if get_ident() != self._thread:
             return None
         cursor = current_cursor()
         if cursor is None or cursor.record is None or ((session := cursor.session) and session.partition < 0):
-            return self.aside.post((topic, partition, key, value, timestamp, headers))
+            return self.aside.put((topic, partition, key, value, timestamp, headers))
         producer = self._effects
-        if topic not in self.topics or producer is None or producer.crowded or self._careful:
+        if producer is None or topic not in self.topics or self.one_by_one.until:
             return None
-        if not self._transactional:
-            try:
-                return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
-            except ProduceError as error:
-                self.on_broken(error)
-                raise
-        if self._held_bytes > BACKLOG or cursor.held_bytes > BACKLOG:
+        if self._transactional:
+            if self.held.full(cursor) or (producer.crowded and self.held.open):
+                return None
+            return self._hold(cursor, (topic, partition, key, value, timestamp, headers))
+        if producer.crowded:
             return None
-        return self._hold(cursor, (topic, partition, key, value, timestamp, headers))
+        try:
+            return producer.send(topic, partition, key, value, timestamp, headers)
+        except ProduceError as error:
+            self.on_broken(error)
+            raise
 
     async def send(
         self,
@@ -191,218 +138,103 @@ class Outbox:
         aside: bool = False,
         optional: bool = False,
     ) -> Awaitable[RecordMetadata]:
-        """Send one encoded record; returns once it is in its partition's builder, or held by its event.
+        """Send one encoded record; return once it is in its partition's builder, or held by its event.
 
-        With ``aside`` it is no effect of the open event: it goes at once, and is not taken back when the event fails. ``optional`` is
-        an answer that nobody misses whose topic refuses it.
-
-        Waits only for the metadata of a topic that was not used before, while more bytes are on the way than the producer's bound
+        Wait for the metadata of a topic that was not used before, while more bytes are on the way than the producer's bound
         allows, and, outside of events, for a producer.
+
+        Args:
+            topic: its topic.
+            partition: its partition; ``None`` lets the producer choose.
+            key: its key.
+            value: its value.
+            timestamp: milliseconds since the epoch, ``None`` for now.
+            headers: its headers, as tuples.
+            aside: send it at once, and not as an effect of the open event: it is not taken back when the event fails.
+            optional: it is an answer that nobody misses when the broker refuses it.
+
+        Raises:
+            EncodeError: the record is too large, or there is no such partition.
+            UnknownTopicError: there is no such topic.
+            ProduceError: the producer is broken, or the app is not started.
         """
         if get_ident() != self._thread:
-            return await self._hop(lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True))
-        cursor, record = current_cursor(), (topic, partition, key, value, timestamp, headers)
+            return await send_in(
+                self._loop, lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True)
+            )
+        record = (topic, partition, key, value, timestamp, headers)
+        cursor = current_cursor()
         if cursor is None or _in_memory(cursor) or (cursor.record is None and not aside):
             return await self.aside.send(record)
         if aside:  # also right behind the event, as the refusal of one that failed
-            if not self._careful:
+            if not self.one_by_one:
                 return await self.aside.send(record, of_event=True, optional=optional)
             kept = await self.aside.send(record, optional=optional)
             await kept  # refused, it fails here, in its event
             return kept
-        producer = await self._effects_for(topic)
-        if self._transactional:
-            return await self._held(cursor, record)
-        if self._careful:
-            async with self._alone:
-                delivery = self._leave(producer, record)
-                await _by_itself(topic, delivery)
-            return delivery
-        delivery = self._leave(producer, record)
-        await producer.room()
-        return delivery
+        while (sent := self.put(topic, partition, key, value, timestamp, headers)) is None:
+            await self._ready(cursor, topic)
+            if self.one_by_one:
+                return await self._send_alone(cursor, record)
+        return sent
 
-    def _leave(self, producer: Producer, record: Encoded) -> Delivery:
-        topic, partition, key, value, timestamp, headers = record
-        try:
-            return producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
-        except ProduceError as error:
-            self.on_broken(error)
-            raise
+    def send_soon(self, send: Send) -> Sent:
+        """Send from any thread, without waiting: ``send`` is called in the event loop of the engine."""
+        return send_soon_in(self._loop, send)
 
-    async def _effects_for(self, topic: str) -> Producer:
-        """The producer of effects, which knows the partitions of ``topic`` then."""
+    async def _send_alone(self, cursor: Cursor, record: Encoded) -> Awaitable[RecordMetadata]:
+        if not self._transactional:
+            return await self.one_by_one.send(record[0], lambda: self._append(record))
+        held = self._hold(cursor, record)
+        await self.held.deliver(held)
+        return held
+
+    async def _ready(self, cursor: Cursor, topic: str) -> None:
+        """Wait for what :meth:`put` misses to send to ``topic`` in the open event of ``cursor``."""
         while topic not in self.topics:
-            producer = self.effects
+            await self._learn(self.effects, topic)
+        if self._transactional:
+            await self.held.room(cursor)
+        if not self._transactional or self.held.open:
             try:
-                await producer.partitions(topic)
-            except TransportError:
-                if producer is self._effects:
-                    raise
-            else:
-                if producer is self._effects:  # else it was replaced meanwhile: its successor is asked
-                    self.topics.add(topic)
-        return self.effects
+                await self.effects.room()
+            except ProduceError as error:
+                self.on_broken(error)
+                raise
 
-    async def _hop(self, send: Callable[[], Awaitable[Awaitable[RecordMetadata]]]) -> Awaitable[RecordMetadata]:
-        """Send in the thread of the engine; the metadata can be awaited here."""
-        delivery = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_run(send), self._loop))
-        return Sent(asyncio.run_coroutine_threadsafe(_result(delivery), self._loop))
-
-    def soon(self, send: Callable[[], Awaitable[Awaitable[RecordMetadata]]]) -> Sent:
-        """Send from any thread, without waiting."""
-
-        async def sent() -> RecordMetadata:
-            return await _result(await send())
-
-        return Sent(asyncio.run_coroutine_threadsafe(sent(), self._loop))
+    async def _learn(self, producer: Producer, topic: str) -> None:
+        """Learn the partitions of ``topic``; when the producer is replaced meanwhile, its successor is to be asked."""
+        try:
+            await producer.partitions(topic)
+        except TransportError:
+            if producer is self._effects:
+                raise
+        else:
+            if producer is self._effects:
+                self.topics.add(topic)
 
     def _hold(self, cursor: Cursor, record: Encoded) -> HeldSend:
-        held = HeldSend(self, cursor, cursor.session, record, self._size(*record))
-        cursor.held.append(held)
-        cursor.held_bytes += held.size
-        cursor.attention = True
-        return held
-
-    async def _held(self, cursor: Cursor, record: Encoded) -> HeldSend:
-        held = self._hold(cursor, record)
-        if self._held_bytes > BACKLOG:
-            await self._gate.wait()
-        if cursor.held_bytes > BACKLOG:
-            await self._released(held)
-        if self._gate.is_set():
-            await self.effects.room()
-        if self._careful:
-            await self.deliver(held)
-        return held
-
-    def _size(
-        self,
-        topic: str,
-        partition: int | None,
-        key: bytes | None,
-        value: bytes | None,
-        _timestamp: int | None,
-        headers: Headers,
-    ) -> int:
-        """The bytes of a record, at most. Raises EncodeError for what the producer would not take: later, that were too late."""
-        size, producer = OVERHEAD + len(key or b"") + len(value or b""), self.effects
-        if headers:
-            size += sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
+        """Hold a record. Raises EncodeError for one that the producer would not take: when the event has finished, that is too late."""
+        topic, partition, key, value, _, headers = record
+        producer, size = self.effects, size_of(key, value, headers)
         if size > producer.max_record_size:
             limit = producer.max_record_size
             raise EncodeError(f"a record of {size} bytes for topic {topic} is larger than {limit}", topic)
         if partition is not None and not 0 <= partition < (count := producer.count(topic)):
             raise EncodeError(f"topic {topic} has {count} partitions, and no partition {partition}", topic)
-        return size
+        return self.held.hold(cursor, record, size)
 
-    def emit(self, held: list[HeldSend]) -> None:
-        """Send what a finished event held, or keep it for the next interval while the gate is closed."""
-        if not self._gate.is_set():
-            self._waiting.extend(held)
-            self._held_bytes += sum(send.size for send in held)
-            return
-        for send in held:
-            self._go(send)
-
-    def _go(self, held: HeldSend) -> None:
-        held.delivery = self._leave(self.effects, held.record)
-
-    async def deliver(self, held: HeldSend) -> RecordMetadata:
-        """Wait for the acknowledgement of a held send; inside its event that lets all sends of the event go now.
-
-        The event is pinned then: the next cut waits for it, because its records are in the open transaction. When actors
-        overtake each other it waits for the events before it first, so that no cut ever has to wait for those.
-        """
-        await self._released(held)
-        assert held.delivery is not None
-        if not self._careful:
-            return await held.delivery
-        async with self._alone:  # free, if this send has just left: nothing was awaited since
-            return await _by_itself(held.record[0], held.delivery)
-
-    async def _released(self, held: HeldSend) -> None:
-        """Wait until a held send has left; see :meth:`deliver`."""
-        cursor = held.cursor
-        while held.delivery is None:
-            if held.dropped or (held.session is not None and held.session.dead):
-                raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
-            if held in cursor.held and self._may_release(cursor) and not self._alone.locked():
-                sends, cursor.held = cursor.held, []
-                cursor.held_bytes = 0
-                cursor.pinned = cursor.attention = True
-                for send in sends:
-                    self._go(send)
-            elif held in cursor.held or held.parked or held in self._waiting:
-                await asyncio.sleep(SETTLE)
-            else:
-                held.dropped = True
-
-    def _may_release(self, cursor: Cursor) -> bool:
-        first = cursor.session is None or cursor.session.first(cursor)
-        return self._gate.is_set() and first and (cursor.pinned or self._releasing())
-
-    def _releasing(self) -> bool:
-        """Whether an event may pin itself. A cut that waits forbids it, but not for ever: what it waits for may wait for this event."""
-        since = self._held_since
-        return since is None or (self._loop.time() - since) % (HOLD + AJAR) > HOLD
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that are sent and not acknowledged, of events and of others."""
-        aside = self.aside.producer
-        return (0 if self._effects is None else self._effects.backlog) + (0 if aside is None else aside.backlog)
-
-    @property
-    def careful(self) -> bool:
-        """Whether records are sent one at a time, to find the one that is refused."""
-        return bool(self._careful)
-
-    def take_care(self, until: Mapping[TP, int]) -> None:
-        """A record was refused: send one at a time until these positions are committed, so that the one is found."""
-        self._careful = {**until, **{tp: max(end, until.get(tp, end)) for tp, end in self._careful.items()}}
-
-    def relax(self, committed: Mapping[TP, int]) -> None:
-        """These positions are committed: what lies below them needs no care. Partitions that are not in it are not ours any more."""
-        if self._careful:
-            self._careful = {tp: end for tp, end in self._careful.items() if committed.get(tp, end) < end}
-
-    def hold_releases(self) -> None:
-        """A cut waits for pinned events: let no other event pin itself, for most of the time."""
-        if self._held_since is None:
-            self._held_since = self._loop.time()
-
-    def allow_releases(self) -> None:
-        """The cut is made."""
-        self._held_since = None
-
-    def close_gate(self) -> None:
-        """Keep what is sent from now on for the next interval."""
-        self._gate.clear()
-
-    def open_gate(self) -> None:
-        """A transaction is open: let the sends that waited go, in order, and everything after them."""
-        self._gate.set()
-        waiting, self._waiting = self._waiting, []
-        self._held_bytes = 0
-        for held in waiting:
-            self._go(held)
+    def _append(self, record: Encoded) -> Delivery:
+        try:
+            return append(self.effects, record)
+        except ProduceError as error:
+            self.on_broken(error)
+            raise
 
     def drop(self) -> None:
-        """The interval was aborted: what waited for the next one is replayed with it."""
-        self._gate.clear()
-        self._held_bytes = 0
-        for held in self._waiting:
-            held.dropped = True
-        self._waiting.clear()
+        """Forget what was not committed: the interval was dropped, and is replayed."""
+        self.held.drop()
         self.aside.drop()
-
-
-async def _by_itself(topic: str, delivery: Awaitable[RecordMetadata]) -> RecordMetadata:
-    try:
-        return await delivery
-    except BatchRefusedError as error:
-        raise RecordRefusedError(f"topic {topic}: the broker refused the record: {error}", topic) from error
 
 
 def _in_memory(cursor: Cursor) -> bool:

@@ -9,18 +9,18 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.policies import FailurePolicy
-from stream_core.primitives import TP, Headers, RawRecord, RecordMetadata
+from stream_core.primitives import TP, Headers, HeadersArg, RawRecord, RecordMetadata, header_pairs
 from stream_core.sending.aside import NOT_STARTED
-from stream_core.sending.outbox import Outbox, Sent
+from stream_core.sending.outbox import Outbox
+from stream_core.sending.threads import Sent
 from stream_core.streams.sessions import Decoded, Rejected
+from stream_core.values.encoding import Encode
 from stream_core.values.schemas import Failure, Schema, decode_error
 
 __all__ = ["Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-HeadersArg = Mapping[str, bytes] | Headers
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -99,6 +99,8 @@ class Topic(Generic[K, V]):
             self.config.setdefault("retention.ms", str(int(seconds * 1000)))
         self.unwrap: Callable[[Sequence[RawRecord]], Sequence[RawRecord]] | None = None
         self._outbox: Outbox | None = None
+        self._key_encoders: Mapping[type, Encode] = {}
+        self._value_encoders: Mapping[type, Encode] = {}
 
     @property
     def parts(self) -> Sequence[Topic[K, V]]:
@@ -108,6 +110,7 @@ class Topic(Generic[K, V]):
     def bind(self, outbox: Outbox | None) -> None:
         """Send through this outbox; the engine calls it at start, and with ``None`` at stop."""
         self._outbox = outbox
+        self._key_encoders, self._value_encoders = self.schema.encoders
 
     async def send(
         self,
@@ -143,24 +146,23 @@ class Topic(Generic[K, V]):
         outbox = self._outbox
         if outbox is None:
             raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
-        schema = self.schema
-        pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
+        pairs: Headers = () if headers is None else header_pairs(headers)
         millis = None if timestamp is None else _millis(timestamp, self.name)
         if partition is not None and type(partition) is not int:
             raise EncodeError(f"topic {self.name}: partition={partition!r} is no number of a partition", self.name)
         try:
-            if schema.writes_headers:
-                (raw_key, raw_value), pairs = schema.encode(key, value, pairs)
-            else:
-                raw_key, raw_value = schema.encode_key(key), schema.encode_value(value)
-        except EncodeError as error:
-            raise EncodeError(f"topic {self.name}: {error}", self.name) from error
+            raw_key, raw_value = self._key_encoders[type(key)](key), self._value_encoders[type(value)](value)
+        except Exception:  # a hook of the schema encodes; or it does not fit, and the error is to say what
+            try:
+                raw_key, raw_value, pairs = self.schema.encode(key, value, pairs)
+            except EncodeError as error:
+                raise EncodeError(f"topic {self.name}: {error}", self.name) from error
         if outbox.on_produce is not None:
             pairs = list(pairs)
             outbox.on_produce(raw_key, raw_value, partition, timestamp, pairs)
         if pairs:
             pairs = _checked(pairs, self.name)
-        sent = None if aside else outbox.post(self.name, partition, raw_key, raw_value, millis, pairs)
+        sent = None if aside else outbox.put(self.name, partition, raw_key, raw_value, millis, pairs)
         if sent is None:
             sent = await outbox.send(self.name, partition, raw_key, raw_value, millis, pairs, aside=aside)
         return sent
@@ -186,7 +188,7 @@ class Topic(Generic[K, V]):
         """
         if self._outbox is None:
             raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
-        return self._outbox.soon(
+        return self._outbox.send_soon(
             lambda: self.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=True)
         )
 

@@ -6,7 +6,7 @@ What a subclass overrides of the four hooks is found at that time too: a schema 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Optional, Self
@@ -170,8 +170,12 @@ class Schema:
         return self._hooked("dumps_key", self._encode_key)
 
     @cached_property
+    def _key_encoders(self) -> dict[type, Encode]:
+        return by_type(self._key_codec, nullable=False)
+
+    @cached_property
     def _encode_key(self) -> Encode:
-        return encoder_of(by_type(self._key_codec, nullable=False), "key", self.key_type)
+        return encoder_of(self._key_encoders, "key", self.key_type)
 
     @property
     def _key_codec(self) -> Codec | str:
@@ -225,8 +229,12 @@ class Schema:
         return self._hooked("dumps_value", self._encode_value)
 
     @cached_property
+    def _value_encoders(self) -> dict[type, Encode]:
+        return by_type(self._value_codec, nullable=self.nullable)
+
+    @cached_property
     def _encode_value(self) -> Encode:
-        return encoder_of(by_type(self._value_codec, nullable=self.nullable), "value", self.value_type)
+        return encoder_of(self._value_encoders, "value", self.value_type)
 
     @property
     def _value_codec(self) -> Codec | str:
@@ -240,15 +248,20 @@ class Schema:
     # -- both
 
     @cached_property
-    def writes_headers(self) -> bool:
-        """Whether :meth:`encode` is to be used, because a subclass may change headers."""
-        return self._overrides("dumps_key") or self._overrides("dumps_value")
+    def encoders(self) -> tuple[Mapping[type, Encode], Mapping[type, Encode]]:
+        """The functions that encode keys, and those that encode values, by the type of the object, for whoever encodes very many.
 
-    def encode(self, key: Any, value: Any, headers: Headers) -> tuple[tuple[bytes | None, bytes | None], Headers]:
-        """Encodes key and value as :meth:`dumps_key` and :meth:`dumps_value` say; returns them and the headers. Raises EncodeError."""
+        They raise whatever an encoder raises. A type for which there is none, which all are when a hook encodes, is left to :meth:`encode`.
+        """
+        if self._overrides("dumps_key") or self._overrides("dumps_value"):
+            return {}, {}
+        return self._key_encoders, self._value_encoders
+
+    def encode(self, key: Any, value: Any, headers: Headers) -> tuple[bytes | None, bytes | None, Headers]:
+        """Encode key and value as :meth:`dumps_key` and :meth:`dumps_value` say; return them and the headers. Raises EncodeError."""
         pairs = list(headers)
-        encoded = self._hooked("dumps_key", self._encode_key, pairs)(key)
-        return (encoded, self._hooked("dumps_value", self._encode_value, pairs)(value)), pairs
+        raw_key = self._hooked("dumps_key", self._encode_key, pairs)(key)
+        return raw_key, self._hooked("dumps_value", self._encode_value, pairs)(value), pairs
 
     def _hooked(self, name: str, dumps: Encode, headers: list[tuple[str, bytes]] | None = None) -> Encode:
         """``dumps`` behind the hook of that name, if it is overridden; without headers those that it adds are dropped."""

@@ -20,7 +20,6 @@ from stream_core.errors import (
     StreamError,
     TransportError,
 )
-from stream_core.partitioner import partition_for
 from stream_core.primitives import TP, GroupMetadata, Headers, Offset
 from stream_kafka.cluster.topics import configurations
 from stream_kafka.connecting.client import Client
@@ -45,6 +44,9 @@ class KafkaProducer:
         settings: the cluster, and the sizes of batches.
         fence: asked before each request; refuses it by returning true.
         sent: counts each batch that is acknowledged, or is certain not to be.
+
+    Attributes:
+        crowded: whether the backlog is at the byte bound of the settings. It is no property, because it is asked for with each record.
     """
 
     _transactional_id: str | None = None
@@ -70,6 +72,7 @@ class KafkaProducer:
         self._taking: dict[str, TopicLanes] = self._lanes
         self._outstanding: set[asyncio.Future[Any]] = set()
         self._backlog = 0
+        self.crowded = False
         self._failure: StreamError | None = None
 
     async def start(self) -> None:
@@ -173,7 +176,6 @@ class KafkaProducer:
         partition: int | None,
         key: bytes | None,
         value: bytes | None,
-        *,
         timestamp: int | None = None,
         headers: Headers = (),
     ) -> Delivery:
@@ -186,32 +188,32 @@ class KafkaProducer:
         """
         try:
             lanes = self._taking[topic]
-            if partition is None:
-                if self._partitioner is not None:
-                    partition = _choose(self._partitioner, topic, key, len(lanes))
-                else:
-                    partition = lanes.sticky if key is None else partition_for(key, len(lanes))
-            batch = lanes[partition].batch
+            if partition is not None:
+                lane = lanes[partition]
+            elif self._partitioner is not None:
+                lane = lanes[_choose(self._partitioner, topic, key, len(lanes))]
+            else:
+                lane = lanes.of_key[key] if key is not None else lanes[lanes.sticky]
         except KeyError:
             self._refuse(topic, partition)
+        batch = lane.batch
         listed = list(headers) if headers else _NO_HEADERS
         record = batch.append(batch.count, timestamp, key, value, listed)
         if record is None:
-            batch = self._next_batch(lanes, partition, key, value, listed)
+            batch = self._next_batch(lane, key, value, listed)
             record = batch.append(0, timestamp, key, value, listed)
         batch.count += 1
         self._backlog += record.size
+        if self._backlog >= self._settings.backlog:
+            self.crowded = True
         return Delivery(batch, record)
 
-    def _next_batch(
-        self, lanes: TopicLanes, partition: int, key: bytes | None, value: bytes | None, headers: list[Any]
-    ) -> OpenBatch:
-        lane = lanes[partition]
+    def _next_batch(self, lane: Lane, key: bytes | None, value: bytes | None, headers: list[Any]) -> OpenBatch:
         size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
         limit = self._settings.max_request_size
         if size > limit:
             raise EncodeError(
-                f"topic {lane.tp.topic}, partition {partition}: a record of {size} bytes is larger than max_request_size={limit}; "
+                f"topic {lane.tp.topic}, partition {lane.tp.partition}: a record of {size} bytes is larger than max_request_size={limit}; "
                 "raise that setting and max.message.bytes of the topic, or send less in one record",
                 lane.tp.topic,
             )
@@ -236,11 +238,6 @@ class KafkaProducer:
         return self._backlog
 
     @property
-    def crowded(self) -> bool:
-        """Whether the backlog is at the byte bound of the settings."""
-        return self._backlog >= self._settings.backlog
-
-    @property
     def transaction_age(self) -> float:
         """Seconds for which the broker may have had the transaction open; 0.0 while nothing of it was sent, and without one."""
         return self._transactions.age if self._transactions is not None else 0.0
@@ -252,7 +249,7 @@ class KafkaProducer:
             ProduceError: a record was not acknowledged.
             DeadlineError: nothing was acknowledged for a whole request timeout.
         """
-        while self._backlog >= self._settings.backlog:
+        while self.crowded:
             if self._failure is not None:
                 raise self._failure
             self._seal_all()
@@ -323,7 +320,7 @@ class KafkaProducer:
             waiting = left
 
     def _acknowledged(self, batch: OpenBatch, error: BaseException | None) -> None:
-        self._backlog -= batch.size
+        self._release(batch.size)
         traffic = self._sent[batch.lane.tp.topic]
         if error is None:
             traffic.add(batch.count, batch.size)
@@ -344,7 +341,11 @@ class KafkaProducer:
         broken.__cause__ = self._failure
         for lanes in self._lanes.values():
             for lane in lanes.values():
-                self._backlog -= lane.drop(broken)
+                self._release(lane.drop(broken))
+
+    def _release(self, size: int) -> None:
+        self._backlog -= size
+        self.crowded = self._backlog >= self._settings.backlog
 
     def _client_failed(self, error: BaseException) -> None:
         who = f"transactional id {self._transactional_id}" if self._transactional_id else "the idempotent producer"
