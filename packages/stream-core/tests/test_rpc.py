@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_core.agents.agent import Agent, current_agent
-from stream_core.agents.replies import CORRELATION_ID, REPLY_TO
+from stream_core.agents.questions import CORRELATION_ID, REPLY_TO
 from stream_core.errors import (
     ConfigurationError,
     DeadlineError,

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from stream_core.agents.answers import refuse
 from stream_core.agents.chores import task, timer
-from stream_core.agents.replies import CORRELATION_ID, REPLY_TO, refuse
+from stream_core.agents.questions import CORRELATION_ID, REPLY_TO
 from stream_core.errors import (
     BrokerUnavailableError,
     CommitError,

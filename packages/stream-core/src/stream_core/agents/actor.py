@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import Any, NoReturn
 
 from stream_core.agents.agent import Agent, set_current_agent
-from stream_core.agents.replies import Answers
+from stream_core.agents.answers import Answers
 from stream_core.agents.supervisors import Supervisor
 from stream_core.errors import (
     TROUBLE,

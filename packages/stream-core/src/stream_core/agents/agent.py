@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import dis
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from stream_core.agents.asking import Ask, Questions
-from stream_core.agents.replies import Replies, ReplyPromise, question_headers
+from stream_core.agents.questions import Question
+from stream_core.agents.replies import Replies, ReplyPromise
 from stream_core.agents.supervisors import Strategy
 from stream_core.agents.wrapped import unwrap, wrap
 from stream_core.errors import ConfigurationError, NoReplyError
 from stream_core.policies import FailurePolicy
-from stream_core.primitives import Headers, RecordMetadata
+from stream_core.primitives import HeadersArg, RecordMetadata
 from stream_core.sending.aside import NOT_STARTED
 from stream_core.sending.sinks import Sink, check_sink
 from stream_core.sending.topic import Topic
@@ -33,7 +34,6 @@ AgentBody = Callable[[Stream[Any]], Awaitable[None] | AsyncIterator[Any]]
 ASK_TIMEOUT = 60.0
 """Seconds that :meth:`Agent.ask` waits for an answer, and :meth:`Agent.map` for the next one."""
 
-HeadersArg = Mapping[str, bytes] | Headers
 
 OnError = Callable[["Agent", BaseException], Any]
 """Told of each failure of an agent, sync or async."""
@@ -169,13 +169,12 @@ class Agent:
             what can be awaited for the metadata of the record.
         """
         if reply_to is not None:
-            target = _reply_topic(reply_to)
-            id_ = str(key) if correlation_id is None else correlation_id
+            question = Question(_reply_topic(reply_to), str(key) if correlation_id is None else correlation_id)
             if self._wraps:
                 data = self.topic.schema.encode_value(value)
-                value = verbatim(wrap(data, target, id_, typed=isinstance(value, Record)))
+                value = verbatim(wrap(data, question, typed=isinstance(value, Record)))
             else:
-                headers = question_headers(headers, target, id_)
+                headers = question.headers(headers)
         return await self.topic.send(
             value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=reply_to is not None
         )

@@ -6,12 +6,13 @@ A task asks while the answers come in, so that questions may come from an endles
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
 from stream_core.agents.replies import ReplyPromise
 from stream_core.errors import NoReplyError
+from stream_core.streams.iterables import each
 
 __all__ = ["Ask", "Questions"]
 
@@ -21,7 +22,7 @@ WINDOW = 1000
 """Questions that may wait for an answer at a time."""
 
 Ask = Callable[[T], Awaitable[ReplyPromise]]
-"""Sends one question."""
+"""Sends the question about one value."""
 
 
 class Questions(Generic[T]):
@@ -77,7 +78,7 @@ class Questions(Generic[T]):
 
     async def _ask_all(self) -> None:
         number = 0
-        async for value in _each(self._values):
+        async for value in each(self._values):
             await self._room.acquire()
             promise = await self._ask(value)
             self._open[promise] = number
@@ -86,7 +87,7 @@ class Questions(Generic[T]):
             number += 1
 
     async def _next(self) -> ReplyPromise | None:
-        """The next answered promise; ``None`` once all is asked."""
+        """Wait for the next promise that is answered; return ``None`` once all is asked. Raises NoReplyError."""
         clock = asyncio.get_running_loop().time
         self._moved = clock()
         while True:
@@ -100,12 +101,3 @@ class Questions(Generic[T]):
                         f"agent {self._whom} has answered none of {len(self._open)} questions within {self._timeout:g} s: look whether "
                         "a worker runs it and whether it yields a value for each event, or give another timeout="
                     ) from None
-
-
-async def _each(values: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
-    if isinstance(values, AsyncIterable):
-        async for value in values:
-            yield value
-    else:
-        for value in values:
-            yield value

@@ -1,70 +1,31 @@
-"""Questions and answers between agents, in Faust's wire format.
-
-A question is a record with two headers: the topic that its answer goes to, and an id that the answer repeats. An answer is a JSON
-object with key, value and that id. Questions and answers go at once and are no effects of the event in which they are sent: an event that
-asks and waits must not wait for its own commit. So they are at least once, and the first answer counts.
-"""
+"""The asking side: promises of answers, and the topic on which answers come; see :mod:`~stream_core.agents.questions`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from threading import get_ident
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from uuid import uuid4
 
-from stream_core.errors import (
-    ConfigurationError,
-    EncodeError,
-    OffsetOutOfRangeError,
-    RequestFailedError,
-    StreamError,
-    TransportError,
-    UnknownTopicError,
-)
+from stream_core.agents.questions import ERROR
+from stream_core.errors import ConfigurationError, OffsetOutOfRangeError, RequestFailedError, TransportError
 from stream_core.ports import Admin, Reader, Transport
-from stream_core.primitives import TP, Headers, RawRecord, RecordMetadata, TopicSpec
-from stream_core.sending.outbox import Outbox
-from stream_core.sending.topic import is_topic_name
+from stream_core.primitives import TP, RawRecord, RecordMetadata, TopicSpec
 from stream_core.settings import EngineSettings
-from stream_core.streams.cursor import Cursor, Session
-from stream_core.streams.iteration import open_records
-from stream_core.values.codecs import json_dumps, json_loads
-from stream_core.values.record import Record
+from stream_core.values.codecs import json_loads
 from stream_core.values.wire import registry
 
-__all__ = [
-    "CORRELATION_ID",
-    "REPLY_TO",
-    "AnswerTopics",
-    "Answers",
-    "Replies",
-    "ReplyPromise",
-    "question_headers",
-    "refuse",
-]
+__all__ = ["Replies", "ReplyPromise"]
 
 logger = logging.getLogger(__name__)
 
-REPLY_TO = "Faust-Ag-ReplyTo"
-CORRELATION_ID = "Faust-Ag-CorrelationId"
-"""The headers of a question."""
-
-LONGEST_ID = 1024
-"""Bytes of the id of a question; a longer one could make the answer too large, for which its event is not to blame."""
-
-ERROR = "stream-error"
-"""The header of an answer that says why there is no value."""
-
-_PLAIN, _TYPED = "@ReqRepResponse", "faust.agents.models.ModelReqRepResponse"
 _POLL = 1.0
 _AGAIN = 0.5
 _LATE = 1000
-_TOLD = 100
-"""How many topics are named to which no answer may go: strangers make them up."""
 
 
 class ReplyPromise:
@@ -312,158 +273,3 @@ def _typed(value: Any) -> Any:
     metadata = value.get("__faust")
     known = registry.get(metadata.get("ns", "")) if isinstance(metadata, dict) else None
     return {name: _typed(one) for name, one in value.items()} if known is None else known.from_data(value)
-
-
-# -- answering
-
-
-class AnswerTopics:
-    """Where answers may go: whoever asks names a topic, and this worker may be allowed to write to more than he is.
-
-    These are the topics of the app, and those whose names begin with ``reply_prefix`` or one of ``reply_allowed``; never a changelog of
-    the app, nor the topic of its leader.
-
-    Args:
-        settings: of the engine.
-        topics: of the app, by name.
-    """
-
-    def __init__(self, settings: EngineSettings, topics: Collection[str]) -> None:
-        self._settings = settings
-        self._topics = topics
-        self._told: set[str] = set()
-
-    def __call__(self, topic: str) -> bool:
-        """Whether an answer may go to a topic; says once for each topic to which it may not."""
-        settings = self._settings
-        ours = topic.startswith(f"{settings.group}-") and topic.endswith(("-changelog", "-__leader"))
-        prefixes = (*filter(None, [settings.reply_prefix]), *settings.reply_allowed)
-        if not ours and (topic in self._topics or topic == settings.reply_to or topic.startswith(prefixes)):
-            return True
-        if topic not in self._told and len(self._told) < _TOLD:
-            self._told.add(topic)
-            logger.warning(
-                "a question wants its answer on topic %r, and gets none: %s",
-                topic,
-                "it belongs to the app alone"
-                if ours
-                else "answers go to topics of the app, and to those that the setting reply_to_allowed names",
-            )
-        return False
-
-
-class Answers:
-    """Answers the questions that one actor works on: each value that its body yields goes to whoever asked.
-
-    Of a list of ``take`` the first value answers the first event, and so on.
-
-    Args:
-        outbox: where answers go.
-    """
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-        self._list: Any = None
-        self._next = 0
-
-    async def give(self, cursor: Cursor, value: Any) -> None:
-        """Answer with a value that the body has yielded."""
-        events = open_records(cursor)
-        if len(events) > 1:
-            if self._list is not cursor.record:
-                self._list, self._next = cursor.record, 0
-            events, self._next = events[self._next : self._next + 1], self._next + 1
-        for session, record in events:
-            if record.headers:
-                await _answer(self._outbox, record, _key(session, record), value)
-
-
-async def refuse(outbox: Outbox, tp: TP, record: RawRecord, reason: str) -> None:
-    """Tell whoever asked with this record that it will not be handled; never raises for the broker's sake."""
-    if record.headers:
-        why = f"{tp} offset {record.offset} is given up: {reason}"
-        try:
-            await _answer(outbox, record, None, None, [(ERROR, why.encode(errors="replace"))], optional=True)
-        except StreamError as trouble:
-            logger.warning("cannot tell who asked that the event failed: %s", trouble)
-
-
-def _key(session: Session, record: RawRecord) -> Any:
-    try:
-        return session.schema.read_key(record)
-    except Exception:  # the body has not asked for it, so no policy has decided on it
-        return record.key
-
-
-class Question(NamedTuple):
-    """What the headers of a question say.
-
-    Attributes:
-        reply_to: the topic of the answer.
-        correlation_id: the id that the answer repeats.
-    """
-
-    reply_to: str
-    correlation_id: str
-
-    @classmethod
-    def of(cls, record: RawRecord) -> Question | None:
-        """Read the headers of a record; ``None`` when it is no question, or nobody could be answered.
-
-        Anybody can send any bytes. What cannot be read is logged and not answered: it must not fail the event, and never raises.
-        """
-        told = [(name, value) for name, value in record.headers if name in (REPLY_TO, CORRELATION_ID)]
-        asked = dict(told)  # of headers that repeat the last one counts
-        topic, id_ = asked.get(REPLY_TO), asked.get(CORRELATION_ID)
-        if not topic or id_ is None:
-            return None
-        try:
-            question = cls(topic.decode(), id_.decode())
-        except (UnicodeDecodeError, AttributeError):
-            question = None
-        if question is None or not is_topic_name(question.reply_to) or len(id_) > LONGEST_ID:
-            logger.warning(
-                "the question at offset %d is not answered: its headers say %s=%.100r, %s=%.100r, which are no topic name and no id of at "
-                "most %d bytes",
-                record.offset,
-                REPLY_TO,
-                topic,
-                CORRELATION_ID,
-                id_,
-                LONGEST_ID,
-            )
-            return None
-        return question
-
-
-async def _answer(
-    outbox: Outbox, record: RawRecord, key: Any, value: Any, headers: Headers = (), *, optional: bool = False
-) -> None:
-    question = Question.of(record)
-    if question is None:
-        return
-    answer = {
-        "key": key.decode(errors="replace") if isinstance(key, bytes) else key,
-        "value": value.decode(errors="replace") if isinstance(value, bytes) else value,
-        "correlation_id": question.correlation_id,
-        "__faust": {"ns": _TYPED if isinstance(value, Record) else _PLAIN},
-    }
-    topic = question.reply_to
-    if not outbox.may_answer(topic):
-        return
-    try:
-        data = json_dumps(answer)
-    except (TypeError, ValueError) as error:
-        raise EncodeError(f"cannot answer with a value of type {type(value).__name__}: {error}", topic) from error
-    try:
-        await outbox.send(topic, None, None, data, None, headers, aside=True, optional=optional)
-    except UnknownTopicError:
-        logger.warning(
-            "nobody is there to get the answer to question %s: there is no topic %s", answer["correlation_id"], topic
-        )
-
-
-def question_headers(headers: Mapping[str, bytes] | Headers | None, reply_to: str, correlation_id: str) -> Headers:
-    """The headers of a question: those given, and where its answer goes."""
-    given = [] if headers is None else list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-    return [*given, (REPLY_TO, reply_to.encode()), (CORRELATION_ID, correlation_id.encode())]

@@ -19,7 +19,8 @@ from typing import Any
 
 from stream_core.agents.actor import Actor
 from stream_core.agents.agent import Agent
-from stream_core.agents.replies import AnswerTopics, Replies
+from stream_core.agents.answers import AnswerTopics
+from stream_core.agents.replies import Replies
 from stream_core.background import Background
 from stream_core.counters import Counters
 from stream_core.engine.announcing import Announcing

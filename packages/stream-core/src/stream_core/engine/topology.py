@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from stream_core.agents.actor import Actor, Opened
 from stream_core.agents.agent import Agent, AgentBody
-from stream_core.agents.replies import refuse
+from stream_core.agents.answers import refuse
 from stream_core.agents.supervisors import Supervisor
 from stream_core.errors import (
     ConfigurationError,

@@ -11,7 +11,7 @@ from stream_core.streams.iteration import Exhausted, Form
 from stream_core.streams.sessions import Inbox, Subscription
 from stream_core.streams.stream import LooseStream, Stream
 
-__all__ = ["stream_of"]
+__all__ = ["each", "stream_of"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class _Pulling(Inbox):
     def __init__(self, channel: Channel[Any, Any], values: AsyncIterable[Any] | Iterable[Any]) -> None:
         super().__init__()
         self._channel = channel
-        self._values = _each(values)
+        self._values = each(values)
         self._next: asyncio.Task[Any] | None = None
 
     async def wait(self) -> None:
@@ -95,7 +95,8 @@ def stream_of(values: AsyncIterable[T] | Iterable[T], name: str = "iterable") ->
     return _Finite(subscription, channel, inbox)
 
 
-async def _each(values: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:
+async def each(values: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:
+    """Iterate over a plain or an asynchronous iterable."""
     if isinstance(values, AsyncIterable):
         async for value in values:
             yield value
