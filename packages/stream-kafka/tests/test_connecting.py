@@ -407,13 +407,13 @@ async def test_the_deadline_of_a_wait_is_for_silence(wait: str) -> None:
     def outstanding(seconds: float) -> asyncio.Future[None]:
         made: asyncio.Future[None] = loop.create_future()
         producer._outstanding.add(made)
-        producer._backlog += 1
+        producer._release(-1)
         loop.call_later(seconds, done, made)
         return made
 
     def done(made: asyncio.Future[None]) -> None:
         producer._outstanding.discard(made)
-        producer._backlog -= 1
+        producer._release(1)
         made.set_result(None)
 
     for number in range(8):

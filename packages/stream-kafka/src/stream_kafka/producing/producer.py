@@ -344,6 +344,7 @@ class KafkaProducer:
                 self._release(lane.drop(broken))
 
     def _release(self, size: int) -> None:
+        """Take ``size`` bytes off the backlog."""
         self._backlog -= size
         self.crowded = self._backlog >= self._settings.backlog
 
