@@ -65,10 +65,10 @@ async def test_a_life_from_before_the_start_to_behind_the_stop(lab: Lab) -> None
         await asyncio.sleep(0)
     seen.append(engine.snapshot())
 
-    reasons = list(dict.fromkeys(snapshot.reason for snapshot in seen))
+    reasons = list(dict.fromkeys(snapshot.status.reason for snapshot in seen))
     assert reasons == ["not started", "waiting for the broker", "waiting for partitions", "recovering", "", "stopping"]
-    assert all(snapshot.ready == (snapshot.reason == "") for snapshot in seen)
-    assert seen[-1].state == "stopped"
+    assert all(snapshot.status.ready == (snapshot.status.reason == "") for snapshot in seen)
+    assert seen[-1].status.state == "stopped"
     for snapshot in seen:
         assert json.loads(json.dumps(as_json(snapshot)))["app"] == "app"
 
@@ -234,7 +234,7 @@ async def test_two_engines_know_each_other(lab: Lab) -> None:
         engines.append(engine)
 
     def settled() -> bool:
-        return all(engine.snapshot().ready and len(engine.snapshot().partitions) == 2 for engine in engines)
+        return all(engine.status().ready and len(engine.snapshot().partitions) == 2 for engine in engines)
 
     await lab.until(settled, "both have two partitions")
     first, second = (engine.snapshot() for engine in engines)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from stream_core.engine.snapshot import Status
 from stream_core.errors import ConfigurationError
-from stream_web import Limits, Status, WebServer
+from stream_web import Health, Limits, WebServer
 
-READY = Status(ready=True)
+READY = Status("running", ready=True, reason="", failed=False)
+RECOVERING = Status("recovering", ready=False, reason="recovering", failed=False)
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting for the server to close a connection."""
 
@@ -24,21 +27,21 @@ PATIENCE = 10.0
 @asynccontextmanager
 async def serving(
     status: Callable[[], Status] = lambda: READY,
-    *,
-    failed: Callable[[], bool] = lambda: False,
+    *routes: web.AbstractRouteDef,
     bind: str = "127.0.0.1",
     port: int = 0,
     explicit_port: bool = True,
+    hosts: Collection[str] = (),
     limits: Limits | None = None,
 ) -> AsyncIterator[WebServer]:
-    """A server that listens until the end of the block."""
+    """A server of the pages of health and ``routes`` that listens until the end of the block."""
     server = WebServer(
         bind=bind,
         port=port,
         explicit_port=explicit_port,
         app_id="bank",
-        status=status,
-        failed=failed,
+        routes=[*Health("bank", status).routes(), *routes],
+        hosts=hosts,
         limits=limits,
     )
     await server.start()
@@ -82,7 +85,7 @@ def taken() -> Iterator[int]:
 
 async def test_the_index_says_what_runs() -> None:
     """It names the app, the version and the status, which is the reason while it is not ready."""
-    state = [Status(ready=False, reason="recovering")]
+    state = [RECOVERING]
     async with serving(lambda: state[0]) as server:
         expected = {"app": "bank", "version": version("stream-web")}
         assert await ask(server.url) == (200, expected | {"status": "recovering"})
@@ -92,7 +95,7 @@ async def test_the_index_says_what_runs() -> None:
 
 async def test_readiness_follows_the_status_and_liveness_does_not() -> None:
     """A worker that recovers is alive, and gets no traffic yet."""
-    state = [Status(ready=False, reason="recovering")]
+    state = [RECOVERING]
     async with serving(lambda: state[0]) as server:
         assert await ask(f"{server.url}/health/live") == (200, {"status": "live"})
         assert await ask(f"{server.url}/health/ready") == (503, {"status": "not ready", "reason": "recovering"})
@@ -102,7 +105,7 @@ async def test_readiness_follows_the_status_and_liveness_does_not() -> None:
 
 async def test_a_worker_that_failed_is_not_live() -> None:
     """It cannot go on: whoever watches it may start it again."""
-    async with serving(lambda: Status(ready=False, reason="failed"), failed=lambda: True) as server:
+    async with serving(lambda: Status("failed", ready=False, reason="failed", failed=True)) as server:
         assert await ask(f"{server.url}/health/live") == (503, {"status": "failed"})
         assert await ask(f"{server.url}/health/ready") == (503, {"status": "not ready", "reason": "failed"})
 
@@ -124,9 +127,12 @@ async def test_a_page_that_fails_is_an_error_of_that_request_only(caplog: pytest
     def status() -> Status:
         raise RuntimeError("secret detail")
 
-    async with serving(status) as server:
+    async def fine(request: web.Request) -> web.Response:
+        return web.json_response("fine")
+
+    async with serving(status, web.get("/fine", fine)) as server:
         assert await ask(f"{server.url}/health/ready?token=s3cret") == (500, {"error": "Internal Server Error"})
-        assert await ask(f"{server.url}/health/live") == (200, {"status": "live"})
+        assert await ask(f"{server.url}/fine") == (200, "fine")
     assert "GET /health/ready failed" in caplog.text
     assert "secret detail" in caplog.text
     assert "s3cret" not in caplog.text
@@ -160,7 +166,7 @@ async def test_a_taken_default_port_moves_to_the_next_free_one(taken: int, caplo
 
 async def test_a_taken_port_that_somebody_chose_is_an_error(taken: int) -> None:
     """The message names the setting; the server that did not start can be stopped."""
-    server = WebServer(bind="127.0.0.1", port=taken, explicit_port=True, app_id="bank", status=lambda: READY)
+    server = WebServer(bind="127.0.0.1", port=taken, explicit_port=True, app_id="bank", routes=[])
     with pytest.raises(ConfigurationError, match=f"web_port={taken} is taken by another program"):
         await server.start()
     await server.stop()
@@ -214,6 +220,13 @@ async def test_the_names_of_this_machine_are_answered(host: str) -> None:
     """With and without a port: a tunnel may have another."""
     async with serving() as server:
         assert (await ask(server.url, headers={"Host": host}))[0] == 200
+
+
+async def test_a_name_that_the_server_is_told_is_answered() -> None:
+    """A proxy on this machine passes on the name that it is asked by."""
+    async with serving(hosts=["Worker-1.example"]) as server:
+        assert (await ask(server.url, headers={"Host": "worker-1.example"}))[0] == 200
+        assert (await ask(server.url, headers={"Host": "worker-2.example"}))[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -305,3 +318,85 @@ async def test_stop_closes_connections_and_the_port() -> None:
         with pytest.raises(aiohttp.ClientConnectorError):
             await ask(url)
         await server.stop()
+
+
+# -- routes
+
+
+async def test_what_the_server_answers_is_what_it_is_given() -> None:
+    """Methods and parts of paths are those of the routes, and all that holds for every page holds for them."""
+
+    async def add(request: web.Request) -> web.Response:
+        return web.json_response([request.match_info["name"], await request.json()])
+
+    async with serving(lambda: READY, web.post("/table/{name}", add), limits=Limits(body=100)) as server:
+        url = f"{server.url}/table/totals"
+        assert await ask(url, "POST", json=3) == (200, ["totals", 3])
+        assert (await ask(url))[0] == 405
+        assert (await ask(url, "POST", json="x" * 100))[0] == 413
+        assert (await ask(url, "POST", json=3, headers={"Host": "evil.example"}))[0] == 403
+        async with aiohttp.ClientSession() as session, session.post(url, json=3) as response:
+            assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_page_that_takes_too_long_is_given_up() -> None:
+    """Its client is told; the page is cancelled."""
+    ended = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    async with serving(lambda: READY, web.get("/hang", hang), limits=Limits(request=0.1)) as server:
+        assert await ask(f"{server.url}/hang") == (408, {"error": "Request Timeout"})
+        assert ended.is_set()
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody() -> None:
+    """Its answer is given up at the deadline of the request; others are answered meanwhile."""
+    ended = asyncio.Event()
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        try:
+            await response.prepare(request)
+            while True:
+                await response.write(b"x" * 65536)
+        finally:
+            ended.set()
+
+    async with serving(lambda: READY, web.get("/flood", flood), limits=Limits(request=0.3)) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        writer.write(b"GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await ask(server.url))[0] == 200
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+        assert (await ask(server.url))[0] == 200
+        writer.close()
+
+
+async def test_stop_ends_requests_that_are_in_progress() -> None:
+    """A page that waits and a connection that is idle are closed, and the server has stopped in a few seconds."""
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        raise AssertionError
+
+    async with serving(lambda: READY, web.get("/hang", hang)) as server:
+        asking = asyncio.create_task(converse(server, b"GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        idle = asyncio.create_task(converse(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        await begun.wait()
+        async with asyncio.timeout(PATIENCE):
+            await server.stop()
+            assert cancelled.is_set()
+            await asking
+            assert (await idle).startswith(b"HTTP/1.1 200")

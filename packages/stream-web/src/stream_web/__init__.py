@@ -1,7 +1,8 @@
-"""The web server of a worker: health and status over HTTP."""
+"""The web server of a worker: health, status and metrics over HTTP."""
 
-from stream_web.health import Status
-from stream_web.middlewares import Limits
+from stream_web.health import Health
+from stream_web.middlewares import Limits, is_loopback
 from stream_web.server import WebServer
+from stream_web.stats import Stats
 
-__all__ = ["Limits", "Status", "WebServer"]
+__all__ = ["Health", "Limits", "Stats", "WebServer", "is_loopback"]

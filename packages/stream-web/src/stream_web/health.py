@@ -1,27 +1,15 @@
-"""The pages that say how a worker does: cheap, and answered from memory."""
+"""The pages that say how a worker does, in a word: cheap, and answered from memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from aiohttp import web
 
-__all__ = ["Health", "Status"]
+from stream_core.engine.snapshot import Status
 
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How a worker does.
-
-    Attributes:
-        ready: whether it has its partitions and works on them.
-        reason: why not, in a few words that may be shown to anybody, such as ``recovering``.
-    """
-
-    ready: bool
-    reason: str = ""
+__all__ = ["Health"]
 
 
 class Health:
@@ -30,13 +18,11 @@ class Health:
     Args:
         app_id: id of the app.
         status: asked at each request; it must not wait.
-        failed: whether the worker cannot go on, and would after a restart at best; likewise.
     """
 
-    def __init__(self, app_id: str, status: Callable[[], Status], failed: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, app_id: str, status: Callable[[], Status]) -> None:
         self._app_id = app_id
         self._status = status
-        self._failed = failed
         self._version = version("stream-web")
 
     def routes(self) -> list[web.RouteDef]:
@@ -53,7 +39,7 @@ class Health:
         return web.json_response({"app": self._app_id, "version": self._version, "status": shown})
 
     async def _live(self, request: web.Request) -> web.Response:
-        if self._failed():
+        if self._status().failed:
             return web.json_response({"status": "failed"}, status=503)
         return web.json_response({"status": "live"})
 

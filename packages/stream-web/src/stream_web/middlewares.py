@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -45,10 +45,17 @@ def is_loopback(bind: str) -> bool:
         return bind == "localhost"
 
 
-def middlewares(bind: str, limits: Limits) -> list[Middleware]:
-    """The middlewares of a server that listens on ``bind``, the outermost first."""
-    hosts = {"localhost", "127.0.0.1", "[::1]", bind.lower()} if is_loopback(bind) else set()
-    return [_json_errors, *([_allow_hosts(hosts)] if hosts else []), _deadline(limits.request)]
+def middlewares(bind: str, limits: Limits, hosts: Collection[str] = ()) -> list[Middleware]:
+    """The middlewares of a server that listens on ``bind``, the outermost first.
+
+    Args:
+        bind: the address.
+        limits: what one client may take.
+        hosts: further names that it is asked by, where only this machine reaches it: those of a proxy in front, for instance.
+    """
+    known = {"localhost", "127.0.0.1", "[::1]", bind, *hosts} if is_loopback(bind) else set()
+    allowed = {name.lower() for name in known}
+    return [_json_errors, *([_allow_hosts(allowed)] if allowed else []), _deadline(limits.request)]
 
 
 async def protect(request: web.Request, response: web.StreamResponse) -> None:

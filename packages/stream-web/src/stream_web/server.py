@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from stream_core.errors import ConfigurationError
-from stream_web.health import Health, Status
 from stream_web.middlewares import Limits, is_loopback, middlewares, protect
 
 __all__ = ["WebServer"]
@@ -28,15 +27,16 @@ GRACE = 2.0
 class WebServer:
     """The web server of one worker.
 
-    It runs in the event loop of the worker and shares nothing else with it: a request that fails, hangs or floods ends alone.
+    It runs in the event loop of the worker and shares nothing else with it: a request that fails, hangs or floods ends alone. Limits,
+    deadlines, the check of hosts and the form of errors hold for all routes.
 
     Args:
         bind: address to listen on.
         port: port to listen on; 0 is any free one.
         explicit_port: whether somebody chose the port: if it is taken, that is an error, else the next free one is used.
-        app_id: id of the app.
-        status: how the worker does, asked at each request; it must not wait.
-        failed: whether the worker cannot go on, asked likewise.
+        app_id: id of the app, for messages.
+        routes: what it answers: method, path and handler.
+        hosts: further names that it is asked by, where it listens to this machine only.
         limits: what one client may take.
     """
 
@@ -47,16 +47,16 @@ class WebServer:
         port: int,
         explicit_port: bool,
         app_id: str,
-        status: Callable[[], Status],
-        failed: Callable[[], bool] = lambda: False,
+        routes: Iterable[web.AbstractRouteDef],
+        hosts: Collection[str] = (),
         limits: Limits | None = None,
     ) -> None:
         self._bind = bind
         self._port = port
         self._explicit_port = explicit_port
         self._app_id = app_id
-        self._status = status
-        self._failed = failed
+        self._routes = tuple(routes)
+        self._hosts = hosts
         self._limits = limits or Limits()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -103,9 +103,11 @@ class WebServer:
             await runner.cleanup()
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=middlewares(self._bind, self._limits), client_max_size=self._limits.body)
+        app = web.Application(
+            middlewares=middlewares(self._bind, self._limits, self._hosts), client_max_size=self._limits.body
+        )
         app.on_response_prepare.append(protect)
-        app.add_routes(Health(self._app_id, self._status, self._failed).routes())
+        app.add_routes(self._routes)
         return app
 
     async def _listen(self) -> asyncio.Server:

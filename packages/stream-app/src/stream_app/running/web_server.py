@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import importlib
 import logging
-from typing import TYPE_CHECKING
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from stream_app.settings import Settings
 from stream_core.engine.engine import Engine
 from stream_core.errors import MissingPackageError
-from stream_core.states import EngineState
 
 if TYPE_CHECKING:
-    from stream_web import Status, WebServer
+    from stream_web import WebServer
 
-__all__ = ["make_web_server"]
+__all__ = ["make_web_server", "published_url"]
 
 logger = logging.getLogger(__name__)
 
 
 def make_web_server(conf: Settings, engine: Engine) -> WebServer | None:
-    """The web server for ``engine``, not started yet; ``None`` when it is off, or not installed and nobody asked for it.
+    """Make the web server for ``engine``, not started yet; ``None`` when it is off, or not installed and nobody asked for it.
 
     Raises:
-        MissingPackageError: the setting ``web_enabled`` asks for it and it cannot be loaded.
+        MissingPackageError: the settings ask for it, or for a page of it, and it cannot be loaded.
     """
     if not conf.web_enabled:
         return None
@@ -36,35 +38,64 @@ def make_web_server(conf: Settings, engine: Engine) -> WebServer | None:
             ) from error
         logger.info("there is no web server (%s); pip install stream-web to have one", error)
         return None
-
-    def status() -> Status:
-        reason = _unready(engine)
-        answer: Status = web.Status(ready=not reason, reason=reason)
-        return answer
-
+    private = web.is_loopback(conf.web_bind)
+    routes = web.Health(conf.id, engine.status).routes()
+    if _shown(conf.web_stats_enabled, private=private):
+        routes += web.Stats(engine.snapshot).routes()
+    if _shown(conf.web_metrics_enabled, private=private) and (metrics := _metrics(conf)) is not None:
+        routes += metrics.Metrics(engine.snapshot).routes()
+    names = [conf.web_host, urlsplit(conf.canonical_url or "").hostname]
     server: WebServer = web.WebServer(
         bind=conf.web_bind,
         port=conf.web_port,
         explicit_port="web_port" in conf.values,
         app_id=conf.id,
-        status=status,
-        failed=engine.failure.done,
+        routes=routes,
+        hosts=[name for name in names if name],
     )
     return server
 
 
-def _unready(engine: Engine) -> str:
-    """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
-    if engine.failure.done():
-        return "failed"
-    if engine.state in (EngineState.STOPPING, EngineState.STOPPED):
-        return "stopping"
-    if not engine.clients.connected:
-        return "waiting for the broker"
-    if engine.ready:
-        return "waiting for the broker" if engine.clients.lease_over() else ""
-    if engine.missing:
-        return f"topic {', '.join(sorted(engine.missing))} does not exist"
-    if unreadable := engine.clients.consumer.unreadable:
-        return f"cannot read {', '.join(map(str, sorted(unreadable)))}"
-    return "waiting for partitions" if engine.ownership.group is None else "recovering"
+def _shown(setting: bool | None, *, private: bool) -> bool:
+    """Whether there is a page that nobody has to log in for: as the setting says, else where only this machine sees it."""
+    return private if setting is None else setting
+
+
+def _metrics(conf: Settings) -> Any:
+    """The module of the metrics; ``None`` when what it needs is not installed and nobody asked for it."""
+    try:
+        return importlib.import_module("stream_web.metrics")
+    except ImportError as error:
+        if conf.web_metrics_enabled:
+            raise MissingPackageError(
+                f"web_metrics_enabled is set, and {error}; pip install 'stream-app[prometheus]'"
+            ) from error
+        logger.debug("there is no page /metrics (%s); pip install 'stream-app[prometheus]' to have one", error)
+        return None
+
+
+def published_url(conf: Settings, server: WebServer | None) -> str:
+    """Give the URL that the other workers are told, now that the server listens; empty when they could not reach it.
+
+    Args:
+        conf: the settings: ``canonical_url`` is it, else ``web_host`` with the port that the server got.
+        server: of this worker.
+    """
+    if conf.canonical_url:
+        return conf.canonical_url
+    if server is None:
+        return ""
+    port = urlsplit(server.url).port
+    if conf.web_host:
+        return f"http://{_bracketed(conf.web_host)}:{port}"
+    try:
+        address = ip_address(conf.web_bind)
+    except ValueError:
+        return "" if conf.web_bind == "localhost" else f"http://{conf.web_bind or socket.gethostname()}:{port}"
+    if address.is_loopback:  # another machine would look for this worker on itself
+        return ""
+    return f"http://{socket.gethostname()}:{port}" if address.is_unspecified else server.url
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

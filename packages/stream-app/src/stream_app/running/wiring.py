@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from stream_app.running.drivers import load_driver
 from stream_app.running.services import Services
-from stream_app.running.web_server import make_web_server
+from stream_app.running.web_server import make_web_server, published_url
 from stream_app.settings import Settings
 from stream_core.agents.agent import Agent
 from stream_core.agents.chores import Chore
@@ -24,7 +24,7 @@ from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.memory import MemoryStores, MemoryTransport
 from stream_core.ports import Stores, Transport
-from stream_core.primitives import TP
+from stream_core.primitives import TP, Host
 from stream_core.sending.outbox import OnProduce
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
@@ -97,6 +97,7 @@ class Wiring:
         self._fail_fast = fail_fast
         self._client_only = client_only
         self._instance: Instance | None = None
+        self._name = uuid4().hex  # without an instance: nothing of it outlives this process
         self._web: WebServer | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
@@ -128,6 +129,8 @@ class Wiring:
         transport = self._transport()
         durable = not self._client_only and (conf.broker_scheme != "memory" or conf.store_scheme != "memory")
         self._instance = instance = Instance.acquire(self._root) if durable else None
+        if instance is not None:
+            self._name = instance.id
         make_stores = self._stores()
         stores, spare = PlacedStores(make_stores), PlacedStores(make_stores)
 
@@ -169,6 +172,7 @@ class Wiring:
         self._web = None if self._client_only else make_web_server(conf, engine)
         if self._web is not None:
             await self._web.start()
+        engine.host = Host(self._name, published_url(conf, self._web))
         await engine.start()
         await self.services.start(engine.background)
         if self._stopping:
@@ -287,8 +291,7 @@ class Wiring:
         return place_of(cluster, conf.tabledir)
 
     def _settings(self) -> EngineSettings:
-        conf, instance = self._conf, self._instance
-        name = instance.id if instance is not None else uuid4().hex  # nothing of it outlives this process
+        conf, instance, name = self._conf, self._instance, self._name
         return EngineSettings(
             group=conf.id,
             transactional_id=f"{conf.id}-{name}" if conf.exactly_once and not self._client_only else None,

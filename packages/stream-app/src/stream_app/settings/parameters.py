@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Generic, Self, TypeVar, overload
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -33,6 +34,7 @@ __all__ = [
     "tls_context",
     "url",
     "urls",
+    "web_url",
     "zone",
 ]
 
@@ -187,6 +189,15 @@ def url(value: object) -> str:
     text = str(value)
     if "://" not in text:
         raise ValueError(f"it has no scheme: write {text}://")
+    return text
+
+
+def web_url(value: object) -> object:
+    """A URL of a web server, such as ``https://worker-1.example``, without a slash at the end."""
+    text = str(value).rstrip("/")
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it is no URL of a web server: write http://host:port")
     return text
 
 

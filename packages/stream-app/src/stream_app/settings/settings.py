@@ -29,6 +29,7 @@ from stream_app.settings.parameters import (
     path,
     seconds,
     url,
+    web_url,
     zone,
 )
 from stream_app.settings.transport import TransportSettings
@@ -169,6 +170,28 @@ class Settings(TransportSettings):
     web_enabled = Parameter(bool, True, "Whether the worker starts its web server.", env="APP_WEB_ENABLED", parse=flag)
     web_port = Parameter(Port, 6066, "Port of the web server.", fallback_env=("FAUST_WEB_PORT", "F_WEB_PORT"))
     web_bind = Parameter(str, "127.0.0.1", "Address that the web server listens on.")
+    web_host = Parameter[str | None](str | None, None, "Name in the URL that other workers are told of this one.")
+    canonical_url = Parameter[str | None](
+        str | None,
+        None,
+        "URL at which other workers reach the web server; when unset it is made of web_host, web_bind and web_port.",
+        env="NODE_CANONICAL_URL",
+        parse=web_url,
+    )
+    web_stats_enabled = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether there are the pages /stats and /assignment; when unset only where web_bind is this machine.",
+        env="APP_WEB_STATS_ENABLED",
+        parse=flag,
+    )
+    web_metrics_enabled = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether there is the page /metrics; when unset only where web_bind is this machine.",
+        env="APP_WEB_METRICS_ENABLED",
+        parse=flag,
+    )
 
     name: str
     """The name of the app, without its version."""

@@ -32,7 +32,7 @@ from stream_core.engine.leadership import Leadership
 from stream_core.engine.observer import Observer
 from stream_core.engine.ownership import Hooks, Ownership
 from stream_core.engine.participants import Participant
-from stream_core.engine.snapshot import Snapshot
+from stream_core.engine.snapshot import Snapshot, Status
 from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
 from stream_core.errors import (
@@ -287,7 +287,7 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether this worker has its partitions, can read all of them and works on them; without agents, whether it is started."""
-        return self.state is EngineState.RUNNING and not (self.clients.consumer.unreadable or self.missing)
+        return self.status().ready
 
     @property
     def missing(self) -> set[str]:
@@ -300,6 +300,10 @@ class Engine:
         It may be called at any time, before the start and after the stop, too, and from any thread.
         """
         return self._observer.snapshot()
+
+    def status(self) -> Status:
+        """Tell whether it is ready, and why not: the part of :meth:`snapshot` that may be asked for every second."""
+        return self._observer.status()
 
     def fail(self, error: BaseException) -> None:
         """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from stream_core.background import Background
 from stream_core.counters import BOUNDS, Counters, Durations, TopicTraffic
@@ -20,6 +21,7 @@ from stream_core.engine.snapshot import (
     PartitionSnapshot,
     ReadingSnapshot,
     Snapshot,
+    Status,
     TrafficSnapshot,
 )
 from stream_core.engine.topology import Topology
@@ -30,6 +32,8 @@ from stream_core.states import EngineState, Machine
 from stream_core.streams.sessions import PartitionSession, Subscription
 
 __all__ = ["Observer"]
+
+T = TypeVar("T")
 
 ATTEMPTS = 10
 """How often another thread looks again, when the engine has changed what it looks at."""
@@ -88,25 +92,25 @@ class Observer:
         In the thread of the engine all of it is of one moment. In another thread its parts may be of moments that follow closely on
         each other, and what the engine changes while it is read is read again.
         """
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return self._look()
-            except CHANGED:
-                pass
-        return self._look()
+        return _again(self._look)
+
+    def status(self) -> Status:
+        """Look at the status only; as :meth:`snapshot` does."""
+        return _again(self._status)
+
+    def _status(self) -> Status:
+        reason = self._reason()
+        return Status(self._engine.state.value, not reason, reason, self._background.failure.done())
 
     def _look(self) -> Snapshot:
         counters, host, group = self._counters, self._host(), self._ownership.group
-        owners, reason = self._clients.consumer.owners(), self.reason()
+        owners = self._clients.consumer.owners()
         return Snapshot(
             app=self._settings.group,
             instance=host.instance,
             url=host.url,
             time=time.time(),
-            state=self._engine.state.value,
-            ready=not reason,
-            reason=reason,
-            failed=self._background.failure.done(),
+            status=self._status(),
             member=group.member if group is not None else "",
             generation=owners.generation,
             agents=tuple(self._agents()),
@@ -124,7 +128,7 @@ class Observer:
             recovered_records=sum(participant.recovered_records for participant in self._participants),
         )
 
-    def reason(self) -> str:
+    def _reason(self) -> str:
         """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
         state, clients = self._engine.state, self._clients
         if self._background.failure.done():
@@ -177,6 +181,16 @@ class Observer:
             bytes=sum(participant.pending + participant.under_way for participant in participants),
             backlog=interval.outbox.backlog,
         )
+
+
+def _again(look: Callable[[], T]) -> T:
+    """Look, and look again where another thread has met a change."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return look()
+        except CHANGED:
+            pass
+    return look()
 
 
 def _open(subscription: Subscription) -> int:

@@ -17,10 +17,28 @@ __all__ = [
     "PartitionSnapshot",
     "ReadingSnapshot",
     "Snapshot",
+    "Status",
     "TablePartitionSnapshot",
     "TrafficSnapshot",
     "as_json",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a worker does, in a word.
+
+    Attributes:
+        state: see :class:`~stream_core.states.EngineState`.
+        ready: whether it has its partitions, can read all of them and works on them.
+        reason: why not, in a few words that may be shown to anybody, such as ``recovering``; empty when it is ready.
+        failed: whether it cannot go on, and would after a restart at best.
+    """
+
+    state: str
+    ready: bool
+    reason: str
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +212,7 @@ class Snapshot:
         instance: id of this worker; empty when nobody gave it one.
         url: what it tells other workers of where it can be asked; empty when it tells nothing.
         time: when this was taken, in seconds since the epoch.
-        state: see :class:`~stream_core.states.EngineState`.
-        ready: whether it has its partitions, can read all of them and works on them.
-        reason: why not, in a few words that may be shown to anybody; empty when it is ready.
-        failed: whether it cannot go on, and would after a restart at best.
+        status: what it does, and whether it is ready.
         member: its id in the group; empty when it owns nothing.
         generation: of the group, as of the last assignment; -1 before.
         agents: who reads events, by name.
@@ -218,10 +233,7 @@ class Snapshot:
     instance: str
     url: str
     time: float
-    state: str
-    ready: bool
-    reason: str
-    failed: bool
+    status: Status
     member: str
     generation: int
     agents: tuple[AgentSnapshot, ...]

@@ -1,0 +1,129 @@
+"""What of the web server the settings decide: which pages there are, and the URL that other workers are told."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import aiohttp
+import pytest
+
+import stream_app as faust
+from stream_app.running.web_server import published_url
+from stream_core.errors import ConfigurationError
+from stream_web import WebServer
+
+from .apps import make, until
+
+PAGES = ("/stats", "/assignment", "/metrics")
+HERE = socket.gethostname()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+async def status(app: faust.App, page: str, **headers: str) -> int:
+    """With which status the worker answers."""
+    url = f"http://127.0.0.1:{app.conf.web_port}{page}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
+        await response.read()
+        return response.status
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [200, 200, 200]),
+        ({"web_stats_enabled": False}, [404, 404, 200]),
+        ({"web_metrics_enabled": False}, [200, 200, 404]),
+        ({"web_bind": "0.0.0.0"}, [404, 404, 404]),
+        ({"web_bind": "0.0.0.0", "web_metrics_enabled": True}, [404, 404, 200]),
+        ({"web_bind": "0.0.0.0", "web_stats_enabled": "yes"}, [200, 200, 404]),
+    ],
+    ids=str,
+)
+async def test_pages_with_details_are_for_this_machine_unless_they_are_switched_on(
+    settings: dict[str, Any], expected: list[int]
+) -> None:
+    """Nobody has to log in, so what the network sees is what somebody has chosen."""
+    app = make(web_enabled=True, web_port=free_port(), **settings)
+    async with app:
+        assert [await status(app, page) for page in PAGES] == expected
+        assert await status(app, "/health/ready") == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ""),
+        ({"web_bind": "::1"}, ""),
+        ({"web_bind": "localhost"}, ""),
+        ({"web_bind": "192.0.2.7"}, "http://192.0.2.7:7007"),
+        ({"web_bind": "2001:db8::7"}, "http://[2001:db8::7]:7007"),
+        ({"web_bind": "worker-7.example"}, "http://worker-7.example:7007"),
+        ({"web_bind": "0.0.0.0"}, f"http://{HERE}:7007"),
+        ({"web_bind": "::"}, f"http://{HERE}:7007"),
+        ({"web_bind": ""}, f"http://{HERE}:7007"),
+        ({"web_host": "worker-7"}, "http://worker-7:7007"),
+        ({"web_host": "2001:db8::7", "web_bind": "0.0.0.0"}, "http://[2001:db8::7]:7007"),
+        ({"canonical_url": "https://proxy.example/seven/", "web_host": "worker-7"}, "https://proxy.example/seven"),
+    ],
+    ids=str,
+)
+def test_the_url_that_others_are_told(settings: dict[str, Any], expected: str) -> None:
+    """It is one at which they can reach this worker: none while only this machine can, unless a setting says it."""
+    conf = make(**settings).conf
+    server = WebServer(bind=conf.web_bind, port=7007, explicit_port=True, app_id="shop", routes=[])
+    assert published_url(conf, server) == expected
+
+
+def test_without_a_server_only_the_url_of_the_settings_is_told() -> None:
+    """A program may answer by a server of its own."""
+    assert published_url(make(web_host="worker-7").conf, None) == ""
+    assert published_url(make(canonical_url="http://own.example").conf, None) == "http://own.example"
+
+
+@pytest.mark.parametrize("text", ["worker-7:6066", "ftp://worker-7", "http://", "javascript://x"])
+def test_what_is_no_url_of_a_web_server_is_refused(text: str) -> None:
+    """Others would show it as a link."""
+    with pytest.raises(ConfigurationError, match=r"canonical_url=.* cannot be used: it is no URL of a web server"):
+        make(canonical_url=text)
+
+
+async def test_the_names_of_the_settings_are_answered() -> None:
+    """Also where the server listens to this machine only: a proxy in front passes them on."""
+    app = make(web_enabled=True, web_port=free_port(), canonical_url="https://proxy.example/seven", web_host="worker-7")
+    async with app:
+        assert await status(app, "/", Host="proxy.example") == 200
+        assert await status(app, "/", Host="worker-7:6066") == 200
+        assert await status(app, "/", Host="evil.example") == 403
+
+
+async def test_two_apps_of_one_group_know_where_the_other_one_is() -> None:
+    """Each tells its URL when it joins; the snapshot and the page of each show both."""
+    first = make(web_enabled=True, web_port=free_port(), web_host="localhost")
+    settings = {"broker": first.conf.broker_url, "broker_commit_interval": 0.02, "web_enabled": True}
+    second = faust.App("shop", web_port=free_port(), web_host="localhost", **settings)
+    for app in (first, second):
+        app.agent(app.topic("words", partitions=4), name="count")(reading)
+    async with first, second:
+        await until(lambda: all(len(app.engine.snapshot().partitions) == 2 for app in (first, second)))
+        urls = {f"http://localhost:{app.conf.web_port}" for app in (first, second)}
+        for app in (first, second):
+            snapshot = app.engine.snapshot()
+            assert {one.url for one in snapshot.owners} == urls
+            mine = {(one.topic, one.partition) for one in snapshot.owners if one.instance == snapshot.instance}
+            assert mine == {(one.topic, one.partition) for one in snapshot.partitions}
+        async with aiohttp.ClientSession() as session:
+            answers = [await (await session.get(f"{url}/assignment")).json() for url in sorted(urls)]
+        assert answers[0]["owners"] == answers[1]["owners"]
+        assert answers[0]["instance"] != answers[1]["instance"]
+
+
+async def reading(stream: Any) -> None:
+    """Read all events."""
+    async for _ in stream:
+        pass

@@ -1,0 +1,226 @@
+"""The snapshot of a worker as metrics of Prometheus, and the page that shows them.
+
+The names of agents, topics, tables and partitions are labels; nothing that a record says is one, so their number is bounded by what the
+app defines and what the worker owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from stream_core.engine.snapshot import Snapshot, TrafficSnapshot
+
+__all__ = ["Metrics", "SnapshotCollector"]
+
+Row = tuple[tuple[str, ...], float | None]
+"""The values of the labels, and the value of the metric; ``None`` when there is none now."""
+
+
+class Metrics:
+    """The page ``/metrics``: the metrics of a worker, and behind them those that its program has registered.
+
+    Args:
+        snapshot: asked at each request; it must not wait.
+        registry: of the metrics of the program; that of the process when left out.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot], registry: CollectorRegistry = REGISTRY) -> None:
+        # A registry of its own: two workers in one process have metrics of the same names, and each shows its own.
+        self._own = CollectorRegistry(auto_describe=False)
+        self._own.register(SnapshotCollector(snapshot))
+        self._registry = registry
+
+    def routes(self) -> list[web.RouteDef]:
+        """The route of this page."""
+        return [web.get("/metrics", self._metrics)]
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        text = generate_latest(self._own) + generate_latest(self._registry)
+        return web.Response(body=text, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+
+class SnapshotCollector(Collector):
+    """Makes metrics of a snapshot; it can be registered in any registry of ``prometheus_client``.
+
+    Args:
+        snapshot: gives the snapshot; :meth:`stream_core.engine.engine.Engine.snapshot`.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics as they are now."""
+        snapshot = self._snapshot()
+        yield from _worker(snapshot)
+        yield from _agents(snapshot)
+        yield from _partitions(snapshot)
+        yield from _tables(snapshot)
+        yield from _intervals(snapshot)
+        yield from _traffic("received", "that the worker has fetched", snapshot.received)
+        yield from _traffic("sent", "that brokers have acknowledged", snapshot.sent)
+        yield _counter(
+            "stream_sent_failed_batches",
+            "Batches of records that brokers have not acknowledged.",
+            ["topic"],
+            (((one.topic,), one.failed) for one in snapshot.sent),
+        )
+
+
+def _gauge(name: str, help_: str, labels: Iterable[str], rows: Iterable[Row]) -> Metric:
+    family = GaugeMetricFamily(name, help_, labels=list(labels))
+    for values, value in rows:
+        if value is not None:
+            family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, help_: str, labels: Iterable[str], rows: Iterable[Row]) -> Metric:
+    family = CounterMetricFamily(name, help_, labels=list(labels))
+    for values, value in rows:
+        if value is not None:
+            family.add_metric(values, value)
+    return family
+
+
+def _worker(snapshot: Snapshot) -> Iterator[Metric]:
+    status = snapshot.status
+    about = {"app": snapshot.app, "instance": snapshot.instance, "state": status.state}
+    yield InfoMetricFamily("stream_worker", "Which worker this is, and what it does.", about)
+    yield _gauge("stream_ready", "1 while the worker has its partitions and works on them.", (), [((), status.ready)])
+    yield _gauge("stream_failed", "1 when the worker cannot go on.", (), [((), status.failed)])
+    yield _gauge(
+        "stream_owners_settled",
+        "0 while partitions of the group are on the move.",
+        (),
+        [((), snapshot.owners_settled)],
+    )
+    yield _counter(
+        "stream_rebalances",
+        "How often partitions were assigned, revoked, and lost to other workers.",
+        ["kind"],
+        (((kind,), count) for kind, count in snapshot.rebalances.items()),
+    )
+    yield _counter(
+        "stream_asks",
+        "What became of questions that were asked of agents.",
+        ["outcome"],
+        (((outcome,), count) for outcome, count in snapshot.asks.items()),
+    )
+
+
+def _agents(snapshot: Snapshot) -> Iterator[Metric]:
+    agents = snapshot.agents
+    yield _gauge("stream_agent_actors", "Actors that run.", ["agent"], (((one.name,), one.running) for one in agents))
+    yield _gauge(
+        "stream_agent_open_events", "Events that are open.", ["agent"], (((one.name,), one.open) for one in agents)
+    )
+    yield _gauge(
+        "stream_agent_waiting_records",
+        "Records in memory that wait for the agent.",
+        ["agent"],
+        (((one.name,), one.waiting) for one in agents),
+    )
+    yield _counter(
+        "stream_agent_events", "Events that are finished.", ["agent"], (((one.name,), one.finished) for one in agents)
+    )
+    yield _counter(
+        "stream_agent_failures",
+        "How often an event, or the body, has failed.",
+        ["agent"],
+        (((one.name,), one.failures) for one in agents),
+    )
+    yield _counter(
+        "stream_agent_skipped_events",
+        "Events that a failure policy has skipped.",
+        ["agent"],
+        (((one.name,), one.skipped) for one in agents),
+    )
+    yield _counter(
+        "stream_agent_dead_letters",
+        "Events that a failure policy has sent to the dead letters.",
+        ["agent"],
+        (((one.name,), one.dead_letters) for one in agents),
+    )
+
+
+def _partitions(snapshot: Snapshot) -> Iterator[Metric]:
+    labels, owned = ["topic", "partition"], snapshot.partitions
+    names = [(one.topic, str(one.partition)) for one in owned]
+    for name, help_, values in (
+        ("committed_offset", "The offset that is committed.", [one.committed for one in owned]),
+        ("position", "The offset that would be committed now.", [one.position for one in owned]),
+        ("end_offset", "The offset behind the last record, as of the last fetch.", [one.end for one in owned]),
+        ("lag", "Records that are not finished by all readers.", [one.lag for one in owned]),
+        ("event_time_seconds", "Timestamp of the last record that was fetched.", [one.event_time for one in owned]),
+        ("unreadable", "1 while the partition cannot be read.", [float(bool(one.unreadable)) for one in owned]),
+    ):
+        yield _gauge(f"stream_partition_{name}", help_, labels, zip(names, values, strict=True))
+    yield _gauge(
+        "stream_reader_lag",
+        "Records that one reader has not finished.",
+        ["reader", *labels],
+        (
+            ((one.reader, *name), one.lag)
+            for name, partition in zip(names, owned, strict=True)
+            for one in partition.readers
+        ),
+    )
+
+
+def _tables(snapshot: Snapshot) -> Iterator[Metric]:
+    labels, tables = ["table", "partition"], snapshot.tables
+    names = [(one.table, str(one.partition)) for one in tables]
+    for name, help_, values in (
+        ("running", "1 when the partition is recovered and works.", [one.state == "running" for one in tables]),
+        ("changed_keys", "Keys that were changed and are not stored.", [one.changed_keys for one in tables]),
+        ("changed_bytes", "About how many bytes these changes have.", [one.changed_bytes for one in tables]),
+        ("left_to_recover", "Changelog offsets to go.", [one.to_recover - one.recovered for one in tables]),
+    ):
+        yield _gauge(f"stream_table_{name}", help_, labels, zip(names, values, strict=True))
+    yield _counter(
+        "stream_recovered_records",
+        "Changelog records that recoveries have read.",
+        (),
+        [((), snapshot.recovered_records)],
+    )
+
+
+def _intervals(snapshot: Snapshot) -> Iterator[Metric]:
+    interval, checkpoints = snapshot.interval, snapshot.checkpoints
+    yield _gauge("stream_interval_age_seconds", "Seconds since the last commit.", (), [((), interval.age)])
+    yield _gauge("stream_interval_events", "Events that are finished and not committed.", (), [((), interval.events)])
+    yield _gauge(
+        "stream_interval_bytes", "About how many bytes of tables are not committed.", (), [((), interval.bytes)]
+    )
+    yield _gauge("stream_backlog_bytes", "Bytes that are sent and not acknowledged.", (), [((), interval.backlog)])
+    yield _counter(
+        "stream_dropped_intervals",
+        "How often the work since the last commit was dropped, to be done again.",
+        ["reason"],
+        (((reason,), count) for reason, count in snapshot.drops.items()),
+    )
+    histogram = HistogramMetricFamily("stream_checkpoint_seconds", "How long checkpoints took.")
+    buckets = [(f"{bound:g}", float(count)) for bound, count in checkpoints.buckets]
+    histogram.add_metric([], [*buckets, ("+Inf", float(checkpoints.count))], checkpoints.total)
+    yield histogram
+    yield _gauge(
+        "stream_checkpoint_longest_seconds", "How long the longest checkpoint took.", (), [((), checkpoints.longest)]
+    )
+
+
+def _traffic(way: str, what: str, topics: Iterable[TrafficSnapshot]) -> Iterator[Metric]:
+    rows = list(topics)
+    for unit, help_, values in (
+        ("records", f"Records {what}.", [one.records for one in rows]),
+        ("bytes", f"About how many bytes the records have {what}.", [one.bytes for one in rows]),
+        ("batches", f"Batches {what}.", [one.batches for one in rows]),
+    ):
+        names = [(one.topic,) for one in rows]
+        yield _counter(f"stream_{way}_{unit}", help_, ["topic"], zip(names, values, strict=True))
