@@ -52,7 +52,10 @@ class AgentSnapshot:
         running: how many of them run; zero for a stream outside of agents, which runs in the code of its user.
         open: how many events are open now.
         waiting: records in memory that wait for it.
-        finished, failures, skipped, dead_letters: see :class:`~stream_core.counters.ReaderCounts`.
+        finished: see :class:`~stream_core.counters.ReaderCounts`, as for the next three.
+        failures: how often an event, or the body, has failed.
+        skipped: events that a policy has skipped.
+        dead_letters: events that a policy has sent to the dead letters.
     """
 
     name: str
@@ -89,7 +92,8 @@ class PartitionSnapshot:
     """One partition of a source that this worker owns.
 
     Attributes:
-        topic, partition: which.
+        topic: its topic.
+        partition: its number.
         state: restoring, running, suspended or closed.
         committed: the offset that is committed for the group; ``None`` while it is not known.
         position: the offset that would be committed now; ``None`` while it is not known.
@@ -119,14 +123,15 @@ class TablePartitionSnapshot:
     """One partition of a table that this worker has.
 
     Attributes:
-        table, partition: which.
+        table: name of the table.
+        partition: its number.
         changelog: the topic of its changes.
         state: opening, replaying, running, behind, lost or closed.
         changed_keys: keys that were changed and are not stored yet.
         changed_bytes: about how many bytes these changes have.
         position: the changelog offset up to which its state is known to be complete; ``None`` when that is not known.
-        recovered, to_recover: changelog offsets that its recovery has passed, and has to pass in all; both are zero when it does not
-            recover now.
+        recovered: changelog offsets that its recovery has passed; zero when it does not recover now.
+        to_recover: changelog offsets that its recovery has to pass in all; zero likewise.
     """
 
     table: str
@@ -165,7 +170,9 @@ class CheckpointSnapshot:
 
     Attributes:
         count: how many.
-        total, last, longest: seconds of all together, of the last, and of the longest one.
+        total: seconds of all together.
+        last: seconds of the last one.
+        longest: seconds of the longest one.
         buckets: how many took at most so many seconds, for each bound of :data:`~stream_core.counters.BOUNDS`.
     """
 
@@ -192,7 +199,8 @@ class OwnerSnapshot:
     """Who owns a partition of the group.
 
     Attributes:
-        topic, partition: which.
+        topic: its topic.
+        partition: its number.
         instance: the id of the worker; empty when unknown.
         url: where it answers requests; empty when it publishes none.
     """
@@ -225,7 +233,8 @@ class Snapshot:
         drops: how often an interval was dropped, by reason.
         rebalances: how often partitions were assigned, revoked and lost.
         asks: what became of the questions that were asked here.
-        received, sent: the records of each topic, in order.
+        received: the records of each topic that were fetched, in order.
+        sent: the records of each topic that brokers have acknowledged, in order.
         recovered_records: changelog records that recoveries have read.
     """
 
