@@ -17,6 +17,9 @@ totals: faust.Table[str, int] = app.Table("totals", default=int, key_type=str, v
 
 assert_type(deposits, faust.Topic[str, Deposit])
 assert_type(echo, faust.Topic[str, Any])
+assert_type(app.channel(), faust.Channel[Any, Any])
+assert_type(app.channel(value_type=Deposit), faust.Channel[Any, Deposit])
+assert_type(app.channel(key_type=bytes, value_type=Deposit), faust.Channel[bytes, Deposit])
 assert_type(totals["a"], int)
 assert_type(totals.get("a"), int | None)
 assert_type(totals.get("a", 0), int)

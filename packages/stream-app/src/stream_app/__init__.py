@@ -3,6 +3,9 @@
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mode.services import Service
+from mode.types import ServiceT
+
 from stream_app.absent import answers, listen
 from stream_app.app import App
 from stream_app.definitions.agents import Agent
@@ -45,6 +48,8 @@ __all__ = [
     "SASLCredentials",
     "SSLCredentials",
     "Schema",
+    "Service",
+    "ServiceT",
     "Settings",
     "Skip",
     "Stream",

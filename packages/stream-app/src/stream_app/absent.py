@@ -47,8 +47,6 @@ ABSENT: dict[str, str] = {
     "SecurityWarning": "pickle is refused unless a topic asks for it by name",
     "Sensor": _SENSORS,
     "SensorT": _SENSORS,
-    "Service": "it is mode's: from mode import Service",
-    "ServiceT": "it is mode's: from mode import Service",
     "SetGlobalTable": _TABLES,
     "SetTable": _TABLES + ", with value_type=set[str], for instance",
     "SlidingWindow": _WINDOWS,

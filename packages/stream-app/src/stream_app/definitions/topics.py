@@ -128,14 +128,24 @@ class TopicDefinitions(Registry):
                     self._defined(topic)
         return whole
 
+    @overload
+    def channel(
+        self, name: str = "channel", *, key_type: type[K], value_type: type[V], maxsize: int | None = None
+    ) -> Channel[K, V]: ...
+    @overload
+    def channel(self, name: str = "channel", *, value_type: type[V], maxsize: int | None = None) -> Channel[Any, V]: ...
+    @overload
+    def channel(
+        self, name: str = "channel", *, key_type: Any = None, value_type: Any = None, maxsize: int | None = None
+    ) -> Channel[Any, Any]: ...
     def channel(
         self,
         name: str = "channel",
         *,
-        key_type: type[K] | Any = None,
-        value_type: type[V] | Any = None,
+        key_type: Any = None,
+        value_type: Any = None,
         maxsize: int | None = None,
-    ) -> Channel[K, V]:
+    ) -> Channel[Any, Any]:
         """Make an in-memory channel: for agents that work for others of this process, and for tests.
 
         Args:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mode.types import ServiceT
+
 from stream_app.absent import answers
 from stream_app.app import App
 from stream_app.definitions.agents import Agent
@@ -50,6 +52,7 @@ __all__ = [
     "ProducerT",
     "RecordMetadata",
     "SchemaT",
+    "ServiceT",
     "StoreT",
     "StreamT",
     "TableT",
