@@ -1,4 +1,19 @@
-"""The membership of a consumer group: aiokafka's coordinator, with a lease and fenced commits."""
+"""Be a member of a consumer group: aiokafka's coordinator, with a lease, fenced commits and decided offsets.
+
+The lease: a group gives the partitions of a member to another when its coordinator has heard nothing of it for the session timeout,
+and tells the member later, when it asks. A member that was stopped, slept or was cut off in between must find out by itself. The session
+begins anew when the coordinator handles a heartbeat (or a SyncGroup), which is after that was sent. So the member counts from the moment
+of sending, as soon as the answer says that it was handled, and its lease is over no later than its session. It counts on a clock that
+goes on while the process is stopped. With the lease over nothing more is sent (:mod:`stream_kafka.producing.sender`).
+
+Fenced commits: an OffsetCommit names the generation and the member as they were when the partitions were assigned. So whoever was
+replaced meanwhile is refused. Reading them at the time of the commit would make a member that has just lost its membership
+commit as generation -1, which brokers take for a client without a group, and accept.
+
+Decided offsets (KIP-447): a predecessor may have left a transaction that commits offsets, and that is neither committed nor aborted yet.
+Until it is, its records and the offsets before them are both undone and done. An OffsetFetch with ``require_stable`` is refused
+meanwhile, and :class:`~stream_kafka.consuming.consumer.KafkaConsumer` asks again until the transaction must have ended by its timeout.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +54,7 @@ _ALIVE = {HeartbeatRequest: (kafka.NoError, kafka.RebalanceInProgressError), Syn
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]
-    """aiokafka's group coordinator, which also knows how long its membership is good for.
+    """Join a group, send heartbeats, commit and read offsets; know how long the membership is good for.
 
     Args:
         client: the connections.
@@ -67,7 +82,6 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         )
 
     async def _send_req(self, request: Any) -> Any:
-        # The session at the broker starts anew when it handles the request, which is never before it was sent.
         sent = boottime()
         response = await super()._send_req(request)
         if kafka.for_code(getattr(response, "error_code", 0)) in _ALIVE.get(type(request), ()):

@@ -1,4 +1,13 @@
-"""Send batches to the brokers: aiokafka's sender with a fence, and its transaction manager with a memory."""
+"""Send batches to the brokers: aiokafka's sender with a fence, and its transaction manager with a memory.
+
+The fence: a worker whose lease of the group is over may have a successor, and nothing of it may reach a broker any more: neither what
+waits in a queue, nor what waits for a connection. So the question is asked as late as can be, in ``Client.send``: with the connection made,
+right before the bytes leave, and without a suspension between. An idempotent producer without transactions has no other fence: the broker
+knows nothing of the group.
+
+The memory: aiokafka forgets what a failed transaction consists of, takes it for empty and does not abort it at the broker. Readers
+would wait for the transaction timeout. Here it is remembered, and aborted.
+"""
 
 from __future__ import annotations
 
@@ -89,8 +98,6 @@ class TransactionState(TransactionManager):  # type: ignore[misc]
 
     def error_transaction(self, exc: BaseException) -> None:
         """Note that the transaction can only be aborted."""
-        # aiokafka forgets here what the transaction consists of, takes it for empty, and never tells the broker to abort it:
-        # its partitions would be blocked for readers until the transaction timeout.
         partitions, group = set(self._txn_partitions), self._txn_consumer_group
         if self._transaction_waiter.done():
             self._transaction_waiter = create_future()
