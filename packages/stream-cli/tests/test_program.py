@@ -47,6 +47,7 @@ def test_help_shows_own_and_added_commands() -> None:
     result = call("--help")
     assert result.exit_code == 0
     assert "stream -A bank worker" in result.stdout
+    assert "Exit codes: 0 done, 1 something failed, 2 the arguments are wrong." in result.stdout
     assert {"agents", "broker", "completion", "send", "tables", "worker"} <= {
         line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line
     }

@@ -36,10 +36,9 @@ def show(app: Application, console: Console) -> None:
 def facts(app: Application) -> list[tuple[str, str]]:
     """Return the names and values of the banner; credentials are masked."""
     conf = app.conf
-    brokers = [conf.broker] if isinstance(conf.broker, str) else conf.broker
     return [
         ("id", app.id),
-        ("transport", ",".join(mask(str(url)) for url in brokers)),
+        ("transport", ",".join(mask(str(url)) for url in conf.broker)),
         ("store", mask(str(conf.store))),
         ("guarantee", str(conf.processing_guarantee)),
         ("datadir", str(conf.datadir)),

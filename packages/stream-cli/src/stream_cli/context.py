@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from stream_cli.locate import Application, locate
 
-__all__ = ["Session", "json_option", "pass_session"]
+__all__ = ["Invocation", "json_option", "pass_invocation"]
 
 _HOW = """this command needs an app, and none was given.
 
@@ -20,7 +19,7 @@ _HOW = """this command needs an app, and none was given.
 
 
 @dataclass
-class Session:
+class Invocation:
     """One call of the program.
 
     Attributes:
@@ -42,11 +41,6 @@ class Session:
     quiet: bool = False
     debug: bool = False
     as_json: bool = False
-
-    def enter_workdir(self) -> None:
-        """Change to the working directory that was asked for."""
-        if self.workdir is not None:
-            os.chdir(self.workdir)
 
     def app(self) -> Application:
         """Return the app that this call is about, with the global options applied to its settings.
@@ -70,13 +64,13 @@ class Session:
         return app
 
 
-pass_session = click.make_pass_decorator(Session)
-"""Decorator for commands: hands over the :class:`Session` as first argument."""
+pass_invocation = click.make_pass_decorator(Invocation)
+"""Decorator for commands: hands over the :class:`Invocation` as first argument."""
 
 
 def _print_json(context: click.Context, _: click.Parameter, chosen: bool) -> None:
     if chosen:
-        context.ensure_object(Session).as_json = True
+        context.ensure_object(Invocation).as_json = True
 
 
 json_option = click.option(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 
-from stream_cli.context import Session, json_option, pass_session
+from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.names import short_name
-from stream_cli.output import print_json, print_table
+from stream_cli.output import print_rows
 
 __all__ = ["agents", "first_line", "tables"]
 
 
 @click.command()
 @json_option
-@pass_session
-def agents(session: Session) -> None:
+@pass_invocation
+def agents(invocation: Invocation) -> None:
     """List the agents of the app, and the topics that they read.
 
     The names are those that "stream send" takes. No broker is needed.
@@ -25,7 +25,7 @@ def agents(session: Session) -> None:
       stream -A bank agents --json
       python bank.py agents
     """
-    known = session.whole_app().agents
+    known = invocation.whole_app().agents
     rows = [
         {
             "name": short_name(name, known),
@@ -35,16 +35,13 @@ def agents(session: Session) -> None:
         }
         for name, agent in sorted(known.items())
     ]
-    if session.as_json:
-        print_json(rows)
-    else:
-        print_table("Agents", ("name", "topic", "help"), rows)
+    print_rows("Agents", ("name", "topic", "help"), rows, as_json=invocation.as_json)
 
 
 @click.command()
 @json_option
-@pass_session
-def tables(session: Session) -> None:
+@pass_invocation
+def tables(invocation: Invocation) -> None:
     """List the tables of the app, and their changelogs.
 
     A changelog is the topic that keeps the changes of a table. No broker is needed.
@@ -54,15 +51,12 @@ def tables(session: Session) -> None:
       stream -A bank tables
       stream -A bank tables --json
     """
-    known = session.whole_app().tables
+    known = invocation.whole_app().tables
     rows = [
         {"name": name, "changelog": table.changelog, "help": first_line(table.help)}
         for name, table in sorted(known.items())
     ]
-    if session.as_json:
-        print_json(rows)
-    else:
-        print_table("Tables", ("name", "changelog", "help"), rows)
+    print_rows("Tables", ("name", "changelog", "help"), rows, as_json=invocation.as_json)
 
 
 def first_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,7 +13,7 @@ import click
 
 from stream_cli import plugins
 from stream_cli.completion import completion
-from stream_cli.context import Session
+from stream_cli.context import Invocation
 from stream_cli.listing import agents, tables
 from stream_cli.locate import Application
 from stream_cli.models import model, models
@@ -43,7 +44,7 @@ class _Program(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@click.group(cls=_Program)
+@click.group(cls=_Program, epilog="Exit codes: 0 done, 1 something failed, 2 the arguments are wrong.")
 @click.option(
     "-A", "--app", "path", metavar="MODULE[:NAME]", help="The app: a module, and its attribute when that is not 'app'."
 )
@@ -76,9 +77,10 @@ def cli(context: click.Context, /, path: str | None, **options: Any) -> None:
       python bank.py worker               the same when bank.py ends with app.main()
       stream worker --help                everything about one command
     """
-    session = Session(context.obj, path, **options)
-    session.enter_workdir()
-    context.obj = session
+    invocation = Invocation(context.obj, path, **options)
+    if invocation.workdir is not None:
+        os.chdir(invocation.workdir)
+    context.obj = invocation
 
 
 for _command in (agents, completion, model, models, send, tables, worker):

@@ -6,10 +6,10 @@ import inspect
 
 import click
 
-from stream_cli.context import Session, json_option, pass_session
+from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.listing import first_line
 from stream_cli.names import shortest_end
-from stream_cli.output import print_json, print_table
+from stream_cli.output import print_rows
 from stream_cli.texts import find_type
 from stream_core.errors import ConfigurationError
 from stream_core.values.wire import options_of, registry
@@ -19,8 +19,8 @@ __all__ = ["model", "models"]
 
 @click.command()
 @json_option
-@pass_session
-def models(session: Session) -> None:
+@pass_invocation
+def models(invocation: Invocation) -> None:
     """List the record classes of the app.
 
     The names are those that "stream send --value-type" takes.
@@ -30,22 +30,19 @@ def models(session: Session) -> None:
       stream -A bank models
       stream -A bank models --json
     """
-    session.whole_app()
+    invocation.whole_app()
     rows = [
         {"name": shortest_end(name, registry), "help": first_line(cls.__doc__ or ""), "full_name": name}
         for name, cls in sorted(registry.items())
     ]
-    if session.as_json:
-        print_json(rows)
-    else:
-        print_table("Models", ("name", "help"), rows)
+    print_rows("Models", ("name", "help"), rows, as_json=invocation.as_json)
 
 
 @click.command()
 @click.argument("name")
 @json_option
-@pass_session
-def model(session: Session, name: str) -> None:
+@pass_invocation
+def model(invocation: Invocation, name: str) -> None:
     """Show the fields of a record class: what to type for a value.
 
     NAME is one of those that "stream models" lists. A field without default must be given.
@@ -55,7 +52,7 @@ def model(session: Session, name: str) -> None:
       stream -A bank model Deposit
       stream -A bank model Deposit --json
     """
-    session.whole_app()
+    invocation.whole_app()
     cls = find_type(name)
     if options_of(cls) is None:
         raise ConfigurationError(f"{name} is no record class")
@@ -67,7 +64,4 @@ def model(session: Session, name: str) -> None:
         }
         for typed, field in zip(cls.__struct_encode_fields__, inspect.signature(cls).parameters.values(), strict=True)
     ]
-    if session.as_json:
-        print_json(rows)
-    else:
-        print_table(cls.__name__, ("field", "type", "default"), rows)
+    print_rows(cls.__name__, ("field", "type", "default"), rows, as_json=invocation.as_json)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from stream_core.values.codecs import json_dumps
 
-__all__ = ["print_json", "print_table"]
+__all__ = ["print_json", "print_rows", "print_table"]
 
 WIDEST = 100_000
 """Columns of what is no terminal: nothing is wrapped, so that each row is one line."""
@@ -22,6 +22,21 @@ WIDEST = 100_000
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     click.echo(json_dumps(value))
+
+
+def print_rows(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
+    """Print rows as a table, or whole as one line of JSON.
+
+    Args:
+        title: one word, over the table.
+        columns: the keys of the rows that the table shows, in order.
+        rows: what to print.
+        as_json: print JSON, for programs.
+    """
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(title, columns, rows)
 
 
 def print_table(

@@ -22,10 +22,9 @@ def names() -> list[str]:
 
 
 def load(name: str) -> click.Command | None:
-    """The command ``name``, or ``None`` when nobody has it.
+    """Import the command ``name``; ``None`` when no package has it.
 
-    One that cannot be imported becomes a command that says why, so that it does not take the others with it; and so does one
-    of ours that is not installed.
+    One that cannot be imported becomes a command that says why, and the others work; and so does one of ours that is not installed.
     """
     found = entry_points(group=GROUP, name=name)
     if found:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from stream_cli.context import Session, json_option, pass_session
+from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.locate import Application
 from stream_cli.names import full_name, short_name
 from stream_cli.output import print_json
@@ -44,8 +44,8 @@ _SECONDS = click.FloatRange(min=0)
 @click.option("--max-latency", type=_SECONDS, default=0.0, help="Most seconds between two records.  [default: 0]")
 @click.option("--timeout", type=_SECONDS, default=30.0, show_default=True, help="Seconds to wait for the broker.")
 @json_option
-@pass_session
-def send(session: Session, /, entity: str, value: str | None, repeat: int, **options: Any) -> None:
+@pass_invocation
+def send(invocation: Invocation, /, entity: str, value: str | None, repeat: int, **options: Any) -> None:
     """Send VALUE to ENTITY, and print where it is.
 
     ENTITY is an agent, as "stream agents" names it (@count), or a topic. Without VALUE the record has none, which deletes its key
@@ -67,8 +67,8 @@ def send(session: Session, /, entity: str, value: str | None, repeat: int, **opt
     """
     if value == "-" and repeat > 1:
         raise click.UsageError("--repeat sends one value again; the lines of the standard input come once")
-    _set_up_logging(debug=session.debug)
-    app = session.whole_app()
+    _set_up_logging(debug=invocation.debug)
+    app = invocation.whole_app()
     topic, schema = _find_topic(app, entity)
     if value is None and options["key"] is None and schema.value_type is not None:
         raise click.UsageError("VALUE is missing; a record without one deletes its key: name that with --key")
@@ -82,14 +82,14 @@ def send(session: Session, /, entity: str, value: str | None, repeat: int, **opt
         options["partition"],
         pause=(least, max(least, most)),
         timeout=options["timeout"],
-        show=lambda metadata: _show(session, metadata),
+        show=lambda metadata: _show(invocation, metadata),
     )
     source = (
         _lines_of_input(values) if value == "-" else _repeated(None if value is None else values.encode(value), repeat)
     )
-    if _is_private(app) and not session.quiet:
+    if _is_private(app) and not invocation.quiet:
         click.echo("The broker memory:// is inside this program and ends with it: nobody else gets this.", err=True)
-    with asyncio.Runner(loop_factory=loop_factory(session.loop)) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(invocation.loop)) as runner:
         runner.run(sending.run(source))
 
 
@@ -118,8 +118,7 @@ def _find_topic(app: Application, entity: str) -> tuple[str, Schema]:
 
 
 def _is_private(app: Application) -> bool:
-    brokers = [app.conf.broker] if isinstance(app.conf.broker, str) else app.conf.broker
-    return any(str(url).startswith("memory:") for url in brokers)
+    return any(str(url).startswith("memory:") for url in app.conf.broker)
 
 
 async def _repeated(value: bytes | None, times: int) -> AsyncIterator[bytes | None]:
@@ -145,10 +144,10 @@ def _standard_input() -> BinaryIO:
         return sys.stdin.buffer
 
 
-def _show(session: Session, metadata: RecordMetadata) -> None:
-    if session.as_json:
+def _show(invocation: Invocation, metadata: RecordMetadata) -> None:
+    if invocation.as_json:
         print_json(metadata._asdict())
-    elif not session.quiet:
+    elif not invocation.quiet:
         moment = datetime.fromtimestamp(metadata.timestamp / 1000, UTC) if metadata.timestamp >= 0 else None
         said = (
             "" if moment is None else f" timestamp={moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from stream_cli import banner
-from stream_cli.context import Session, pass_session
+from stream_cli.context import Invocation, pass_invocation
 from stream_cli.locate import Application
 
 __all__ = ["worker"]
@@ -42,10 +42,16 @@ _LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
     "-p", "--web-port", type=click.IntRange(1, 65535), help="Port of the web server.  [default: setting web_port]"
 )
 @click.option("-b", "--web-bind", help="Address that the web server listens on.  [default: setting web_bind]")
-@pass_session
+@pass_invocation
 @click.pass_context
 def worker(
-    context: click.Context, session: Session, /, loglevel: str | None, logfile: str | None, fail_fast: bool, **web: Any
+    context: click.Context,
+    invocation: Invocation,
+    /,
+    loglevel: str | None,
+    logfile: str | None,
+    fail_fast: bool,
+    **web: Any,
 ) -> None:
     """Run a worker of the app until Ctrl+C or SIGTERM.
 
@@ -58,14 +64,14 @@ def worker(
       stream -A bank worker -l debug --web-port 6067
       stream -A bank --datadir /var/lib/bank worker -l info -f bank.log
     """
-    app = session.app()
+    app = invocation.app()
     _apply_web(app, **web)
     app.finalize()
     _print_promptly()
-    if not session.quiet:
+    if not invocation.quiet:
         banner.show(app, Console())
-    level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(session)
-    runnable = app.worker(loop=session.loop, loglevel=level, logfile=logfile, fail_fast=fail_fast)
+    level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(invocation)
+    runnable = app.worker(loop=invocation.loop, loglevel=level, logfile=logfile, fail_fast=fail_fast)
     context.exit(runnable.execute_from_commandline())
 
 
@@ -81,7 +87,7 @@ def _apply_web(app: Application, with_web: bool | None, web_port: int | None, we
             setattr(app.conf, name, value)
 
 
-def _default_level(session: Session) -> str:
-    if session.debug:
+def _default_level(invocation: Invocation) -> str:
+    if invocation.debug:
         return "DEBUG"
     return "INFO" if sys.stderr.isatty() else "WARNING"

@@ -4,10 +4,9 @@ A record is appended to aiokafka's compiled batch builder and costs no task, fut
 full, or whose turn it is, is sealed: put behind the earlier ones of its partition, from where aiokafka sends them one at a
 time. So records leave in the order of their ``append``, whatever the number of tasks that send.
 
-That order holds through failures, too. With one batch of a partition in flight, one that is tried again goes to the front of the queue. One that
-fails for good ends the producer: the broker refuses what follows by its sequence number, and where it knows none yet (the first
-batch of a producer) this side sends nothing more. A successor sends all of the interval again. More than one batch in flight would
-need the retries of all of them in order, which aiokafka does not do; the test of private names says so when that changes.
+That order holds through failures, too. One batch of a partition is in flight, and one that is tried again goes to the front of the queue.
+One that fails for good ends the producer: the broker refuses what follows by its sequence number; where it knows none yet, at the
+first batch of a producer, this side sends nothing more. A successor sends all of the interval again.
 """
 
 from __future__ import annotations
