@@ -11,6 +11,7 @@ import pytest
 
 from processes import until
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
+from stream_kafka import KafkaTransport
 from stream_kafka.broker import Broker
 from stream_kafka.broker.ports import free_port
 from stream_kafka.broker.server import FAST_START
@@ -33,6 +34,20 @@ async def test_a_second_broker_is_refused(broker: Broker, tmp_path: Path, topic:
         await produce(command.address, name, b"kept")
         assert await first_value(command.address, name) == b"kept"
         assert command.end(signal.SIGTERM)[0] == 0
+
+
+async def test_brokers_with_temporary_data_are_one_cluster(tmp_path: Path) -> None:
+    """Workers keep their state by the id of the cluster: one directory serves all of these, and each kept one has its own."""
+    ids: list[str] = []
+    for data_dir in (None, None, tmp_path / "kept"):
+        with Broker(port=0, data_dir=data_dir) as started:
+            admin = KafkaTransport(f"kafka://{started.address}").admin()
+            await admin.start()
+            ids.append(await admin.cluster_id())
+            await admin.stop()
+    first, second, kept = ids
+    assert first == second != kept
+    assert "" not in ids
 
 
 def files_of(directory: Path) -> dict[str, int]:

@@ -126,6 +126,16 @@ def test_batches_that_fit_one_by_one_are_not_unpacked_all_at_once(codec: int) ->
         (4, zstd_encode(b"x" * 500)[:-3]),
         (4, b"no zstd at all"),
     ],
+    ids=[
+        "gzip cut off",
+        "gzip empty",
+        "block of -4",
+        "block too long",
+        "snappy cut off",
+        "lz4 cut off",
+        "zstd cut off",
+        "no zstd",
+    ],
 )
 def test_what_cannot_be_unpacked_is_damaged(codec: int, body: bytes) -> None:
     """The error names the codec; the position stays."""

@@ -32,6 +32,13 @@ _POLL = 0.05
 _TAIL = 1 << 20
 """Bytes of the log in which the lines are looked for that tell what went wrong."""
 
+_TEMPORARY = "stream-dev-broker-tmpA"
+"""The cluster id of all brokers whose data is temporary: sixteen bytes in base64, as Kafka has them.
+
+Workers keep their state by the id of the cluster. With another id for each such broker they would leave a directory behind with every
+one; so they find that of the last broker, and see by the ids of its topics that it is of no use.
+"""
+
 _SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -253,7 +260,7 @@ class Broker:
     def _format(self, command: Sequence[str], config: Path, timeout: float) -> None:
         assert self._directory is not None
         self._say(f"Preparing {self.data_dir}")
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=") if self._given_dir else _TEMPORARY
         arguments = ["format", f"--cluster-id={cluster}", "--config", str(config)]
         for mechanism in _SCRAM:
             for name, password in self._users.items():
