@@ -1,4 +1,4 @@
-"""The adapter between :mod:`stream_core.assignment` and the assignor interface of aiokafka.
+"""Assign partitions: the adapter between :mod:`stream_core.assignment` and the assignor interface of aiokafka.
 
 aiokafka calls an assignor by duck typing: ``metadata`` on each member before it joins, ``assign`` on the leader, and
 ``on_assignment`` on each member afterwards. What the function needs beyond the subscriptions, and what the members
@@ -90,7 +90,7 @@ class StreamAssignor:
         self.partitions: dict[str, int] = {}
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """What this member sends with its JoinGroup request: its subscription and what it owned last."""
+        """Return what this member sends with its JoinGroup request: its subscription and what it owned last."""
         data = _JoinData(_by_topic(self.owned), self.generation, *self.host)
         return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, sorted(topics), _encode(data))
 
@@ -132,13 +132,13 @@ class StreamAssignor:
 
 
 def _member(topics: Iterable[str], data: _JoinData) -> Member:
-    """A member as the assignment function wants it."""
+    """Make a member as the assignment function wants it."""
     owned = frozenset(TP(topic, partition) for topic, partitions in data.owned.items() for partition in partitions)
     return Member(frozenset(topics), owned, data.generation, data.instance)
 
 
 def _partition_counts(cluster: ClusterMetadata, topics: Iterable[str]) -> dict[str, int]:
-    """The partition counts of ``topics`` as far as the client knows them."""
+    """Return the partition counts of ``topics`` as far as the client knows them."""
     counts: dict[str, int] = {}
     for topic in sorted(topics):
         if partitions := cluster.partitions_for_topic(topic):
@@ -149,7 +149,7 @@ def _partition_counts(cluster: ClusterMetadata, topics: Iterable[str]) -> dict[s
 
 
 def _sync_data(assigned: Mapping[str, frozenset[TP]], joined: Mapping[str, _JoinData]) -> _SyncData:
-    """Who owns what, with topics of equal owners written once."""
+    """Say who owns what, with topics of equal owners written once."""
     owners: dict[str, dict[int, int]] = {}
     for index, tps in enumerate(assigned.values()):
         for topic, partition in tps:
@@ -162,7 +162,7 @@ def _sync_data(assigned: Mapping[str, frozenset[TP]], joined: Mapping[str, _Join
 
 
 def _by_topic(tps: Iterable[TP]) -> dict[str, list[int]]:
-    """Partitions by topic, both sorted."""
+    """Group partitions by topic, both sorted."""
     found: dict[str, list[int]] = {}
     for topic, partition in sorted(tps):
         found.setdefault(topic, []).append(partition)
@@ -170,12 +170,12 @@ def _by_topic(tps: Iterable[TP]) -> dict[str, list[int]]:
 
 
 def _encode(data: _JoinData | _SyncData) -> bytes:
-    """User data with its version."""
+    """Encode user data, its version in front."""
     return USER_DATA_VERSION + msgspec.msgpack.encode(data)
 
 
 def _decode(kind: type[_Data], user_data: bytes | None) -> _Data:
-    """User data of ``kind``, or the empty one when there is none that can be read."""
+    """Decode user data of ``kind``; what cannot be read counts as empty."""
     if not user_data:
         return kind()
     if user_data[:1] != USER_DATA_VERSION:

@@ -65,7 +65,7 @@ class KafkaConsumer:
         self._coordinator = Coordinator(client, self._subscription, self._settings, self._group, self._assignor)
 
     async def stop(self) -> None:
-        """Leave the group and close; within a deadline, never raises. Does not call ``revoked``."""
+        """Leave the group and close, within a deadline; never raises, and calls no ``revoked``."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -97,7 +97,7 @@ class KafkaConsumer:
         return Owners(self._assignor.hosts, self._assignor.generation, settled=assigned and self.lease() > 0)
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
-        """Everything that has arrived for partitions not paused, at most one batch a partition.
+        """Return everything that has arrived for partitions that are not paused, at most one batch a partition.
 
         Args:
             timeout: seconds to wait for the first batch, also while a rebalance runs.
@@ -136,7 +136,7 @@ class KafkaConsumer:
         self._coordinator.request_rejoin()
 
     async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
-        """The group's committed offsets, stable ones only: waits while a transaction that commits one is undecided (KIP-447).
+        """Return the committed offsets of the group, decided ones only: wait while a transaction that commits one is open (KIP-447).
 
         Raises:
             DeadlineError: that transaction was not decided long after its timeout, or the coordinator is away.
@@ -167,8 +167,8 @@ class KafkaConsumer:
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         """Commit, fenced by ``group``.
 
-        A request that was not answered is sent again, and may still arrive itself, late. So a new generation of the group is asked for
-        when that has happened: by then it is refused, and turns nothing back.
+        A request that was not answered is sent again, and the first one may still arrive, late, behind newer commits, and turn the offsets
+        back. So after such a request a new generation of the group is asked for: what arrives later is refused by its generation.
 
         Raises:
             FencedError: that generation or member is not current any more; what it did must be dropped.
@@ -197,15 +197,15 @@ class KafkaConsumer:
             self._coordinator.request_rejoin()
 
     async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
-        """The earliest offset that each partition holds."""
+        """Return the earliest offset that each partition holds."""
         return await earliest(self._started(), tps)
 
     async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
-        """The offset behind the last record; with ``committed`` the last stable offset instead."""
+        """Return the offset behind the last record; with ``committed`` the last stable offset instead."""
         return await latest(self._started(), tps, READ_COMMITTED if committed else READ_UNCOMMITTED)
 
     def lease(self) -> float:
-        """Seconds for which this member may still believe in its partitions; zero or less: do nothing more."""
+        """Return the seconds for which the partitions are still this member's; at zero or less nothing more may be sent."""
         return self._coordinator.lease() if self._client is not None else 0.0
 
     def check(self) -> None:

@@ -122,7 +122,7 @@ class Drained(NamedTuple):
 
 
 class BatchFetcher(Fetcher):  # type: ignore[misc]
-    """aiokafka's fetcher with a poll that returns batches, and errors that cost no other partition its records.
+    """Fetch partitions, and give what came by batches; an error of one partition costs no other its records.
 
     Args:
         client: the connections.

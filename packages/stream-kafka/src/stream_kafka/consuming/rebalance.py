@@ -1,4 +1,4 @@
-"""Between aiokafka's rebalance callbacks and the listener of a consumer."""
+"""Pass aiokafka's rebalance callbacks on to the listener of a consumer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells a listener of assignments and revocations, and keeps what it raises: aiokafka would only log that.
+    """Tell a listener of assignments and revocations, and keep what it raises, which aiokafka would only log.
 
     Args:
         listener: whom to tell.
