@@ -32,6 +32,22 @@ path = Path(sys.argv[1])
 print(DataDirectory(path).start({CHILD!r}, path / "log").pid, flush=True)
 signal.pause()
 """
+FULL = f"""
+import resource, sys
+from pathlib import Path
+from stream_core.errors import ConfigurationError
+from stream_kafka.broker.directory import DataDirectory
+from stream_kafka.broker.watcher import is_locked
+path = Path(sys.argv[1])
+directory = DataDirectory(path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    directory.start({CHILD!r}, path / "log")
+except ConfigurationError as error:
+    print(error)
+directory.leave()
+print(is_locked(str(path / "broker.lock")))
+"""
 FORKING = f"""
 import os, signal, sys
 from pathlib import Path
@@ -142,6 +158,13 @@ def test_only_the_owner_can_read(held: DataDirectory) -> None:
         "0o600",
         "0o700",
     ]
+
+
+def test_a_process_that_cannot_be_noted_is_ended(tmp_path: Path) -> None:
+    """On a disk that is full nothing is left behind that nobody knows of."""
+    program = [sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout.splitlines() == [f"the data directory {tmp_path} cannot be used: File too large", "False"]
 
 
 def test_a_forked_process_holds_nothing(tmp_path: Path) -> None:

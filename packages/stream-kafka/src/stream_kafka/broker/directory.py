@@ -89,8 +89,13 @@ class DataDirectory:
                 pass_fds=(self._lock,),
                 umask=0o077,
             )
-        self._note(process.pid)
-        self._tell(process.pid)
+        try:
+            self._note(process.pid)
+            self._tell(process.pid)
+        except BaseException:  # the disk is full: nobody would know of the process, which keeps the directory in use
+            process.kill()
+            process.wait()
+            raise
         return process
 
     def leave(self) -> None:
