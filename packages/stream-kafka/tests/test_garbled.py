@@ -18,8 +18,8 @@ from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP
 from stream_core.sending.dead_letters import letter_headers
 from stream_core.streams.sessions import Verdict
-from stream_kafka.consuming.fetching import Drained, Fetched, drain
-from stream_kafka.consuming.garbled import batch_at
+from stream_kafka.consuming.fetching import Fetched, drain
+from stream_kafka.consuming.garbled import Extracted, batch_at
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _ATTRIBUTES = 21
@@ -85,7 +85,7 @@ def batch_of(base: int, records: list[Raw], *, attributes: int = 0, gaps: int = 
     return bytes(data)
 
 
-def drained(data: bytes, offset: int = 0) -> tuple[Drained, Fetched]:
+def drained(data: bytes, offset: int = 0) -> tuple[Extracted, Fetched]:
     """What is taken out of a fetch that brought ``data``."""
     source = Fetched(
         TopicPartition("t", 0), data, None, offset, check_crcs=True, isolation_level=0, max_unpacked=1 << 20

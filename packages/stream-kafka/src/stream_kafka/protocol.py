@@ -7,7 +7,7 @@ version 7 and ``MetadataRequest`` version 12, all in the flexible format of KIP-
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -25,20 +25,22 @@ _NO_TAGS: dict[int, bytes] = {}
 _UNKNOWN_LEADER_EPOCH = -1
 
 
+def _schema(*fields: tuple[str, Any]) -> Schema:
+    """Return a structure of the flexible format (KIP-482), which ends with tagged fields."""
+    return Schema(*fields, _TAGS)
+
+
+def _array(*fields: tuple[str, Any]) -> CompactArray:
+    """Return an array of such structures."""
+    return CompactArray(*fields, _TAGS)
+
+
 class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
     API_KEY = 28
     API_VERSION = 3
-    SCHEMA = Schema(
+    SCHEMA = _schema(
         ("throttle_time_ms", Int32),
-        (
-            "errors",
-            CompactArray(
-                ("topic", _TEXT),
-                ("partitions", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
-                _TAGS,
-            ),
-        ),
-        _TAGS,
+        ("errors", _array(("topic", _TEXT), ("partitions", _array(("partition", Int32), ("error_code", Int16))))),
     )
 
 
@@ -47,7 +49,8 @@ class _TxnOffsetCommitStruct(RequestStruct):  # type: ignore[misc]
     API_VERSION = 3
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _TxnOffsetCommitResponse
-    SCHEMA = Schema(
+    _OFFSET = (("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT))
+    SCHEMA = _schema(
         ("transactional_id", _TEXT),
         ("group_id", _TEXT),
         ("producer_id", Int64),
@@ -55,20 +58,7 @@ class _TxnOffsetCommitStruct(RequestStruct):  # type: ignore[misc]
         ("generation_id", Int32),
         ("member_id", _TEXT),
         ("group_instance_id", _TEXT),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT), _TAGS
-                    ),
-                ),
-                _TAGS,
-            ),
-        ),
-        _TAGS,
+        ("topics", _array(("topic", _TEXT), ("partitions", _array(*_OFFSET)))),
     )
 
 
@@ -103,28 +93,11 @@ class TxnOffsetCommit(Request[_TxnOffsetCommitStruct]):  # type: ignore[misc]
 class _OffsetFetchResponse(Response):  # type: ignore[misc]
     API_KEY = 9
     API_VERSION = 7
-    SCHEMA = Schema(
+    _OFFSET = (*_TxnOffsetCommitStruct._OFFSET, ("error_code", Int16))
+    SCHEMA = _schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", _TEXT),
-                        ("error_code", Int16),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
-        ),
+        ("topics", _array(("topic", _TEXT), ("partitions", _array(*_OFFSET)))),
         ("error_code", Int16),
-        _TAGS,
     )
 
 
@@ -133,11 +106,10 @@ class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]
     API_VERSION = 7
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _OffsetFetchResponse
-    SCHEMA = Schema(
+    SCHEMA = _schema(
         ("group_id", _TEXT),
-        ("topics", CompactArray(("topic", _TEXT), ("partitions", CompactArray(Int32)), _TAGS)),
+        ("topics", _array(("topic", _TEXT), ("partitions", CompactArray(Int32)))),
         ("require_stable", Boolean),
-        _TAGS,
     )
 
 
@@ -178,36 +150,29 @@ _NO_ID = bytes(16)
 class _MetadataResponse(Response):  # type: ignore[misc]
     API_KEY = 3
     API_VERSION = 12
-    SCHEMA = Schema(
+    _PARTITION = (
+        ("error_code", Int16),
+        ("partition", Int32),
+        ("leader", Int32),
+        ("leader_epoch", Int32),
+        ("replicas", CompactArray(Int32)),
+        ("isr", CompactArray(Int32)),
+        ("offline_replicas", CompactArray(Int32)),
+    )
+    _TOPIC = (
+        ("error_code", Int16),
+        ("topic", _TEXT),
+        ("topic_id", _Uuid),
+        ("is_internal", Boolean),
+        ("partitions", _array(*_PARTITION)),
+        ("authorized_operations", Int32),
+    )
+    SCHEMA = _schema(
         ("throttle_time_ms", Int32),
-        ("brokers", CompactArray(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), _TAGS)),
+        ("brokers", _array(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT))),
         ("cluster_id", _TEXT),
         ("controller_id", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("error_code", Int16),
-                ("topic", _TEXT),
-                ("topic_id", _Uuid),
-                ("is_internal", Boolean),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", CompactArray(Int32)),
-                        ("isr", CompactArray(Int32)),
-                        ("offline_replicas", CompactArray(Int32)),
-                        _TAGS,
-                    ),
-                ),
-                ("authorized_operations", Int32),
-                _TAGS,
-            ),
-        ),
-        _TAGS,
+        ("topics", _array(*_TOPIC)),
     )
 
 
@@ -216,11 +181,10 @@ class _MetadataStruct(RequestStruct):  # type: ignore[misc]
     API_VERSION = 12
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _MetadataResponse
-    SCHEMA = Schema(
-        ("topics", CompactArray(("topic_id", _Uuid), ("topic", _TEXT), _TAGS)),
+    SCHEMA = _schema(
+        ("topics", _array(("topic_id", _Uuid), ("topic", _TEXT))),
         ("allow_auto_topic_creation", Boolean),
         ("include_topic_authorized_operations", Boolean),
-        _TAGS,
     )
 
 
@@ -239,8 +203,8 @@ class DescribeTopics(Request[MetadataRequest_v5 | _MetadataStruct]):  # type: ig
         return struct([(_NO_ID, topic, _NO_TAGS) for topic in self._topics], False, False, _NO_TAGS)
 
 
-def partitions_by_topic(tps: Collection[TP]) -> dict[str, list[int]]:
-    """Group partitions as requests list them."""
+def partitions_by_topic(tps: Iterable[TP]) -> dict[str, list[int]]:
+    """Group partitions by topic, as requests list them; both sorted."""
     topics: defaultdict[str, list[int]] = defaultdict(list)
     for topic, partition in sorted(tps):
         topics[topic].append(partition)

@@ -21,6 +21,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from stream_core.assignment import Member, assign
 from stream_core.ports import NOBODY
 from stream_core.primitives import TP, Host
+from stream_kafka.protocol import partitions_by_topic
 
 __all__ = ["StreamAssignor"]
 
@@ -91,7 +92,7 @@ class StreamAssignor:
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Return what this member sends with its JoinGroup request: its subscription and what it owned last."""
-        data = _JoinData(_by_topic(self.owned), self.generation, *self.host)
+        data = _JoinData(partitions_by_topic(self.owned), self.generation, *self.host)
         return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, sorted(topics), _encode(data))
 
     def assign(
@@ -114,7 +115,9 @@ class StreamAssignor:
         )
         user_data = _encode(_sync_data(assigned, joined))
         return {
-            member: ConsumerProtocolMemberAssignment(PROTOCOL_VERSION, list(_by_topic(tps).items()), user_data)
+            member: ConsumerProtocolMemberAssignment(
+                PROTOCOL_VERSION, list(partitions_by_topic(tps).items()), user_data
+            )
             for member, tps in assigned.items()
         }
 
@@ -159,14 +162,6 @@ def _sync_data(assigned: Mapping[str, frozenset[TP]], joined: Mapping[str, _Join
         topics_of.setdefault(tuple(by_partition[p] for p in range(len(by_partition))), []).append(topic)
     hosts = [Host(joined[member].instance, joined[member].url) for member in assigned]
     return _SyncData(hosts, [_Placement(topics, list(indexes)) for indexes, topics in topics_of.items()])
-
-
-def _by_topic(tps: Iterable[TP]) -> dict[str, list[int]]:
-    """Group partitions by topic, both sorted."""
-    found: dict[str, list[int]] = {}
-    for topic, partition in sorted(tps):
-        found.setdefault(topic, []).append(partition)
-    return found
 
 
 def _encode(data: _JoinData | _SyncData) -> bytes:

@@ -17,7 +17,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiokafka.errors as kafka
 from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult, PartitionRecords
@@ -29,13 +29,13 @@ from stream_core.errors import ConfigurationError, OffsetOutOfRangeError, Stream
 from stream_core.primitives import TP, Batch, RawRecord, StoredRecord
 from stream_kafka.cluster.ends import READ_COMMITTED
 from stream_kafka.connecting.client import Client
-from stream_kafka.consuming.garbled import batch_at, read_around
+from stream_kafka.consuming.garbled import Extracted, batch_at, read_around
 from stream_kafka.consuming.unpacking import TooLargeError, cost_of, unpacked
 from stream_kafka.deadlines import why_ended
 from stream_kafka.errors import translate
 from stream_kafka.settings import KafkaSettings
 
-__all__ = ["BatchFetcher", "Drained", "Fetched", "drain"]
+__all__ = ["BatchFetcher", "Fetched", "drain"]
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +112,6 @@ class Fetched(PartitionRecords):  # type: ignore[misc]
         self.data = data
         self.max_unpacked = self.room = max_unpacked
         self.at = 0
-
-
-class Drained(NamedTuple):
-    """What was taken out of a fetch: records in order, and by offset why some of them are none."""
-
-    records: list[Any]
-    garbled: dict[int, str]
 
 
 class BatchFetcher(Fetcher):  # type: ignore[misc]
@@ -397,7 +390,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         self._notify(self._wait_consume_future)
 
 
-def drain(source: Fetched) -> Drained:
+def drain(source: Fetched) -> Extracted:
     """Take the records out of what one fetch brought for one partition, and move its position behind them.
 
     Aborted and control records move the position only. A broken batch ends the list; it raises when it is the first. A batch with
@@ -441,7 +434,7 @@ def drain(source: Fetched) -> Drained:
         source._records_iterator = None
         if collecting:
             gc.enable()
-    return Drained(taken, garbled)
+    return Extracted(taken, garbled)
 
 
 def _bytes_of(source: Fetched, batch: Any) -> bytes:

@@ -16,7 +16,7 @@ from aiokafka.record.util import decode_varint_py
 
 from stream_core.primitives import StoredRecord
 
-__all__ = ["Read", "batch_at", "read_around"]
+__all__ = ["Extracted", "batch_at", "read_around"]
 
 _FRAME = struct.Struct(">qi")
 """Base offset of a batch, and how many bytes follow."""
@@ -24,8 +24,8 @@ _FRAME = struct.Struct(">qi")
 _FIRST_MAGIC = 2
 
 
-class Read(NamedTuple):
-    """The records of a batch, and by offset why some of them are none; those have what could be read."""
+class Extracted(NamedTuple):
+    """Records in order, and by offset why some of them are damaged; those have what could be read."""
 
     records: list[Any]
     garbled: dict[int, str]
@@ -83,7 +83,7 @@ def batch_at(data: bytes, base_offset: int, at: int = 0) -> tuple[bytes, int]:
     raise kafka.CorruptRecordException(f"no batch begins at offset {base_offset}")
 
 
-def read_around(data: bytes) -> Read:
+def read_around(data: bytes) -> Extracted:
     """Read a batch record by record.
 
     Args:
@@ -95,7 +95,7 @@ def read_around(data: bytes) -> Read:
     batch = _DefaultRecordBatchPy(data)
     if batch.magic < _FIRST_MAGIC:
         raise kafka.CorruptRecordException(f"the batch at offset {batch.base_offset} is of an old format, and broken")
-    read = Read([], {})
+    read = Extracted([], {})
     buffer, at = bytes(batch._buffer), batch._pos
     for _ in range(batch._num_records):
         try:
