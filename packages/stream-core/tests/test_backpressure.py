@@ -12,7 +12,8 @@ import pytest
 from stream_core.engine.backpressure import LEAST, BackPressure
 from stream_core.primitives import SAMPLE, TP, Batch, StoredRecord
 from stream_core.settings import EngineSettings
-from stream_core.streams.sessions import Decoded, PartitionSession, Subscription
+from stream_core.streams.decoded import Decoded
+from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.streams.stream import Stream
 from stream_core.values.schemas import Schema
 

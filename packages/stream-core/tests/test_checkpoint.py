@@ -25,7 +25,8 @@ from stream_core.errors import (
 from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
-from stream_core.streams.cursor import Cursor, active_cursor, set_cursor
+from stream_core.streams.cursor import Cursor, active_cursor
+from stream_core.streams.effects import Effects, set_effects
 from stream_core.streams.leads import decode_leads
 from stream_core.streams.stream import Stream
 
@@ -116,7 +117,7 @@ class Ledger:
         """A count is small."""
         return 0
 
-    def cut(self, unfinished: Sequence[Cursor]) -> None:
+    def cut(self, unfinished: Sequence[Effects]) -> None:
         """Freeze the count, less open events."""
         self.frozen = self.count - sum(len(cursor.undo) for cursor in unfinished)
 
@@ -639,7 +640,7 @@ async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab,
     if of_event:
         cursor = Cursor("body[0]", "body", outbox.held.emit)
         cursor.record = StoredRecord(0, 0, None, b"1", ())
-        set_cursor(cursor)
+        set_effects(cursor)
     connect(old)
     for successor in new, None:
         lab.cluster.faults.fail_next("metadata", TransportError("the client was closed"))

@@ -8,7 +8,8 @@ import pytest
 
 from stream_core.errors import EncodeError
 from stream_core.primitives import TP, StoredRecord
-from stream_core.streams.cursor import Cursor, Session
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Session
 from stream_core.values.schemas import Schema
 
 

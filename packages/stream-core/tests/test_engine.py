@@ -388,7 +388,7 @@ async def test_a_revocation_that_is_cancelled_gives_everything_up(lab: Lab, sett
     engine = await lab.start([lab.agent(body, topic)], [out], drain_timeout=10.0, **settings)
     lab.put(topic, range(3))
     (session,) = engine.ownership.running
-    await lab.until(lambda: bool(session.cursors()), "an event is open")
+    await lab.until(lambda: bool(session.open_work()), "an event is open")
     revocation = asyncio.create_task(engine._revoked(frozenset({session.tp}), False))
     await asyncio.sleep(1)
     revocation.cancel()

@@ -155,7 +155,7 @@ async def test_a_stop_waits_for_what_a_failure_gives_up(lab: Lab, caplog: pytest
     engine = lab.engine([lab.agent(body, topic), lab.agent(slow, other)], max_restarts=0, commit_interval=1000.0)
     await engine.start()
     lab.put(other, [0])
-    await lab.until(lambda: bool(engine.ownership.open_cursors()), "the slow one has begun")
+    await lab.until(lambda: bool(engine.ownership.open_work()), "the slow one has begun")
     lab.put(topic, [1])
     await lab.failed(engine)
     stopping = asyncio.create_task(engine.stop())

@@ -28,8 +28,8 @@ from stream_core.sending.dead_letters import PREFIX, letter_headers
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.events import Event
-from stream_core.streams.sessions import Verdict
 from stream_core.streams.stream import Stream
+from stream_core.streams.verdicts import Verdict
 from stream_core.values.schemas import Schema
 
 from .harness import Lab

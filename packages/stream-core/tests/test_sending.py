@@ -38,7 +38,8 @@ from stream_core.sending.outbox import Outbox
 from stream_core.sending.resending import Resending
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
-from stream_core.streams.cursor import Cursor, Session, active_cursor, set_cursor
+from stream_core.streams.cursor import Cursor, active_cursor
+from stream_core.streams.effects import Session, set_effects
 from stream_core.streams.stream import Stream
 from stream_core.values.schemas import Schema
 
@@ -597,7 +598,7 @@ async def test_what_waits_for_the_gate_counts_keys_and_headers(lab: Lab) -> None
     outbox.connect(producer)
     cursor = Cursor("body[0]", "body", outbox.held.emit)
     cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
-    set_cursor(cursor)
+    set_effects(cursor)
     for _ in range(3):
         await outbox.send("out", 0, b"k" * 500_000, None, None, [("h", b"x" * 400_000)])
     assert cursor.held_bytes > 2_700_000

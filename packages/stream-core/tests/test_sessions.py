@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from stream_core.errors import DecodeError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Batch, RawRecord, StoredRecord
-from stream_core.streams.cursor import Cursor
-from stream_core.streams.iteration import give_back
-from stream_core.streams.sessions import CHUNK, Chunk, Decoded, Feed, PartitionSession, Rejected, Subscription, Verdict
+from stream_core.streams.cursor import Cursor, give_back
+from stream_core.streams.decoded import Decoded, Rejected
+from stream_core.streams.sessions import CHUNK, Chunk, Feed, PartitionSession, Subscription
+from stream_core.streams.verdicts import Verdict
 from stream_core.values.schemas import Schema
 
 SOURCE = TP("source", 0)
@@ -159,7 +161,7 @@ def test_what_is_given_back_comes_first(subscription: Subscription) -> None:
     session.deliver(batch(0, 1, 2))
     session.deliver(batch(3, 4))
 
-    give_back((feed, chunk) for chunk in feed.rest(taken(subscription), 1))
+    give_back([partial(feed.put_back, chunk) for chunk in feed.rest(taken(subscription), 1)])
 
     assert (session.position, feed.backlog, subscription.inbox.records) == (1, 4, 4)
     assert offsets(taken(subscription)) == [1, 2]
@@ -189,7 +191,7 @@ def test_verdicts_last_until_they_are_committed(subscription: Subscription) -> N
     feed.judge(2, verdict)
     feed.committed = 2
     feed.finish(chunk)
-    assert subscription.verdicts == {SOURCE: {2: verdict}}
+    assert subscription.verdicts[SOURCE].since(0) == {2: verdict}
 
 
 def test_backlog_counts_until_finished() -> None:
@@ -225,7 +227,7 @@ def test_a_closed_session_gives_nothing(subscription: Subscription) -> None:
     closed.close()
 
     assert cursor.attention
-    assert closed.cursors() == [cursor]
+    assert closed.open_work() == [cursor]
     assert taken(subscription).session is running
     assert subscription.inbox.records == 0
     assert closed.position == 0

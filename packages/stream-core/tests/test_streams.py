@@ -12,10 +12,12 @@ import pytest
 from stream_core.errors import DecodeError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Batch, RawRecord, StoredRecord
-from stream_core.streams.cursor import Cursor
-from stream_core.streams.iteration import QUANTUM, TURN, give_back, reject_open, remember_open, withdraw
-from stream_core.streams.sessions import Decoded, PartitionSession, Rejected, Subscription, Verdict
+from stream_core.streams.cursor import Cursor, give_back
+from stream_core.streams.decoded import Decoded, Rejected
+from stream_core.streams.iteration import QUANTUM, TURN
+from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.streams.stream import Stream
+from stream_core.streams.verdicts import Verdict
 from stream_core.values.schemas import Schema
 
 pytestmark = pytest.mark.looptime
@@ -51,9 +53,9 @@ class Source:
 
         self.subscription.reject = reject
         self.cursor.rollback()
-        remember_open(self.cursor, verdict)
-        await reject_open(self.cursor, verdict)
-        give_back(withdraw(self.cursor))
+        self.cursor.judge_open(verdict)
+        await self.cursor.reject_open(verdict)
+        give_back(self.cursor.withdraw())
 
     def _decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
         return Decoded(records, self._schema.decode_values(records)[0])
@@ -94,7 +96,7 @@ async def test_closing_the_iteration_finishes_nothing() -> None:
     assert await anext(events) == 2
 
     await events.aclose()  # type: ignore[attr-defined]
-    give_back(withdraw(source.cursor))
+    give_back(source.cursor.withdraw())
 
     assert source.session.position == 1
     assert await anext(aiter(source.stream)) == 2
@@ -194,7 +196,7 @@ async def test_a_failure_while_the_session_closes_loses_no_progress() -> None:
     source.session.suspend()
 
     source.cursor.rollback()
-    give_back(withdraw(source.cursor))
+    give_back(source.cursor.withdraw())
 
     assert source.session.position == 2
 

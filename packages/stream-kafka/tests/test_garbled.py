@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP
 from stream_core.sending.dead_letters import letter_headers
-from stream_core.streams.sessions import Verdict
+from stream_core.streams.verdicts import Verdict
 from stream_kafka.consuming.fetching import Fetched, drain
 from stream_kafka.consuming.garbled import Extracted, batch_at
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from stream_core.memory import MemoryStores
 from stream_core.primitives import TP, StoredRecord
-from stream_core.streams.cursor import Cursor, Session, set_cursor
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Session, set_effects
 from stream_core.values.schemas import Schema
 from stream_tables.partition import TablePartition
 from stream_tables.table import Table
@@ -78,5 +79,5 @@ class Bench:
 
 def used(bench: Bench) -> Bench:
     """A bench whose actor runs the test."""
-    set_cursor(bench.cursor)
+    set_effects(bench.cursor)
     return bench

@@ -19,7 +19,8 @@ from stream_core.errors import StoreError, TransportError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.primitives import TP, StoredRecord, TopicSpec
-from stream_core.streams.cursor import Cursor, Session
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Session
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import claim, encode_origin
 from stream_tables.follower import Follower

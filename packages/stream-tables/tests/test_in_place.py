@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec import field
 
-from stream_core.streams.cursor import Cursor, set_cursor
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import set_effects
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import NotAssignedError
@@ -36,7 +37,7 @@ class Color(Enum):
 def nobody_is_left() -> Iterator[None]:
     """After the test the code that runs is nobody's: an actor without an event."""
     yield
-    set_cursor(Cursor("nobody", "nobody", lambda held: None))
+    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 def accounts(*, check_mutations: bool = True, default: Callable[[], Any] | None = Account) -> Bench:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_core.primitives import TP, StoredRecord
-from stream_core.streams.cursor import Cursor, Session, set_cursor
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Session, set_effects
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
@@ -40,7 +41,7 @@ class Name(StrEnum):
 def nobody_is_left() -> Iterator[None]:
     """After the test the code that runs is nobody's: an actor without an event."""
     yield
-    set_cursor(Cursor("nobody", "nobody", lambda held: None))
+    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 TYPES = [None, Any, str, int, float, bool, bytes, Decimal, datetime, tuple[str, int], Place, int | str]

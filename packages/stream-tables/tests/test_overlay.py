@@ -15,7 +15,8 @@ from stream_core.errors import RecordRefusedError
 from stream_core.memory import MemoryStores
 from stream_core.primitives import TP, StoredRecord
 from stream_core.states import SessionState
-from stream_core.streams.cursor import Cursor, Session
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Session
 from stream_core.values.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError
 from stream_tables.overlay import ABSENT, ENTRY, Encoded

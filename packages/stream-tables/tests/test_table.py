@@ -13,7 +13,8 @@ import pytest
 
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.primitives import TP, StoredRecord
-from stream_core.streams.cursor import Cursor, Session, set_cursor
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Session, set_effects
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError
@@ -39,7 +40,7 @@ class Color(Enum):
 def nobody_is_left() -> Iterator[None]:
     """After the test the code that runs is nobody's: an actor without an event."""
     yield
-    set_cursor(Cursor("nobody", "nobody", lambda held: None))
+    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def test_agents_with_concurrency_are_refused() -> None:
     """An agent whose events finish out of order cannot change a table."""
     bench = Bench()
     bench.cursor = Cursor("crowd[1]", "crowd", lambda held: None, concurrent=True)
-    set_cursor(bench.cursor)
+    set_effects(bench.cursor)
     with bench.event() as table, pytest.raises(TableError, match=r"crowd\[1\].*give the agent concurrency=1"):
         table["a"] = 1
 

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_core.errors import EncodeError, ValidationError
-from stream_core.streams.cursor import Cursor, set_cursor
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import set_effects
 from stream_core.values.codecs import Codec
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
@@ -96,7 +97,7 @@ class Rounded(Codec):
 def nobody_is_left() -> Iterator[None]:
     """After the test the code that runs is nobody's: an actor without an event."""
     yield
-    set_cursor(Cursor("nobody", "nobody", lambda held: None))
+    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 SCHEMAS = {

@@ -8,7 +8,7 @@ from stream_core.errors import StreamError
 
 if TYPE_CHECKING:
     from stream_core.primitives import RawRecord
-    from stream_core.streams.cursor import Session
+    from stream_core.streams.effects import Session
 
 __all__ = ["NotAssignedError", "PartitionsMismatchError", "TableError", "TableKeyError"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from stream_core.errors import EncodeError
-from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects
 from stream_tables.errors import NotAssignedError
 from stream_tables.values import is_fixed
 
@@ -62,11 +62,11 @@ class InPlace:
         self._encode = encode
         self._kept = kept
         self._show = show
-        self._lent: dict[Cursor, list[Lent]] = {}
+        self._lent: dict[Effects, list[Lent]] = {}
 
-    def lend(self, cursor: Cursor | None, key: bytes, value: Any) -> None:
+    def lend(self, cursor: Effects | None, key: bytes, value: Any) -> None:
         """The open event has read or assigned this value, and may change it."""
-        if cursor is None or cursor.record is None or is_fixed(value):
+        if cursor is None or cursor.atom is None or is_fixed(value):
             return
         lent = self._lent.get(cursor)
         if lent is None:
@@ -76,7 +76,7 @@ class InPlace:
         if len(lent) < MOST:
             lent.append(Lent(key, value, self._encode(value), len(cursor.undo)))
 
-    def check(self, cursor: Cursor) -> None:
+    def check(self, cursor: Effects) -> None:
         """Raise NotAssignedError when the open event has changed a value in place and the table does not have the change.
 
         It may have it under another key, or have got another value for the key meanwhile: then the changed one was a means to an end.
@@ -96,10 +96,10 @@ class InPlace:
                     f"write {self._table}[{key}] = value behind the change"
                 )
 
-    def _assigned_since(self, cursor: Cursor, lent: Lent) -> bool:
+    def _assigned_since(self, cursor: Effects, lent: Lent) -> bool:
         changes = cursor.undo[lent.changes :]
         return any(overlay is self._overlay and key == lent.key for overlay, key, _ in changes)
 
-    def forget(self, cursor: Cursor) -> None:
+    def forget(self, cursor: Effects) -> None:
         """The event is over."""
         self._lent.pop(cursor, None)

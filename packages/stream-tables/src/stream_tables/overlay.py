@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from stream_core.engine.participants import Reading
 from stream_core.errors import StoreError
-from stream_core.streams.cursor import Cursor, Session
+from stream_core.streams.effects import Effects, Session
 from stream_tables.errors import PartitionsMismatchError, TableError
 
 __all__ = ["ABSENT", "DELETED", "Encoded", "Overlay"]
@@ -91,14 +91,14 @@ class Overlay:
         self.frozen: dict[bytes, Any] = {}
         self._readings: set[Reading] = set()
         self.session: Session | None = None
-        self._cursors: list[Cursor] = []
-        self._last: Cursor | None = None
-        self.writer: Cursor | None = None
+        self._cursors: list[Effects] = []
+        self._last: Effects | None = None
+        self.writer: Effects | None = None
         self.frozen_readings: set[Reading] = set()
         self.guard: Callable[[bytes, Any], None] | None = None
         self.size = self.frozen_size = 0
 
-    def set(self, cursor: Cursor, key: bytes, value: Any) -> None:
+    def set(self, cursor: Effects, key: bytes, value: Any) -> None:
         """Change ``key`` as part of the open event of ``cursor``.
 
         Raises:
@@ -136,7 +136,7 @@ class Overlay:
         if value is not ABSENT:
             self.active[key] = value
 
-    def _meet(self, cursor: Cursor, key: bytes, value: Any) -> None:
+    def _meet(self, cursor: Effects, key: bytes, value: Any) -> None:
         """Do what is needed before a change when another actor, another session or a guard may be concerned."""
         if cursor is not self._last or cursor.session is not self.session:
             self._enter(cursor)
@@ -145,7 +145,7 @@ class Overlay:
         if self.guard is not None:
             self.guard(key, value)
 
-    def _enter(self, cursor: Cursor) -> None:
+    def _enter(self, cursor: Effects) -> None:
         session = cursor.session
         if session is None or session.dead:
             raise TableError(f"table {self._table}: the partition of this event was given up; its changes are dropped")
@@ -170,7 +170,7 @@ class Overlay:
         self.guard = guard
         self.writer = self._cursors[0] if guard is None and len(self._cursors) == 1 else None
 
-    def entangle(self, cursor: Cursor, begin: bytes = b"", end: bytes | None = None) -> None:
+    def entangle(self, cursor: Effects, begin: bytes = b"", end: bytes | None = None) -> None:
         """Pin the open events of other actors that changed keys of a range: this one sees the changes, so they are cut together.
 
         What is gone because such an event deleted it is seen, too.
@@ -181,7 +181,7 @@ class Overlay:
             end: the key before which the range ends: ``key + b"\\0"`` for one key alone, ``None`` for no end.
         """
         for other in self._cursors:
-            if other is not cursor and other.record is not None and not other.pinned:
+            if other is not cursor and other.atom is not None and not other.pinned:
                 other.pinned = any(
                     overlay is self and begin <= key and (end is None or key < end) for overlay, key, _ in other.undo
                 )
@@ -199,7 +199,7 @@ class Overlay:
                 "the worker must end, or drop the interval and recover the partition"
             )
 
-    def cut(self, unfinished: Sequence[Cursor]) -> None:
+    def cut(self, unfinished: Sequence[Effects]) -> None:
         """Freeze the active layer, less what open events changed: that goes on into the next interval.
 
         Raises:

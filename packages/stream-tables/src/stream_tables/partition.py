@@ -41,7 +41,7 @@ from stream_core.errors import (
 from stream_core.ports import Store
 from stream_core.primitives import TP
 from stream_core.states import Machine
-from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects
 from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import encode_origin
@@ -243,7 +243,7 @@ class TablePartition:
 
     # -- reading
 
-    def get(self, cursor: Cursor | None, key: bytes) -> Any:
+    def get(self, cursor: Effects | None, key: bytes) -> Any:
         """The value of ``key`` as the open event sees it, or ABSENT.
 
         Raises:
@@ -272,7 +272,7 @@ class TablePartition:
             self.in_place.lend(cursor, key, value)
         return value
 
-    def holds(self, cursor: Cursor | None, key: bytes) -> bool:
+    def holds(self, cursor: Effects | None, key: bytes) -> bool:
         """Whether the open event sees a value of ``key``, of whatever type."""
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
@@ -280,7 +280,9 @@ class TablePartition:
         value = overlay.active.get(key, overlay.frozen.get(key, ABSENT))
         return self._read(key) is not None if value is ABSENT else value is not DELETED
 
-    def range(self, cursor: Cursor | None, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
+    def range(
+        self, cursor: Effects | None, begin: bytes = b"", end: bytes | None = None
+    ) -> Iterator[tuple[bytes, Any]]:
         """Iterate over a range of encoded keys, in the order of bytes, as the open event sees them at the moment of the call.
 
         What other actors have open in the range is pinned, as it is by reading single keys: also what is not there because an event
@@ -308,7 +310,7 @@ class TablePartition:
             raise
         return self._over(stored, overlay.range(begin, end))
 
-    def value_of(self, cursor: Cursor | None, key: bytes, entry: Any) -> Any:
+    def value_of(self, cursor: Effects | None, key: bytes, entry: Any) -> Any:
         """The value that an entry of the overlay or the store stands for.
 
         Raises:
@@ -408,13 +410,13 @@ class TablePartition:
             f"{type(value).__name__}: {why}; {advice(value, untyped=self._untyped)}"
         )
 
-    def set(self, cursor: Cursor, key: bytes, value: Any) -> None:
+    def set(self, cursor: Effects, key: bytes, value: Any) -> None:
         """Change ``key`` as part of the open event."""
         self.overlay.set(cursor, key, self.sealed(key, value))
         if self.in_place is not None:
             self.in_place.lend(cursor, key, value)
 
-    def delete(self, cursor: Cursor, key: bytes) -> None:
+    def delete(self, cursor: Effects, key: bytes) -> None:
         """Delete ``key`` as part of the open event."""
         self.overlay.set(cursor, key, DELETED)
 

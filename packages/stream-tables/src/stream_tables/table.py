@@ -10,7 +10,8 @@ from uuid import UUID
 
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.primitives import TP
-from stream_core.streams.cursor import Cursor, Session, active_cursor, current_cursor
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects, Session, active_effects, current_effects
 from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError, TableKeyError
@@ -114,8 +115,8 @@ class Table(Generic[K, V]):
     # -- reading
 
     def __getitem__(self, key: K) -> V:
-        cursor = current_cursor()
-        if cursor is None or cursor.record is None:
+        cursor = current_effects()
+        if cursor is None or cursor.atom is None:
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
             part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
@@ -135,7 +136,7 @@ class Table(Generic[K, V]):
 
     def _lend(self, key: K, value: V) -> V:
         """A default: a new value, which counts when it is assigned."""
-        if type(value) not in PLAIN and (cursor := active_cursor()) is not None:
+        if type(value) not in PLAIN and (cursor := active_effects()) is not None:
             part = self._part(cursor)
             if part.in_place is not None:
                 part.in_place.lend(cursor, self._encode(key), value)
@@ -143,12 +144,13 @@ class Table(Generic[K, V]):
 
     def _missing(self, key: Any) -> TableKeyError:
         """The KeyError of this key; what it says is put together when somebody reads it."""
-        error, cursor = TableKeyError(key), active_cursor()
+        error, cursor = TableKeyError(key), active_effects()
         if cursor is None or (session := cursor.session) is None:
             count = next((part.partitions for part in self._parts.values()), self.partitions or 0)
             error.missed = self.name, tuple(self._parts), count, None, None
         else:
-            error.missed = self.name, (), session.partitions, session, cursor.record
+            record = cursor.record if isinstance(cursor, Cursor) else None
+            error.missed = self.name, (), session.partitions, session, record
         return error
 
     @overload
@@ -168,14 +170,14 @@ class Table(Generic[K, V]):
 
     def __contains__(self, key: object) -> bool:
         data = self._encode(key)
-        cursor = active_cursor()
+        cursor = active_effects()
         if cursor is None:
             return any(part.holds(None, data) for part in self._parts.values())
         return self._part(cursor).holds(cursor, data)
 
     def _get(self, key: Any, *, committed: bool = False) -> Any:
         data = self._encode(key)
-        cursor = active_cursor()
+        cursor = active_effects()
         if cursor is None:
             return self._probe(data, committed=committed)
         part = self._part(cursor)
@@ -199,7 +201,7 @@ class Table(Generic[K, V]):
                 return value
         return ABSENT
 
-    def _part(self, cursor: Cursor) -> TablePartition:
+    def _part(self, cursor: Effects) -> TablePartition:
         session = cursor.session
         part = None if session is None else self._parts.get(session.partition)
         if any(other is not session for other, _ in cursor.others):
@@ -288,7 +290,7 @@ class Table(Generic[K, V]):
 
     def _entries(self) -> Iterator[tuple[K, Callable[[], V]]]:
         """The keys, and for each what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
-        cursor = active_cursor()
+        cursor = active_effects()
         parts = list(self._parts.values()) if cursor is None else [self._part(cursor)]
         taken = [(part, part.range(cursor)) for part in parts]
         return (
@@ -317,8 +319,8 @@ class Table(Generic[K, V]):
     # -- writing
 
     def __setitem__(self, key: K, value: V) -> None:
-        cursor = current_cursor()
-        if cursor is None or cursor.record is None:
+        cursor = current_effects()
+        if cursor is None or cursor.atom is None:
             cursor = self._writer()
         part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
         try:
@@ -392,9 +394,9 @@ class Table(Generic[K, V]):
         for key, value in (*pairs, *more.items()):
             self[key] = value
 
-    def _writer(self) -> Cursor:
-        cursor = current_cursor()
-        if cursor is None or cursor.record is None:
+    def _writer(self) -> Effects:
+        cursor = current_effects()
+        if cursor is None or cursor.atom is None:
             raise TableError(
                 f"table {self.name} cannot be changed outside of an event: change it in the loop over a stream, "
                 "in the task of the agent itself"

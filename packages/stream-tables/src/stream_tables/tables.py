@@ -13,7 +13,7 @@ from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError, StoreLockedError
 from stream_core.ports import Reader, Store, Stores
 from stream_core.primitives import TP, TopicSpec
-from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects
 from stream_core.together import together
 from stream_tables.follower import COMPACTION_LAG
 from stream_tables.following import Following
@@ -270,7 +270,7 @@ class Tables:
         """Bytes of the changes that a checkpoint under way has cut, roughly."""
         return sum(part.overlay.frozen_size for part in self._parts.values())
 
-    def cut(self, unfinished: Sequence[Cursor]) -> None:
+    def cut(self, unfinished: Sequence[Effects]) -> None:
         """Freeze the overlays; partitions that are recovered while the checkpoint runs belong to the next one.
 
         Raises:

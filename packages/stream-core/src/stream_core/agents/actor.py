@@ -26,10 +26,11 @@ from stream_core.primitives import RawRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.sinks import deliver
 from stream_core.stacks import traceback_of, waiting_in
-from stream_core.streams.cursor import Cursor, Session, set_cursor
-from stream_core.streams.iteration import give_back, open_records, reject_open, remember_open, withdraw
-from stream_core.streams.sessions import PartitionSession, Subscription, Verdict
+from stream_core.streams.cursor import Cursor, give_back
+from stream_core.streams.effects import HeldSend, Session, set_effects
+from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.streams.stream import Host, Stream
+from stream_core.streams.verdicts import Verdict
 
 __all__ = ["Actor", "Opened"]
 
@@ -95,7 +96,7 @@ class Actor:
         subscription.cursors.append(self.cursor)
         supervisor.add(self.interrupt)
 
-    def _emit(self, sends: list[Any]) -> None:
+    def _emit(self, sends: list[HeldSend]) -> None:
         """Send what a finished event held; where events finish in any order, once all before it are finished too."""
         cursor = self.cursor
         session, record = cursor.session, cursor.record
@@ -148,7 +149,7 @@ class Actor:
         return waiting_in(self._body)
 
     async def _run(self) -> None:
-        set_cursor(self.cursor)
+        set_effects(self.cursor)
         set_current_agent(self.agent)
         task = asyncio.current_task()
         assert task is not None
@@ -174,7 +175,7 @@ class Actor:
                     self._on_conflict(
                         f"agent {self.cursor.name} was interrupted, and others had seen its changes", None
                     )
-                give_back(withdraw(self.cursor))
+                give_back(self.cursor.withdraw())
                 if cancelled:  # by whoever stops the engine
                     raise
             else:
@@ -198,7 +199,7 @@ class Actor:
 
     def _returned(self) -> NoReturn:
         self.cursor.rollback()
-        give_back(withdraw(self.cursor))
+        give_back(self.cursor.withdraw())
         raise WorkerError(
             f"agent {self.cursor.name} returned although its stream never ends: "
             "loop with `async for`, and do not break out of the loop"
@@ -213,20 +214,20 @@ class Actor:
         """
         verdict, self._verdict = self._verdict, None
         if verdict is not None:
-            remember_open(self.cursor, verdict)
+            self.cursor.judge_open(verdict)
             if self._doomed:
                 # The interval is about to be dropped, which interrupts this; the replay does what was decided.
                 await asyncio.sleep(PAUSE)
-            if all(not session.dead for session, _ in open_records(self.cursor)):
-                await reject_open(self.cursor, verdict)
-            give_back(withdraw(self.cursor))
+            if all(not session.dead for session, _ in self.cursor.open_records()):
+                await self.cursor.reject_open(verdict)
+            give_back(self.cursor.withdraw())
             self._subscription.on_progress()
             await asyncio.sleep(0)  # many events may fail in a row, and nothing else on the way waits
 
     async def _failed(self, error: BaseException) -> None:
         self._failing = True
         self._subscription.counts.failures += 1
-        events = open_records(self.cursor)
+        events = self.cursor.open_records()
         trouble = isinstance(error, TROUBLE)
         broken = isinstance(error, ProduceError) or BatchRefusedError.behind(error)
         # What is in memory only is in no interval, and is not replayed.
@@ -250,7 +251,7 @@ class Actor:
             limit = 0
         supervisor.restart_others(self.interrupt)
         if isinstance(error, StoreError) or (times > limit and (policy.action == "crash" or not events)):
-            withdraw(self.cursor)
+            self.cursor.withdraw()
             await self._tell(error)
             raise self._give_up(error, times, events) from error
         if times <= limit:
@@ -276,7 +277,7 @@ class Actor:
         self._wake.clear()
         # Looked at now: an abort that closes the sessions during the wait leaves us the partitions, and the policy its delay.
         ours = all(session.open for session, _ in events)
-        withdrawn = withdraw(self.cursor)
+        withdrawn = self.cursor.withdraw()
         await self._tell(error)
         if ours:
             with suppress(TimeoutError):
@@ -288,7 +289,7 @@ class Actor:
         """Call ``on_error``, outside of any event; what it raises is logged."""
         if self.agent.on_error is None:
             return
-        set_cursor(None)
+        set_effects(None)
         try:
             async with asyncio.timeout(TELL):
                 if isawaitable(answer := self.agent.on_error(self.agent, error)):
@@ -299,7 +300,7 @@ class Actor:
                 raise
             logger.exception("on_error of agent %s failed", self.agent.name)
         finally:
-            set_cursor(self.cursor)
+            set_effects(self.cursor)
 
     def _give_up(self, error: BaseException, times: int, events: Opened) -> WorkerError:
         option = "on_decode_error" if isinstance(error, DecodeError) else "on_failure"

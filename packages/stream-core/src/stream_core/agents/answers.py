@@ -14,8 +14,8 @@ from stream_core.errors import EncodeError, StreamError, UnknownTopicError
 from stream_core.primitives import TP, Headers, RawRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.settings import EngineSettings
-from stream_core.streams.cursor import Cursor, Session
-from stream_core.streams.iteration import open_records
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Session
 from stream_core.values.codecs import json_dumps
 from stream_core.values.record import Record
 
@@ -79,7 +79,7 @@ class Answers:
 
     async def give(self, cursor: Cursor, value: Any) -> None:
         """Answer with a value that the body has yielded."""
-        events = open_records(cursor)
+        events = cursor.open_records()
         if len(events) > 1:
             if self._list is not cursor.record:
                 self._list, self._next = cursor.record, 0

@@ -58,6 +58,7 @@ from stream_core.sending.outbox import Outbox
 from stream_core.settings import EngineSettings
 from stream_core.states import INTERVAL, EngineState, IntervalState, Machine
 from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects
 from stream_core.streams.leads import encode_leads
 from stream_core.streams.sessions import Feed, PartitionSession
 from stream_core.together import together
@@ -122,7 +123,7 @@ class RunningInterval:
         self.clients = clients
         self.outbox = outbox
         self.ownership = ownership
-        self.cursors = cursors
+        self._cursors = cursors
         self._actors = actors
         self.participants = participants
         self._fail = fail
@@ -149,6 +150,10 @@ class RunningInterval:
     def spoiled(self) -> bool:
         """Whether it must be dropped."""
         return self.state is IntervalState.SPOILED
+
+    def work(self) -> list[Effects]:
+        """Return the effects of all that may be open: of every actor, and of units of work that no record brought."""
+        return [*self._cursors(), *self.ownership.open_units()]
 
     # -- commit
 
@@ -245,7 +250,7 @@ class RunningInterval:
 
     def drop(self) -> None:
         """Forget everything since the last commit, in one moment: whoever awaits something of it finds it gone."""
-        cursors = set(self.ownership.release())
+        lost = set(self.ownership.release())
         for participant in self.participants:
             participant.aborted()
         self.outbox.drop()
@@ -257,7 +262,7 @@ class RunningInterval:
             self._state.to(IntervalState.DROPPED)
             self.clients.discard()  # what its builders hold must not leave either: the partitions may get another owner now
         for actor in self._actors():
-            if actor.cursor in cursors:
+            if actor.cursor in lost:
                 actor.interrupt()
 
     async def begin(self) -> None:
@@ -342,11 +347,11 @@ class RunningInterval:
         """Wait until no event is open, or the budget is used up; returns whether none is."""
         try:
             async with asyncio.timeout(budget):
-                while self.ownership.open_cursors():
+                while self.ownership.open_work():
                     self.progress.clear()
                     await self.progress.wait()
         except TimeoutError:
-            names = ", ".join(sorted(cursor.name for cursor in self.ownership.open_cursors()))
+            names = ", ".join(sorted(effects.name for effects in self.ownership.open_work()))
             logger.warning("events are still open after %.0f s, and are replayed: of %s", budget, names)
             return False
         return True
@@ -423,14 +428,14 @@ class Checkpoint:
 
     async def _settle(self) -> None:
         """Step 1."""
-        while any(cursor.pinned for cursor in self._interval.cursors()):
+        while any(effects.pinned for effects in self._interval.work()):
             self._outbox.held.cut_waits()
             await asyncio.sleep(SETTLE)
 
     def _cut(self) -> bool:
         """Step 2; returns whether there is anything to commit."""
         self._sessions = self._interval.ownership.running
-        unfinished = [cursor for cursor in self._interval.cursors() if cursor.record is not None]
+        unfinished = [effects for effects in self._interval.work() if effects.atom is not None]
         for session in self._sessions:
             position, leads = session.position, session.leads
             self._positions += [(feed, feed.position) for feed in session.feeds.values()]
@@ -440,7 +445,7 @@ class Checkpoint:
             return False
         self._interval.cutting()
         for participant in self._participants:
-            participant.cut([cursor for cursor in unfinished if cursor.undo])
+            participant.cut([effects for effects in unfinished if effects.undo])
         if self._exactly_once:
             self._outbox.held.close_gate()
         reach("checkpoint.cut")

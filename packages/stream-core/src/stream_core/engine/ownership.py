@@ -29,7 +29,7 @@ from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState, Machine, SessionState
-from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects
 from stream_core.streams.leads import decode_leads
 from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.together import together
@@ -115,9 +115,13 @@ class Ownership:
         """How many offsets are finished and not committed."""
         return sum(session.position - session.committed for session in self.running)
 
-    def open_cursors(self) -> list[Cursor]:
-        """The cursors that have an event of these sessions open."""
-        return [cursor for session in self._all() for cursor in session.cursors()]
+    def open_work(self) -> list[Effects]:
+        """Return the effects of the open events of these sessions, and of their other open units of work."""
+        return [effects for session in self._all() for effects in session.open_work()]
+
+    def open_units(self) -> list[Effects]:
+        """Return the effects of the open units of work that no record brought."""
+        return [effects for session in self._all() for effects in session.units]
 
     def _all(self) -> list[PartitionSession]:
         return [*self.sessions.values(), *self._superseded]
@@ -150,14 +154,14 @@ class Ownership:
         for session in self.sessions.values():
             session.suspend()
 
-    def release(self) -> list[Cursor]:
-        """Give all sessions up; returns the cursors whose open events come to nothing now."""
+    def release(self) -> list[Effects]:
+        """Give all sessions up; returns the effects of the open work, which come to nothing now."""
         self._cancel_opening()
         self.epoch += 1
-        cursors = [cursor for session in self._all() for cursor in session.close()]
+        work = [effects for session in self._all() for effects in session.close()]
         self.sessions, self._superseded = {}, []
         self.group = None
-        return cursors
+        return work
 
     def reopen(self, tps: Collection[TP], group: GroupMetadata, delay: float) -> None:
         """After a drop: make new sessions for what was released and is still owned, from the committed offsets."""
@@ -212,15 +216,24 @@ class Ownership:
         offsets = await self._start_offsets([session.tp for session in sessions])
         # After the offsets: when a topic is made again between the two, old offsets meet its new id. What the changelogs say of the old
         # topic is history then, which is right, since its events cannot come again.
-        self._ids = ids = await self._look_at_topics()
+        before, self._ids = self._ids, await self._look_at_topics()
+        ids = self._ids
         if self.epoch != epoch:
             return
+        for session in sessions:
+            if before.get(session.tp.topic) != ids.get(session.tp.topic):
+                self._forget_verdicts(session.tp)
         if self._settings.exactly_once and not self.running:
             self._outbox.held.open_gate()
         opening = self._shards(sessions).items()
         await together(self._run(epoch, shard, members, offsets, ids) for shard, members in opening)
         if self.epoch == epoch and self._engine.state is EngineState.RECOVERING:
             self._hooks.ready()
+
+    def _forget_verdicts(self, tp: TP) -> None:
+        """Forget what was decided on events of a partition: others have their offsets now."""
+        for subscription in self._subscriptions:
+            subscription.verdicts.pop(tp, None)
 
     def _shards(self, sessions: Sequence[PartitionSession]) -> dict[Shard, list[PartitionSession]]:
         shards: dict[Shard, list[PartitionSession]] = {}
@@ -331,6 +344,8 @@ class Ownership:
         cut_off = known is not None and offset > end and (await self._look_at_topics()).get(tp.topic) == known
         position = end if cut_off or self._settings.offset_reset == "latest" else start
         again = cut_off and session.backlog > 0 and session.position < position
+        if position < offset:
+            self._forget_verdicts(tp)
         if self.epoch == epoch and position < offset and not again:
             await self._commit({tp: Offset(position)}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:

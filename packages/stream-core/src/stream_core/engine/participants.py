@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import RecordRefusedError
 from stream_core.primitives import TP, Headers, TopicSpec
-from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects
 
 __all__ = ["Change", "Interval", "OnLost", "Participant", "Reading", "SendNow", "Shard"]
 
@@ -112,8 +112,8 @@ class Participant(Protocol):
     def under_way(self) -> int:
         """Bytes of the changes that a checkpoint under way has cut, estimated; 0 when there is none."""
 
-    def cut(self, unfinished: Sequence[Cursor]) -> None:
-        """Freeze the changes so far, without those of the open events of ``unfinished``. Synchronous: a moment in time."""
+    def cut(self, unfinished: Sequence[Effects]) -> None:
+        """Freeze the changes so far, without those of the open work of ``unfinished``. Synchronous: a moment in time."""
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
         """The changelog records of what was cut: one per key, with its final value."""

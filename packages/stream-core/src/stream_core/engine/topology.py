@@ -32,11 +32,14 @@ from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic, TopicPattern
 from stream_core.stacks import traceback_of
 from stream_core.streams.channel import Channel
-from stream_core.streams.cursor import Cursor, current_cursor
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.decoded import Rejected
+from stream_core.streams.effects import current_effects
 from stream_core.streams.iteration import Processor
 from stream_core.streams.repartition import Key
-from stream_core.streams.sessions import Rejected, Subscription, Verdict
+from stream_core.streams.sessions import Subscription
 from stream_core.streams.stream import LooseStream, Stream
+from stream_core.streams.verdicts import Verdict
 from stream_core.values.schemas import Schema
 
 __all__ = ["Topology"]
@@ -182,7 +185,7 @@ class Topology:
         Raises:
             ConfigurationError: there is a stream or agent of that name.
         """
-        name, cursor = name or f"stream-{channel.name}", current_cursor()
+        name, cursor = name or f"stream-{channel.name}", current_effects()
         subscription = next((known for known in self.subscriptions if known.name == name), None)
         again = subscription is not None and self._sources[subscription] is channel and cursor in subscription.cursors
         if subscription is None or not again:  # else the body of an agent runs again, and goes on with its stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stream_core.errors import DeadLetterError, EncodeError, UnknownTopicError
 from stream_core.primitives import TP, Headers, RawRecord
 from stream_core.sending.outbox import Outbox
-from stream_core.streams.sessions import Verdict
+from stream_core.streams.verdicts import Verdict
 
 __all__ = ["PREFIX", "letter_headers", "send_dead_letter"]
 

@@ -7,19 +7,16 @@ committed belongs to the next one: the gate keeps its sends until that is open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from typing import Any
-
-import msgspec
+from collections.abc import Callable
 
 from stream_core.errors import ProduceError
 from stream_core.ports import Delivery
 from stream_core.primitives import RecordMetadata
 from stream_core.sending.encoded import Encoded
 from stream_core.sending.one_by_one import OneByOne
-from stream_core.streams.cursor import Cursor, Session
+from stream_core.streams.effects import Effects, HeldSend
 
-__all__ = ["BACKLOG", "SETTLE", "HeldSend", "HeldSends"]
+__all__ = ["BACKLOG", "SETTLE", "HeldSends"]
 
 SETTLE = 0.002
 """Seconds between two looks at events that have to finish first."""
@@ -32,33 +29,6 @@ HOLD = 1.0
 
 AJAR = 0.05
 """Seconds of that moment."""
-
-
-class HeldSend(msgspec.Struct, eq=False):
-    """A send whose event is not finished; awaiting it releases the sends of that event first.
-
-    Attributes:
-        sends: holds it.
-        cursor: of the actor whose event it is.
-        session: of that event.
-        record: what is sent.
-        size: its bytes.
-        delivery: the acknowledgement, once it has left.
-        dropped: it will never leave.
-        parked: its event is finished, and one before it is not.
-    """
-
-    sends: HeldSends
-    cursor: Cursor
-    session: Session | None
-    record: Encoded
-    size: int
-    delivery: Delivery | None = None
-    dropped: bool = False
-    parked: bool = False
-
-    def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        return self.sends.deliver(self).__await__()
 
 
 class HeldSends:
@@ -83,11 +53,11 @@ class HeldSends:
 
     # -- holding
 
-    def full(self, cursor: Cursor) -> bool:
+    def full(self, cursor: Effects) -> bool:
         """Tell whether the event of ``cursor`` has to wait before it holds more; :meth:`room` waits."""
         return self.behind_gate > BACKLOG or cursor.held_bytes > BACKLOG
 
-    async def room(self, cursor: Cursor) -> None:
+    async def room(self, cursor: Effects) -> None:
         """Wait until the event of ``cursor`` may hold more; one that holds very much itself releases that.
 
         Raises:
@@ -98,9 +68,9 @@ class HeldSends:
         if cursor.held_bytes > BACKLOG:
             await self._released(cursor.held[-1])
 
-    def hold(self, cursor: Cursor, record: Encoded, size: int) -> HeldSend:
+    def hold(self, cursor: Effects, record: Encoded, size: int) -> HeldSend:
         """Hold a record of ``size`` bytes until the open event of ``cursor`` finishes."""
-        held = HeldSend(self, cursor, cursor.session, record, size)
+        held = HeldSend(self.deliver, cursor, cursor.session, record, size)
         cursor.held.append(held)
         cursor.held_bytes += size
         cursor.attention = True
@@ -138,7 +108,7 @@ class HeldSends:
 
     async def _released(self, held: HeldSend) -> None:
         """Wait until a held send has left; see :meth:`deliver`."""
-        cursor = held.cursor
+        cursor = held.effects
         while held.delivery is None:
             if held.dropped or (held.session is not None and held.session.dead):
                 raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
@@ -152,10 +122,9 @@ class HeldSends:
             else:
                 held.dropped = True
 
-    def _may_release(self, cursor: Cursor) -> bool:
-        in_order = cursor.session is None or cursor.session.first(cursor)
+    def _may_release(self, cursor: Effects) -> bool:
         may_pin = cursor.pinned or self._may_pin
-        return self.open and in_order and may_pin and not self._one_by_one.busy
+        return self.open and cursor.is_first() and may_pin and not self._one_by_one.busy
 
     @property
     def _may_pin(self) -> bool:

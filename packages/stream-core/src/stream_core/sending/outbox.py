@@ -25,10 +25,10 @@ from stream_core.ports import Delivery, Producer
 from stream_core.primitives import Headers, RecordMetadata
 from stream_core.sending.aside import NOT_STARTED, Aside
 from stream_core.sending.encoded import Encoded, append, size_of
-from stream_core.sending.held import HeldSend, HeldSends
+from stream_core.sending.held import HeldSends
 from stream_core.sending.one_by_one import OneByOne
 from stream_core.sending.threads import Send, Sent, send_in, send_soon_in
-from stream_core.streams.cursor import Cursor, current_cursor
+from stream_core.streams.effects import Effects, HeldSend, current_effects
 
 __all__ = ["OnProduce", "Outbox"]
 
@@ -108,8 +108,8 @@ class Outbox:
         """
         if get_ident() != self._thread:
             return None
-        cursor = current_cursor()
-        if cursor is None or cursor.record is None or ((session := cursor.session) and session.partition < 0):
+        cursor = current_effects()
+        if cursor is None or cursor.atom is None or ((session := cursor.session) and session.partition < 0):
             return self.aside.put((topic, partition, key, value, timestamp, headers))
         producer = self._effects
         if producer is None or topic not in self.topics or self.one_by_one.until:
@@ -163,8 +163,8 @@ class Outbox:
                 self._loop, lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True)
             )
         record = (topic, partition, key, value, timestamp, headers)
-        cursor = current_cursor()
-        if cursor is None or _in_memory(cursor) or (cursor.record is None and not aside):
+        cursor = current_effects()
+        if cursor is None or _in_memory(cursor) or (cursor.atom is None and not aside):
             return await self.aside.send(record)
         if aside:  # also right behind the event, as the refusal of one that failed
             if not self.one_by_one:
@@ -182,14 +182,14 @@ class Outbox:
         """Send from any thread, without waiting: ``send`` is called in the event loop of the engine."""
         return send_soon_in(self._loop, send)
 
-    async def _send_alone(self, cursor: Cursor, record: Encoded) -> Awaitable[RecordMetadata]:
+    async def _send_alone(self, cursor: Effects, record: Encoded) -> Awaitable[RecordMetadata]:
         if not self._transactional:
             return await self.one_by_one.send(record[0], lambda: self._append(record))
         held = self._hold(cursor, record)
         await self.held.deliver(held)
         return held
 
-    async def _ready(self, cursor: Cursor, topic: str) -> None:
+    async def _ready(self, cursor: Effects, topic: str) -> None:
         """Wait for what :meth:`put` misses to send to ``topic`` in the open event of ``cursor``."""
         while topic not in self.topics:
             await self._learn(self.effects, topic)
@@ -213,7 +213,7 @@ class Outbox:
             if producer is self._effects:
                 self.topics.add(topic)
 
-    def _hold(self, cursor: Cursor, record: Encoded) -> HeldSend:
+    def _hold(self, cursor: Effects, record: Encoded) -> HeldSend:
         """Hold a record. Raises EncodeError for one that the producer would not take: when the event has finished, that is too late."""
         topic, partition, key, value, _, headers = record
         producer, size = self.effects, size_of(key, value, headers)
@@ -237,6 +237,6 @@ class Outbox:
         self.aside.drop()
 
 
-def _in_memory(cursor: Cursor) -> bool:
+def _in_memory(cursor: Effects) -> bool:
     """Whether the open event exists in memory only: it belongs to no interval."""
     return cursor.session is not None and cursor.session.partition < 0

@@ -13,9 +13,9 @@ from stream_core.primitives import TP, Headers, HeadersArg, RawRecord, RecordMet
 from stream_core.sending.aside import NOT_STARTED
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.threads import Sent
-from stream_core.streams.sessions import Decoded, Rejected
+from stream_core.streams.decoded import Decoded
 from stream_core.values.encoding import Encode
-from stream_core.values.schemas import Failure, Schema, decode_error
+from stream_core.values.schemas import Schema
 
 __all__ = ["Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
 
@@ -196,20 +196,7 @@ class Topic(Generic[K, V]):
         """Decode the values of some records by the schema."""
         if self.unwrap is not None:
             records = self.unwrap(records)
-        values, failed = self.schema.decode_values(records)
-        if not failed:
-            return Decoded(records, values)
-        good: list[RawRecord] = []
-        decoded: list[Any] = []
-        rejected: list[Rejected] = []
-        for record, value in zip(records, values, strict=True):
-            if type(value) is Failure:
-                error = decode_error("value", record.value, value.error, tp, record.offset)
-                rejected.append(Rejected(len(decoded), record, error))
-            else:
-                good.append(record)
-                decoded.append(value)
-        return Decoded(good, decoded, rejected)
+        return Decoded.of(self.schema, tp, records)
 
     def __str__(self) -> str:
         return self.name

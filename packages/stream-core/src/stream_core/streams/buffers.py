@@ -7,31 +7,34 @@ together. While it fills, nothing of it is open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import RawRecord
-from stream_core.streams.cursor import Session
-from stream_core.streams.events import Acknowledgement
-from stream_core.streams.iteration import SKIPPED, Exhausted, Form, Iteration, event
-from stream_core.streams.sessions import Chunk, Feed, Rejected, Verdict
+from stream_core.streams.cursor import Acknowledgement
+from stream_core.streams.decoded import Rejected
+from stream_core.streams.effects import HeldSend, Session
+from stream_core.streams.events import make_event
+from stream_core.streams.iteration import Exhausted, Form, Iteration, Several
+from stream_core.streams.sessions import Chunk, Feed
+from stream_core.streams.verdicts import Verdict
 
 __all__ = ["Buffers"]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event in a buffer.
 
     Attributes:
         feed: progress of its subscription.
         chunk: where it comes from.
         record: the record.
-        item: what the body gets, or ``SKIPPED``.
+        items: what the body gets of it, nearly always one.
         held: the sends of its processors.
         last: whether its chunk ends with it.
         acknowledgement: finishes it, where that is done by hand.
@@ -40,8 +43,8 @@ class Entry:
     feed: Feed
     chunk: Chunk
     record: RawRecord
-    item: Any
-    held: list[Any]
+    items: Sequence[Any]
+    held: list[HeldSend]
     last: bool
     acknowledgement: Acknowledgement | None
 
@@ -53,7 +56,7 @@ class Buffer:
     Attributes:
         due: the time of the event loop at which it is handed over although it is not full; infinite when it may wait.
         entries: the events, in the order they came.
-        size: how many of them the body gets.
+        size: how many values the body gets of them.
     """
 
     due: float
@@ -74,7 +77,7 @@ class Buffers:
     def __init__(self, iteration: Iteration, size: int, within: float | None, *, by_partition: bool) -> None:
         self._iteration = iteration
         self._size = size
-        self._within = float("inf") if within is None else within
+        self._within = inf if within is None else within
         self._by_partition = by_partition or iteration.subscription.out_of_order
         self._buffers: dict[Session | None, Buffer] = {}
         self._ended = False
@@ -83,42 +86,62 @@ class Buffers:
             subscription.listed = max(subscription.listed, size * subscription.concurrency)
 
     async def read(self, form: Form) -> AsyncGenerator[list[Any], None]:
-        """Yield buffers of values, events, or pairs of key and value."""
-        clock = asyncio.get_running_loop().time
-        await self._iteration.begin(self)
+        """Yield lists of values, events, or pairs of key and value."""
+        iteration, buffers, clock = self._iteration, self._buffers, asyncio.get_running_loop().time
+        await iteration.begin(self)
+        records: Iterator[tuple[RawRecord, Any]] = iter(())
+        ready: Sequence[Session | None] = ()
         while True:
-            for key in [key for key, buffer in self._buffers.items() if buffer.due <= clock()]:
-                entries = self._open(key)
-                if entries is not None:
-                    yield [entry.item for entry in entries if entry.item is not SKIPPED]
-                    self._finish(entries)
-            if self._ended:
-                return
-            taken = await self._next_chunk()
-            if taken is None:
+            for key in ready:
+                if (entries := self._open(key)) is None:
+                    continue
+                for values in self._lists(entries):
+                    yield values
+                    if iteration.left and not await iteration.goes_on(entries[-1].feed.session):
+                        break
+                self._finish(entries)
+            ready = ()
+            if (taken := next(records, None)) is None:  # the chunk is used up
+                if self._ended:
+                    return
+                if (source := await self._next_chunk()) is None:
+                    ready = self._due(clock())
+                else:
+                    feed, chunk = source
+                    key = chunk.session if self._by_partition else None
+                    records = iter(iteration.decoded(feed, chunk).in_order())
+                    last = chunk.records[-1]
                 continue
-            feed, chunk = taken
-            key = chunk.session if self._by_partition else None
-            sequence = list(self._iteration.sequence(feed, chunk))
-            for number, (record, value) in enumerate(sequence, 1):
-                if not chunk.session.open:
-                    break
-                buffer = self._buffers.setdefault(key, Buffer(clock() + self._within))
-                buffer.entries.append(await self._entry(feed, chunk, record, value, form, last=number == len(sequence)))
-                buffer.size += buffer.entries[-1].item is not SKIPPED
-                if buffer.size >= self._size and (entries := self._open(key)) is not None:
-                    yield [entry.item for entry in entries if entry.item is not SKIPPED]
-                    self._finish(entries)
-                if monotonic() >= self._iteration.turn:
-                    await self._iteration.give_turn()
-            if (rest := self._buffers.get(key)) is not None and not rest.size:
-                self._open(key)  # nothing that the body gets: it need not wait for more
+            if not chunk.session.open:
+                records = iter(())
+                continue
+            record, value = taken
+            buffer = buffers.setdefault(key, Buffer(clock() + self._within))
+            buffer.entries.append(await self._entry(feed, chunk, record, value, form, last=record is last))
+            buffer.size += len(buffer.entries[-1].items)
+            if buffer.size >= self._size or (record is last and not buffer.size):
+                ready = (key,)  # full; or nothing that the body gets, which need not wait for more
+            elif self._within != inf and next(iter(buffers.values())).due <= clock():  # the first is due first
+                ready = self._due(clock())
+            if monotonic() >= iteration.turn:
+                await iteration.give_turn()
+
+    def _due(self, now: float) -> list[Session | None]:
+        """Return the keys of the buffers that are handed over although they are not full."""
+        return [key for key, buffer in self._buffers.items() if buffer.due <= now]
+
+    def _lists(self, entries: list[Entry]) -> Iterator[list[Any]]:
+        """Give what the body gets of the open event: several lists when processors made more values of its last record than fit in one."""
+        values, size = [item for entry in entries for item in entry.items], self._size
+        for at in range(0, len(values), size):
+            self._iteration.left = max(0, len(values) - at - size)
+            yield values[at : at + size]
 
     async def _next_chunk(self) -> tuple[Feed, Chunk] | None:
         """The next chunk, or ``None`` when a buffer is due before there is one, or all of them because there will be none."""
-        due = min((buffer.due for buffer in self._buffers.values()), default=float("inf"))
+        due = min((buffer.due for buffer in self._buffers.values()), default=inf)
         try:
-            if due == float("inf"):
+            if due == inf:
                 return await self._iteration.next_chunk()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -133,6 +156,7 @@ class Buffers:
         """Prepare one event. What its processors send waits for the buffer, and nothing is open afterwards."""
         iteration, cursor = self._iteration, self._iteration.cursor
         item = await iteration.prepare(feed, record, value, form)
+        items: Sequence[Any] = item if type(item) is Several else (item,)
         if cursor.undo:
             raise ConfigurationError(
                 f"subscription {feed.subscription.name}: a processor changed a table in front of take(); change it in the body"
@@ -140,12 +164,12 @@ class Buffers:
         held, cursor.held = cursor.held, []
         cursor.attention = cursor.pinned
         cursor.record = None
-        acknowledgement = Acknowledgement(feed, chunk) if feed.subscription.manual else None
-        if item is SKIPPED and acknowledgement is not None:
+        acknowledgement = Acknowledgement() if feed.subscription.manual else None
+        if acknowledgement is not None and not items:
             acknowledgement.give()
-        if item is not SKIPPED and form == "events":
-            item = event(chunk, record, item, acknowledgement)
-        return Entry(feed, chunk, record, item, held, last, acknowledgement)
+        if form == "events":
+            items = [make_event(feed.session, record, item, acknowledgement) for item in items]
+        return Entry(feed, chunk, record, items, held, last, acknowledgement)
 
     def _open(self, key: Session | None) -> list[Entry] | None:
         """Make a buffer the open event; ``None`` when the body gets nothing of it."""
@@ -192,7 +216,7 @@ class Buffers:
         entries, cursor = self._handed, self._iteration.cursor
         if not entries:
             return
-        cursor.held = [send for entry in entries if entry.item is SKIPPED for send in entry.held]
+        cursor.held = [send for entry in entries if not entry.items for send in entry.held]
         cursor.attention = True
         for entry in _shown(entries):
             await entry.feed.subscription.reject(entry.feed.session.tp, Rejected(0, entry.record, verdict))
@@ -205,11 +229,11 @@ class Buffers:
         cursor = self._iteration.cursor
         cursor.finish()
         cursor.record, cursor.others = None, []
-        self._handed = []
+        self._handed, self._iteration.left = [], 0
         for entry in entries:
             if entry.acknowledgement is not None:
-                self._iteration.taken.remove((entry.feed, entry.chunk))
-                entry.acknowledgement.close()
+                self._iteration.take_out(entry.feed, entry.chunk)
+                entry.feed.close(entry.chunk, entry.acknowledgement)
             else:
                 entry.feed.reach(entry.record.offset)
                 if entry.last:
@@ -219,4 +243,4 @@ class Buffers:
 
 def _shown(entries: list[Entry]) -> list[Entry]:
     """The events that the body gets."""
-    return [entry for entry in entries if entry.item is not SKIPPED]
+    return [entry for entry in entries if entry.items]

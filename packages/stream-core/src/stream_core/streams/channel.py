@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP, Batch, Headers, RawRecord, RecordMetadata, StoredRecord
+from stream_core.streams.decoded import Decoded
 from stream_core.streams.events import Event
-from stream_core.streams.sessions import Decoded, Feed, PartitionSession, Subscription
+from stream_core.streams.sessions import Feed, PartitionSession, Subscription
 from stream_core.streams.stream import LooseStream, Stream
 from stream_core.values.schemas import Schema
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, Type
 
 from stream_core.primitives import TP, Headers
 from stream_core.streams.cursor import active_cursor
+from stream_core.streams.decoded import key_of
 from stream_core.values.encoding import verbatim
-from stream_core.values.schemas import decode_error
 
 if TYPE_CHECKING:
     from stream_core.primitives import RawRecord, RecordMetadata
-    from stream_core.streams.cursor import Cursor
-    from stream_core.streams.sessions import Chunk, Feed
+    from stream_core.streams.cursor import Acknowledgement, Cursor
+    from stream_core.streams.effects import Session
     from stream_core.values.schemas import Schema
 
-__all__ = ["Acknowledgement", "Event", "ManualEvent", "Message", "current_event", "event_of"]
+__all__ = ["Event", "ManualEvent", "Message", "current_event", "event_of", "make_event"]
 
 V = TypeVar("V")
 
@@ -54,44 +54,6 @@ class Message(NamedTuple):
         return TP(self.topic, self.partition)
 
 
-class Acknowledgement:
-    """Finishes an event by hand.
-
-    While its body still works on the event that waits until it asks for the next one: what the event has done and its offset
-    belong into the same checkpoint.
-
-    Args:
-        feed: progress of the subscription.
-        chunk: the event, alone.
-
-    Attributes:
-        given: whether it was given.
-    """
-
-    __slots__ = ("_chunk", "_closed", "_feed", "given")
-
-    def __init__(self, feed: Feed, chunk: Chunk) -> None:
-        self._feed = feed
-        self._chunk = chunk
-        self._closed = False
-        self.given = False
-
-    def give(self) -> bool:
-        """Finish the event; returns whether it was not finished before."""
-        if self.given:
-            return False
-        self.given = True
-        if self._closed:
-            self._feed.finish(self._chunk)
-        return True
-
-    def close(self) -> None:
-        """The body has asked for the next event: from now on acknowledging finishes this one at once."""
-        self._closed = True
-        if self.given:
-            self._feed.finish(self._chunk)
-
-
 class Event(Generic[V]):
     """One record of a stream. Valid while its event is open; key and headers are decoded when somebody asks.
 
@@ -113,10 +75,7 @@ class Event(Generic[V]):
     @property
     def key(self) -> Any:
         """The decoded key. Raises DecodeError."""
-        try:
-            return self._schema.read_key(self._record)
-        except Exception as cause:
-            raise decode_error("key", self._record.key, cause, self._tp, self._record.offset) from cause
+        return key_of(self._schema, self._tp, self._record)
 
     @property
     def headers(self) -> dict[str, bytes]:
@@ -170,13 +129,8 @@ class Event(Generic[V]):
         Returns:
             what can be awaited for the metadata of the new record.
         """
-        return await channel.send(
-            self.value if value is None else value,
-            key=self.key if key is None else key,
-            partition=partition,
-            timestamp=timestamp,
-            headers=headers,
-        )
+        value, key = self.value if value is None else value, self.key if key is None else key
+        return await channel.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 
     async def forward(
         self,
@@ -194,13 +148,9 @@ class Event(Generic[V]):
             what can be awaited for the metadata of the new record.
         """
         record = self._record
-        return await channel.send(
-            verbatim(record.value) if value is None else value,
-            key=verbatim(record.key) if key is None else key,
-            partition=partition,
-            timestamp=timestamp,
-            headers=list(record.headers) if headers is None else headers,
-        )
+        value, key = verbatim(record.value) if value is None else value, verbatim(record.key) if key is None else key
+        headers = list(record.headers) if headers is None else headers
+        return await channel.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 
     def __repr__(self) -> str:
         return f"<Event {self._tp} offset={self._record.offset} key={self._record.key!r} value={self.value!r}>"
@@ -244,7 +194,13 @@ def event_of(cursor: Cursor) -> Event[Any] | None:
     session, record = cursor.session, cursor.record
     if session is None or record is None:
         return None
-    value = session.schema.read_value(record)
-    if cursor.acknowledgement is not None:
-        return ManualEvent(session.schema, session.tp, record, value, cursor.acknowledgement)
-    return Event(session.schema, session.tp, record, value)
+    return make_event(session, record, session.schema.read_value(record), cursor.acknowledgement)
+
+
+def make_event(
+    session: Session, record: RawRecord, value: Any, acknowledgement: Acknowledgement | None = None
+) -> Event[Any]:
+    """Make the event of a record; one to acknowledge where that is done by hand."""
+    if acknowledgement is None:
+        return Event(session.schema, session.tp, record, value)
+    return ManualEvent(session.schema, session.tp, record, value, acknowledgement)

@@ -10,82 +10,28 @@ import asyncio
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 from stream_core.counters import ReaderCounts, Traffic
-from stream_core.errors import DecodeError
 from stream_core.states import SessionState
-from stream_core.streams.cursor import Cursor, Session
+from stream_core.streams.cursor import Acknowledgement, Cursor
+from stream_core.streams.effects import Effects, Emit, HeldSend, Session
 from stream_core.streams.progress import Progress
+from stream_core.streams.verdicts import Verdict, Verdicts
 
 if TYPE_CHECKING:
-    from stream_core.errors import EventError
-    from stream_core.policies import FailurePolicy
     from stream_core.primitives import TP, Batch, RawRecord
+    from stream_core.streams.decoded import Decoded, Decoder, Rejected
     from stream_core.values.schemas import Schema
 
-__all__ = ["CHUNK", "Chunk", "Decoded", "Feed", "Inbox", "PartitionSession", "Rejected", "Subscription", "Verdict"]
+__all__ = ["CHUNK", "Chunk", "Feed", "Inbox", "PartitionSession", "Subscription"]
 
 CHUNK = 1000
 """Records that are decoded in one go; a few hundred microseconds."""
 
-LONGEST_MESSAGE = 1000
-"""Characters of an error message that a verdict keeps."""
-
 PIECE = 32
 """Records in the first of the two chunks that the rest of a chunk becomes when it is taken again."""
-
-
-class Verdict(NamedTuple):
-    """What was decided on an event that failed for good, as text: the exception would keep the frames of its traceback alive.
-
-    Attributes:
-        policy: what happens to the event, with no further attempt.
-        kind: the type of what was raised, with its module unless it is a builtin.
-        message: what it said.
-    """
-
-    policy: FailurePolicy
-    kind: str
-    message: str
-
-    @classmethod
-    def of(cls, error: BaseException, policy: FailurePolicy) -> Verdict:
-        """Put down what a failure policy says of an error."""
-        kind = type(error)
-        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        return cls(policy, name, str(error)[:LONGEST_MESSAGE])
-
-    @property
-    def reason(self) -> str:
-        """Type and message in one, for people."""
-        return f"{self.kind.rpartition('.')[2]}: {self.message}"
-
-
-class Rejected(NamedTuple):
-    """A record that the body does not get: it could not be decoded, or its event has failed for good.
-
-    Attributes:
-        at: index in ``Decoded.values`` before which the record belongs.
-        record: the record.
-        why: the error of decoding, on which the policy of the topic decides, or what was decided already.
-    """
-
-    at: int
-    record: RawRecord
-    why: EventError | Verdict
-
-
-class Decoded(NamedTuple):
-    """The records of a chunk that the body gets, their values, and those between them that it does not."""
-
-    records: Sequence[RawRecord]
-    values: Sequence[Any]
-    rejected: Sequence[Rejected] = ()
-
-
-Decoder = Callable[["TP", Sequence["RawRecord"]], Decoded]
-"""Decodes records of one partition by the schema of their topic."""
 
 
 class Chunk:
@@ -108,9 +54,13 @@ class Chunk:
     def decoded(self) -> Decoded:
         """The values; decoding happens at the first call."""
         if self._decoded is None:
-            session = self.session
-            decode = session.decode_around if session.garbled else session.decode
-            self._decoded = decode(session.tp, self.records)
+            session, records, garbled = self.session, self.records, self.session.garbled
+            if not garbled:
+                self._decoded = session.decode(session.tp, records)
+            else:
+                decoded = session.decode(session.tp, [record for record in records if record.offset not in garbled])
+                lost = [record for record in records if record.offset in garbled]
+                self._decoded = decoded.with_garbled(session.tp, lost, garbled)
         return self._decoded
 
     def rest(self, offset: int) -> Chunk | None:
@@ -204,8 +154,8 @@ class Subscription:
         emit: takes the sends of finished events.
         reader: the stream outside of agents that reads it now; when one that read it before is closed at last, this one goes on.
         reject: called with the partition and a record that the body does not get, as an open event; returns to go on behind it, or raises.
-        verdicts: on events that have failed for good and are not committed yet, by partition and offset: when their interval is replayed
-            they are rejected again, and the body does not get them.
+        feeds: how far it is in each of its sessions.
+        verdicts: on events that have failed for good and are not committed yet, by partition.
     """
 
     def __init__(self, name: str, topics: Sequence[str], concurrency: int = 1) -> None:
@@ -219,22 +169,28 @@ class Subscription:
         self.fed = False
         self.listed = 0
         self.on_progress: Callable[[], None] = _nothing
-        self.emit: Callable[[list[Any]], None] = _nowhere
+        self.emit: Emit = _nowhere
         self.reader: object = None
         self.reject: Callable[[TP, Rejected], Awaitable[None]] = _raise
-        self.verdicts: dict[TP, dict[int, Verdict]] = {}
+        self.feeds: list[Feed] = []
+        self.verdicts: dict[TP, Verdicts] = {}
 
     @property
     def out_of_order(self) -> bool:
         """Whether its events finish in any order."""
         return self.manual or self.concurrency > 1
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many events its bodies have had, and left to be finished by hand."""
+        return sum(feed.unacknowledged for feed in self.feeds if not feed.session.dead)
+
 
 def _nothing() -> None:
     """Nobody waits for room."""
 
 
-def _nowhere(_sends: list[Any]) -> None:
+def _nowhere(_sends: list[HeldSend]) -> None:
     """Nothing is sent."""
 
 
@@ -252,12 +208,12 @@ class Feed:
         committed: the position of the last checkpoint; the start position at first.
         backlog: records delivered to the inbox and not finished, counted by chunks.
         progress: finished offsets when actors finish out of order, else ``None``.
+        unacknowledged: how many events a body has had and left to be finished by hand.
     """
 
     __slots__ = (
-        "_floor",
-        "_judged",
         "_parked",
+        "_verdicts",
         "backlog",
         "committed",
         "done",
@@ -265,6 +221,7 @@ class Feed:
         "session",
         "start",
         "subscription",
+        "unacknowledged",
     )
 
     def __init__(self, session: PartitionSession, subscription: Subscription, start: int) -> None:
@@ -276,9 +233,10 @@ class Feed:
         self.committed = start
         self.backlog = 0
         self.progress = Progress(start) if subscription.out_of_order else None
-        self._parked: dict[int, list[Any]] = {}
-        self._floor = start
-        self._judged = max(subscription.verdicts.get(session.tp, ()), default=-1)
+        self.unacknowledged = 0
+        self._parked: dict[int, list[HeldSend]] = {}
+        self._verdicts = subscription.verdicts.setdefault(session.tp, Verdicts())
+        subscription.feeds = [*(feed for feed in subscription.feeds if not feed.session.dead), self]
 
     def deliver(self, chunk: Chunk) -> None:
         """Put a chunk into the inbox, less what this subscription finished before a restart."""
@@ -299,28 +257,18 @@ class Feed:
         self.progress.advance(chunk.next_offset)
 
     def judge(self, offset: int, verdict: Verdict) -> None:
-        """Remember what was decided on an event until it is committed. Events in memory are never replayed: nothing is remembered."""
-        if self.session.partition < 0:
-            return
-        known = self.subscription.verdicts.setdefault(self.session.tp, {})
-        self._forget_committed(known)
-        known[offset] = verdict
-        self._judged = max(self._judged, offset)
+        """Remember what was decided on an event, until no replay can bring it again."""
+        self._forget_verdicts()
+        self._verdicts.add(offset, verdict)
 
     def verdicts(self, chunk: Chunk) -> Mapping[int, Verdict]:
-        """What was decided on events of a chunk by their offsets, and maybe on others."""
-        if chunk.records[0].offset > self._judged:
-            return {}
-        known = self.subscription.verdicts.get(self.session.tp, {})
-        self._forget_committed(known)
-        return known
+        """Return what was decided on events of a chunk by their offsets, and maybe on others."""
+        self._forget_verdicts()
+        return self._verdicts.since(chunk.records[0].offset)
 
-    def _forget_committed(self, known: dict[int, Verdict]) -> None:
-        """Forget what no replay brings again; looks at all of them once for each checkpoint, not for each event."""
-        if self.committed > self._floor:
-            self._floor = self.committed
-            for offset in [offset for offset in known if offset < self._floor]:
-                del known[offset]
+    def _forget_verdicts(self) -> None:
+        if self._verdicts:  # an event in memory comes again only when it was not finished
+            self._verdicts.forget_below(self.committed if self.session.partition >= 0 else self.position)
 
     def reach(self, offset: int) -> None:
         """The event at ``offset`` is finished, and in order all before it; its chunk may not be."""
@@ -331,8 +279,6 @@ class Feed:
 
     def finish(self, chunk: Chunk) -> None:
         """Every event of the chunk is finished."""
-        if self._judged >= 0:
-            self._forget_committed(self.subscription.verdicts.get(self.session.tp, {}))
         count = len(chunk.records)
         self.subscription.counts.finished += count
         self.backlog -= count
@@ -340,9 +286,27 @@ class Feed:
         if self.progress is not None:
             self.progress.finish(chunk.records[0].offset)
             self._release(self.progress.position)
+        self._forget_verdicts()
         self.subscription.on_progress()
 
-    def park(self, offset: int, sends: list[Any]) -> None:
+    def close(self, chunk: Chunk, acknowledgement: Acknowledgement) -> None:
+        """Finish an event that the body has left, alone in its chunk; when it is not acknowledged, as soon as it is."""
+        if acknowledgement.given:
+            self.finish(chunk)
+        else:
+            self.unacknowledged += 1
+            acknowledgement.late = partial(self._acknowledged, chunk)
+
+    def _acknowledged(self, chunk: Chunk) -> None:
+        self.unacknowledged -= 1
+        self.finish(chunk)
+
+    def put_back(self, chunk: Chunk) -> None:
+        """Let what was taken and not finished be taken again, before anything else; of a closed session it is dropped."""
+        if self.session.open:
+            self.subscription.inbox.put(self, chunk, front=True)
+
+    def park(self, offset: int, sends: list[HeldSend]) -> None:
         """Keep the sends of an event that finished out of order until everything below it has finished too.
 
         Else they would be committed before their event is, and sent again after a crash. The event itself is not finished yet, so its
@@ -463,21 +427,6 @@ class PartitionSession(Session):
             for feed in self.feeds.values():
                 feed.deliver(chunk)
 
-    def decode_around(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
-        """Decode those of the records that are some, and reject the others as records that cannot be decoded."""
-        decoded = self.decode(tp, [record for record in records if record.offset not in self.garbled])
-        rejected = list(decoded.rejected)
-        for record in records:
-            if (reason := self.garbled.get(record.offset)) is not None:
-                at = bisect_left(decoded.records, record.offset, key=lambda good: good.offset)
-                rejected.append(
-                    Rejected(
-                        at, record, DecodeError(f"cannot read the record: {reason}", tp, record.offset, final=True)
-                    )
-                )
-        rejected.sort(key=lambda one: one.record.offset)
-        return Decoded(decoded.records, decoded.values, rejected)
-
     def forget(self, readers: Collection[str]) -> None:
         """These read no more. When they were the last ones the position stays where they left it."""
         if readers:
@@ -485,37 +434,40 @@ class PartitionSession(Session):
             for name in readers:
                 del self.feeds[name]
 
-    def first(self, cursor: Cursor) -> bool:
-        """Whether all events before the open one of ``cursor`` are finished by its subscription."""
-        progress = self.feeds[cursor.subscription].progress
-        if progress is None or cursor.record is None:
-            return True
-        first = cursor.others[0][1] if cursor.others else cursor.record
-        return progress.position >= first.offset
+    def first(self, reader: str, offset: int) -> bool:
+        """Tell whether ``reader`` has finished all events before the one at ``offset``."""
+        progress = self.feeds[reader].progress
+        return progress is None or progress.position >= offset
 
     def suspend(self) -> None:
         """Take no more events: chunks of this session are dropped, open events may finish. Without any it is closed at once."""
         if self.state is SessionState.RUNNING:
             self._to(SessionState.SUSPENDED)
-            for cursor in self.cursors():
-                cursor.attention = True
+            for effects in self.open_work():
+                effects.attention = True
         elif self.state is SessionState.RESTORING:
             self._to(SessionState.CLOSED)
 
-    def close(self) -> list[Cursor]:
-        """Give the partition up; returns the cursors of the events that are open, whose effects come to nothing."""
+    def close(self) -> list[Effects]:
+        """Give the partition up; returns the effects of the work that is open, which come to nothing."""
         self.suspend()
-        cursors = self.cursors()
-        for cursor in cursors:
-            cursor.abandon()
+        work = self.open_work()
+        for effects in work:
+            effects.abandon()
         if self.state is SessionState.SUSPENDED:
             self._to(SessionState.CLOSED)
-        return cursors
+        return work
 
-    def cursors(self) -> list[Cursor]:
-        """The cursors that have an event of this session open."""
-        subscriptions = [feed.subscription for feed in self.feeds.values()]
-        return [c for s in subscriptions for c in s.cursors if c.session is self and c.record is not None]
+    def open_work(self) -> list[Effects]:
+        """Return the effects of the open events of this session, and of its other open units of work."""
+        cursors = [cursor for feed in self.feeds.values() for cursor in feed.subscription.cursors]
+        return [*(one for one in cursors if one.session is self and one.record is not None), *self.units]
+
+    def ended(self, effects: Effects) -> None:
+        """Forget a unit of work that no record brought: it is over."""
+        super().ended(effects)
+        for feed in self.feeds.values():  # who waits for open work to finish waits for progress
+            feed.subscription.on_progress()
 
     @property
     def position(self) -> int:

@@ -13,9 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from stream_core.errors import ConfigurationError, Skip
 from stream_core.streams.buffers import Buffers
-from stream_core.streams.cursor import Cursor, active_cursor, current_cursor, set_cursor
+from stream_core.streams.cursor import Cursor, active_cursor
+from stream_core.streams.effects import Emit, current_effects, set_effects
 from stream_core.streams.events import Channel, Event, event_of
-from stream_core.streams.iteration import Form, Iteration, Processor, leave
+from stream_core.streams.iteration import Form, Iteration, Processor
 from stream_core.streams.repartition import Key
 from stream_core.streams.sessions import Subscription
 
@@ -290,13 +291,14 @@ class LooseStream(Stream[T]):
         host: Host | None = None,
         *,
         close: Callable[[Subscription], None],
-        emit: Callable[[list[Any]], None] = list.clear,
+        emit: Emit = list.clear,
         on_conflict: Callable[[str, None], None] = lambda reason, error: None,
     ) -> None:
-        around = current_cursor()
-        cursor = Cursor(subscription.name, subscription.name, emit, concurrent=subscription.out_of_order)
-        if around is not None and around.record is None:
+        around = current_effects()
+        if isinstance(around, Cursor) and around.record is None:
             cursor = around
+        else:
+            cursor = Cursor(subscription.name, subscription.name, emit, concurrent=subscription.out_of_order)
         if cursor not in subscription.cursors:
             subscription.cursors.append(cursor)
         subscription.reader = self
@@ -322,14 +324,14 @@ class LooseStream(Stream[T]):
 
     async def _guarded(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         if self._alone:
-            set_cursor(self._iteration.cursor)
+            set_effects(self._iteration.cursor)
         try:
             async for item in items:
                 yield item
         finally:
             if self._alone:
-                set_cursor(None)
-            if leave(self._iteration):
+                set_effects(None)
+            if self._iteration.quit():
                 self._on_conflict(
                     f"stream {self.subscription.name} was left in an event, and others had seen its changes", None
                 )
