@@ -380,10 +380,11 @@ async def test_the_producer_of_a_client_breaks(lab: Lab) -> None:
     topic = lab.topic("numbers")
     await lab.start([lab.agent(double, topic)])
     handle = lab.agent(double, topic)
-    await lab.start([handle], client_only=True)
-    assert await handle.ask(1) == 2
-    lab.cluster.faults.fail_next("produce", ProduceError("provoked"))
-    assert await asyncio.gather(*(handle.ask(number) for number in (2, 3, 4))) == [4, 6, 8]
+    client = await lab.start([handle], client_only=True)
+    with client.run.entered():
+        assert await handle.ask(1) == 2
+        lab.cluster.faults.fail_next("produce", ProduceError("provoked"))
+        assert await asyncio.gather(*(handle.ask(number) for number in (2, 3, 4))) == [4, 6, 8]
     assert lab.values(topic) == [1, 2, 3, 4]
 
 
@@ -406,8 +407,9 @@ async def test_a_client_asks(lab: Lab) -> None:
     topic = lab.topic("numbers")
     await lab.start([lab.agent(double, topic)])
     handle = lab.agent(double, topic)
-    await lab.start([handle], client_only=True)
-    assert await handle.ask(21) == 42
+    client = await lab.start([handle], client_only=True)
+    with client.run.entered():
+        assert await handle.ask(21) == 42
     assert len(lab.cluster.group("app").members) == 1
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from stream_core.memory import MemoryStores
 from stream_core.primitives import TP, StoredRecord
+from stream_core.runs import Run
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Session, set_effects
 from stream_core.values.schemas import Schema
@@ -36,6 +37,8 @@ class Bench:
     ) -> None:
         self.schema = schema or Schema.for_table(str, int)
         self.table: Table[Any, Any] = Table("table", schema=self.schema, changelog="changelog", **options)
+        self.run = Run()
+        self.table.join(self.run)
         self.stores = MemoryStores()
         self._limits = limits or {}
         self.parts = [self._part(partition, partitions) for partition in range(partitions)]
@@ -46,7 +49,7 @@ class Bench:
         tp = self.table.changelog_tp(partition)
         store = self.stores.open("table", partition)
         part = TablePartition("table", tp, partitions, self.schema, store, **self._limits)
-        self.table.attach(partition, part)
+        self.table.attach(self.run, partition, part)
         return part
 
     @contextmanager
@@ -73,7 +76,10 @@ class Bench:
         """Let another worker begin with what this one has committed."""
         for part in self.parts:
             part.store.close()
+        self.run.end()
+        self.run = Run()
         self.table = Table("table", schema=self.schema, changelog="changelog", default=self.table.default)
+        self.table.join(self.run)
         self.parts = [self._part(partition, self._count) for partition in range(self._count)]
 
 

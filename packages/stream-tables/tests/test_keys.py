@@ -193,7 +193,7 @@ def test_a_missing_key_says_where_it_was_looked_for() -> None:
 def test_a_missing_key_outside_of_events() -> None:
     """Without an event the error says which partitions this worker holds."""
     bench = used(Bench(Schema.for_table(str, int)))
-    bench.table.detach(0)
+    bench.table.detach(bench.run, 0)
     with pytest.raises(TableKeyError) as caught:
         assert bench.table["c1"]
     assert str(caught.value) == "table table has no 'c1' in the partitions that this worker holds (1 of 2)"

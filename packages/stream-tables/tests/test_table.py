@@ -305,13 +305,13 @@ def test_reads_outside_events_probe(bench: Bench) -> None:
     with bench.event(0) as table:
         table["a"] = 2
     assert bench.table["a"] == 2
-    bench.table.detach(0)
+    bench.table.detach(bench.run, 0)
     assert bench.table["a"] == 0
 
 
 def test_a_partition_that_is_not_here(bench: Bench) -> None:
     """An event of a partition that this worker does not hold is refused, by name."""
-    bench.table.detach(1)
+    bench.table.detach(bench.run, 1)
     with (
         bench.event(1) as table,
         pytest.raises(TableError, match=r"does not hold the partition of the event .*source-1"),

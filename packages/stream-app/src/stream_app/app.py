@@ -408,11 +408,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         """The engine of the running app.
 
         Raises:
-            ConfigurationError: the app is not started.
+            ConfigurationError: the app is not started, or several engines run it and this task belongs to none of them.
         """
-        if self._wiring is None or self._wiring.engine is None:
-            raise ConfigurationError(f"app {self.id} is not started: run a worker, or await app.start() first")
-        return self._wiring.engine
+        return self.engines.find(f"cannot use app {self.id}")
 
     def is_leader(self) -> bool:
         """Whether this worker is the leader now.
@@ -480,14 +478,14 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         run(self, sys.argv[1:])
 
     def _require_stopped(self, what: str) -> None:
-        if self._wiring is not None:
+        if self._wiring is not None or self.engines:
             raise ConfigurationError(
                 f"{what} is defined while app {self.id} runs, and would have no effect: define it before"
             )
 
     def _defined(self, topic: Topic[Any, Any]) -> None:
-        if self._wiring is not None and self._wiring.engine is not None:
-            self._wiring.engine.add(topic)
+        for engine in self.engines.all():
+            engine.add(topic)
 
     def __repr__(self) -> str:
         return f"<App {self.id}: {len(self.agents)} agents, {len(self.tables)} tables>"

@@ -50,6 +50,7 @@ class _Stage:
         self.tables: Mapping[str, Table[Any, Any]] = app.tables
         self.chores: tuple[Chore, ...] = ()
         self.services: tuple[Any, ...] = ()
+        self.engines = app.engines
 
 
 class AgentTest:
@@ -127,23 +128,24 @@ class AgentTest:
             Exception: what the agent raised, when its failure policy is ``crash``.
             TimeoutError: it has not finished the event in time.
         """
-        sent = await self._agent.send(
-            key=key,
-            value=value,
-            partition=partition,
-            timestamp=timestamp,
-            headers=headers,
-            reply_to=reply_to,
-            correlation_id=correlation_id,
-        )
-        where = await sent
-        self.sent_offset = where.offset
-        event = self._event(where.topic, where.partition, where.offset, value, key, headers)
-        if wait:
-            await self._finished(TP(where.topic, where.partition), where.offset)
-            if not isasyncgenfunction(self._agent.body):
-                self.results.setdefault(where.offset, value)
-        return event
+        with self._opened.run.entered():  # other agents may be under test beside this one
+            sent = await self._agent.send(
+                key=key,
+                value=value,
+                partition=partition,
+                timestamp=timestamp,
+                headers=headers,
+                reply_to=reply_to,
+                correlation_id=correlation_id,
+            )
+            where = await sent
+            self.sent_offset = where.offset
+            event = self._event(where.topic, where.partition, where.offset, value, key, headers)
+            if wait:
+                await self._finished(TP(where.topic, where.partition), where.offset)
+                if not isasyncgenfunction(self._agent.body):
+                    self.results.setdefault(where.offset, value)
+            return event
 
     async def throw(self, error: BaseException) -> None:
         """Let the body fail with ``error`` at the event that is put next."""
@@ -182,7 +184,8 @@ class AgentTest:
         return generator if isasyncgenfunction(body) else coroutine
 
     async def _finished(self, tp: TP, offset: int) -> None:
-        engine = self._engine
+        engine = self._opened.engine
+        assert engine is not None
         try:
             async with asyncio.timeout(PATIENCE):
                 while self._position(engine, tp) <= offset:
@@ -214,7 +217,7 @@ class AgentTest:
         return Event(schema, TP(topic, partition), StoredRecord(offset, 0, *raw, pairs), value)
 
     @property
-    def _engine(self) -> Engine:
-        if self._wiring is None or self._wiring.engine is None:
+    def _opened(self) -> Wiring:
+        if self._wiring is None:
             raise ConfigurationError("the test context is not open: async with agent.test_context() as ...")
-        return self._wiring.engine
+        return self._wiring

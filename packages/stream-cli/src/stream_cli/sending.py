@@ -97,7 +97,7 @@ class Sending:
     ) -> EncodeError | None:
         """Send all values up to the first that cannot be sent, and return its error: those before it are reported first."""
         topic: Topic[bytes, bytes] = Topic(self.topic, schema=Schema(bytes, bytes))  # what comes is encoded already
-        topic.bind(self.app.engine.outbox)
+        topic.bind(self.app.engine.run, self.app.engine.outbox)
         problem = None
         first = True
         try:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from stream_core.errors import StreamError, WorkerError
+from stream_core.runs import Run
 
 __all__ = ["Background"]
 
@@ -20,14 +21,18 @@ class Background:
 
     Args:
         on_failure: called with the first error, in the moment in which it is known.
+        run: what the tasks belong to: whatever they use finds the engine of this run.
 
     Attributes:
         failure: has the first error as its result, once there is one.
         name: of what they belong to, for messages.
     """
 
-    def __init__(self, on_failure: Callable[[BaseException], None] = lambda error: None) -> None:
+    def __init__(
+        self, on_failure: Callable[[BaseException], None] = lambda error: None, run: Run | None = None
+    ) -> None:
         self._on_failure = on_failure
+        self._run = run
         self.name = ""
         self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -62,7 +67,8 @@ class Background:
             name: of the task.
             users: whether it is the code of a user, which is named when it fails.
         """
-        return self.watch(asyncio.create_task(body, name=name), name if users else "")
+        context = None if self._run is None else self._run.context()
+        return self.watch(asyncio.create_task(body, name=name, context=context), name if users else "")
 
     def watch(self, task: asyncio.Task[None], whose: str = "") -> asyncio.Task[None]:
         """Watch a task that runs; ``whose`` names it when it runs the code of a user."""

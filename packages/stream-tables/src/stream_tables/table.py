@@ -10,6 +10,7 @@ from uuid import UUID
 
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.primitives import TP
+from stream_core.runs import PerRun, Run
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Effects, Session, active_effects, current_effects
 from stream_core.values.encoding import type_name
@@ -76,7 +77,7 @@ class Table(Generic[K, V]):
         self.partitions = partitions
         self.changelog = changelog
         self.help = help
-        self._parts: dict[int, TablePartition] = {}
+        self._held = PerRun[dict[int, TablePartition]]()
         self._routes: dict[bytes, int] = {}
         self._encoded: dict[str, bytes] = {}
         self._foreign: set[bytes] = set()
@@ -89,24 +90,44 @@ class Table(Generic[K, V]):
 
     # -- partitions, for the manager of tables
 
-    def attach(self, partition: int, part: TablePartition) -> None:
-        """This worker has recovered ``partition``."""
-        self._parts[partition] = part
+    def join(self, run: Run) -> None:
+        """Hold partitions in the worker of ``run`` until that ends; it has none yet."""
+        self._held.bind(run, {})
         self._forget()
 
-    def detach(self, partition: int) -> TablePartition | None:
-        """This worker gives ``partition`` up."""
+    def leave(self, run: Run) -> None:
+        """Hold nothing in the worker of ``run`` any more."""
+        self._held.unbind(run)
         self._forget()
-        return self._parts.pop(partition, None)
+
+    def attach(self, run: Run, partition: int, part: TablePartition) -> None:
+        """The worker of ``run`` has recovered ``partition``."""
+        if (held := self._held.of(run)) is not None:
+            held[partition] = part
+        self._forget()
+
+    def detach(self, run: Run, partition: int) -> None:
+        """The worker of ``run`` gives ``partition`` up."""
+        held = self._held.of(run)
+        if held is not None:
+            held.pop(partition, None)
+        self._forget()
 
     def _forget(self) -> None:
         self._routes.clear()
         self._session = self._here = None
 
     @property
-    def parts(self) -> Mapping[int, TablePartition]:
-        """The partitions that this worker holds."""
-        return self._parts
+    def parts(self) -> dict[int, TablePartition]:
+        """The partitions that the worker of this task holds; those of the only one that runs, outside of workers.
+
+        Raises:
+            ConfigurationError: several workers hold some, and this task belongs to none of them.
+        """
+        held = self._held.only
+        if held is None:
+            held = self._held.find(f"table {self.name} cannot be used") if self._held else {}
+        return held
 
     def changelog_tp(self, partition: int) -> TP:
         """The changelog partition of a table partition."""
@@ -146,8 +167,8 @@ class Table(Generic[K, V]):
         """The KeyError of this key; what it says is put together when somebody reads it."""
         error, cursor = TableKeyError(key), active_effects()
         if cursor is None or (session := cursor.session) is None:
-            count = next((part.partitions for part in self._parts.values()), self.partitions or 0)
-            error.missed = self.name, tuple(self._parts), count, None, None
+            count = next((part.partitions for part in self.parts.values()), self.partitions or 0)
+            error.missed = self.name, tuple(self.parts), count, None, None
         else:
             record = cursor.record if isinstance(cursor, Cursor) else None
             error.missed = self.name, (), session.partitions, session, record
@@ -172,7 +193,7 @@ class Table(Generic[K, V]):
         data = self._encode(key)
         cursor = active_effects()
         if cursor is None:
-            return any(part.holds(None, data) for part in self._parts.values())
+            return any(part.holds(None, data) for part in self.parts.values())
         return self._part(cursor).holds(cursor, data)
 
     def _get(self, key: Any, *, committed: bool = False) -> Any:
@@ -190,9 +211,9 @@ class Table(Generic[K, V]):
 
     def _probe(self, data: bytes, *, committed: bool) -> Any:
         """Look in all partitions held here: topic keys and table keys differ in bytes, so hashing would be wrong."""
-        known = self._routes.get(data)
-        for partition in self._parts if known is None else (known, *self._parts):
-            part = self._parts[partition]
+        parts, known = self.parts, self._routes.get(data)
+        for partition in (known, *parts) if known in parts else parts:
+            part = parts[partition]
             value = part.committed_value(data) if committed else part.get(None, data)
             if value is not ABSENT:
                 if len(self._routes) >= ROUTES:
@@ -203,7 +224,10 @@ class Table(Generic[K, V]):
 
     def _part(self, cursor: Effects) -> TablePartition:
         session = cursor.session
-        part = None if session is None else self._parts.get(session.partition)
+        held = self._held.only
+        if held is None:  # there are several workers in this process, or none
+            held = self.parts
+        part = None if session is None else held.get(session.partition)
         if any(other is not session for other, _ in cursor.others):
             raise TableError(
                 f"table {self.name}: the list of {cursor.name} has events of several partitions, and a table has a state for each; "
@@ -291,7 +315,7 @@ class Table(Generic[K, V]):
     def _entries(self) -> Iterator[tuple[K, Callable[[], V]]]:
         """The keys, and for each what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
         cursor = active_effects()
-        parts = list(self._parts.values()) if cursor is None else [self._part(cursor)]
+        parts = list(self.parts.values()) if cursor is None else [self._part(cursor)]
         taken = [(part, part.range(cursor)) for part in parts]
         return (
             (key, partial(part.value_of, cursor, data, entry))
@@ -404,4 +428,4 @@ class Table(Generic[K, V]):
         return cursor
 
     def __repr__(self) -> str:
-        return f"<Table {self.name}: {len(self._parts)} partitions here>"
+        return f"<Table {self.name}: {sum(len(held) for held in self._held.all())} partitions here>"

@@ -13,6 +13,7 @@ from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError, StoreLockedError
 from stream_core.ports import Reader, Store, Stores
 from stream_core.primitives import TP, TopicSpec
+from stream_core.runs import Run
 from stream_core.streams.effects import Effects
 from stream_core.together import together
 from stream_tables.follower import COMPACTION_LAG
@@ -41,6 +42,7 @@ class Tables:
         lock_timeout: seconds to wait for a store that another process still holds.
         replication: replication factor of changelogs.
         check_mutations: let an event fail that changed a value in place and did not assign it.
+        run: of the engine that they take part in; one of their own when left out.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Tables:
         lock_timeout: float = 10.0,
         replication: int = 1,
         check_mutations: bool = False,
+        run: Run | None = None,
     ) -> None:
+        self._run = Run() if run is None else run
         self._stores = stores
         self._spare = spare
         self._make_reader = reader
@@ -80,6 +84,7 @@ class Tables:
                 f"there are two tables named {table.name!r}: they would share a changelog; rename one"
             )
         self._tables[table.name] = table
+        table.join(self._run)
 
     def __iter__(self) -> Iterator[Table[Any, Any]]:
         return iter(self._tables.values())
@@ -141,6 +146,8 @@ class Tables:
         except Exception:
             logger.exception("the reader of changelogs could not be stopped")
         await self.keep(())
+        for table in self._tables.values():
+            table.leave(self._run)
         drivers = {"the stores": self._stores, "the stores of this worker alone": self._spare}
         await close_all({what: driver.close for what, driver in drivers.items() if driver is not None})
 
@@ -191,7 +198,7 @@ class Tables:
                 if part.state is not State.LOST:  # somebody else may have met the damage first
                     part.enter(State.LOST)
             else:
-                table.attach(partition, part)
+                table.attach(self._run, partition, part)
                 return
 
     async def _opening(self, table: Table[Any, Any], partition: int) -> TablePartition:
@@ -199,9 +206,8 @@ class Tables:
         tp = table.changelog_tp(partition)
         part = self._parts.get(tp)
         if part is not None and part.state is State.LOST:
-            table.detach(
-                partition
-            )  # who looks while it is replayed finds nothing, as in any partition that is not here yet
+            # Who looks while it is replayed finds nothing, as in any partition that is not here yet.
+            table.detach(self._run, partition)
             try:
                 part.store.wipe()
             except StoreLockedError as error:
@@ -209,7 +215,7 @@ class Tables:
                 await self._give_up([tp])
                 part = None
         elif part is not None and part.state is State.BEHIND:
-            table.detach(partition)
+            table.detach(self._run, partition)
             await self._give_up([tp])  # a store that failed to write takes no more writes until it is opened anew
             part = None
         if part is None:
@@ -247,7 +253,7 @@ class Tables:
         moved = [tp for tp, part in self._parts.items() if Shard(part.partitions, tp.partition) not in shards]
         by_changelog = {table.changelog: table for table in self._tables.values()}
         for tp in moved:
-            by_changelog[tp.topic].detach(tp.partition)
+            by_changelog[tp.topic].detach(self._run, tp.partition)
         await self._give_up(moved)
 
     async def _give_up(self, tps: Collection[TP]) -> None:

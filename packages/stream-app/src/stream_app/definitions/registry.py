@@ -9,6 +9,8 @@ from typing import Any
 from stream_app.settings import Settings
 from stream_core.agents.agent import Agent
 from stream_core.agents.chores import Chore
+from stream_core.engine.engine import Engine
+from stream_core.runs import PerRun
 from stream_core.sending.topic import Topic
 from stream_tables.table import Table
 
@@ -20,6 +22,10 @@ class Registry:
 
     Args:
         conf: the settings.
+
+    Attributes:
+        conf: the same.
+        engines: what runs the definitions: nearly always one engine at most.
     """
 
     def __init__(self, conf: Settings) -> None:
@@ -30,6 +36,7 @@ class Registry:
         self._chores: list[Chore] = []
         self._services: list[Any] = []
         self._defining = threading.RLock()
+        self.engines = PerRun[Engine]()
 
     @property
     def id(self) -> str:

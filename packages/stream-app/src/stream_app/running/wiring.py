@@ -25,6 +25,7 @@ from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.memory import MemoryStores, MemoryTransport
 from stream_core.ports import Stores, Transport
 from stream_core.primitives import TP, Host
+from stream_core.runs import PerRun, Run
 from stream_core.sending.outbox import OnProduce
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
@@ -70,6 +71,10 @@ class Defined(Protocol):
     def services(self) -> tuple[Any, ...]:
         """What starts and stops with the app."""
 
+    @property
+    def engines(self) -> PerRun[Engine]:
+        """The engines that run it."""
+
 
 class Wiring:
     """One running app.
@@ -81,6 +86,7 @@ class Wiring:
 
     Attributes:
         engine: what runs, from the start on.
+        run: what the handles of the app are bound to while this runs.
         loop: the event loop that it runs in.
         services: those that start and stop with it.
         stopped: set when it has stopped.
@@ -101,6 +107,7 @@ class Wiring:
         self._web: WebServer | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
+        self.run = Run(app.conf.id)
         self.loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
         self.engine: Engine | None = None
@@ -113,7 +120,8 @@ class Wiring:
         Raises:
             WorkerError: it was stopped before it had started.
         """
-        self._starting = asyncio.create_task(self._start(), name="start")
+        with self.run.entered():
+            self._starting = asyncio.create_task(self._start(), name="start")
         try:
             await self._starting
         except asyncio.CancelledError:
@@ -148,6 +156,7 @@ class Wiring:
             lock_timeout=conf.store_lock_timeout,
             replication=conf.topic_replication_factor,
             check_mutations=conf.checks_mutations,
+            run=self.run,
         )
         for table in self._tables:
             table.schema.check()
@@ -162,7 +171,9 @@ class Wiring:
             participants=[tables] if self._tables else [],
             client_only=self._client_only,
             on_member=self._remember,
+            run=self.run,
         )
+        self._app.engines.bind(self.run, engine)
         engine.background.name = conf.id
         engine.outbox.on_produce = self.on_produce
         if self.on_partitions is not None:
@@ -232,6 +243,8 @@ class Wiring:
         self._stopping = True
         try:
             async with AsyncExitStack() as steps:  # from the last to the first
+                steps.callback(self.run.end)  # here, too, for a start that did not get as far as the engine
+                steps.enter_context(self.run.entered())  # services may send a last word
                 if self._web is not None:
                     steps.push_async_callback(self._web.stop)
                 steps.callback(self._release)

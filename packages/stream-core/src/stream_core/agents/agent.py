@@ -18,7 +18,7 @@ from stream_core.agents.wrapped import unwrap, wrap
 from stream_core.errors import ConfigurationError, NoReplyError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import HeadersArg, RecordMetadata
-from stream_core.sending.aside import NOT_STARTED
+from stream_core.runs import PerRun, Run
 from stream_core.sending.sinks import Sink, check_sink
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
@@ -106,7 +106,7 @@ class Agent:
         if self._wraps and isinstance(topic, Topic):
             for part in topic.parts:
                 part.unwrap = unwrap
-        self._replies: Replies | None = None
+        self._replies = PerRun[Replies]()
 
     def add_sink(self, sink: Sink) -> None:
         """Send what the body yields to one more agent, topic, channel or function of the value, sync or async.
@@ -125,9 +125,9 @@ class Agent:
         """What it reads."""
         return self.topic
 
-    def bind(self, replies: Replies | None) -> None:
-        """Ask through the engine that has these replies; the engine calls it at start, and with ``None`` at stop."""
-        self._replies = replies
+    def bind(self, run: Run, replies: Replies) -> None:
+        """Ask by these replies in the engine of ``run``, until that ends."""
+        self._replies.bind(run, replies)
 
     # -- sending it something
 
@@ -332,9 +332,7 @@ class Agent:
             raise ConfigurationError(
                 f"agent {self.name} answers nobody: let it `yield` a value for each event, or send to it with cast()"
             )
-        if self._replies is None:
-            raise ConfigurationError(f"cannot ask agent {self.name}: {NOT_STARTED}")
-        return self._replies
+        return self._replies.find(f"cannot ask agent {self.name}")
 
     def __call__(self, stream: Stream[Any]) -> Awaitable[None] | AsyncIterator[Any]:
         """Run the body over a stream of your own."""

@@ -44,6 +44,7 @@ from stream_core.errors import (
 )
 from stream_core.ports import NOBODY, RebalanceListener, Transport
 from stream_core.primitives import TP, GroupMetadata
+from stream_core.runs import Run
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
@@ -67,6 +68,7 @@ class Engine:
         participants: the tables.
         client_only: agents are not run: they can be sent to and asked.
         on_member: told the member id in the group at each assignment, to be kept for a successor after a crash.
+        run: what the handles are bound to; a new one when left out.
 
     Attributes:
         host: what the other members of the group are told of this one; set it before the start.
@@ -83,7 +85,9 @@ class Engine:
         participants: Sequence[Participant] = (),
         client_only: bool = False,
         on_member: Callable[[str], None] = lambda member: None,
+        run: Run | None = None,
     ) -> None:
+        self.run = Run(settings.group) if run is None else run
         self._settings = settings
         self._topics = {topic.name: topic for topic in topics}
         self._agents = agents
@@ -95,7 +99,7 @@ class Engine:
         self._reading: asyncio.Task[None] | None = None
         self._collapse: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
-        self.background = Background(self._failed)
+        self.background = Background(self._failed, self.run)
         self.announcing = Announcing(settings.drain_timeout)
         self.outbox = Outbox(transactional=settings.exactly_once)
         self.clients = Clients(transport, settings, self.outbox, self.counters.sent)
@@ -106,6 +110,7 @@ class Engine:
             settings.group,
             self._topics,
             self.outbox,
+            self.run,
             max_restarts=settings.max_restarts,
             on_progress=self._progressed,
             on_conflict=self._conflict,
@@ -176,6 +181,10 @@ class Engine:
             ConfigurationError: topics do not fit their definitions.
             WorkerError: an agent or a store failed for good.
         """
+        with self.run.entered():  # whatever is started here finds this engine, where there are several
+            await self._start()
+
+    async def _start(self) -> None:
         self._machine.to(EngineState.STARTING)
         clients, settings = self.clients, self._settings
         await clients.start()
@@ -185,9 +194,9 @@ class Engine:
         if settings.predecessor:
             await clients.patiently(partial(clients.admin.remove_member, settings.group, settings.predecessor))
         for topic in self._topics.values():
-            topic.bind(self.outbox)
+            topic.bind(self.run, self.outbox)
         for agent in self._agents:
-            agent.bind(self.replies)
+            agent.bind(self.run, self.replies)
         if settings.reply_create:
             await clients.patiently(self.replies.listen)
         for actor in list(self.topology.actors):
@@ -200,7 +209,8 @@ class Engine:
         await self.background.until(self._ready)
 
     def _act(self, actor: Actor) -> None:
-        self.background.watch(actor.start())
+        with self.run.entered():  # a stream outside of agents may ask for it, in a task from elsewhere
+            self.background.watch(actor.start())
 
     def _subscribe(self, sources: set[str]) -> None:
         """Join the group for these topics."""
@@ -224,7 +234,7 @@ class Engine:
         """Let a topic be sent to that was described after the start."""
         if topic.name not in self._topics:
             self._topics[topic.name] = topic
-            topic.bind(self.outbox)
+            topic.bind(self.run, self.outbox)
 
     async def stop(self) -> None:
         """Finish open events, commit, leave the group and close everything; within ``stop_timeout``, and only once.
@@ -268,11 +278,8 @@ class Engine:
             await self.clients.stop(left())
 
     def _unbind(self) -> None:
-        for topic in self._topics.values():
-            topic.bind(None)
-        for agent in self._agents:
-            agent.bind(None)
         self.topology.leave_channels()
+        self.run.end()
 
     @property
     def state(self) -> EngineState:

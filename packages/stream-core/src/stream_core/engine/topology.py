@@ -27,6 +27,7 @@ from stream_core.errors import (
 )
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP
+from stream_core.runs import Run
 from stream_core.sending.dead_letters import send_dead_letter
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic, TopicPattern
@@ -70,6 +71,7 @@ class Topology:
         app: id of the app; it names the topic of dead letters.
         topics: the topics by name; those of pipes and dead letters are added.
         outbox: where sends go.
+        run: what the topics are bound to that are found or made here.
         max_restarts: how often one event may fail before the worker gives up.
         on_progress: called when there may be room for more records.
         on_conflict: called when an interval must be replayed, with the error unless a failure policy has counted it.
@@ -86,6 +88,7 @@ class Topology:
         app: str,
         topics: MutableMapping[str, Topic[Any, Any]],
         outbox: Outbox,
+        run: Run,
         *,
         max_restarts: int,
         on_progress: Callable[[], None],
@@ -96,6 +99,7 @@ class Topology:
         self._app = app
         self._topics = topics
         self._outbox = outbox
+        self._run = run
         self._max_restarts = max_restarts
         self._on_progress = on_progress
         self._on_conflict = on_conflict
@@ -155,14 +159,14 @@ class Topology:
     def match(self, names: Iterable[str]) -> None:
         """Let patterns find their topics among ``names``, less those of dead letters."""
         for pattern in self._patterns.values():
-            for topic in pattern.find(name for name in names if name not in self._letters):
-                self._topics.setdefault(topic.name, topic)
-                topic.bind(self._outbox)
+            pattern.find(name for name in names if name not in self._letters)
         self._take_topics()
 
     def _take_topics(self) -> None:
         """Let those who read by a pattern read what it has found, less the topics that their own events go through."""
         for subscription, pattern in self._patterns.items():
+            for topic in pattern.parts:  # also those that another engine of this process has found
+                self._know(topic)
             own = self._filled_from(subscription)
             subscription.topics = tuple(topic.name for topic in pattern.parts if topic.name not in own)
 
@@ -243,8 +247,7 @@ class Topology:
             self._channels[subscription] = channel
         else:
             for topic in channel.parts:
-                self._topics.setdefault(topic.name, topic)
-                topic.bind(self._outbox)
+                self._know(topic)
             subscription = Subscription(name, tuple(topic.name for topic in channel.parts), concurrency)
             subscription.manual = not channel.acks
             subscription.on_progress = self._on_progress
@@ -290,8 +293,12 @@ class Topology:
             )
         self._letters.add(name)
         if name not in self._topics:
-            self._topics[name] = topic = Topic[Any, Any](name, schema=Schema(bytes, bytes))
-            topic.bind(self._outbox)
+            self._know(Topic[Any, Any](name, schema=Schema(bytes, bytes)))
+
+    def _know(self, topic: Topic[Any, Any]) -> None:
+        """Take a topic in that no definition of the app has named, and let it be sent to."""
+        self._topics.setdefault(topic.name, topic)
+        topic.bind(self._run, self._outbox)
 
     def _dead_letters(self, policy: FailurePolicy) -> str:
         return policy.topic or f"{self._app}-dead-letter"
@@ -371,7 +378,7 @@ class Topology:
             return self._topics[name]
         partitions = None if key is None else key.partitions
         made = Topic[Any, Any](name, schema=schema if key is None else key.schema(schema), partitions=partitions)
-        made.bind(self._outbox)
+        made.bind(self._run, self._outbox)
         return made
 
     def _same_bytes(self, source: Subscription, topic: Source) -> bool:

@@ -19,17 +19,16 @@ from stream_core.errors import (
     UnknownTopicError,
 )
 from stream_core.ports import Producer
+from stream_core.runs import NOT_STARTED
 from stream_core.sending.encoded import Encoded, append
 from stream_core.sending.kept import Kept, KeptRecords
 
-__all__ = ["NOT_STARTED", "Aside", "pause"]
+__all__ = ["Aside", "pause"]
 
 logger = logging.getLogger(__name__)
 
 SAY = 10.0
 """Seconds between two lines about a broker that is waited for."""
-
-NOT_STARTED = "the app is not started: start a worker, or await app.start(), or, in a program that only sends and asks, app.start_client()"
 
 
 class Aside:

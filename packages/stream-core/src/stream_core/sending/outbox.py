@@ -23,7 +23,8 @@ from threading import get_ident
 from stream_core.errors import EncodeError, ProduceError, TransportError
 from stream_core.ports import Delivery, Producer
 from stream_core.primitives import Headers, RecordMetadata
-from stream_core.sending.aside import NOT_STARTED, Aside
+from stream_core.runs import NOT_STARTED
+from stream_core.sending.aside import Aside
 from stream_core.sending.encoded import Encoded, append, size_of
 from stream_core.sending.held import HeldSends
 from stream_core.sending.one_by_one import OneByOne

@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Headers, HeadersArg, RawRecord, RecordMetadata, header_pairs
-from stream_core.sending.aside import NOT_STARTED
+from stream_core.runs import PerRun, Run
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.threads import Sent
 from stream_core.streams.decoded import Decoded
@@ -31,7 +31,7 @@ def is_topic_name(name: str) -> bool:
 
 
 class Topic(Generic[K, V]):
-    """A topic description; a thin handle that the running engine binds to its producers.
+    """A topic description, and the handle that sends through the engine that runs; see :mod:`stream_core.runs`.
 
     Args:
         name: topic name: letters, digits, ``.``, ``_`` and ``-``, at most 249 characters.
@@ -98,7 +98,7 @@ class Topic(Generic[K, V]):
             seconds = retention.total_seconds() if isinstance(retention, timedelta) else retention
             self.config.setdefault("retention.ms", str(int(seconds * 1000)))
         self.unwrap: Callable[[Sequence[RawRecord]], Sequence[RawRecord]] | None = None
-        self._outbox: Outbox | None = None
+        self._outboxes = PerRun[Outbox]()
         self._key_encoders: Mapping[type, Encode] = {}
         self._value_encoders: Mapping[type, Encode] = {}
 
@@ -107,10 +107,14 @@ class Topic(Generic[K, V]):
         """The topics that are read when this one is."""
         return (self,)
 
-    def bind(self, outbox: Outbox | None) -> None:
-        """Send through this outbox; the engine calls it at start, and with ``None`` at stop."""
-        self._outbox = outbox
+    def bind(self, run: Run, outbox: Outbox) -> None:
+        """Send through this outbox in the engine of ``run``, until that ends."""
+        self._outboxes.bind(run, outbox)
         self._key_encoders, self._value_encoders = self.schema.encoders
+
+    def _outbox(self) -> Outbox:
+        """The outbox of the engine of this task. Raises ConfigurationError; see :meth:`PerRun.find`."""
+        return self._outboxes.only or self._outboxes.find(f"cannot send to topic {self.name}")
 
     async def send(
         self,
@@ -140,12 +144,10 @@ class Topic(Generic[K, V]):
             EncodeError: key or value do not fit the schema, the record is too large, there is no such partition, or headers, partition
                 or timestamp are of a type that no record takes.
             UnknownTopicError: there is no such topic.
-            ConfigurationError: the app is not started.
+            ConfigurationError: the app is not started, or several engines run it and this task belongs to none of them.
             ProduceError: in an event, the producer is broken: the event comes again. Outside of events it waits for another one.
         """
-        outbox = self._outbox
-        if outbox is None:
-            raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
+        outbox = self._outboxes.only or self._outbox()
         pairs: Headers = () if headers is None else header_pairs(headers)
         millis = None if timestamp is None else _millis(timestamp, self.name)
         if partition is not None and type(partition) is not int:
@@ -184,11 +186,9 @@ class Topic(Generic[K, V]):
             what can be awaited for the RecordMetadata, or, in a thread without an event loop, asked for its ``result(timeout)``.
 
         Raises:
-            ConfigurationError: the app is not started.
+            ConfigurationError: as :meth:`send`.
         """
-        if self._outbox is None:
-            raise ConfigurationError(f"cannot send to topic {self.name}: {NOT_STARTED}")
-        return self._outbox.send_soon(
+        return self._outbox().send_soon(
             lambda: self.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=True)
         )
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP, Batch, Headers, RawRecord, RecordMetadata, StoredRecord
+from stream_core.runs import PerRun, current_run
 from stream_core.streams.decoded import Decoded
 from stream_core.streams.events import Event
 from stream_core.streams.sessions import Feed, PartitionSession, Subscription
@@ -60,6 +61,115 @@ def _hand_over(_tp: TP, records: Sequence[RawRecord]) -> Decoded:
     return Decoded(records, [record.value for record in records])
 
 
+class Line(Generic[V]):
+    """What a channel has in one engine: its readers, and what waits for them.
+
+    Args:
+        name: of the channel.
+        maxsize: events that may wait for the slowest reader before a sender waits.
+    """
+
+    def __init__(self, name: str, maxsize: int) -> None:
+        self._name = name
+        self._maxsize = maxsize
+        self.session = PartitionSession(TP(name, IN_MEMORY), _AsTheyAre(), 0, _hand_over)
+        self.session.run(0, (), {})
+        self._senders: list[asyncio.Future[None]] = []  # of whichever loop they wait in
+        self._pulled: deque[Event[V]] | None = None
+        self._getters: deque[asyncio.Future[Event[V]]] = deque()
+        self._told = False
+        self._readers = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+
+    async def send(
+        self, value: Any, key: Any, timestamp: float | None, headers: Mapping[str, bytes] | Headers | None
+    ) -> RecordMetadata:
+        """Hand an event to all readers, in the thread in which they read; the arguments are those of :meth:`Channel.send`."""
+        loop, here = self._loop, asyncio.get_running_loop()
+        sending = self._hand(value, key, timestamp, headers)
+        if loop is None or loop is here or get_ident() == self._thread:
+            return await sending
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, loop))
+
+    async def _hand(
+        self, value: Any, key: Any, timestamp: float | None, headers: Mapping[str, bytes] | Headers | None
+    ) -> RecordMetadata:
+        session = self.session
+        while session.waiting >= self._maxsize:
+            room = asyncio.get_running_loop().create_future()
+            self._senders.append(room)
+            await room
+        pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
+        offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
+        record: Any = StoredRecord(offset, millis, key, value, pairs)  # not bytes: never encoded
+        session.deliver(_Objects(session.tp, [record], offset + 1))
+        if self._pulled is not None:
+            self._keep(self._pulled, Event(session.schema, session.tp, record, value))
+        return RecordMetadata(self._name, IN_MEMORY, offset, millis)
+
+    async def get(self, timeout: float | None) -> Event[V]:
+        """Take the next event; see :meth:`Channel.get`."""
+        if self._pulled is None:
+            self._pulled = deque(maxlen=self._maxsize)
+        if self._pulled:
+            return self._pulled.popleft()
+        arrival: asyncio.Future[Event[V]] = asyncio.get_running_loop().create_future()
+        self._getters.append(arrival)
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(arrival)
+        except BaseException:
+            if arrival.done():  # in the same moment
+                self._pulled.appendleft(arrival.result())
+            else:
+                self._getters.remove(arrival)
+            raise
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits for :meth:`get`."""
+        return not self._pulled
+
+    def _keep(self, pulled: deque[Event[V]], event: Event[V]) -> None:
+        if self._getters:
+            self._getters.popleft().set_result(event)
+            return
+        if len(pulled) == pulled.maxlen and not self._told:
+            self._told = True
+            logger.warning(
+                "channel %s: more than %d events wait for get(), and the oldest are dropped; iterate over the channel to hold senders back",
+                self._name,
+                self._maxsize,
+            )
+        pulled.append(event)
+
+    def reader(self) -> Subscription:
+        """A subscription of its own, with a name that no other one has."""
+        self._readers += 1
+        return Subscription(f"{self._name}:{self._readers}", ())
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Hand every event to this subscription from now on."""
+        session = self.session
+        with suppress(RuntimeError):  # no loop runs yet
+            self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+        subscription.on_progress = self.progressed
+        session.feeds[subscription.name] = Feed(session, subscription, session.fetch_position)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Hand nothing to this subscription any more, where it is one of this engine."""
+        if subscription in (feed.subscription for feed in self.session.feeds.values()):
+            del self.session.feeds[subscription.name]
+
+    def progressed(self) -> None:
+        """Let senders go on for which there is room now."""
+        senders, self._senders = self._senders, []
+        for room in senders:
+            if not room.done():
+                room.set_result(None)
+
+
 class Channel(Generic[K, V]):
     """An in-memory channel: every agent and every iteration over it gets every event that is sent from then on.
 
@@ -94,15 +204,25 @@ class Channel(Generic[K, V]):
         self.key_type = key_type
         self.value_type = value_type
         self.wire_schema = Schema(key_type, value_type) if wire_schema is None else wire_schema
-        self._session = PartitionSession(TP(name, IN_MEMORY), _AsTheyAre(), 0, _hand_over)
-        self._session.run(0, (), {})
-        self._senders: list[asyncio.Future[None]] = []  # of whichever loop they wait in
-        self._pulled: deque[Event[V]] | None = None
-        self._getters: deque[asyncio.Future[Event[V]]] = deque()
-        self._told = False
-        self._readers = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
+        self._lines = PerRun[Line[V]]()
+        self._first = Line[V](name, maxsize)
+
+    def _line(self) -> Line[V]:
+        """What it has in the engine of this task, else in the only one that runs; outside of all engines the channel works, too.
+
+        The first engine takes over what was there before: who reads the channel since before the start reads what its agents send.
+
+        Raises:
+            ConfigurationError: several engines run it, and this task belongs to none of them.
+        """
+        run = current_run()
+        if run is None or run.ended:
+            return self._lines.find(f"channel {self.name} cannot be used") if self._lines else self._first
+        line = self._lines.of(run)
+        if line is None:
+            line = Line[V](self.name, self.maxsize) if self._first in self._lines.all() else self._first
+            self._lines.bind(run, line)
+        return line
 
     # -- writing
 
@@ -130,31 +250,10 @@ class Channel(Generic[K, V]):
             what can be awaited for the metadata; it is there already.
         """
         del partition, aside
-        loop, here = self._loop, asyncio.get_running_loop()
-        if loop is not None and loop is not here and get_ident() != self._thread:
-            sending = self._hand(value, key, timestamp, headers)
-            metadata = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, loop))
-        else:
-            metadata = await self._hand(value, key, timestamp, headers)
-        done: asyncio.Future[RecordMetadata] = here.create_future()
+        metadata = await self._line().send(value, key, timestamp, headers)
+        done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         done.set_result(metadata)
         return done
-
-    async def _hand(
-        self, value: Any, key: Any, timestamp: float | None, headers: Mapping[str, bytes] | Headers | None
-    ) -> RecordMetadata:
-        session = self._session
-        while session.waiting >= self.maxsize:
-            room = asyncio.get_running_loop().create_future()
-            self._senders.append(room)
-            await room
-        pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
-        offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
-        record: Any = StoredRecord(offset, millis, key, value, pairs)  # not bytes: never encoded
-        session.deliver(_Objects(session.tp, [record], offset + 1))
-        if self._pulled is not None:
-            self._keep(self._pulled, Event(session.schema, session.tp, record, value))
-        return RecordMetadata(self.name, IN_MEMORY, offset, millis)
 
     async def put(self, value: V) -> None:
         """Hand a value to all readers; as :meth:`send`."""
@@ -177,83 +276,46 @@ class Channel(Generic[K, V]):
         Raises:
             TimeoutError: nothing came in time.
         """
-        if self._pulled is None:
-            self._pulled = deque(maxlen=self.maxsize)
-        if self._pulled:
-            return self._pulled.popleft()
-        arrival: asyncio.Future[Event[V]] = asyncio.get_running_loop().create_future()
-        self._getters.append(arrival)
-        try:
-            async with asyncio.timeout(timeout):
-                return await asyncio.shield(arrival)
-        except BaseException:
-            if arrival.done():  # in the same moment
-                self._pulled.appendleft(arrival.result())
-            else:
-                self._getters.remove(arrival)
-            raise
+        return await self._line().get(timeout)
 
     def empty(self) -> bool:
         """Tell whether nothing waits for ``get``; also true before its first call."""
-        return not self._pulled
-
-    def _keep(self, pulled: deque[Event[V]], event: Event[V]) -> None:
-        if self._getters:
-            self._getters.popleft().set_result(event)
-            return
-        if len(pulled) == pulled.maxlen and not self._told:
-            self._told = True
-            logger.warning(
-                "channel %s: more than %d events wait for get(), and the oldest are dropped; iterate over the channel to hold senders back",
-                self.name,
-                self.maxsize,
-            )
-        pulled.append(event)
+        return self._line().empty
 
     def stream(self) -> Stream[V]:
         """A stream of what is sent from now on, outside of agents."""
-        self._readers += 1
-        subscription = Subscription(f"{self.name}:{self._readers}", ())
-        self.subscribe(subscription)
+        line = self._line()
+        subscription = line.reader()
+        line.subscribe(subscription)
         return LooseStream(subscription, close=self.unsubscribe)
 
     # -- for those who run agents
 
     def subscribe(self, subscription: Subscription) -> None:
         """Hand every event to this subscription from now on."""
-        session = self._session
-        with suppress(RuntimeError):  # no loop runs yet
-            self._loop, self._thread = asyncio.get_running_loop(), get_ident()
-        subscription.on_progress = self._progressed
-        session.feeds[subscription.name] = Feed(session, subscription, session.fetch_position)
+        self._line().subscribe(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Hand nothing to this subscription any more, and drop what waits for it."""
-        if subscription in (feed.subscription for feed in self._session.feeds.values()):
-            del self._session.feeds[subscription.name]
+        """Hand nothing to this subscription any more, and drop what waits for it; whoever calls it."""
+        for line in {self._first, *self._lines.all()}:
+            line.unsubscribe(subscription)
         subscription.inbox.drop(subscription)
-        self._progressed()
+        subscription.on_progress()
 
     def position(self, reader: str) -> int:
         """The offset below which a reader has finished everything."""
-        feed = self._session.feeds.get(reader)
+        feed = self._line().session.feeds.get(reader)
         return -1 if feed is None else feed.position
 
     @property
     def schema(self) -> Schema:
         """Keys and values are handed over as they are."""
-        return self._session.schema
+        return self._first.session.schema
 
     @property
     def subscriber_count(self) -> int:
         """How many readers there are."""
-        return len(self._session.feeds)
-
-    def _progressed(self) -> None:
-        senders, self._senders = self._senders, []
-        for room in senders:
-            if not room.done():
-                room.set_result(None)
+        return len(self._line().session.feeds)
 
     def __str__(self) -> str:
         return self.name

@@ -1,0 +1,135 @@
+"""Runs: which engine a handle works with, where one process has several.
+
+Users hold definitions (topics, tables, agents, channels, the app), and use them as if there were one engine. Two workers of one app in
+one process, as in a test of a rebalance, share these definitions. So each engine has a :class:`Run`, which lasts from its start to its
+end; what a definition has in one engine, such as the outbox of a topic, is bound to that run in a :class:`PerRun`.
+
+Whatever an engine starts carries its run in a context variable: bodies of agents, tasks, timers, views, and the tasks that these make.
+A thread or task from elsewhere carries none, and finds the only engine that runs. That is also the fast path: with one engine nobody
+asks the context variable (:attr:`PerRun.only`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Generic, TypeVar
+
+from stream_core.errors import ConfigurationError
+
+__all__ = ["NOT_STARTED", "PerRun", "Run", "current_run"]
+
+T = TypeVar("T")
+
+NOT_STARTED = "the app is not started: start a worker, or await app.start(), or, in a program that only sends and asks, app.start_client()"
+
+
+class Run:
+    """The time from the start of one engine to its end; what is bound to it then is unbound at the end.
+
+    Args:
+        name: of what runs, for messages.
+
+    Attributes:
+        name: the same.
+        ended: whether the engine has ended.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.ended = False
+        self._bound: dict[PerRun[Any], None] = {}
+
+    def context(self) -> Context:
+        """A copy of the current context in which handles find this engine; for a task that belongs to it."""
+        context = copy_context()
+        context.run(_current.set, self)
+        return context
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Let handles find this engine in a block of code, and in the tasks that it makes."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def end(self) -> None:
+        """Unbind everything: handles do not find this engine any more."""
+        self.ended = True
+        for handle in list(self._bound):
+            handle.unbind(self)
+
+
+class PerRun(Generic[T]):
+    """What one definition has in each engine that runs.
+
+    Attributes:
+        only: that of the only engine; ``None`` while there is none, and while there are several. With one engine it is right for every
+            caller, so that the path of an event needs to look at nothing else.
+    """
+
+    __slots__ = ("_parts", "only")
+
+    def __init__(self) -> None:
+        self._parts: dict[Run, T] = {}
+        self.only: T | None = None
+
+    def bind(self, run: Run, part: T) -> None:
+        """Have ``part`` in this run, until the run ends. A run that has ended binds nothing: its leftovers must not look like an engine."""
+        if not run.ended:
+            self._parts[run] = part
+            run._bound[self] = None
+            self._settle()
+
+    def unbind(self, run: Run) -> None:
+        """Have nothing in this run any more."""
+        self._parts.pop(run, None)
+        run._bound.pop(self, None)
+        self._settle()
+
+    def _settle(self) -> None:
+        self.only = next(iter(self._parts.values())) if len(self._parts) == 1 else None
+
+    def __bool__(self) -> bool:
+        """Whether any engine runs it."""
+        return bool(self._parts)
+
+    def of(self, run: Run | None) -> T | None:
+        """What it has in ``run``."""
+        return None if run is None else self._parts.get(run)
+
+    def all(self) -> list[T]:
+        """What it has in all runs."""
+        return list(self._parts.values())
+
+    def find(self, what: str) -> T:
+        """What it has in the engine of this task, else in the only one that runs.
+
+        Args:
+            what: what cannot be done without, for the message: ``cannot send to topic a``.
+
+        Raises:
+            ConfigurationError: no engine runs, or several do and this task or thread belongs to none of them.
+        """
+        part = self._parts.get(run) if (run := _current.get()) is not None else None
+        part = self.only if part is None else part
+        if part is not None:
+            return part
+        if not self._parts:
+            raise ConfigurationError(f"{what}: {NOT_STARTED}")
+        names = ", ".join(sorted(run.name or "one without a name" for run in self._parts))
+        raise ConfigurationError(
+            f"{what}: {len(self._parts)} engines of this process have it ({names}), and this task or thread belongs to none of them: do it "
+            "in an agent, a task or a timer, or in a task that one of these has made"
+        )
+
+
+_current: ContextVar[Run | None] = ContextVar("stream_run", default=None)
+
+
+def current_run() -> Run | None:
+    """The run that this task belongs to, if it belongs to one."""
+    return _current.get()
