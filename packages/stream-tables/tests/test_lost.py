@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -180,6 +181,24 @@ async def test_damage_met_outside_of_events(world: World, look: Callable[[Table[
     await world.until(lambda: world.states() == {State.RUNNING}, "the partition is recovered")
     assert world.contents() == world.said
     world.say("a", "x")
+    await world.everywhere()
+
+
+@pytest.mark.parametrize("look", [lambda table: table["a"], lambda table: list(table.items())])
+async def test_damage_met_in_another_thread(world: World, look: Callable[[Table[str, int]], object]) -> None:
+    """What follows from damage happens in the thread of the engine, whichever thread has met it; however many do."""
+    await world.begin()
+    told: list[int] = []
+    assert world.engine is not None
+    spoil = world.engine.interval.spoil
+    world.tables.attend(lambda reason, error: (told.append(threading.get_ident()), spoil(reason, error))[1])
+    world.stores.damage("counts", 0, b'"a"')
+    loop = asyncio.get_running_loop()
+    looks = [loop.run_in_executor(None, look, world.table) for _ in range(4)]
+    assert {type(error) for error in await asyncio.gather(*looks, return_exceptions=True)} == {StoreCorruptError}
+    await world.until(lambda: told and world.states() == {State.RUNNING}, "the partition is replayed")
+    assert told == [threading.get_ident()]
+    world.say("a")
     await world.everywhere()
 
 

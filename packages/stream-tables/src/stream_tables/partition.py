@@ -20,12 +20,15 @@ partition writes it in a checkpoint.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import logging
 import time
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from enum import Enum
 from operator import itemgetter
+from threading import get_ident
 from typing import Any, Final, NamedTuple, Protocol
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
@@ -144,11 +147,13 @@ class TablePartition:
         "_encode",
         "_intervals",
         "_kept_types",
+        "_loop",
         "_on_lost",
         "_refused",
         "_schema",
         "_state",
         "_table",
+        "_thread",
         "_untyped",
         "changelog",
         "end",
@@ -181,6 +186,10 @@ class TablePartition:
         self._decode = schema.decode_value
         self._encode = schema.encode_value
         self._on_lost = on_lost
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the engine, which a bench has none of
+        self._thread = get_ident()
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
         self.changelog = changelog
         self.store = store
         self.partitions = partitions
@@ -215,7 +224,14 @@ class TablePartition:
         self._state.to(state)
 
     def lose(self, error: BaseException) -> None:
-        """Give up what the store has, because a read or a write met damage; whoever drives the partition replays it."""
+        """Give up what the store has, because a read or a write met damage; whoever drives the partition replays it.
+
+        Any thread may read, and so meet damage: what follows from it belongs to the thread of the engine.
+        """
+        if self._loop is not None and get_ident() != self._thread:
+            with suppress(RuntimeError):  # the loop is closed: nobody drives the partition any more
+                self._loop.call_soon_threadsafe(self.lose, error)
+            return
         if self.state not in (State.LOST, State.CLOSED):
             self.enter(State.LOST)
             logger.error("table partition %s is replayed from the beginning: %s", self.changelog, error)
