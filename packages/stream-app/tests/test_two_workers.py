@@ -15,6 +15,7 @@ from stream_app.running.wiring import Wiring
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP
 from stream_core.runs import Run, current_run
+from stream_core.testing import ManualClock
 
 from .apps import cluster, make
 
@@ -246,3 +247,24 @@ async def test_a_task_from_elsewhere() -> None:
                 read()
             with pytest.raises(ConfigurationError, match=f"{message}: 2 engines"):
                 await asyncio.get_running_loop().run_in_executor(None, read)
+
+
+async def test_an_app_goes_by_its_clock() -> None:
+    """Timers and calendars tick when the clock of the worker says so, and not before."""
+    clock, app, ticks = ManualClock(30), make(), Counter[str]()
+
+    @app.timer(10.0)
+    async def beat() -> None:
+        ticks["timer"] += 1
+
+    @app.crontab("* * * * *")
+    async def minute() -> None:
+        ticks["minute"] += 1
+
+    worker = Wiring(app, fail_fast=True, clock=clock)
+    await worker.start()
+    await clock.pass_by(29)
+    assert ticks == {"timer": 2}
+    await clock.pass_by(1)
+    assert ticks == {"timer": 3, "minute": 1}
+    await worker.stop()

@@ -14,6 +14,7 @@ from stream_core.engine.participants import Participant
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
+from stream_core.runs import Run
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
 from stream_core.streams.channel import Channel
@@ -74,6 +75,7 @@ class Lab:
         *,
         client_only: bool = False,
         on_member: Callable[[str], None] = lambda member: None,
+        run: Run | None = None,
         **settings: Any,
     ) -> Engine:
         """An engine that is not started."""
@@ -88,6 +90,7 @@ class Lab:
             participants=participants,
             client_only=client_only,
             on_member=on_member,
+            run=run,
         )
 
     async def start(

@@ -17,16 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_core.agents.chores import Chore, crontab, task, timer
+from stream_core.clocks import SYSTEM, Clock, SystemClock
 from stream_core.errors import ConfigurationError
+from stream_core.runs import Run
 
 pytestmark = pytest.mark.looptime
 
 
-async def run_for(chore: Chore, seconds: float, is_leader: Callable[[], bool] = lambda: True) -> None:
-    """Run a chore for so many seconds; what it raises is raised."""
+async def run_for(
+    chore: Chore, seconds: float, is_leader: Callable[[], bool] = lambda: True, *, by: Clock = SYSTEM
+) -> None:
+    """Run a chore for so many seconds, by a clock; what it raises is raised."""
     try:
-        async with asyncio.timeout(seconds):
-            await chore.run(is_leader)
+        with Run(clock=by).entered():
+            async with asyncio.timeout(seconds):
+                await chore.run(is_leader)
     except TimeoutError:
         pass
 
@@ -111,7 +116,7 @@ async def test_a_finished_task_waits_for_its_next_turn() -> None:
     assert runs == [0, 30]
 
 
-class Wall:
+class Wall(SystemClock):
     """A clock on the wall that goes with the event loop."""
 
     def __init__(self, now: datetime) -> None:
@@ -121,6 +126,10 @@ class Wall:
     def __call__(self, zone: tzinfo | None) -> datetime:
         """The time in a zone."""
         return (self._at + timedelta(seconds=clock() - self._since)).astimezone(zone)
+
+    def wall(self) -> float:
+        """The time in seconds since the epoch."""
+        return self(UTC).timestamp()
 
 
 async def test_a_calendar() -> None:
@@ -132,7 +141,7 @@ async def test_a_calendar() -> None:
         seen.append(wall(UTC).isoformat())
 
     berlin = ZoneInfo("Europe/Berlin")
-    await run_for(crontab(body, "30 18 * * *", zone=berlin, now=wall), 86400 * 2)
+    await run_for(crontab(body, "30 18 * * *", zone=berlin), 86400 * 2, by=wall)
     assert seen == ["2026-03-01T17:30:00+00:00", "2026-03-02T17:30:00+00:00"]
 
 
@@ -196,7 +205,7 @@ def ticks_of(spec: str, zone: tzinfo, start: datetime, seconds: float) -> list[d
         async def body() -> None:
             seen.append(wall(UTC))
 
-        await run_for(crontab(body, spec, zone=zone, now=wall), seconds)
+        await run_for(crontab(body, spec, zone=zone), seconds, by=wall)
 
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
         runner.run(run())
@@ -252,7 +261,7 @@ async def test_a_clock_that_is_set_by_hand(by: timedelta, expected: list[str]) -
         seen.append(f"{wall(UTC):%d %H:%M}")
 
     running = asyncio.create_task(
-        run_for(crontab(body, "0 * * * *", zone=ZoneInfo("Europe/Berlin"), now=wall), 4 * 3600)
+        run_for(crontab(body, "0 * * * *", zone=ZoneInfo("Europe/Berlin")), 4 * 3600, by=wall)
     )
     await asyncio.sleep(50.5 * 60)
     wall.set(by)
@@ -268,7 +277,7 @@ async def test_a_body_that_takes_longer_than_the_moments_of_its_calendar() -> No
         seen.append(f"{wall(UTC):%H:%M:%S}")
         await asyncio.sleep(150 if len(seen) == 1 else 0)
 
-    await run_for(crontab(body, "* * * * *", now=wall), 6 * 60)
+    await run_for(crontab(body, "* * * * *"), 6 * 60, by=wall)
     assert seen == ["09:31:00", "09:33:30", "09:34:00", "09:35:00"]
 
 

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
+from stream_core.clocks import SYSTEM, Clock
 from stream_core.errors import ConfigurationError
 
-__all__ = ["NOT_STARTED", "PerRun", "Run", "current_run"]
+__all__ = ["NOT_STARTED", "PerRun", "Run", "current_clock", "current_run"]
 
 T = TypeVar("T")
 
@@ -30,14 +31,17 @@ class Run:
 
     Args:
         name: of what runs, for messages.
+        clock: of the engine, and of all that runs in it.
 
     Attributes:
         name: the same.
+        clock: the same.
         ended: whether the engine has ended.
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", clock: Clock = SYSTEM) -> None:
         self.name = name
+        self.clock = clock
         self.ended = False
         self._bound: dict[PerRun[Any], None] = {}
 
@@ -133,3 +137,9 @@ _current: ContextVar[Run | None] = ContextVar("stream_run", default=None)
 def current_run() -> Run | None:
     """The run that this task belongs to, if it belongs to one."""
     return _current.get()
+
+
+def current_clock() -> Clock:
+    """The clock of the run that this task belongs to; outside of runs that of the system."""
+    run = _current.get()
+    return SYSTEM if run is None else run.clock

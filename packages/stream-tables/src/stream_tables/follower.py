@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -79,7 +78,7 @@ class Follower:
         self._whole = position == 0 or part.store.fact(Facts.POSITION) is not None
         # Claims and markers of transactions change no value: that they were met is written only where the position would become so old
         # that deletions may be gone behind it. A store that was not written is opened three times as fast.
-        self._stale = time.time() - int(part.store.fact(Facts.WRITTEN_AT) or 0) > REWRITE
+        self._stale = part.clock.wall() - int(part.store.fact(Facts.WRITTEN_AT) or 0) > REWRITE
         self._forget()
 
     def _forget(self) -> None:
@@ -212,7 +211,7 @@ class Follower:
 
     def _is_alone(self, record: RawRecord, key: bytes, changes: Mapping[bytes, bytes | None]) -> bool:
         """Tell whether compaction may have taken the value before a record away, so that this is the only one."""
-        if self._whole or time.time() - record.timestamp / 1000 <= COMPACTION_LAG:
+        if self._whole or self.part.clock.wall() - record.timestamp / 1000 <= COMPACTION_LAG:
             return False
         if key in self._held or changes.get(key) is not None or self.part.store.get(key) is not None:
             return False

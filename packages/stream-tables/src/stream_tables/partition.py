@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import time
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from enum import Enum
@@ -31,6 +30,7 @@ from operator import itemgetter
 from threading import get_ident
 from typing import Any, Final, NamedTuple, Protocol
 
+from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
 from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import (
@@ -128,10 +128,12 @@ class TablePartition:
         schema: how keys and values are encoded.
         store: the durable values.
         on_lost: told when the store turns out to be damaged, or the log to have records of somebody else.
+        clock: tells when the store was written.
         max_record_size: bytes of the largest changelog record, with key and headers; ``None`` for no limit.
         check_mutations: find values that an event changes in place and does not assign.
 
     Attributes:
+        clock: the same.
         end: the changelog offset behind the last record that this owner knows of; ``None`` when the log is not claimed.
         epoch: of its owner, which stands in each changelog record.
         exactly_once: its changelog records name no interval.
@@ -156,6 +158,7 @@ class TablePartition:
         "_thread",
         "_untyped",
         "changelog",
+        "clock",
         "end",
         "epoch",
         "exactly_once",
@@ -178,6 +181,7 @@ class TablePartition:
         store: Store,
         on_lost: OnLost = _not_told,
         *,
+        clock: Clock = SYSTEM,
         max_record_size: int | None = None,
         check_mutations: bool = False,
     ) -> None:
@@ -188,6 +192,7 @@ class TablePartition:
         self._on_lost = on_lost
         self._loop: asyncio.AbstractEventLoop | None = None  # of the engine, which a bench has none of
         self._thread = get_ident()
+        self.clock = clock
         with suppress(RuntimeError):
             self._loop = asyncio.get_running_loop()
         self.changelog = changelog
@@ -495,7 +500,7 @@ class TablePartition:
         facts = {
             Facts.POSITION: b"%d" % position,
             Facts.EPOCH: b"%d" % epoch,
-            Facts.WRITTEN_AT: b"%d" % time.time(),
+            Facts.WRITTEN_AT: b"%d" % self.clock.wall(),
         }
         if self.topic_id:
             facts[Facts.TOPIC_ID] = self.topic_id.encode()

@@ -8,7 +8,6 @@ last record": the last offset may be a control record.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 
 from stream_core.engine.participants import Reading, SendNow
@@ -50,7 +49,7 @@ async def recover(
         StoreError: the store failed.
         TransportError: the changelog cannot be read or written; it can be tried again.
     """
-    started = time.monotonic()
+    started = part.clock.monotonic()
     first, end = await following.bounds(part.changelog)
     check()
     follower = Follower(part, begin(part, first, end), end, committed)
@@ -62,7 +61,7 @@ async def recover(
     follower.finish()
     part.end = follower.target if send is not None else None
     part.enter(State.RUNNING)
-    count, seconds = follower.position - follower.start, time.monotonic() - started
+    count, seconds = follower.position - follower.start, part.clock.monotonic() - started
     level = logging.INFO if count >= WORTH_SAYING[0] or seconds >= WORTH_SAYING[1] else logging.DEBUG
     logger.log(level, "recovered %s: %d changelog offsets in %.1f s", part.changelog, count, seconds)
 
@@ -112,7 +111,7 @@ def begin(part: TablePartition, first: int, end: int) -> int:
         why = f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
     elif position < first:
         why = f"it is at offset {position} and the changelog begins at {first}"
-    elif position < end and time.time() - written > TOMBSTONES / 2:
+    elif position < end and part.clock.wall() - written > TOMBSTONES / 2:
         why = "it was not written for so long that deletions may be gone from the changelog"
     if why is None:
         if part.topic_id and not topic_id:  # of a version that knew no ids: the position fits, so it is this topic

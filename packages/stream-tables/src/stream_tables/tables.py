@@ -135,7 +135,7 @@ class Tables:
         if self._tables:
             if self._prepare is not None:
                 await self._prepare()
-            self._following = Following(self._make_reader)
+            self._following = Following(self._make_reader, clock=self._run.clock.monotonic)
             await self._following.start()
 
     async def stop(self) -> None:
@@ -227,6 +227,7 @@ class Tables:
                 table.schema,
                 store,
                 self._lost,
+                clock=self._run.clock,
                 max_record_size=self._max_record_size,
                 check_mutations=self._check_mutations,
             )

@@ -20,6 +20,7 @@ from stream_app.running.web_server import make_web_server, published_url
 from stream_app.settings import Settings
 from stream_core.agents.agent import Agent
 from stream_core.agents.chores import Chore
+from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.memory import MemoryStores, MemoryTransport
@@ -83,6 +84,7 @@ class Wiring:
         app: its definitions and settings, read once.
         fail_fast: give up when no broker answers at start.
         client_only: run no agents, tables and tasks: only send, and ask.
+        clock: of the app.
 
     Attributes:
         engine: what runs, from the start on.
@@ -94,7 +96,7 @@ class Wiring:
         on_partitions: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, at each rebalance.
     """
 
-    def __init__(self, app: Defined, *, fail_fast: bool, client_only: bool = False) -> None:
+    def __init__(self, app: Defined, *, fail_fast: bool, client_only: bool = False, clock: Clock = SYSTEM) -> None:
         self._app = app
         self._conf = app.conf
         self._tables = () if client_only else tuple(app.tables.values())
@@ -107,7 +109,7 @@ class Wiring:
         self._web: WebServer | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
-        self.run = Run(app.conf.id)
+        self.run = Run(app.conf.id, clock)
         self.loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
         self.engine: Engine | None = None

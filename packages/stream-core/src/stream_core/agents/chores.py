@@ -13,6 +13,7 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from stream_core.errors import TROUBLE, ConfigurationError
+from stream_core.runs import current_clock
 
 __all__ = ["Chore", "crontab", "seconds_of", "task", "timer"]
 
@@ -82,7 +83,7 @@ class Chore:
                 await self._lead(is_leader)
             except TROUBLE as error:
                 logger.warning("%s runs again in %.0f s: %s", self.name, PAUSE, error)
-                await asyncio.sleep(PAUSE)
+                await current_clock().sleep(PAUSE)
 
     async def _lead(self, is_leader: Callable[[], bool]) -> None:
         """Run the body while this worker is the leader."""
@@ -102,8 +103,8 @@ class Chore:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - leadership changes with assignments, and some moments later is early enough
-        await asyncio.sleep(LOOK)
+    while not condition():
+        await current_clock().sleep(LOOK)
 
 
 def task(body: Any, *, on_leader: bool = False) -> Chore:
@@ -138,7 +139,6 @@ def crontab(
     *,
     zone: tzinfo | None = None,
     on_leader: bool = False,
-    now: Callable[[tzinfo | None], datetime] = datetime.now,
 ) -> Chore:
     """A chore that runs when the clock on the wall matches a cron expression.
 
@@ -147,7 +147,6 @@ def crontab(
         spec: minute, hour, day of month, month, day of week, such as ``"30 18 * * mon-fri"``.
         zone: the time zone of the expression; UTC when left out.
         on_leader: on the leader only.
-        now: the time in a zone.
 
     Raises:
         ConfigurationError: the expression cannot be read, or ``body`` is no async function.
@@ -155,14 +154,14 @@ def crontab(
     name, checked = _checked(body, "crontab")
     here = zone or UTC
     try:
-        if next(_moments(spec, here, now(UTC)), None) is None:
+        if next(_moments(spec, here, datetime.now(UTC)), None) is None:
             raise CronSimError("there is no such day")
     except CronSimError as error:
         raise ConfigurationError(
             f"{name}: {spec!r} is no cron expression ({error}); write minute, hour, day of month, month and day of week, "
             'such as "30 18 * * mon-fri"'
         ) from error
-    return Chore(name, checked, lambda: _on_calendar(spec, here, now), on_leader)
+    return Chore(name, checked, lambda: _on_calendar(spec, here), on_leader)
 
 
 def seconds_of(interval: float | timedelta) -> float:
@@ -171,30 +170,35 @@ def seconds_of(interval: float | timedelta) -> float:
 
 
 async def _steadily(name: str, every: float) -> Ticks:
-    loop = asyncio.get_running_loop()
-    due = loop.time() + every
+    clock = current_clock()
+    due = clock.monotonic() + every
     missed, told = 0, -QUIET
     while True:
-        await asyncio.sleep(max(0.0, due - loop.time()))
+        await clock.sleep(due - clock.monotonic())
         yield
         due += every
-        if (late := loop.time() - due) >= every:
+        if (late := clock.monotonic() - due) >= every:
             missed += int(late // every)
             due += late // every * every
-            if loop.time() - told >= QUIET:
+            if clock.monotonic() - told >= QUIET:
                 logger.warning(
                     "%s leaves %d ticks out, %.3g s late: it takes longer than %g s", name, missed, late, every
                 )
-                missed, told = 0, loop.time()
+                missed, told = 0, clock.monotonic()
 
 
-async def _on_calendar(spec: str, zone: tzinfo, now: Callable[[tzinfo | None], datetime]) -> Ticks:
+async def _on_calendar(spec: str, zone: tzinfo) -> Ticks:
     """Tick at the moments of a cron expression.
 
     Moments that pass while the body runs or the process sleeps are not made up for, but for the one that was waited for. As in cron, a
     clock that is set back by some hours at most repeats nothing; one that is set back by more was wrong before, and counts from anew.
     """
-    seen = now(UTC)
+    clock = current_clock()
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(clock.wall(), UTC)
+
+    seen = now()
     moments = _moments(spec, zone, seen)
     due = next(moments, None)
     while due is not None:
@@ -202,8 +206,8 @@ async def _on_calendar(spec: str, zone: tzinfo, now: Callable[[tzinfo | None], d
         if ticks:
             yield
         else:
-            await asyncio.sleep(min((due - seen).total_seconds(), LOOK_AT_CLOCK))
-        before, seen = seen, now(UTC)
+            await clock.sleep(min((due - seen).total_seconds(), LOOK_AT_CLOCK))
+        before, seen = seen, now()
         begin = seen - LATE
         if before - seen > CORRECTION:
             moments = _moments(spec, zone, seen)

@@ -156,6 +156,7 @@ class Engine:
             settings,
             self._machine,
             host=lambda: self.host,
+            clock=self.run.clock,
             background=self.background,
             clients=self.clients,
             topology=self.topology,
@@ -339,7 +340,7 @@ class Engine:
     async def _discover(self) -> None:
         """Look for topics that match the patterns of those who read by one, and for sources that are gone."""
         while True:
-            await asyncio.sleep(self._settings.discovery_interval)
+            await self.run.clock.sleep(self._settings.discovery_interval)
             with contextlib.suppress(TransportError):  # the next look is soon
                 if self.topology.has_patterns:
                     await self._joining.look()
@@ -390,13 +391,11 @@ class Engine:
     # -- checkpoints
 
     async def _commit_loop(self) -> None:
-        due = self.interval.due
+        due, clock = self.interval.due, self.run.clock
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    self._settings.commit_interval
-                ):  # wait_for swallows a cancellation on Python 3.11
-                    await due.wait()
+                async with clock.timeout_at(clock.monotonic() + self._settings.commit_interval):
+                    await due.wait()  # wait_for swallows a cancellation on Python 3.11
             due.clear()
             await self.checkpoint()
             self._pressure.release()  # its changes are stored, or dropped
@@ -441,15 +440,15 @@ class Engine:
     # -- health
 
     async def _supervise(self) -> None:
-        settings, loop = self._settings, asyncio.get_running_loop()
+        settings, clock = self._settings, self.run.clock
         watchdog = Watchdog(self.topology.actors, settings.processing_timeout, settings.deadline / 4)
         while True:
-            await asyncio.sleep(1.0)
-            self._joining.remind(loop.time())
+            await clock.sleep(1.0)
+            self._joining.remind(clock.monotonic())
             if self.state is EngineState.FAILED:  # what is closed cannot fail
                 continue
             self.clients.check()
-            watchdog.look(loop.time())
+            watchdog.look(clock.monotonic())
             self._end_long_events()
 
     def _end_long_events(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from stream_core.background import Background
+from stream_core.clocks import Clock
 from stream_core.counters import BOUNDS, Counters, Durations, TopicTraffic
 from stream_core.engine.clients import Clients
 from stream_core.engine.interval import RunningInterval
@@ -49,6 +49,7 @@ class Observer:
         settings: of the engine.
         engine: its state.
         host: gives what the other members of the group are told of this worker.
+        clock: says when a look was taken.
         background: says whether it has failed.
         clients: consumer and producers.
         topology: the readers and their actors.
@@ -65,6 +66,7 @@ class Observer:
         engine: Machine[EngineState],
         *,
         host: Callable[[], Host],
+        clock: Clock,
         background: Background,
         clients: Clients,
         topology: Topology,
@@ -77,6 +79,7 @@ class Observer:
         self._settings = settings
         self._engine = engine
         self._host = host
+        self._clock = clock
         self._background = background
         self._clients = clients
         self._topology = topology
@@ -109,7 +112,7 @@ class Observer:
             app=self._settings.group,
             instance=host.instance,
             url=host.url,
-            time=time.time(),
+            time=self._clock.wall(),
             status=self._status(),
             member=group.member if group is not None else "",
             generation=owners.generation,

@@ -6,7 +6,6 @@ together. While it fills, nothing of it is open.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import RawRecord
+from stream_core.runs import current_clock
 from stream_core.streams.cursor import Acknowledgement
 from stream_core.streams.decoded import Rejected
 from stream_core.streams.effects import HeldSend, Session
@@ -81,13 +81,14 @@ class Buffers:
         self._by_partition = by_partition or iteration.subscription.out_of_order
         self._buffers: dict[Session | None, Buffer] = {}
         self._ended = False
+        self._clock = current_clock()
         self._handed: list[Entry] = []
         for subscription in iteration.processors:
             subscription.listed = max(subscription.listed, size * subscription.concurrency)
 
     async def read(self, form: Form) -> AsyncGenerator[list[Any], None]:
         """Yield lists of values, events, or pairs of key and value."""
-        iteration, buffers, clock = self._iteration, self._buffers, asyncio.get_running_loop().time
+        iteration, buffers, clock = self._iteration, self._buffers, self._clock.monotonic
         await iteration.begin(self)
         records: Iterator[tuple[RawRecord, Any]] = iter(())
         ready: Sequence[Session | None] = ()
@@ -116,7 +117,8 @@ class Buffers:
                 records = iter(())
                 continue
             record, value = taken
-            buffer = buffers.setdefault(key, Buffer(clock() + self._within))
+            if (buffer := buffers.get(key)) is None:
+                buffer = buffers[key] = Buffer(clock() + self._within)
             buffer.entries.append(await self._entry(feed, chunk, record, value, form, last=record is last))
             buffer.size += len(buffer.entries[-1].items)
             if buffer.size >= self._size or (record is last and not buffer.size):
@@ -144,7 +146,7 @@ class Buffers:
             if due == inf:
                 return await self._iteration.next_chunk()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(due):
+                async with self._clock.timeout_at(due):
                     return await self._iteration.next_chunk()
         except Exhausted:
             self._ended = True

@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from threading import get_ident
-from time import time
 from typing import Any, Generic, TypeVar
 
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP, Batch, Headers, RawRecord, RecordMetadata, StoredRecord
-from stream_core.runs import PerRun, current_run
+from stream_core.runs import PerRun, current_clock, current_run
 from stream_core.streams.decoded import Decoded
 from stream_core.streams.events import Event
 from stream_core.streams.sessions import Feed, PartitionSession, Subscription
@@ -101,7 +100,10 @@ class Line(Generic[V]):
             self._senders.append(room)
             await room
         pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
-        offset, millis = session.fetch_position, round((time() if timestamp is None else timestamp) * 1000)
+        offset, millis = (
+            session.fetch_position,
+            round((current_clock().wall() if timestamp is None else timestamp) * 1000),
+        )
         record: Any = StoredRecord(offset, millis, key, value, pairs)  # not bytes: never encoded
         session.deliver(_Objects(session.tp, [record], offset + 1))
         if self._pulled is not None:
