@@ -1,19 +1,19 @@
 """Stream: agents over Kafka topics, durable tables, exactly-once. ``import stream_app as faust`` reads like the guides."""
 
+import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from mode.services import Service
 from mode.types import ServiceT
 
 from stream_app.absent import answers, listen
 from stream_app.app import App
 from stream_app.definitions.agents import Agent
 from stream_app.models import Model, ModelOptions
+from stream_app.running.service import Service
 from stream_app.settings import Settings
 from stream_app.types import ChannelT, EventT, StreamT, TopicT
 from stream_app.utils import uuid
-from stream_app.worker import Worker
 from stream_core.agents.agent import current_agent
 from stream_core.errors import Skip, StreamError
 from stream_core.policies import FailurePolicy
@@ -70,10 +70,14 @@ SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils")
 listen(__name__)
 
 if TYPE_CHECKING:
+    from stream_app.worker import Worker
+
     __version__: str
 else:
     _answer = answers(__name__, __all__, SUBMODULES)
 
     def __getattr__(name: str) -> Any:
-        """A submodule, or the version; explains a name that is not here."""
+        """A submodule, the worker, which takes a while to load, or the version; explains a name that is not here."""
+        if name == "Worker":
+            return importlib.import_module("stream_app.worker").Worker
         return version("stream-app") if name == "__version__" else _answer(name)

@@ -7,12 +7,13 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 from mode.services import WaitArgT, WaitResult
 from mode.utils.times import Seconds, want_seconds
 
+from stream_app import settings
 from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
 from stream_app.definitions.discovery import discover, share_main
@@ -23,9 +24,7 @@ from stream_app.running.loops import run_in
 from stream_app.running.service import Service
 from stream_app.running.services import PATIENCE, crash_of
 from stream_app.running.wiring import Wiring
-from stream_app.settings import Settings
 from stream_app.settings.objects import read_object
-from stream_app.worker import Worker
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, MissingPackageError, WorkerError
 from stream_core.primitives import TP, Headers, RecordMetadata
@@ -35,6 +34,9 @@ from stream_core.streams.iterables import stream_of
 from stream_core.streams.stream import Stream
 
 __all__ = ["App"]
+
+if TYPE_CHECKING:
+    from stream_app.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,12 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
     on_before_shutdown = Signal()
     """Sent before anything stops: ``handler(app, **kwargs)``, sync or async; within five seconds."""
 
+    Settings: type[settings.Settings] = settings.Settings
+    """The class of the settings; override it to add some."""
+
+    worker_class: ClassVar[type[Worker] | None] = None
+    """The class of workers, where it is one of one's own. In a subclass ``Worker = MyWorker`` means it."""
+
     mundane_level = "debug"  # of mode's messages; the worker says when an app is ready, and when it has stopped
 
     def __init__(
@@ -103,7 +111,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         loop: asyncio.AbstractEventLoop | None = None,
         **options: Any,
     ) -> None:
-        Registry.__init__(self, Settings(id, **options))
+        Registry.__init__(self, self.Settings(id, **options))
         self._wiring: Wiring | None = None
         self._fail_fast = False
         self.client_only = False
@@ -118,6 +126,14 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         self._made_in = _caller(self)
         Service.__init__(self, beacon=beacon, loop=loop)
         _apps.add(self)
+
+    def __init_subclass__(cls) -> None:
+        """Take a class that is written as ``Worker``, ``Topic``, ``Channel``, ``Table`` or ``Agent`` for what is made of these."""
+        for name in ("Worker", "Topic", "Channel", "Table", "Agent"):
+            if isinstance(given := vars(cls).get(name), type):
+                setattr(cls, f"{name.lower()}_class", given)
+                delattr(cls, name)
+        super().__init_subclass__()
 
     # -- configuration
 
@@ -461,7 +477,13 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
 
     def worker(self, *services: Any, **options: Any) -> Worker:
         """A worker for this app, and for more apps and services; the arguments are those of :class:`Worker`."""
+        if self.worker_class is not None:
+            return self.worker_class(self, *services, **options)
+        from stream_app.worker import Worker  # noqa: PLC0415 - it takes a while, and programs that embed an app need none
+
         return Worker(self, *services, **options)
+
+    Worker = worker
 
     def main(self) -> None:
         """Run the command line of this app: ``python app.py worker``, and all other commands of ``stream``.

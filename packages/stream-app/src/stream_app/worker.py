@@ -1,4 +1,4 @@
-"""The worker: one process that runs apps until it is told to stop, or cannot go on."""
+"""The worker: one process that runs apps until it is told to stop, or cannot go on. It loads mode's, so it is loaded where one is made."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import IO, Any, Literal, Protocol, TextIO
+
+from mode.utils.logging import FileLogProxy, redirect_logger
+from mode.worker import Worker as ModeWorker
 
 from stream_app.definitions.signals import BoundSyncSignal
+from stream_app.running.blocking import BlockingDetector
+from stream_app.running.console import start_console
+from stream_app.running.logs import LogFormat, set_up_logging
 from stream_app.running.loops import run_in
 from stream_app.running.process import (
+    Title,
     allow_open_files,
     collect_less_often,
     end_soon,
+    other_threads,
     running_tasks,
-    set_up_logging,
 )
+from stream_app.running.service import Service
 from stream_app.running.services import Services, check_service
 from stream_core.background import Background
-from stream_core.engine.engine import Engine
-from stream_core.errors import StreamError
+from stream_core.errors import ConfigurationError, StreamError
 from stream_core.event_loops import loop_factory
 from stream_core.together import together
 
@@ -64,8 +71,8 @@ class Served(Protocol):
         """Name for messages."""
 
     @property
-    def engine(self) -> Engine:
-        """The engine, once started."""
+    def conf(self) -> Any:
+        """The settings."""
 
     @property
     def failure(self) -> BaseException | None:
@@ -96,118 +103,250 @@ class Served(Protocol):
         """Stop within the deadlines of the settings."""
 
 
-class Worker:
-    """Runs apps in this process: event loop, signals, logging, exit code.
+class Worker(ModeWorker, Service):
+    """Runs apps in this process: event loop, signals, logging, exit code. A worker of mode, with its hooks.
 
     The first SIGINT or SIGTERM drains: open events finish, everything finished is committed, the group is left. A second one, more than a
-    second later, ends the process at once; what is uncommitted is replayed by whoever comes next. SIGUSR1 logs where every task waits.
+    second later, ends the process at once; what is uncommitted is replayed by whoever comes next. SIGUSR1 logs where every task waits, and
+    the stacks of other threads.
 
     Args:
         app: what to run.
         services: more apps, and services (``async start()`` and ``async stop()``), that start and stop together with it.
-        loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+        debug: start a debugging console on this machine (aiomonitor), and log who blocks the event loop.
+        quiet: print nothing by :meth:`say` and :meth:`carp`.
+        loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL, or a number.
         logfile: where to log; standard error when left out.
+        log_format: ``text``, in colours on a terminal, or ``json``, an object a line.
+        loghandlers: log to these, too.
+        logging_config: configure logging by this mapping, for :func:`logging.config.dictConfig`, instead; with ``merge=True`` in it beside
+            level and file.
+        override_logging: whether to set up logging at all.
+        redirect_stdouts: whether what the program prints becomes records of the log.
+        redirect_stdouts_level: their level.
+        blocking_timeout: seconds for which the event loop may be blocked before that is logged, under ``debug``.
+        console_port: the first of the three ports of the debugging console.
         fail_fast: exit with 1 when no broker answers at start, instead of waiting for one.
         stop_timeout: seconds for the whole stop, after which the process ends all the same.
         loop: the event loop of :meth:`execute_from_commandline`, or the name of a new one: ``aio``, ``uvloop``, or ``auto``, which is
             uvloop where it is installed.
         workdir: directory to change to first.
+        daemon: whether :meth:`start` returns at the end of the worker, or when it is ready.
+        stdout: what :meth:`say` prints to; standard output when left out.
+        stderr: what :meth:`carp` prints to; standard error when left out.
 
     Raises:
         ConfigurationError: one of ``services`` is no service.
     """
 
+    mundane_level = "debug"  # of mode's messages: a worker says when it is ready, and when it has stopped
+
     def __init__(
         self,
         app: Served,
         *services: Any,
+        debug: bool = False,
+        quiet: bool = False,
         loglevel: str | int = "INFO",
         logfile: str | Path | TextIO | None = None,
+        log_format: LogFormat = "text",
+        loghandlers: Sequence[logging.Handler] = (),
+        logging_config: Mapping[str, Any] | None = None,
+        override_logging: bool = True,
+        redirect_stdouts: bool = False,
+        redirect_stdouts_level: str | int = "WARNING",
+        blocking_timeout: float = 10.0,
+        console_port: int = 50101,
         fail_fast: bool = False,
         stop_timeout: float = 60.0,
         loop: asyncio.AbstractEventLoop | str | None = None,
         workdir: str | Path | None = None,
+        daemon: bool = True,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
     ) -> None:
         for service in services:
             check_service(service)
         self.app = app
         self._apps: list[Served] = [app, *(one for one in services if hasattr(type(one), "engine"))]
         self._services = Services(one for one in services if not hasattr(type(one), "engine"))
-        self._loglevel = loglevel
-        self._logfile = logfile
+        self._log_file = logfile
+        self._log_format: LogFormat = log_format
+        self._logging_config = logging_config
         self._fail_fast = fail_fast
         self._stop_timeout = stop_timeout
-        self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
+        self._given_loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
         self._loop_name = loop if isinstance(loop, str) else "auto"
         self._workdir = workdir
-        self._asked: asyncio.Event | None = None
-        self._ended: asyncio.Event | None = None
         self._ready = False
-        self._home: asyncio.AbstractEventLoop | None = None
+        self._run_apart: asyncio.Task[int] | None = None
+        self._title = Title("Stream:Worker", lambda: _title_of(app))
+        super().__init__(
+            *(one for one in (app, *services) if hasattr(one, "beacon") and not isinstance(one, type)),
+            debug=debug,
+            quiet=quiet,
+            loglevel=loglevel,
+            loghandlers=list(loghandlers),
+            override_logging=override_logging,
+            redirect_stdouts=redirect_stdouts,
+            redirect_stdouts_level=redirect_stdouts_level,
+            blocking_timeout=blocking_timeout,
+            console_port=console_port,
+            daemon=daemon,
+            stdout=stdout,
+            stderr=stderr,
+            loop=self._given_loop,
+        )
 
     # -- in a process of its own, and in a loop that runs
 
-    def execute_from_commandline(self) -> int:
-        """Run until stopped; returns the exit code: 0 after a stop that was asked for, else 1."""
+    def execute_from_commandline(self) -> int:  # type: ignore[override]  # mode's never returns
+        """Run until stopped; returns 0 after a stop that was asked for.
+
+        Raises:
+            SystemExit: with the exit code 1, when the worker could not go on.
+        """
         allow_open_files()
         collect_less_often()
-        if self._loop is not None:
-            return self._loop.run_until_complete(self.start())
-        with asyncio.Runner(loop_factory=loop_factory(self._loop_name)) as runner:
-            code = runner.run(self.start())
-            overdue = end_soon(code)
-        overdue.cancel()
+        if self._given_loop is not None:
+            code = self._given_loop.run_until_complete(self.start())
+        else:
+            with asyncio.Runner(loop_factory=loop_factory(self._loop_name)) as runner:
+                code = runner.run(self.start())
+                overdue = end_soon(code)
+            overdue.cancel()
+        if code:
+            raise SystemExit(code)
         return code
 
-    async def start(self) -> int:
-        """Run in the current event loop until a signal, :meth:`stop`, a failure, or a cancellation; returns the exit code."""
-        if self._workdir is not None:
-            os.chdir(self._workdir)
-        set_up_logging(self._loglevel, self._logfile)
-        self._asked, self._ended = asyncio.Event(), asyncio.Event()
-        loop = self._home = asyncio.get_running_loop()
-        signals = Signals(loop.time)
-        with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows; in threads other than the main one
-            for number in STOP:
-                loop.add_signal_handler(number, self._signalled, number, signals, self._asked)
-            loop.add_signal_handler(signal.SIGUSR1, _log_tasks, loop)
+    async def start(self) -> int:  # type: ignore[override]  # mode's tells nothing
+        """Run in the current event loop until a signal, :meth:`stop`, a failure, or a cancellation; returns the exit code.
+
+        With ``daemon=False`` it returns when the worker is ready, and the worker runs until :meth:`stop`.
+
+        Raises:
+            ConfigurationError: logging cannot be set up, or the worker runs already.
+        """
+        if self.running:
+            raise ConfigurationError("the worker runs already: stop it first")
+        if self._done.is_set():
+            self.service_reset()
+        self._bind(asyncio.get_running_loop())
+        self._started.set()
         try:
-            return await self._run(self._asked)
-        finally:
-            for app in self._apps:
-                app.on_worker_shutdown.send()
-            with suppress(NotImplementedError, ValueError, RuntimeError):
-                for number in (*STOP, signal.SIGUSR1):
-                    loop.remove_signal_handler(number)
-            self._ended.set()
+            await self.on_first_start()
+        except BaseException:
+            self._tear_down()
+            raise
+        if self.daemon:
+            return await self._run(Background())
+        ready = self.loop.create_future()
+        self._run_apart = asyncio.create_task(self._run(Background(), ready), name="worker")
+        await asyncio.wait([ready, self._run_apart], return_when=asyncio.FIRST_COMPLETED)
+        return self._run_apart.result() if self._run_apart.done() else 0
 
     async def stop(self) -> None:
-        """Let :meth:`start` end, as a signal does, and wait for that. It may be called from any thread."""
-        asked, ended = self._asked, self._ended
-        if asked is None or ended is None or self._home is None or ended.is_set():
-            return
+        """Let the worker end, as a signal does, and wait for that. It may be called from any thread."""
 
         async def ask() -> None:
-            asked.set()
-            await ended.wait()
+            self._stopped_set()
+            await self._done.wait()
 
-        await run_in(self._home, ask, "the worker")
+        if self.running:
+            await run_in(self.loop, ask, "the worker")
 
     def stop_and_shutdown_loop(self) -> None:
-        """Stop, and close the loop that was given; for whoever called ``run_until_complete(worker.start())`` on it."""
-        loop = self._loop or asyncio.get_event_loop()
-        loop.run_until_complete(self.stop())
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        """Stop, end what else runs in the event loop, and close it; for whoever called ``run_until_complete(worker.start())`` on it."""
+        loop = self._given_loop or self._loop or asyncio.get_event_loop()
+        if loop.is_closed():
+            return
+
+        async def end() -> None:
+            await self.stop()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await loop.shutdown_asyncgens()
+            await loop.shutdown_default_executor()
+
+        loop.run_until_complete(end())
         loop.close()
+
+    stop_and_shutdown = stop_and_shutdown_loop  # mode's name
+
+    # -- hooks, beside those of every service
+
+    def on_init_dependencies(self) -> Iterable[Any]:
+        """Override to return services that start before the apps, and stop after them."""
+        return ()
+
+    async def on_first_start(self) -> None:
+        """Set up the process, at each start; override to set up more."""
+        await self.default_on_first_start()
+
+    async def default_on_first_start(self) -> None:
+        """Change the directory, set up title, log, debugging and signal handlers."""
+        if self._workdir is not None:
+            os.chdir(self._workdir)
+        self._title.show("starting")
+        if self.override_logging:
+            self._setup_logging()
+        await self.on_execute()
+        if self.debug:
+            await self._add_monitor()
+            await self.maybe_start_blockdetection()
+        self.install_signal_handlers()
+
+    async def on_started(self) -> None:
+        """Override to do something when all apps are operational."""
+
+    def on_worker_shutdown(self) -> None:
+        """Override to do something when all has stopped."""
 
     # -- parts
 
-    def _signalled(self, number: int, signals: Signals, asked: asyncio.Event) -> None:
+    def _setup_logging(self) -> None:
+        set_up_logging(
+            self.loglevel if self.loglevel is not None else "INFO",
+            self._log_file,
+            log_format=self._log_format,
+            handlers=self.loghandlers,
+            config=self._logging_config,
+        )
+        self.on_setup_root_logger(logging.root, logging.root.level)
+        if self.redirect_stdouts:
+            proxy = FileLogProxy(redirect_logger, severity=self.redirect_stdouts_level)
+            self.add_context(redirect_stdout(proxy))
+            self.add_context(redirect_stderr(proxy))
+
+    async def _add_monitor(self) -> None:
+        if (console := start_console(self.console_port)) is not None:
+            self.add_context(console)
+
+    async def maybe_start_blockdetection(self) -> None:
+        """Start to watch who blocks the event loop."""
+        detector = BlockingDetector(float(self.blocking_timeout))  # type: ignore[arg-type]
+        detector.start()
+        self.exit_stack.callback(detector.stop)
+
+    def install_signal_handlers(self) -> None:
+        """Stop at SIGINT and SIGTERM, and log what runs at SIGUSR1, until the worker has ended."""
+        loop = self.loop
+        signals = Signals(loop.time)
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows; in threads other than the main one
+            for number in STOP:
+                loop.add_signal_handler(number, self._signalled, number, signals)
+                self.exit_stack.callback(loop.remove_signal_handler, number)
+            loop.add_signal_handler(signal.SIGUSR1, _log_what_runs, loop)
+            self.exit_stack.callback(loop.remove_signal_handler, signal.SIGUSR1)
+
+    def _signalled(self, number: int, signals: Signals) -> None:
         name = signal.Signals(number).name
         match signals.heard():
             case "first":
                 logger.info("%s: finishing open events and committing; a second signal ends at once", name)
-                asked.set()
+                self._stopped_set()
             case "again":
                 logger.debug("%s again within %g s: it counts once", name, AT_ONCE)
             case "second":
@@ -215,42 +354,76 @@ class Worker:
                 logging.shutdown()
                 os._exit(1)
 
-    async def _run(self, asked: asyncio.Event) -> int:
-        stop = asyncio.create_task(asked.wait())
-        background = Background()
+    def _tear_down(self) -> None:
+        """Undo what was set up in the process."""
+        try:
+            for app in self._apps:
+                app.on_worker_shutdown.send()
+            self.on_worker_shutdown()
+        finally:
+            self._title.restore()
+            self.exit_stack.close()
+            self._stopped_set()
+            self._shutdown.set()
+            self._done.set()
+
+    async def _run(self, background: Background, ready: asyncio.Future[None] | None = None) -> int:
         background.name = self.app.id
-        start = asyncio.create_task(self._start(background))
+        stop, crash = (asyncio.ensure_future(event.wait()) for event in (self._stopped, self._crashed))
+        start = asyncio.create_task(self._start_all(background), name="start of the worker")
         code = 0
         try:
             await asyncio.wait([stop, start], return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 start.result()
-                failures = [background.failure, *(app.engine.failure for app in self._apps)]
-                await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
-                code = int(any(failure.done() for failure in failures))
+                if ready is not None:
+                    ready.set_result(None)
+                await asyncio.wait([stop, crash, background.failure], return_when=asyncio.FIRST_COMPLETED)
+                code = int(self.crashed or background.failure.done())
         except Exception as error:
             self._log(error, background)
             code = 1
         finally:  # also when whoever awaits the worker is cancelled: apps do not run on without it
-            stop.cancel()
+            for waiting in (stop, crash):
+                waiting.cancel()
+            self._stopped_set()
+            self._title.show("stopping")
             if not start.done():
                 start.cancel()
                 await asyncio.wait([start])
-            end = await self._stop(background)
+            try:
+                end = await self._stop_all(background)
+            finally:
+                self._tear_down()
         return end or code
 
-    async def _start(self, background: Background) -> None:
+    async def _start_all(self, background: Background) -> None:
         for app in self._apps:
             app.on_worker_init.send()
         for app in self._apps:
             app.finalize()
             for doubt in app.doubts():
                 logger.warning("%s", doubt)
+        for service in self.on_init_dependencies():
+            if service not in self._children:
+                self.add_dependency(service)
+        await self.on_start()
+        self._start_tasks()
+        await self._start_children()
         await self._services.start(background)
         await together(app.start(fail_fast=self._fail_fast) for app in self._apps)
         self._ready = True
+        self._title.show("running")
         for app in self._apps:
             logger.info("worker of %s is ready", app.id)
+        await self.on_started()
+
+    def _crash(self, reason: BaseException) -> None:
+        """Hear that an app or a service cannot go on. The others can, until they are stopped: they commit, and leave."""
+        if not self._crashed.is_set():
+            self._crashed.set()
+            self._over.set()
+            self.crash_reason = reason
 
     def _log(self, error: BaseException, background: Background) -> None:
         """Log an error, unless it is a failure that is logged already."""
@@ -261,25 +434,48 @@ class Worker:
             expected = isinstance(error, StreamError)
             logger.critical("the worker ends: %s", error, exc_info=None if expected else error)
 
-    async def _stop(self, background: Background) -> int:
+    async def _stop_all(self, background: Background) -> int:
+        """Stop everything within ``stop_timeout``; returns 1 where that fails."""
+        errors: list[BaseException] = []
         try:
             async with asyncio.timeout(self._stop_timeout):
+                await self._hook(self.on_stop, errors)
                 ends = await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
                 await background.stop(self._stop_timeout)
                 await self._services.stop()
+                await self._stop_children()
+                await self._stop_futures()
+                await self._hook(self.on_shutdown, errors)
         except TimeoutError:
             logger.error("not stopped within %.0f s; ending all the same", self._stop_timeout)
             return 1
+        for error in (*errors, *filter(None, ends)):
+            self._log(error, background)
         for app, end in zip(self._apps, ends, strict=True):
-            if end is not None:
-                self._log(end, background)
             if self._ready:
                 level = logging.INFO if app.failure is None and end is None else logging.WARNING
                 logger.log(level, "worker of %s has stopped: %s", app.id, app.outcome)
             else:
                 logger.info("worker of %s has stopped before it was ready", app.id)
-        return int(any(end is not None for end in ends))
+        return int(bool(errors) or any(end is not None for end in ends))
+
+    async def _hook(self, hook: Callable[[], Any], errors: list[BaseException]) -> None:
+        """Call a hook of the stop; what it raises keeps nothing from being stopped."""
+        try:
+            await hook()
+        except Exception as error:
+            errors.append(error)
 
 
-def _log_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    logger.warning("SIGUSR1: these tasks run:\n%s", "\n".join(running_tasks(loop)))
+def _title_of(app: Served) -> str:
+    conf = app.conf
+    web = f" http://{conf.web_bind}:{conf.web_port}" if conf.web_enabled else ""
+    return f"{app.id}{web} {conf.datadir.absolute()}"
+
+
+def _log_what_runs(loop: asyncio.AbstractEventLoop) -> None:
+    logger.warning(
+        "SIGUSR1: these tasks run:\n%s\nand these threads beside that of the event loop:\n%s",
+        "\n".join(running_tasks(loop)),
+        "\n".join(other_threads()) or "none",
+    )

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 import stream_app
-from stream_app import *  # noqa: F403 - this package is that list of names
 from stream_app import __all__ as __all__
 from stream_app.absent import answers, listen
 
@@ -30,10 +29,13 @@ SUBMODULES = (
 listen(__name__)
 
 if TYPE_CHECKING:
+    from stream_app import *  # noqa: F403 - this package is that list of names
+
     __version__: str
 else:
+    globals().update({name: getattr(stream_app, name) for name in __all__ if name != "Worker"})
     _answer = answers(__name__, __all__, SUBMODULES)
 
     def __getattr__(name: str) -> Any:
-        """A submodule, or the version; explains a name that is not here."""
-        return stream_app.__version__ if name == "__version__" else _answer(name)
+        """A submodule, the worker, which takes a while to load, or the version; explains a name that is not here."""
+        return getattr(stream_app, name) if name in ("Worker", "__version__") else _answer(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 from stream_app.definitions.descriptions import check_names
 from stream_app.definitions.topics import TOPIC_OPTIONS, TopicDefinitions
@@ -49,6 +49,9 @@ class Agent(agents.Agent):
 
 class AgentDefinitions(TopicDefinitions):
     """Defines agents."""
+
+    agent_class: ClassVar[type[Agent]] = Agent
+    """The class of agents, where it is one of one's own. In a subclass of the app ``Agent = MyAgent`` means it."""
 
     @overload
     def agent(self, channel: AgentBody) -> Agent: ...
@@ -107,7 +110,7 @@ class AgentDefinitions(TopicDefinitions):
             known = name or _name_of(body)
             check_names(f"agent {known}", topic, AGENT_OPTIONS)
             source = self._source(channel, known, topic)
-            agent = Agent(
+            agent = self.agent_class(
                 body,
                 app=self,
                 name=known,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 from stream_app.definitions.descriptions import check_names
 from stream_app.definitions.registry import Registry
@@ -20,6 +20,9 @@ V = TypeVar("V")
 
 class TableDefinitions(Registry):
     """Defines tables."""
+
+    table_class: ClassVar[type[tables.Table[Any, Any]]] = tables.Table
+    """The class of tables, where it is one of one's own. In a subclass of the app ``Table = MyTable`` means it."""
 
     @overload
     def Table(
@@ -81,7 +84,7 @@ class TableDefinitions(Registry):
             key_type=key_type, value_type=value_type, key_serializer=key_serializer, value_serializer=value_serializer
         )
         changelog = f"{self.id}-{name}-changelog"
-        table: tables.Table[Any, Any] = tables.Table(
+        table = self.table_class(
             name, schema=schema, changelog=changelog, default=default, partitions=partitions, help=help
         )
         with self._defining:

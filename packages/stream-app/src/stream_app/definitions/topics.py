@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, ClassVar, TypedDict, TypeVar, Unpack, overload
 
 from stream_app.definitions.descriptions import check_again, check_names
 from stream_app.definitions.registry import Registry
@@ -65,6 +65,12 @@ TOPIC_OPTIONS = {"key_type", "value_type", "schema", "pattern", *TopicOptions.__
 class TopicDefinitions(Registry):
     """Defines topics and channels."""
 
+    topic_class: ClassVar[type[Topic[Any, Any]]] = Topic
+    """The class of topics, where it is one of one's own. In a subclass of the app ``Topic = MyTopic`` means it."""
+
+    channel_class: ClassVar[type[Channel[Any, Any]]] = Channel
+    """The class of channels likewise."""
+
     @overload
     def topic(
         self, *names: str, key_type: type[K], value_type: type[V], **options: Unpack[TopicOptions]
@@ -121,7 +127,7 @@ class TopicDefinitions(Registry):
         with self._defining:
             for known in filter(None, map(self._topics.get, names)):
                 check_again(known, None if schema is None else compiled, {**types, **options})
-            topics = [self._topics.get(name) or Topic(name, schema=compiled, **rest) for name in names]
+            topics = [self._topics.get(name) or self.topic_class(name, schema=compiled, **rest) for name in names]
             whole = topics[0] if len(topics) == 1 else TopicGroup(topics)
             for topic in topics:  # last: a call that is refused leaves nothing behind
                 if self._topics.setdefault(topic.name, topic) is topic:
@@ -157,7 +163,7 @@ class TopicDefinitions(Registry):
         """
         size = self.conf.stream_buffer_maxsize if maxsize is None else maxsize
         wire = self._schema(None, key_type, value_type, None, None)
-        return Channel(name, maxsize=size, key_type=key_type, value_type=value_type, wire_schema=wire)
+        return self.channel_class(name, maxsize=size, key_type=key_type, value_type=value_type, wire_schema=wire)
 
     # -- parts
 

@@ -1,4 +1,4 @@
-"""What a worker sets up in its process: logging, open files, the garbage collector, the event loop, a look at what runs."""
+"""What a worker sets up in its process: title, open files, the garbage collector; and a look at what runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from stream_core.errors import ConfigurationError
 from stream_core.stacks import waiting_in
 
-__all__ = ["allow_open_files", "collect_less_often", "end_soon", "running_tasks", "set_up_logging"]
+__all__ = ["Title", "allow_open_files", "collect_less_often", "end_soon", "other_threads", "running_tasks"]
 
 logger = logging.getLogger("stream")
 
@@ -25,26 +23,6 @@ PATIENCE = 5.0
 
 YOUNG_OBJECTS = 20_000
 """New objects after which the garbage collector looks at them."""
-
-FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
-
-
-def set_up_logging(level: str | int, file: str | Path | TextIO | None) -> None:
-    """Log from ``level`` on to a file, by name or open, or to standard error; what the program has set up itself stays.
-
-    Raises:
-        ConfigurationError: the file cannot be written.
-    """
-    try:
-        own: logging.Handler = (
-            logging.FileHandler(file) if isinstance(file, str | Path) else logging.StreamHandler(file)
-        )
-    except OSError as error:
-        raise ConfigurationError(
-            f"the log file {file} cannot be written: {error.strerror}; make its directory, or name another file"
-        ) from error
-    known = level.upper() if isinstance(level, str) else level
-    logging.basicConfig(level=known, format=FORMAT, handlers=[own])
 
 
 def allow_open_files() -> None:
@@ -71,6 +49,47 @@ def running_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
     """A line for each task of a loop: its name, and where it waits."""
     for task in sorted(asyncio.all_tasks(loop), key=lambda one: one.get_name()):
         yield f"{task.get_name()}: {waiting_in(task.get_coro())}"
+
+
+def other_threads() -> Iterator[str]:
+    """The name of each other thread, and its stack."""
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.ident in frames:
+            yield f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}"
+
+
+class Title:
+    """The title of the process in listings of ``ps``, where setproctitle is installed.
+
+    Args:
+        program: what it is.
+        details: makes the words behind that.
+    """
+
+    def __init__(self, program: str, details: Callable[[], str]) -> None:
+        self._program = program
+        self._details = details
+        self._before: str | None = None
+
+    def show(self, state: str) -> None:
+        """Show a state, such as ``running``."""
+        if (module := _setproctitle()) is not None:
+            self._before = self._before or module.getproctitle()
+            module.setproctitle(f"[{self._program}] -{state}- {self._details()}")
+
+    def restore(self) -> None:
+        """Show what was there before."""
+        if (module := _setproctitle()) is not None and self._before is not None:
+            module.setproctitle(self._before)
+
+
+def _setproctitle() -> Any:
+    try:
+        import setproctitle  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    return setproctitle
 
 
 def end_soon(code: int) -> threading.Timer:

@@ -212,7 +212,7 @@ class Settings(TransportSettings):
         for name, value in options.items():
             setattr(self, name, value)
         prefix = environ.get("APP_ENV_PREFIX") or self.env_prefix
-        for name, parameter in _PARAMETERS.items():
+        for name, parameter in _parameters(type(self)).items():
             found = None if name in self.values else next(filter(environ.get, parameter.fallback_env), None)
             variable = parameter.env if name == "env_prefix" or not prefix else f"{prefix.rstrip('_')}_{parameter.env}"
             if source := variable if environ.get(variable) else found:
@@ -246,7 +246,7 @@ class Settings(TransportSettings):
         return self.store.partition("://")[0]
 
     def __setattr__(self, name: str, value: object) -> None:
-        _parameter(name)
+        _check_name(type(self), name)
         super().__setattr__(name, value)
 
     def assign(self, parameter: Parameter[Any], value: object) -> None:
@@ -263,7 +263,7 @@ class Settings(TransportSettings):
     def load(self, values: Mapping[str, Any]) -> None:
         """Assign settings by name, but those that the environment has set. Raises UnknownSettingError, ConfigurationError."""
         for name, value in values.items():
-            _parameter(name)
+            _check_name(type(self), name)
             if name not in self.from_environment:
                 setattr(self, name, value)
 
@@ -298,7 +298,7 @@ class Settings(TransportSettings):
 
     def describe(self) -> Iterator[SettingRow]:
         """All settings in the order of their definition."""
-        for name, parameter in _PARAMETERS.items():
+        for name, parameter in _parameters(type(self)).items():
             default = masked(parameter.default(self))
             yield SettingRow(name, masked(getattr(self, name)), default, parameter.env, parameter.help)
 
@@ -307,28 +307,32 @@ class Settings(TransportSettings):
         return f"<Settings {self.id}: {', '.join(changed)}>"
 
 
-_PARAMETERS: dict[str, Parameter[Any]] = {
-    name: parameter
-    for owner in (Settings, TransportSettings)
-    for name, parameter in vars(owner).items()
-    if isinstance(parameter, Parameter)
-}
+def _parameters(owner: Any) -> Mapping[str, Parameter[Any]]:
+    """The settings of a class by name, those of the classes below it last."""
+    return {
+        name: parameter
+        for base in owner.__mro__
+        for name, parameter in vars(base).items()
+        if isinstance(parameter, Parameter)
+    }
 
 
 def known_settings() -> Collection[str]:
     """The names of all settings."""
-    return _PARAMETERS.keys()
+    return _parameters(Settings).keys()
 
 
-def _parameter(name: str) -> Parameter[Any]:
-    if found := _PARAMETERS.get(name):
-        return found
+def _check_name(owner: type[Settings], name: str) -> None:
+    """Raise UnknownSettingError or ConfigurationError unless there is such a setting."""
+    known = _parameters(owner)
+    if name in known:
+        return
     if new := RENAMED.get(name):
         raise UnknownSettingError(f"the setting {name!r} is now {new}: rename it")
     if reason := REFUSED.get(name):
         raise ConfigurationError(f"the setting {name!r} of Faust has no effect here: {reason}; remove it")
     if name in WITHOUT_EFFECT:
         raise ConfigurationError(f"the setting {name!r} of Faust has no effect here (yet): remove it")
-    near = difflib.get_close_matches(name, _PARAMETERS, n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "see the configuration reference for all of them"
     raise UnknownSettingError(f"there is no setting {name!r}: {hint}")
