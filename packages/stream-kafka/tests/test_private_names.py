@@ -55,8 +55,11 @@ METHODS = {
         "add_offsets_to_txn offset_committed wait_for_transaction_end is_fatal_error"
     ),
     DefaultRecordBatchBuilder: "append size estimate_size_in_bytes",
-    _DefaultRecordBatchPy: "magic base_offset next_offset max_timestamp first_timestamp timestamp_type LOG_APPEND_TIME _maybe_uncompress",
-    DefaultRecordBatch: "validate_crc base_offset next_offset producer_id is_control_batch is_transactional",
+    _DefaultRecordBatchPy: "magic base_offset next_offset max_timestamp first_timestamp timestamp_type LOG_APPEND_TIME",
+    DefaultRecordBatch: (
+        "validate_crc base_offset next_offset producer_id is_control_batch is_transactional "
+        "compression_type CODEC_MASK CODEC_GZIP CODEC_SNAPPY CODEC_LZ4 CODEC_ZSTD"
+    ),
     MemoryRecords: "has_next next_batch",
 }
 
