@@ -455,6 +455,8 @@ def _unpacked(source: Fetched, batch: Any, garbled: dict[int, str]) -> list[Any]
     try:
         data = unpacked(_bytes_of(source, batch), source.max_unpacked)
     except TooLargeError:
+        # Finding this out may have taken as long as unpacking the limit: a fetch that is full of such batches must not keep the loop.
+        source.room = 0
         last = batch.next_offset - 1
         garbled[last] = (
             f"its batch (offsets {batch.base_offset} to {last}) takes more than {source.max_unpacked} bytes when it is unpacked; "
