@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
+from msgspec.structs import replace
 
 from stream_core.errors import TransportError
 from stream_core.primitives import TP
 from stream_core.testing.contracts import BrokerHarness
 from stream_core.testing.contracts.harness import send
 from stream_core.testing.contracts.observe import Received
+from stream_kafka import KafkaTransport
 from stream_kafka.broker import Broker
 from stream_kafka.connecting.client import Client
 from stream_kafka.settings import KafkaSettings
@@ -61,6 +64,38 @@ async def test_a_broker_takes_header_names_that_are_no_text(settings: KafkaSetti
     assert list(garbled) == [1]
     assert "no UTF-8" in garbled[1]
     assert not member.consumer.unreadable
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_batch_that_takes_too_much_memory_is_passed(
+    settings: KafkaSettings, harness: BrokerHarness, codec: str
+) -> None:
+    """It is one record that cannot be decoded; what lies before and behind it is read."""
+    tp = TP(await harness.topic(), 0)
+    bounded = replace(settings, compression=codec, max_unpacked_bytes=100_000)
+    transport = KafkaTransport(bounded)
+    producer, reader = transport.producer(), transport.reader(read_committed=False)
+    await producer.start()
+    await reader.start()
+    try:
+        await producer.partitions(tp.topic)
+        for value in (b"before", bytes(900_000), b"behind"):
+            await producer.send(tp.topic, 0, None, value)
+        await reader.assign({tp: 0})
+        received = Received()
+        garbled: dict[int, str] = {}
+        while received.count() < 3:
+            batches = await reader.poll(1.0)
+            received.add(batches)
+            for one in batches:
+                garbled |= one.garbled
+    finally:
+        await reader.stop()
+        await producer.stop()
+
+    assert received.values(tp) == [b"before", None, b"behind"]
+    assert list(garbled) == [1]
+    assert "takes more than 100000 bytes" in garbled[1]
 
 
 async def test_bytes_that_changed_on_the_disk_stop_one_partition(broker: Broker, harness: BrokerHarness) -> None:
