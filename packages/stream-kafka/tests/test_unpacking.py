@@ -98,6 +98,14 @@ def test_many_small_records_count_by_what_their_objects_take(codec: int) -> None
         unpacked(packed, 64 << 20)
 
 
+def test_a_number_of_records_below_zero_makes_no_room() -> None:
+    """It comes from outside, and is no reason to take more."""
+    packed = rewritten(batch_of([bytes(100_000)], 4), count=-(2**31))
+
+    with pytest.raises(TooLargeError):
+        unpacked(packed, 50_000)
+
+
 @each_codec
 def test_batches_that_fit_one_by_one_are_not_unpacked_all_at_once(codec: int) -> None:
     """Once they have taken the limit together, the rest is left to the next fetch; nothing is lost or read twice."""

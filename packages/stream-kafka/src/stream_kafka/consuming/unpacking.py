@@ -46,7 +46,12 @@ class TooLargeError(Exception):
 
 def cost_of(batch: bytes) -> int:
     """Return about how many bytes of memory a batch that is not compressed takes, with its records as objects."""
-    return len(batch) + _RECORD_OVERHEAD * int(_LENGTH.unpack_from(batch, _COUNT_AT)[0])
+    return len(batch) + _overhead_of(batch)
+
+
+def _overhead_of(batch: bytes) -> int:
+    count: int = _LENGTH.unpack_from(batch, _COUNT_AT)[0]
+    return _RECORD_OVERHEAD * max(count, 0)
 
 
 def unpacked(batch: bytes, limit: int) -> bytes:
@@ -63,7 +68,7 @@ def unpacked(batch: bytes, limit: int) -> bytes:
     """
     attributes = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)[0]
     codec = attributes & _CODEC_MASK
-    room = limit - _HEAD - _RECORD_OVERHEAD * _LENGTH.unpack_from(batch, _COUNT_AT)[0]
+    room = limit - _HEAD - _overhead_of(batch)
     if room <= 0:
         raise TooLargeError
     if codec not in _CODECS:
