@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stream_app.running.instances import Instance
 from stream_core.errors import StreamError
 from stream_core.memory import MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.primitives import TP, GroupMetadata, Offset, StoredRecord, TopicSpec
-from stream_tables.instances import Instance
 from stream_tables.partition import Facts
 from sweep.faults import Plan
 from sweep.proxies import SweptDeliveries, SweptDisk

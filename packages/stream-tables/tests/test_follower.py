@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from stream_core.engine.participants import Change, Interval, Reading, Shard
 from stream_core.errors import StoreError, TransportError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry
+from stream_core.ports import Stores
 from stream_core.primitives import TP, StoredRecord, TopicSpec
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Session
@@ -25,12 +27,14 @@ from stream_core.values.schemas import Schema
 from stream_tables.changelog import claim, encode_origin
 from stream_tables.follower import Follower
 from stream_tables.following import Following
-from stream_tables.overlay import ABSENT
 from stream_tables.partition import Facts, State, TablePartition
 from stream_tables.recovery import begin
+from stream_tables.rocksdb import RocksDBStores
+from stream_tables.settings import TablesSettings
 from stream_tables.stores import CHUNK
 from stream_tables.table import Table
 from stream_tables.tables import Tables
+from stream_tables.values import ABSENT
 
 pytestmark = pytest.mark.looptime
 
@@ -103,7 +107,7 @@ class Owner:
         stores: its disk.
     """
 
-    def __init__(self, world: World, stores: MemoryStores) -> None:
+    def __init__(self, world: World, stores: Stores) -> None:
         self.world = world
         self.table: Table[str, int] = Table("table", schema=SCHEMA, changelog="changelog", partitions=1)
         self.tables = Tables(stores, lambda: world.transport.reader(read_committed=True))
@@ -184,9 +188,9 @@ class Standby:
         stores: its disk.
     """
 
-    def __init__(self, world: World, stores: MemoryStores | None = None) -> None:
+    def __init__(self, world: World, stores: Stores | None = None) -> None:
         self.world = world
-        self.stores = stores or MemoryStores()
+        self.stores: Any = stores or MemoryStores()
         self.following = Following(lambda: world.transport.reader(read_committed=True))
         self.follower: Follower
         self._task: asyncio.Task[None] | None = None
@@ -241,8 +245,10 @@ async def standby(world: World) -> AsyncIterator[Standby]:
 # -- what it shows
 
 
-@pytest.mark.parametrize("seed", range(40))
-async def test_a_standby_of_owners_that_die(world: World, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "kind"), [*((seed, "memory") for seed in range(40)), (40, "rocksdb"), (41, "rocksdb")]
+)
+async def test_a_standby_of_owners_that_die(world: World, seed: int, kind: str, tmp_path: Path) -> None:
     """Whatever owners do, a follower shows what was committed at some time, and whoever takes its store over has what is committed now.
 
     Owners write, delete, die at any step of a checkpoint, on any disk, and write late; the changelog is compacted; the follower is ended
@@ -253,7 +259,7 @@ async def test_a_standby_of_owners_that_die(world: World, seed: int) -> None:
     folds, late = [world.fold(0)], list[Change]()
     owner = Owner(world, random.choice(disks))
     await owner.start()
-    standby = Standby(world)
+    standby = Standby(world, MemoryStores() if kind == "memory" else RocksDBStores(tmp_path, TablesSettings()))
     await standby.start()
     for _ in range(30):
         world.feed(random, random.randrange(1, 6))

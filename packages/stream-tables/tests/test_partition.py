@@ -89,7 +89,7 @@ READS = {
     "get": lambda part: part.get(None, b"b"),
     "get in an event": lambda part: part.get(Cursor("agent[0]", "agent", lambda held: None), b"b"),
     "committed": lambda part: part.committed_value(b"b"),
-    "items": lambda part: list(part.items()),
+    "range": lambda part: list(part.range(None)),
 }
 
 

@@ -268,7 +268,7 @@ def test_a_value_that_is_larger_than_a_record() -> None:
 def test_the_room_of_a_record_is_for_key_and_headers_too() -> None:
     """Key, value and headers together are what the producer takes."""
     bench = used(Bench(Schema.for_table(str, bytes), limits={"max_record_size": 100_000}))
-    room = bench.parts[0].room
+    room = bench.parts[0].values.room
     assert room is not None
     assert 90_000 < room < 100_000
     with bench.event() as table:

@@ -345,7 +345,7 @@ class Store(Protocol):
     """The durable values of one table partition, with a few named facts beside them (never in the same key space)."""
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of ``key``."""
+        """Read the value of ``key``; ``None`` when there is none."""
 
     def range(self, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over the keys of a range and their values, in the order of bytes, as they were when the call was made.
@@ -374,7 +374,7 @@ class Store(Protocol):
         """
 
     def fact(self, name: str) -> bytes | None:
-        """A named fact, such as the changelog position."""
+        """Read a named fact, such as the changelog position; ``None`` when there is none."""
 
     def wipe(self) -> None:
         """Remove all values and facts."""

@@ -7,8 +7,8 @@ them. So it holds them back until the same owner has written for another checkpo
 committed, and that whatever this owner passed over when it took the changelog over was written again, with its first checkpoint. Under
 exactly-once nobody sees records that are not committed, and nothing is held.
 
-What is held is in memory only, and the position in the store stays in front of it. So a follower is ended at any time, and whoever takes
-its store over, an owner that recovers or another follower, meets these records again.
+What is held is in memory only, and the position in the store stays in front of it. So a follower is ended at any time, and the next one
+on its store, that of an owner among them, meets these records again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream_core.engine.participants import Reading
 from stream_core.primitives import Batch, Headers, RawRecord
@@ -60,12 +60,12 @@ class Follower:
         position: the changelog offset up to which every record was applied, passed over or held.
         start: the changelog offset at which it began.
         target: the changelog offset to reach, or ``None``.
-        done: resolved when the target is reached, or with the error that ended the follower; whoever cancels it ends the follower.
+        done: resolved when the target is reached, or with the error that ended the follower; cancelling it ends the follower.
     """
 
     def __init__(
         self,
-        part: TablePartition,
+        part: TablePartition[Any],
         position: int,
         target: int | None = None,
         committed: Mapping[Reading, int] | None = None,
@@ -82,7 +82,7 @@ class Follower:
         self._forget()
 
     def _forget(self) -> None:
-        """Nothing is held or passed over, and no record was met."""
+        """Begin with nothing held, passed over or met."""
         self._passed: set[bytes] = set()
         self._held: dict[bytes, bytes | None] = {}
         self._first_passed = self._first_held = Place(self.position, self.part.epoch)
@@ -202,7 +202,7 @@ class Follower:
         if not self._held:
             self._first_held = place
         self._held[key] = value
-        self._passed.discard(key)  # whoever takes over meets this record, and decides on the key by it
+        self._passed.discard(key)  # who takes over meets this record again, and decides on the key by it
 
     def _pass_over(self, key: bytes, place: Place) -> None:
         if not self._passed:

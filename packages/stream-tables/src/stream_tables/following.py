@@ -112,7 +112,7 @@ class Following:
             self._changed.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Tell those who wait that nobody reads any more; who tries again starts another task."""
+        """Fail the followers: the task that reads has ended. The next one that runs starts another task."""
         error = None if task.cancelled() else task.exception()
         self._fail(TransportError(f"the task that reads changelogs has ended: {error or 'it was cancelled'}"))
 
@@ -180,17 +180,15 @@ class Following:
                 done.set_result(None)
         self._report()
         if batches and all(follower.target is None for follower in self._due().values()):
-            with suppress(
-                TimeoutError
-            ):  # leave the event loop to events for as long; whoever begins meanwhile does not wait
+            # The event loop belongs to events for as long. A follower that begins meanwhile does not wait.
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._clock() - began):
                     await self._changed.wait()
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         follower = self._followers.get(error.tp)
-        if (
-            follower is None or follower.done.done()
-        ):  # it has what it needs, and its owner may work on the store already
+        # One that is done has what it needs, and its owner may work on the store already.
+        if follower is None or follower.done.done():
             return
         start, end = await self.bounds(error.tp)
         if follower.done.done():

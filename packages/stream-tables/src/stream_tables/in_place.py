@@ -8,7 +8,7 @@ again when the event finishes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stream_core.errors import EncodeError
 from stream_core.streams.effects import Effects
@@ -32,7 +32,7 @@ class Lent(NamedTuple):
     """
 
     key: bytes
-    value: Any
+    value: object
     data: bytes
     changes: int
 
@@ -53,7 +53,7 @@ class InPlace:
         table: str,
         overlay: object,
         *,
-        encode: Callable[[Any], bytes],
+        encode: Callable[[object], bytes],
         kept: Callable[[bytes], bytes | None],
         show: Callable[[bytes], str],
     ) -> None:
@@ -64,8 +64,8 @@ class InPlace:
         self._show = show
         self._lent: dict[Effects, list[Lent]] = {}
 
-    def lend(self, cursor: Effects | None, key: bytes, value: Any) -> None:
-        """The open event has read or assigned this value, and may change it."""
+    def lend(self, cursor: Effects | None, key: bytes, value: object) -> None:
+        """Remember a value that the open event has read or assigned, and may change."""
         if cursor is None or cursor.atom is None or is_fixed(value):
             return
         lent = self._lent.get(cursor)
@@ -101,5 +101,5 @@ class InPlace:
         return any(overlay is self._overlay and key == lent.key for overlay, key, _ in changes)
 
     def forget(self, cursor: Effects) -> None:
-        """The event is over."""
+        """Forget the values of an event that is over."""
         self._lent.pop(cursor, None)

@@ -5,49 +5,24 @@ the store and nothing to wipe after a crash. Two layers: *active* takes the writ
 the checkpoint that is under way.
 
 What is kept is what will be read, before a checkpoint and after it. So a value is kept as it is only when JSON surely gives back the same
-(:func:`stream_tables.values.is_kept`). All others are kept encoded, so that nobody changes them behind our back either.
+(:func:`stream_tables.values.is_kept`). All others are kept encoded, so that they cannot be changed in place either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
 
 from stream_core.engine.participants import Reading
 from stream_core.errors import StoreError
 from stream_core.streams.effects import Effects, Session
 from stream_tables.errors import PartitionsMismatchError, TableError
+from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 
-__all__ = ["ABSENT", "DELETED", "Encoded", "Overlay"]
+__all__ = ["Overlay"]
 
-
-class _Mark:
-    """A value that no user can store."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return self._name
-
-
-ABSENT: Final = _Mark("ABSENT")
-"""The layer says nothing about the key."""
-
-DELETED: Final = _Mark("DELETED")
-"""The key is deleted."""
 
 ENTRY = 200
 """Bytes that an entry takes in memory beside its key and an encoded value, roughly: a value that is kept as it is is small."""
-
-
-class Encoded:
-    """A value as bytes."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
 
 
 class Overlay:
@@ -87,18 +62,18 @@ class Overlay:
     def __init__(self, table: str, partitions: int) -> None:
         self._table = table
         self._partitions = partitions
-        self.active: dict[bytes, Any] = {}
-        self.frozen: dict[bytes, Any] = {}
+        self.active: dict[bytes, Entry] = {}
+        self.frozen: dict[bytes, Entry] = {}
         self._readings: set[Reading] = set()
         self.session: Session | None = None
         self._cursors: list[Effects] = []
         self._last: Effects | None = None
         self.writer: Effects | None = None
         self.frozen_readings: set[Reading] = set()
-        self.guard: Callable[[bytes, Any], None] | None = None
+        self.guard: Callable[[bytes, Entry], None] | None = None
         self.size = self.frozen_size = 0
 
-    def set(self, cursor: Effects, key: bytes, value: Any) -> None:
+    def set(self, cursor: Effects, key: bytes, value: Entry) -> None:
         """Change ``key`` as part of the open event of ``cursor``.
 
         Raises:
@@ -118,25 +93,25 @@ class Overlay:
         if type(value) is Encoded:
             self.size += len(value.data)
 
-    def count(self, key: bytes, previous: Any, value: Any) -> None:
-        """The active layer says something else of ``key`` now: keep :attr:`size` right."""
+    def count(self, key: bytes, previous: Before, value: Before) -> None:
+        """Keep :attr:`size` right when the active layer says something else of ``key``."""
         self.size += _weight(key, value) - _weight(key, previous)
 
     def seed(self, key: bytes, value: bytes | None) -> None:
         """Write the committed value of ``key`` to the changelog again: an uncommitted one lies in it."""
         self._put(key, DELETED if value is None else Encoded(value))
 
-    def restore(self, key: bytes, previous: Any) -> None:
+    def restore(self, key: bytes, previous: Before) -> None:
         """Take back a change of an event that failed."""
         self._put(key, previous)
 
-    def _put(self, key: bytes, value: Any) -> None:
+    def _put(self, key: bytes, value: Before) -> None:
         """Let the active layer say this of ``key``; ABSENT lets it say nothing."""
         self.count(key, self.active.pop(key, ABSENT), value)
         if value is not ABSENT:
             self.active[key] = value
 
-    def _meet(self, cursor: Effects, key: bytes, value: Any) -> None:
+    def _meet(self, cursor: Effects, key: bytes, value: Entry) -> None:
         """Do what is needed before a change when another actor, another session or a guard may be concerned."""
         if cursor is not self._last or cursor.session is not self.session:
             self._enter(cursor)
@@ -165,7 +140,7 @@ class Overlay:
             self._cursors.append(cursor)
             self.writer = cursor if len(self._cursors) == 1 and self.guard is None else None
 
-    def set_guard(self, guard: Callable[[bytes, Any], None] | None) -> None:
+    def set_guard(self, guard: Callable[[bytes, Entry], None] | None) -> None:
         """Let ``guard`` see each change before it is made; ``None`` ends that. Without one it costs nothing."""
         self.guard = guard
         self.writer = self._cursors[0] if guard is None and len(self._cursors) == 1 else None
@@ -206,7 +181,7 @@ class Overlay:
             StoreError: as :meth:`check`.
         """
         self.check()
-        frozen, active, readings = self.active, dict[bytes, Any](), set[Reading]()
+        frozen, active, readings = self.active, dict[bytes, Entry](), set[Reading]()
         frozen_size, size = self.size, 0
         for cursor in unfinished:
             for at, (overlay, key, previous) in enumerate(cursor.undo):
@@ -226,24 +201,24 @@ class Overlay:
         self.session = None
 
     def thaw(self) -> None:
-        """The frozen layer is in the store."""
+        """Forget the frozen layer: it is in the store."""
         self.frozen, self.frozen_size = {}, 0
 
     def clear(self) -> None:
-        """Everything uncommitted is dropped."""
+        """Drop everything that is not committed."""
         self.active, self.frozen = {}, {}
         self._readings, self.frozen_readings = set(), set()
         self._last, self.session, self._cursors, self.writer = None, None, [], None
         self.size = self.frozen_size = 0
 
-    def range(self, begin: bytes, end: bytes | None) -> dict[bytes, Any]:
+    def range(self, begin: bytes, end: bytes | None) -> dict[bytes, Entry]:
         """Give the uncommitted entries of a range, the newer layer over the older one; the order is that of the changes."""
         entries = {**self.frozen, **self.active}
         return {key: entry for key, entry in entries.items() if begin <= key and (end is None or key < end)}
 
 
-def _weight(key: bytes, value: Any) -> int:
-    """About how many bytes of memory an entry takes."""
+def _weight(key: bytes, value: Before) -> int:
+    """Estimate the bytes of memory that an entry takes."""
     if value is ABSENT:
         return 0
     return len(key) + ENTRY + (len(value.data) if type(value) is Encoded else 0)

@@ -21,44 +21,43 @@ partition writes it in a checkpoint.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from enum import Enum
 from operator import itemgetter
 from threading import get_ident
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
 from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import (
-    EncodeError,
     FencedError,
     RecordRefusedError,
     StoreCorruptError,
     StoreError,
-    ValidationError,
 )
 from stream_core.ports import Store
 from stream_core.primitives import TP
 from stream_core.states import Machine
 from stream_core.streams.effects import Effects
-from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import encode_origin
 from stream_tables.in_place import InPlace
-from stream_tables.overlay import ABSENT, DELETED, Encoded, Overlay
+from stream_tables.overlay import Overlay
+from stream_tables.refusals import Refusals
 from stream_tables.stores import write_chunked
-from stream_tables.values import advice, is_fixed, is_kept, is_same, kept_types, short
+from stream_tables.values import ABSENT, DELETED, Absent, Encoded, Entry, Kept, Values
 
 __all__ = ["PARTITION", "Facts", "State", "TablePartition"]
 
-logger = logging.getLogger(__name__)
+V = TypeVar("V")
 
-HEADERS = 4096
-"""Bytes of a changelog record that are kept free for its headers, which name the readings of an interval."""
+Found: TypeAlias = Kept | bytes
+"""What stands for a value where a range is read: what the overlay keeps, or what is stored."""
+
+logger = logging.getLogger(__name__)
 
 
 class Facts:
@@ -104,21 +103,7 @@ class Followed(Protocol):
     target: int | None
 
 
-class Refusal(NamedTuple):
-    """A changelog record that the broker refused.
-
-    Attributes:
-        value: its value; ``None`` for a deletion.
-        until: the offsets behind the events that may have made it, by reading; those that are committed are taken out.
-        error: why.
-    """
-
-    value: bytes | None
-    until: dict[Reading, int]
-    error: RecordRefusedError
-
-
-class TablePartition:
+class TablePartition(Generic[V]):
     """The values of one table partition.
 
     Args:
@@ -140,23 +125,18 @@ class TablePartition:
         ids: topic id by source.
         in_place: finds what was changed in place; ``None`` when nobody asked for it.
         opening: differs for each time that it is opened.
-        room: bytes that key and value may have together; ``None`` for no limit.
         topic_id: of the changelog; empty when unknown.
+        values: how its values are kept.
     """
 
     __slots__ = (
-        "_decode",
-        "_encode",
         "_intervals",
-        "_kept_types",
         "_loop",
         "_on_lost",
-        "_refused",
-        "_schema",
+        "_refusals",
         "_state",
         "_table",
         "_thread",
-        "_untyped",
         "changelog",
         "clock",
         "end",
@@ -167,9 +147,9 @@ class TablePartition:
         "opening",
         "overlay",
         "partitions",
-        "room",
         "store",
         "topic_id",
+        "values",
     )
 
     def __init__(
@@ -186,9 +166,6 @@ class TablePartition:
         check_mutations: bool = False,
     ) -> None:
         self._table = table
-        self._schema = schema
-        self._decode = schema.decode_value
-        self._encode = schema.encode_value
         self._on_lost = on_lost
         self._loop: asyncio.AbstractEventLoop | None = None  # of the engine, which a bench has none of
         self._thread = get_ident()
@@ -198,6 +175,7 @@ class TablePartition:
         self.changelog = changelog
         self.store = store
         self.partitions = partitions
+        self.values: Values[V] = Values(table, changelog, schema, max_record_size)
         self.overlay = Overlay(table, partitions)
         self.end: int | None = None
         self.epoch = 0
@@ -206,15 +184,12 @@ class TablePartition:
         self.topic_id = ""
         self.opening: object = None
         self._state = Machine(f"table partition {changelog}", State.OPENING, PARTITION)
-        self.room = None if max_record_size is None else max_record_size - min(HEADERS, max_record_size // 16)
-        self._kept_types = kept_types(schema)
-        self._untyped = schema.value_type in (None, Any)
         self.in_place = (
-            InPlace(table, self.overlay, encode=self.encoded, kept=self._kept, show=self.shown)
+            InPlace(table, self.overlay, encode=self.values.encode, kept=self._kept, show=self.values.shown)
             if check_mutations
             else None
         )
-        self._refused: dict[bytes, list[Refusal]] = {}
+        self._refusals = Refusals(table, self.values)
         self._intervals: Mapping[Reading, Interval] = {}
 
     # -- states
@@ -229,7 +204,7 @@ class TablePartition:
         self._state.to(state)
 
     def lose(self, error: BaseException) -> None:
-        """Give up what the store has, because a read or a write met damage; whoever drives the partition replays it.
+        """Give up what the store has, because a read or a write met damage; the engine is told, and opens the partition again.
 
         Any thread may read, and so meet damage: what follows from it belongs to the thread of the engine.
         """
@@ -264,8 +239,8 @@ class TablePartition:
 
     # -- reading
 
-    def get(self, cursor: Effects | None, key: bytes) -> Any:
-        """The value of ``key`` as the open event sees it, or ABSENT.
+    def get(self, cursor: Effects | None, key: bytes) -> V | Absent:
+        """Read the value of ``key`` as the open event sees it, or ABSENT.
 
         Raises:
             ValidationError: the value is not of the type of the table.
@@ -273,28 +248,25 @@ class TablePartition:
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
             overlay.entangle(cursor, key, key + b"\0")
-        value = overlay.active.get(key, ABSENT)
-        if value is ABSENT:
-            value = overlay.frozen.get(key, ABSENT)
+        entry = overlay.active.get(key, ABSENT)
+        if entry is ABSENT:
+            entry = overlay.frozen.get(key, ABSENT)
         data: bytes | None
-        if type(value) is Encoded:
-            data = value.data
-        elif value is DELETED:
+        if type(entry) is Encoded:
+            data = entry.data
+        elif entry is DELETED:
             return ABSENT
-        elif value is not ABSENT:
-            return value
+        elif entry is not ABSENT:
+            return entry  # type: ignore[return-value]  # what is kept as it is has the type of the table
         elif (data := self._read(key)) is None:
             return ABSENT
-        try:
-            value = self._decode(data)
-        except Exception as error:
-            raise self._unreadable(key, error) from error
+        value = self.values.read(key, data)
         if self.in_place is not None:
             self.in_place.lend(cursor, key, value)
         return value
 
     def holds(self, cursor: Effects | None, key: bytes) -> bool:
-        """Whether the open event sees a value of ``key``, of whatever type."""
+        """Tell whether the open event sees a value of ``key``, of whatever type."""
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
             overlay.entangle(cursor, key, key + b"\0")
@@ -303,7 +275,7 @@ class TablePartition:
 
     def range(
         self, cursor: Effects | None, begin: bytes = b"", end: bytes | None = None
-    ) -> Iterator[tuple[bytes, Any]]:
+    ) -> Iterator[tuple[bytes, Found]]:
         """Iterate over a range of encoded keys, in the order of bytes, as the open event sees them at the moment of the call.
 
         What other actors have open in the range is pinned, as it is by reading single keys: also what is not there because an event
@@ -331,32 +303,28 @@ class TablePartition:
             raise
         return self._over(stored, overlay.range(begin, end))
 
-    def value_of(self, cursor: Effects | None, key: bytes, entry: Any) -> Any:
-        """The value that an entry of the overlay or the store stands for.
+    def value_of(self, cursor: Effects | None, key: bytes, found: Found) -> V:
+        """Give the value that stands behind what :meth:`range` has found.
 
         Raises:
             ValidationError: the value is not of the type of the table.
         """
-        data = entry.data if type(entry) is Encoded else entry
+        data = found.data if type(found) is Encoded else found
         if type(data) is not bytes:
-            return data
-        value = self._decoded(key, data)
+            return data  # type: ignore[return-value]  # what is kept as it is has the type of the table
+        value = self.values.read(key, data)
         if self.in_place is not None:
             self.in_place.lend(cursor, key, value)
         return value
 
-    def items(self) -> Iterator[tuple[bytes, Any]]:
-        """Encoded keys and decoded values, uncommitted ones included."""
-        return ((key, self.value_of(None, key, entry)) for key, entry in self.range(None))
-
-    def committed_value(self, key: bytes) -> Any:
-        """The value of ``key`` as of the last checkpoint, or ABSENT.
+    def committed_value(self, key: bytes) -> V | Absent:
+        """Read the value of ``key`` as of the last checkpoint, or ABSENT.
 
         Raises:
             StoreCorruptError: its files are damaged; the partition is lost, and is recovered from the changelog.
         """
         data = self._read(key)
-        return ABSENT if data is None else self._decoded(key, data)
+        return ABSENT if data is None else self.values.read(key, data)
 
     def _read(self, key: bytes) -> bytes | None:
         try:
@@ -365,75 +333,33 @@ class TablePartition:
             self.lose(error)
             raise
 
-    def _over(self, stored: Iterator[tuple[bytes, bytes]], changed: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
+    def _over(
+        self, stored: Iterator[tuple[bytes, bytes]], changed: Mapping[bytes, Entry]
+    ) -> Iterator[tuple[bytes, Found]]:
         """Merge what is stored with what was changed since, in the order of the keys."""
-        unchanged = (item for item in stored if item[0] not in changed)
-        written = sorted((item for item in changed.items() if item[1] is not DELETED), key=itemgetter(0))
+        there = ((key, entry) for key, entry in changed.items() if entry is not DELETED)
+        written: list[tuple[bytes, Found]] = sorted(there, key=itemgetter(0), reverse=True)
         try:
-            yield from heapq.merge(unchanged, written, key=itemgetter(0))
+            for item in stored:
+                while written and written[-1][0] < item[0]:  # by hand: heapq.merge takes twice as long
+                    yield written.pop()
+                if item[0] not in changed:
+                    yield item
         except StoreCorruptError as error:
             self.lose(error)
             raise
+        yield from reversed(written)
 
     def _kept(self, key: bytes) -> bytes | None:
-        """The bytes of the value that is seen, or ``None``."""
+        """Give the bytes of the value that is seen, or ``None``."""
         value = self.overlay.active.get(key, self.overlay.frozen.get(key, ABSENT))
-        return self._read(key) if value is ABSENT else self._bytes(value)
-
-    def _decoded(self, key: bytes, data: bytes) -> Any:
-        try:
-            return self._decode(data)
-        except Exception as error:
-            raise self._unreadable(key, error) from error
-
-    def _unreadable(self, key: bytes, error: Exception) -> ValidationError:
-        return ValidationError(
-            f"table {self._table}: the value of {self.shown(key)} in {self.changelog} is not of the type of the table: {error}; "
-            "it was written with another type: give fields that came later a default, or delete or assign the key"
-        )
-
-    def shown(self, key: bytes) -> str:
-        """The key for a message."""
-        try:
-            return repr(self._schema.decode_key(key))
-        except Exception:
-            return repr(key)
+        return self._read(key) if value is ABSENT else self.values.stored(value)
 
     # -- writing
 
-    def sealed(self, key: bytes, value: Any) -> Any:
-        """What the overlay keeps for a value: itself when its codec surely gives back the same, else its bytes.
-
-        Raises:
-            EncodeError: it cannot be encoded, or is not what is read again, or is too large: in the event, not at a checkpoint.
-        """
-        if type(value) in self._kept_types and is_kept(value):
-            return value
-        try:
-            data = self._encode(value) or b""  # None would be a tombstone
-            again = self._decode(data)
-        except Exception as error:
-            raise self._unfit(key, value, str(error)) from error
-        if is_fixed(value) and not is_same(value, again, untyped=self._untyped):
-            raise self._unfit(key, value, f"it would be read as {short(again)}")
-        if self.room is not None and len(key) + len(data) > self.room:
-            raise EncodeError(
-                f"table {self._table}: the value of {self.shown(key)} has {len(data)} bytes, and a record of {self.changelog.topic} "
-                f"takes {self.room} with its key: keep less under one key, or raise producer_max_request_size, and the "
-                "max.message.bytes of that topic"
-            )
-        return Encoded(data)
-
-    def _unfit(self, key: bytes, value: Any, why: str) -> EncodeError:
-        declared = "without a value_type" if self._untyped else f"with value_type {type_name(self._schema.value_type)}"
-        return EncodeError(
-            f"table {self._table}, {declared}: the value of {self.shown(key)} cannot be {short(value)}, of type "
-            f"{type(value).__name__}: {why}; {advice(value, untyped=self._untyped)}"
-        )
-
-    def set(self, cursor: Effects, key: bytes, value: Any) -> None:
+    def set(self, cursor: Effects, key: bytes, value: V) -> None:
         """Change ``key`` as part of the open event."""
-        self.overlay.set(cursor, key, self.sealed(key, value))
+        self.overlay.set(cursor, key, self.values.seal(key, value))
         if self.in_place is not None:
             self.in_place.lend(cursor, key, value)
 
@@ -441,54 +367,25 @@ class TablePartition:
         """Delete ``key`` as part of the open event."""
         self.overlay.set(cursor, key, DELETED)
 
-    def encoded(self, value: Any) -> bytes:
-        """The bytes of a value. Raises EncodeError."""
-        return self._encode(value) or b""
-
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``, until the events of its interval are committed."""
-        until = {reading: interval.end for reading, interval in self._mine().items()}
-        self._refused.setdefault(change.key, []).append(Refusal(change.value, until, error))
-        self.overlay.set_guard(self._guard)
-
-    def _guard(self, key: bytes, value: Any) -> None:
-        for refusal in self._refused.get(key, ()):
-            if refusal.value == self._bytes(value):
-                # without the cause: behind it is the broken producer of an interval that is dropped already
-                raise RecordRefusedError(f"table {self._table}, key {self.shown(key)}: {refusal.error}")
-
-    def _forget_refused(self) -> None:
-        """Forget what was refused in events that are committed by now: it was not made again."""
-        for key, refusals in list(self._refused.items()):
-            for refusal in list(refusals):
-                for reading, end in list(refusal.until.items()):
-                    interval = self._intervals.get(reading)
-                    if interval is not None and interval.end >= end:
-                        del refusal.until[reading]
-                if not refusal.until:
-                    refusals.remove(refusal)
-            if not refusals:
-                del self._refused[key]
-        if not self._refused:
-            self.overlay.set_guard(None)
+        self._refusals.add(change, self._mine(), error)
+        self.overlay.set_guard(self._refusals.guard)
 
     # -- checkpoint
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
-        """One changelog record for each key in the frozen layer."""
+        """Make one changelog record for each key in the frozen layer, with the intervals of its events."""
         self._intervals = intervals
         headers = encode_origin(self.epoch, {} if self.exactly_once else self._mine(), self.ids)
         topic, partition = self.changelog
         for key, value in self.overlay.frozen.items():
-            yield Change(topic, partition, key, self._bytes(value), headers)
+            yield Change(topic, partition, key, self.values.stored(value), headers)
 
     def _mine(self) -> dict[Reading, Interval]:
-        """The intervals of the events behind the frozen layer."""
+        """Give the intervals of the events behind the frozen layer."""
         intervals = self._intervals
         return {reading: intervals[reading] for reading in self.overlay.frozen_readings if reading in intervals}
-
-    def _bytes(self, value: Any) -> bytes | None:
-        return None if value is DELETED else value.data if type(value) is Encoded else self.encoded(value)
 
     def facts(self, position: int, epoch: int) -> dict[str, bytes]:
         """Make the facts that are written together with values.
@@ -509,7 +406,7 @@ class TablePartition:
     async def commit(self, end: int | None) -> None:
         """Write the frozen layer to the store; the changelog position moves with the last of it.
 
-        It does not move past records of somebody else: a replaced owner may have written late. Whoever drives the partition is told, and
+        It does not move past records of somebody else: a replaced owner may have written late. The engine is told, and
         opens it again, so that these records are looked at while the claim before them is still in the log.
 
         A partition that is lost or was given up meanwhile writes nothing: the next recovery takes the values from the changelog.
@@ -529,7 +426,7 @@ class TablePartition:
         if not going_on():
             return
         if frozen:
-            changes = {key: self._bytes(value) for key, value in frozen.items()}
+            changes = {key: self.values.stored(value) for key, value in frozen.items()}
             alone = end is not None and (self.end is None or end - self.end == len(frozen))
             try:
                 facts = self.facts(end, self.epoch) if end is not None and alone else None
@@ -550,5 +447,7 @@ class TablePartition:
                 self._on_lost(reason, FencedError(f"{len(frozen)} changes end at {end}, and began at {self.end}"))
         if going_on():
             self.overlay.thaw()
-            if self._refused:
-                self._forget_refused()
+            if self._refusals:
+                self._refusals.forget(self._intervals)
+                if not self._refusals:
+                    self.overlay.set_guard(None)

@@ -54,7 +54,7 @@ def place_of(cluster: str, root: Path) -> Path:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[int]:
-    """The open file with the id, which no other process has meanwhile: an empty file is one whose writer has died."""
+    """Open the file with the id for this process alone: an empty file is one whose writer has died."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(root / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from stream_core.engine.participants import Reading, SendNow
 from stream_tables.changelog import claim
@@ -16,7 +17,7 @@ from stream_tables.follower import Follower
 from stream_tables.following import Following
 from stream_tables.partition import Facts, State, TablePartition
 
-__all__ = ["TOMBSTONES", "begin", "recover"]
+__all__ = ["TOMBSTONES", "Owner", "begin", "recover"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,46 +28,56 @@ WORTH_SAYING = 1_000, 1.0
 """Changelog offsets or seconds from which on a recovery is told on the level INFO."""
 
 
-async def recover(
-    following: Following,
-    part: TablePartition,
-    check: Callable[[], None],
-    committed: Mapping[Reading, int],
-    generation: int,
-    send: SendNow | None,
-) -> None:
-    """Bring a table partition from OPENING to RUNNING, whoever followed its changelog before.
+class Owner(NamedTuple):
+    """What an owner of table partitions knows when it opens them; see :meth:`stream_core.engine.participants.Participant.open`.
+
+    Attributes:
+        committed: the committed position of each reading of the sources.
+        generation: of the consumer group.
+        ids: topic id by name, of sources and changelogs.
+        send: writes a claim; ``None`` under exactly-once.
+        exactly_once: its changelog records name no interval.
+    """
+
+    committed: Mapping[Reading, int]
+    generation: int
+    ids: Mapping[str, str]
+    send: SendNow | None
+    exactly_once: bool
+
+
+async def recover(following: Following, part: TablePartition[Any], owner: Owner, check: Callable[[], None]) -> None:
+    """Bring a table partition from OPENING to RUNNING, also one that was followed by a standby until now.
 
     Args:
         following: reads changelogs.
         part: the table partition; its store says where to begin.
+        owner: what its owner knows.
         check: called after each wait; raises when going on makes no more sense.
-        committed: the committed position of each reading of the sources.
-        generation: of the consumer group.
-        send: writes the claim; ``None`` under exactly-once.
 
     Raises:
         StoreError: the store failed.
         TransportError: the changelog cannot be read or written; it can be tried again.
     """
     started = part.clock.monotonic()
+    part.ids, part.topic_id, part.exactly_once = owner.ids, owner.ids.get(part.changelog.topic, ""), owner.exactly_once
     first, end = await following.bounds(part.changelog)
     check()
-    follower = Follower(part, begin(part, first, end), end, committed)
+    follower = Follower(part, begin(part, first, end), end, owner.committed)
     part.enter(State.REPLAYING)
     await following.run(follower)
     check()
-    await _take_over(following, follower, generation, send)
+    await _take_over(following, follower, owner)
     check()
     follower.finish()
-    part.end = follower.target if send is not None else None
+    part.end = follower.target if owner.send is not None else None
     part.enter(State.RUNNING)
     count, seconds = follower.position - follower.start, part.clock.monotonic() - started
     level = logging.INFO if count >= WORTH_SAYING[0] or seconds >= WORTH_SAYING[1] else logging.DEBUG
     logger.log(level, "recovered %s: %d changelog offsets in %.1f s", part.changelog, count, seconds)
 
 
-async def _take_over(following: Following, follower: Follower, generation: int, send: SendNow | None) -> None:
+async def _take_over(following: Following, follower: Follower, owner: Owner) -> None:
     """Take an epoch above all in the log, and claim the log with it.
 
     Two owners that met the same epochs still differ by their generations. The claim is in the log before the first event counts, and
@@ -75,10 +86,10 @@ async def _take_over(following: Following, follower: Follower, generation: int, 
     """
     part = follower.part
     while True:
-        epoch = part.epoch + 1 + generation
-        if send is None:
+        epoch = part.epoch + 1 + owner.generation
+        if owner.send is None:
             break
-        offset = await send(claim(part.changelog, epoch))
+        offset = await owner.send(claim(part.changelog, epoch))
         if offset < 0:  # the broker has it, and does not say where
             offset = (await following.bounds(part.changelog))[1] - 1
         follower.extend(offset + 1)
@@ -88,7 +99,7 @@ async def _take_over(following: Following, follower: Follower, generation: int, 
     part.epoch = epoch
 
 
-def begin(part: TablePartition, first: int, end: int) -> int:
+def begin(part: TablePartition[Any], first: int, end: int) -> int:
     """Give the changelog offset at which to go on with a store, which is wiped when it cannot be gone on with. Raises StoreError.
 
     Args:

@@ -134,7 +134,7 @@ class RocksDBStore:
         self._open()
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of ``key``."""
+        """Read the value of ``key``; ``None`` when there is none."""
         try:
             return self._values.get(key)
         except Exception as error:
@@ -204,7 +204,7 @@ class RocksDBStore:
             batch.delete_range(begin, end)
 
     def fact(self, name: str) -> bytes | None:
-        """A named fact, such as the changelog position."""
+        """Read a named fact, such as the changelog position."""
         try:
             return self._facts.get(name.encode())
         except Exception as error:
@@ -303,7 +303,7 @@ class _Items(Iterator[tuple[bytes, bytes]]):
 
 
 def _families(settings: TablesSettings) -> Families:
-    """The options of the column families; they hold the cache and the write buffers that all stores share."""
+    """Make the options of the column families; they hold the cache and the write buffers that all stores share."""
     cache = Cache(settings.block_cache_bytes)
     buffers = WriteBufferManager.new_write_buffer_manager_with_cache(settings.write_buffer_bytes, False, cache)
     return {name: _options(settings, cache, buffers) for name in (VALUES, FACTS)}
@@ -339,7 +339,7 @@ def _destroy(path: Path) -> None:
 
 
 def _failure(error: Exception, path: Path) -> StoreError:
-    """The error of ours for one of rocksdict, which has a text and no type."""
+    """Make the error of ours for one of rocksdict, which has a text and no type."""
     text = str(error)
     if isinstance(error, DbClosedError):
         return StoreError(f"store {path} is closed")

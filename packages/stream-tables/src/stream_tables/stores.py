@@ -142,6 +142,9 @@ async def write_chunked(
         facts: named facts, such as the changelog position.
         going_on: asked before each chunk but the first; nothing more is written once it is false.
     """
+    if len(changes) <= CHUNK:
+        store.write(changes, facts)
+        return
     pending = iter(changes.items())
     for _ in range((len(changes) - 1) // CHUNK):
         store.write(dict(islice(pending, CHUNK)))

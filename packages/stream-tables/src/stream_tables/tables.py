@@ -19,7 +19,7 @@ from stream_core.together import together
 from stream_tables.follower import COMPACTION_LAG
 from stream_tables.following import Following
 from stream_tables.partition import State, TablePartition
-from stream_tables.recovery import TOMBSTONES, recover
+from stream_tables.recovery import TOMBSTONES, Owner, recover
 from stream_tables.stores import close_all, open_when_free
 from stream_tables.table import Table
 
@@ -68,8 +68,8 @@ class Tables:
         self._max_record_size: int | None = None
         self._tables: dict[str, Table[Any, Any]] = {}
         self._counts: dict[str, int] = {}
-        self._parts: dict[TP, TablePartition] = {}
-        self._cut: dict[TP, TablePartition] = {}
+        self._parts: dict[TP, TablePartition[Any]] = {}
+        self._cut: dict[TP, TablePartition[Any]] = {}
         self._following: Following | None = None
         self._on_lost: OnLost | None = None
 
@@ -105,7 +105,7 @@ class Tables:
             self._on_lost(reason, error)
 
     def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
-        """The changelog topics; a table has as many partitions as its sources."""
+        """Describe the changelog topics; a table has as many partitions as its sources. Raises ConfigurationError."""
         return [self._spec(table, sources) for table in self._tables.values()]
 
     def _spec(self, table: Table[Any, Any], sources: Mapping[str, int]) -> TopicSpec:
@@ -168,27 +168,16 @@ class Tables:
             TransportError: a changelog cannot be read or written; it can be tried again.
         """
         mine = [table for table in self._tables.values() if self._counts[table.name] == shard.partitions]
-        await together(
-            self._open(table, shard.partition, committed, generation, ids or {}, send, exactly_once) for table in mine
-        )
+        owner = Owner(committed, generation, ids or {}, send, exactly_once)
+        await together(self._open(table, shard.partition, owner) for table in mine)
 
-    async def _open(
-        self,
-        table: Table[Any, Any],
-        partition: int,
-        committed: Mapping[Reading, int],
-        generation: int,
-        ids: Mapping[str, str],
-        send: SendNow | None,
-        exactly_once: bool,
-    ) -> None:
+    async def _open(self, table: Table[Any, Any], partition: int, owner: Owner) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             part = await self._opening(table, partition)
-            part.ids, part.topic_id, part.exactly_once = ids, ids.get(table.changelog, ""), exactly_once
             opening = part.opening = object()
             try:
                 assert self._following is not None
-                await recover(self._following, part, partial(_check, part, opening), committed, generation, send)
+                await recover(self._following, part, owner, partial(_check, part, opening))
             except StoreCorruptError as error:
                 if attempt == ATTEMPTS:
                     raise StoreError(
@@ -201,12 +190,12 @@ class Tables:
                 table.attach(self._run, partition, part)
                 return
 
-    async def _opening(self, table: Table[Any, Any], partition: int) -> TablePartition:
+    async def _opening(self, table: Table[Any, Any], partition: int) -> TablePartition[Any]:
         """Give the partition with a store that is open and may be trusted, in the state OPENING."""
         tp = table.changelog_tp(partition)
         part = self._parts.get(tp)
         if part is not None and part.state is State.LOST:
-            # Who looks while it is replayed finds nothing, as in any partition that is not here yet.
+            # Reads find nothing while it is replayed, as in any partition that is not here yet.
             table.detach(self._run, partition)
             try:
                 part.store.wipe()
@@ -220,7 +209,7 @@ class Tables:
             part = None
         if part is None:
             store = await self._store(table.name, partition)
-            part = TablePartition(
+            part = TablePartition[Any](
                 table.name,
                 tp,
                 self._counts[table.name],
@@ -238,16 +227,14 @@ class Tables:
 
     async def _store(self, table: str, partition: int) -> Store:
         """Open a store; a predecessor's lock is waited for, damaged files are removed."""
+        opened = partial(open_when_free, self._stores, table, partition, timeout=self._lock_timeout, spare=self._spare)
         for _ in range(ATTEMPTS - 1):
             try:
-                return await self._open_when_free(table, partition)
+                return await opened()
             except StoreCorruptError as error:
                 logger.error("%s; its files are removed and it is replayed", error)
                 self._stores.destroy(table, partition)
-        return await self._open_when_free(table, partition)
-
-    async def _open_when_free(self, table: str, partition: int) -> Store:
-        return await open_when_free(self._stores, table, partition, timeout=self._lock_timeout, spare=self._spare)
+        return await opened()
 
     async def keep(self, shards: Collection[Shard]) -> None:
         """Close the partitions of all other shards, side by side; what cannot be closed is reported."""
@@ -290,7 +277,7 @@ class Tables:
             part.overlay.cut(unfinished)
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
-        """The changelog records of all tables."""
+        """Make the changelog records of all tables."""
         for part in self._cut.values():
             yield from part.changes(intervals)
 
@@ -333,12 +320,12 @@ class Tables:
             part.refuse(change, error)
 
 
-def _check(part: TablePartition, opening: object) -> None:
+def _check(part: TablePartition[Any], opening: object) -> None:
     """Make sure that a partition that is being opened is still wanted and whole.
 
     Raises:
         StoreCorruptError: somebody who read it has met damage meanwhile.
-        CancelledError: it was given up, or is opened once more; whoever did that is about to cancel this opening.
+        CancelledError: it was given up, or is opened once more: this opening is about to be cancelled.
     """
     if part.state is State.CLOSED or part.opening is not opening:
         raise asyncio.CancelledError

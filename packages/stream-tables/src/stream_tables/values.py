@@ -1,16 +1,73 @@
-"""Which values a table keeps as they are, and which only as bytes: what is kept must be what is read, now and after a restart."""
+"""What a table keeps of a value: the value itself, or its bytes. What is kept must be what is read, now and after a restart."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
+from stream_core.errors import EncodeError, ValidationError
+from stream_core.primitives import TP
+from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
 
-__all__ = ["HIGHEST", "LOWEST", "PLAIN", "SHORT", "advice", "is_fixed", "is_kept", "is_same", "kept_types", "short"]
+__all__ = [
+    "ABSENT",
+    "DELETED",
+    "HIGHEST",
+    "LOWEST",
+    "PLAIN",
+    "SHORT",
+    "Absent",
+    "Before",
+    "Encoded",
+    "Entry",
+    "Kept",
+    "Values",
+    "is_fixed",
+    "is_kept",
+    "kept_types",
+    "short",
+]
+
+
+class Mark(Enum):
+    """What stands in the place of a value, and no user can store."""
+
+    ABSENT = "ABSENT"
+    DELETED = "DELETED"
+
+
+ABSENT: Final = Mark.ABSENT
+"""Nothing is known of the key."""
+
+DELETED: Final = Mark.DELETED
+"""The key is deleted."""
+
+
+class Encoded:
+    """A value as bytes."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+V = TypeVar("V")
+
+Absent: TypeAlias = Literal[Mark.ABSENT]
+
+Kept: TypeAlias = int | str | float | Encoded
+"""A value as a table keeps it (a bool is an int)."""
+
+Entry: TypeAlias = Kept | Literal[Mark.DELETED]
+"""What a layer of uncommitted changes says of a key."""
+
+Before: TypeAlias = Entry | Absent
+"""What a layer said of a key before a change."""
 
 PLAIN = frozenset({int, str, float, bool})
 """Types of the values that may be kept as they are."""
@@ -25,16 +82,19 @@ _FIXED = frozenset({int, str, float, bool, bytes, type(None), Decimal, UUID, dat
 
 _SHOWN = 60
 
+HEADERS = 4096
+"""Bytes of a changelog record that are kept free for its headers, which name the readings of an interval."""
+
 
 def kept_types(schema: Schema) -> frozenset[type]:
-    """The types of the values that may be kept as they are in a table of this schema."""
+    """Give the types of the values that may be kept as they are in a table of this schema."""
     if not schema.native_values:
         return frozenset()
     return PLAIN if schema.value_type in (None, Any) else PLAIN & {schema.value_type}
 
 
 def is_kept(value: Any) -> bool:
-    """Whether JSON surely gives back the same value, of the same type, and it is small; for values of the kept types."""
+    """Tell whether JSON surely gives back the same value, of the same type, and it is small; for values of the kept types."""
     kind = type(value)
     if kind is int:
         return LOWEST <= value <= HIGHEST  # type: ignore[no-any-return]
@@ -44,7 +104,7 @@ def is_kept(value: Any) -> bool:
 
 
 def is_fixed(value: Any) -> bool:
-    """Whether a value cannot change in place."""
+    """Tell whether a value cannot change in place."""
     kind = type(value)
     known = _known.get(kind)
     if known is None:
@@ -55,8 +115,8 @@ def is_fixed(value: Any) -> bool:
 _known: dict[type, bool] = {}
 
 
-def is_same(value: Any, again: Any, *, untyped: bool) -> bool:
-    """Whether what is read again can stand for a value that was assigned.
+def _is_same(value: Any, again: Any, *, untyped: bool) -> bool:
+    """Tell whether what is read again can stand for a value that was assigned.
 
     Where the type is declared 5 may become 5.0, but never a date text. Of lists and records that is not asked: what the codec makes of
     them is what is kept.
@@ -68,8 +128,8 @@ def is_same(value: Any, again: Any, *, untyped: bool) -> bool:
     return equal and (not untyped or isinstance(value, type(again)))
 
 
-def advice(value: Any, *, untyped: bool) -> str:
-    """What to do about a value that a table cannot keep."""
+def _advice(value: Any, *, untyped: bool) -> str:
+    """Say what to do about a value that a table cannot keep."""
     if type(value) is float and not is_kept(value):
         return "JSON has no infinity and nothing that is not a number: assign None, or give the table a value_serializer that has"
     if type(value) is str and any("\ud800" <= character <= "\udfff" for character in value):
@@ -80,9 +140,94 @@ def advice(value: Any, *, untyped: bool) -> str:
 
 
 def short(value: Any) -> str:
-    """A value for a message."""
+    """Show a value in a message."""
     try:
         text = repr(value)
     except Exception as error:  # an int of more digits than Python writes, or a class of a user
         return f"a value that repr() cannot show ({error})"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+class Values(Generic[V]):
+    """The values of one table partition, between what users assign, what the overlay keeps and what is stored.
+
+    Args:
+        table: name of the table.
+        changelog: its changelog partition.
+        schema: how keys and values are encoded.
+        max_record_size: bytes of the largest changelog record, with key and headers; ``None`` for no limit.
+
+    Attributes:
+        room: bytes that key and value may have together; ``None`` for no limit.
+    """
+
+    __slots__ = ("_changelog", "_encode", "_kept", "_schema", "_table", "_untyped", "decode", "room")
+
+    def __init__(self, table: str, changelog: TP, schema: Schema, max_record_size: int | None) -> None:
+        self._table = table
+        self._changelog = changelog
+        self._schema = schema
+        self._encode = schema.encode_value
+        self._kept = kept_types(schema)
+        self._untyped = schema.value_type in (None, Any)
+        self.decode = schema.decode_value
+        self.room = None if max_record_size is None else max_record_size - min(HEADERS, max_record_size // 16)
+
+    def seal(self, key: bytes, value: V) -> Kept:
+        """Give what the overlay keeps for a value: itself when its codec surely gives back the same, else its bytes.
+
+        Raises:
+            EncodeError: it cannot be encoded, or is not what is read again, or is too large: in the event, not at a checkpoint.
+        """
+        if type(value) in self._kept and is_kept(value):
+            return value  # type: ignore[return-value]
+        try:
+            data = self.encode(value)
+            again = self.decode(data)
+        except Exception as error:
+            raise self._unfit(key, value, str(error)) from error
+        if is_fixed(value) and not _is_same(value, again, untyped=self._untyped):
+            raise self._unfit(key, value, f"it would be read as {short(again)}")
+        if self.room is not None and len(key) + len(data) > self.room:
+            raise EncodeError(
+                f"table {self._table}: the value of {self.shown(key)} has {len(data)} bytes, and a record of {self._changelog.topic} "
+                f"takes {self.room} with its key: keep less under one key, or raise producer_max_request_size, and the "
+                "max.message.bytes of that topic"
+            )
+        return Encoded(data)
+
+    def encode(self, value: Any) -> bytes:
+        """Give the bytes of a value. Raises EncodeError."""
+        return self._encode(value) or b""  # None would be a tombstone
+
+    def stored(self, entry: Entry) -> bytes | None:
+        """Give what is stored for an entry of the overlay; ``None`` deletes."""
+        return None if entry is DELETED else entry.data if type(entry) is Encoded else self.encode(entry)
+
+    def read(self, key: bytes, data: bytes) -> V:
+        """Make the value of a key from its bytes.
+
+        Raises:
+            ValidationError: it is not of the type of the table.
+        """
+        try:
+            return self.decode(data)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise ValidationError(
+                f"table {self._table}: the value of {self.shown(key)} in {self._changelog} is not of the type of the table: {error}; "
+                "it was written with another type: give fields that came later a default, or delete or assign the key"
+            ) from error
+
+    def shown(self, key: bytes) -> str:
+        """Show a key in a message."""
+        try:
+            return repr(self._schema.decode_key(key))
+        except Exception:
+            return repr(key)
+
+    def _unfit(self, key: bytes, value: Any, why: str) -> EncodeError:
+        declared = "without a value_type" if self._untyped else f"with value_type {type_name(self._schema.value_type)}"
+        return EncodeError(
+            f"table {self._table}, {declared}: the value of {self.shown(key)} cannot be {short(value)}, of type "
+            f"{type(value).__name__}: {why}; {_advice(value, untyped=self._untyped)}"
+        )

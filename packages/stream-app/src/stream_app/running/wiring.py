@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from stream_app.running.drivers import load_driver
+from stream_app.running.instances import Instance
 from stream_app.running.services import Services
 from stream_app.running.web_server import make_web_server, published_url
 from stream_app.settings import Settings
@@ -31,7 +32,6 @@ from stream_core.sending.outbox import OnProduce
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
 from stream_core.values.schemas import Schema
-from stream_tables.instances import Instance
 from stream_tables.places import PlacedStores, place_of
 from stream_tables.table import Table
 from stream_tables.tables import Tables

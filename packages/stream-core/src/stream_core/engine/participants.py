@@ -66,7 +66,7 @@ class Participant(Protocol):
         """Call ``on_lost`` from now on, from the event loop, whenever state turns out to be lost: when it is read, or stored."""
 
     def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
-        """The topics to declare, given the partition counts of the source topics; raises ConfigurationError."""
+        """Describe the topics to declare, given the partition counts of the source topics. Raises ConfigurationError."""
 
     async def start(self, max_record_size: int) -> None:
         """Connect what recovery needs.
@@ -116,16 +116,18 @@ class Participant(Protocol):
         """Freeze the changes so far, without those of the open work of ``unfinished``. Synchronous: a moment in time."""
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
-        """The changelog records of what was cut: one per key, with its final value."""
+        """Make the changelog records of what was cut: one per key, with its final value."""
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
-        """The checkpoint is committed: make it durable. ``ends`` are the offsets behind the last change of each changelog.
+        """Make the changes of the checkpoint durable: it is committed.
 
-        One that was changed may be missing: the broker has its records, and did not say where.
+        Args:
+            ends: the offset behind the last change of each changelog. One that was changed may be missing: the broker has its records,
+                and did not say where.
         """
 
     def aborted(self) -> None:
-        """Everything since the last committed checkpoint is dropped, and will be replayed."""
+        """Drop everything since the last committed checkpoint: it will be replayed."""
 
     @property
     def recovered_records(self) -> int:
@@ -138,7 +140,7 @@ class Participant(Protocol):
         """
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """The broker refused this record for good: an event that makes the same change again fails with this error.
+        """Let an event fail that makes a change again whose record the broker refused for good.
 
         It is remembered over :meth:`aborted`, because the interval is replayed then, until the events of the interval are committed or
         the state is closed.

@@ -54,7 +54,7 @@ class MemoryStore:
         data.store = self
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of ``key``."""
+        """Read the value of ``key``; ``None`` when there is none."""
         data = self._opened
         self._look(data, key)
         return data.values.get(key)
@@ -83,7 +83,7 @@ class MemoryStore:
         data.facts.update(facts or {})
 
     def fact(self, name: str) -> bytes | None:
-        """A named fact."""
+        """Read a named fact."""
         return self._opened.facts.get(name)
 
     def wipe(self) -> None:

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import pytest
 
+from stream_app.running.instances import Instance
 from stream_core.errors import StoreError
-from stream_tables.instances import Instance
 
 HOLDER = """
 import sys
 from pathlib import Path
-from stream_tables.instances import Instance
+from stream_app.running.instances import Instance
 instance = Instance.acquire(Path(sys.argv[1]))
 instance.member = "member-of-the-dead"
 print(instance.number, instance.id, flush=True)
