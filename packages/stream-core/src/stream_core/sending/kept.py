@@ -86,8 +86,11 @@ class KeptRecords:
 
     def keep(self, kept: Kept) -> None:
         """Keep a record that was just sent."""
-        self._records.append(kept)
-        if len(self._records) >= self._full:
+        line = self._records
+        while line and line[0].delivery.acknowledged():
+            line.popleft()
+        line.append(kept)
+        if len(line) >= self._full:  # behind a partition that is slow
             self.sweep()
             self._full = max(SWEEP, 2 * len(self._records))
 

@@ -25,7 +25,7 @@ from stream_core.ports import Delivery, Producer
 from stream_core.primitives import Headers, RecordMetadata
 from stream_core.runs import NOT_STARTED
 from stream_core.sending.aside import Aside
-from stream_core.sending.encoded import Encoded, append, size_of
+from stream_core.sending.encoded import Encoded
 from stream_core.sending.held import HeldSends
 from stream_core.sending.one_by_one import OneByOne
 from stream_core.sending.threads import Send, Sent, send_in, send_soon_in
@@ -35,6 +35,9 @@ __all__ = ["OnProduce", "Outbox"]
 
 OnProduce = Callable[[bytes | None, bytes | None, int | None, float | None, list[tuple[str, bytes]]], None]
 """Told of what is sent: key, value, partition, timestamp in seconds, and headers."""
+
+OVERHEAD = 100
+"""Bytes of a record beside key, value and headers, with those of its batch, at most."""
 
 
 class Outbox:
@@ -217,17 +220,20 @@ class Outbox:
     def _hold(self, cursor: Effects, record: Encoded) -> HeldSend:
         """Hold a record. Raises EncodeError for one that the producer would not take: when the event has finished, that is too late."""
         topic, partition, key, value, _, headers = record
-        producer, size = self.effects, size_of(key, value, headers)
-        if size > producer.max_record_size:
-            limit = producer.max_record_size
+        producer = self.effects
+        size, limit = OVERHEAD + len(key or b"") + len(value or b""), producer.max_record_size
+        if headers:
+            size += sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
+        if size > limit:
             raise EncodeError(f"a record of {size} bytes for topic {topic} is larger than {limit}", topic)
         if partition is not None and not 0 <= partition < (count := producer.count(topic)):
             raise EncodeError(f"topic {topic} has {count} partitions, and no partition {partition}", topic)
         return self.held.hold(cursor, record, size)
 
     def _append(self, record: Encoded) -> Delivery:
+        topic, partition, key, value, timestamp, headers = record
         try:
-            return append(self.effects, record)
+            return self.effects.send(topic, partition, key, value, timestamp, headers)
         except ProduceError as error:
             self.on_broken(error)
             raise
