@@ -41,6 +41,7 @@ from stream_core.streams.channel import Channel
 from stream_core.streams.cursor import Cursor, active_cursor
 from stream_core.streams.effects import Session, set_effects
 from stream_core.streams.stream import Stream
+from stream_core.values.codecs import Codec
 from stream_core.values.schemas import Schema
 
 from .harness import Lab
@@ -556,6 +557,112 @@ async def test_a_partition_that_was_added_can_be_named(lab: Lab, settings: dict[
     lab.put(source, [2])
     await lab.caught_up(source)
     assert lab.values(out, 1) == [2]
+
+
+# -- waiting for room
+
+
+@pytest.mark.parametrize("where", ["event", "held", "outside"])
+async def test_who_sends_while_the_producer_is_full_adds_nothing_to_it(lab: Lab, where: str) -> None:
+    """The send waits, also with many at once; with the acknowledgements the records leave, those of a task in their order."""
+    lab.topic("out")
+    transactional_id = "worker" if where == "held" else None
+    outbox, producer = Outbox(transactional=where == "held"), lab.transport.producer(transactional_id=transactional_id)
+    await producer.start()
+    if where == "held":
+        await producer.begin()
+        outbox.held.open_gate()
+    outbox.connect(producer)
+    outbox.aside.connect(producer)
+    cursor = Cursor("body[0]", "body", outbox.held.emit)
+
+    async def send(*values: bytes) -> None:
+        if where != "outside":
+            cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
+            set_cursor(cursor)
+        for value in values:
+            await outbox.send("out", 0, None, value, None, ())
+
+    await send(b"first")
+    cursor.finish()
+    await producer.flush()
+    lab.cluster.faults.pause_acks(TP("out", 0))
+    while not producer.crowded:
+        producer.send("out", 0, None, bytes(1 << 19))
+    full = producer.backlog
+    sending = [asyncio.create_task(send(b"%d" % number, b"%d" % (number + 10))) for number in range(10)]
+    await asyncio.sleep(1)
+    assert (producer.backlog, any(task.done() for task in sending)) == (full, False)
+
+    lab.cluster.faults.resume_acks(TP("out", 0))
+    await asyncio.gather(*sending)
+    cursor.finish()
+    await producer.flush()
+    log = lab.cluster.log(TP("out", 0)).read(0, 1000, committed=False).records
+    values = [record.value for record in log if record.value is not None and len(record.value) < 10]
+    assert sorted(values) == sorted([b"first", *(b"%d" % number for number in range(20))])
+    assert all(values.index(b"%d" % number) < values.index(b"%d" % (number + 10)) for number in range(10))
+    await producer.stop()
+
+
+async def test_a_producer_that_breaks_while_it_is_full_is_told_of(lab: Lab) -> None:
+    """Whoever waits for room in an event fails with it, and the engine hears that the interval cannot be committed."""
+    lab.topic("out")
+    outbox, producer = Outbox(transactional=False), Full(lab.cluster)
+    told: list[ProduceError] = []
+    outbox.on_broken = told.append
+    await producer.start()
+    outbox.connect(producer)
+    cursor = Cursor("body[0]", "body", outbox.held.emit)
+    cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
+    set_cursor(cursor)
+    with pytest.raises(ProduceError, match="a batch was not acknowledged"):
+        await outbox.send("out", 0, None, b"1", None, ())
+    assert [str(error) for error in told] == ["a batch was not acknowledged"]
+    await producer.stop()
+
+
+class Full(MemoryProducer):
+    """A producer that is full, and breaks while somebody waits for room."""
+
+    @property
+    def crowded(self) -> bool:
+        """Always."""
+        return True
+
+    async def room(self) -> None:
+        """Break."""
+        await asyncio.sleep(1)
+        raise ProduceError("a batch was not acknowledged")
+
+
+class Moody(Codec):
+    """JSON, which fails with each of the exceptions that it was told."""
+
+    def __init__(self, *moods: Exception) -> None:
+        self.moods = list(moods)
+
+    def _dumps(self, obj: Any) -> bytes:
+        if self.moods:
+            raise self.moods.pop(0)
+        return json.dumps(obj).encode()
+
+    def _loads(self, data: bytes) -> Any:
+        return json.loads(data)
+
+
+async def test_an_encoder_that_fails_is_asked_once_more(lab: Lab) -> None:
+    """The second time decides: its error names topic and part, or the record is sent, and once."""
+    codec = Moody(ValueError("once"), ValueError("twice"), KeyError("once"))
+    lab.cluster.create(TopicSpec("out", 1))
+    out = Topic[Any, Any]("out", schema=Schema(value_serializer=codec))
+    await lab.start([lab.agent(ignore, lab.topic("source"))], [out])
+    with pytest.raises(EncodeError, match=r"^topic out: cannot encode value of type int: twice$"):
+        await out.send(1)
+    await (await out.send(2))
+    with pytest.raises(EncodeError, match=r"^topic out: cannot encode key of type object: "):
+        await out.send(3, key=object())
+    assert [record.value for record in lab.records("out")] == [b"2"]
 
 
 # -- exactly-once

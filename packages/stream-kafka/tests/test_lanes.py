@@ -9,10 +9,13 @@ import pytest
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
 from aiokafka.structs import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream_core.errors import FencedError, ProduceError
+from stream_core.partitioner import partition_for
 from stream_core.primitives import RecordMetadata
-from stream_kafka.producing.lanes import Delivery, Lane, OpenBatch, TopicLanes
+from stream_kafka.producing.lanes import KEYS, Delivery, Lane, OpenBatch, TopicLanes
 
 TP = TopicPartition("t", 0)
 
@@ -210,3 +213,27 @@ async def test_a_first_record_that_is_refused_leaves_the_next_one_due() -> None:
     out.append(b"b")
     await asyncio.sleep(0)
     assert out.queued == [1]
+
+
+@given(st.lists(st.one_of(st.binary(max_size=9), st.integers(1, 50)), max_size=80))
+def test_a_key_has_the_lane_of_the_partition_that_java_gives_it(steps: list[bytes | int]) -> None:
+    """Also behind any change of the number of partitions, with keys that were seen before it."""
+
+    async def play() -> None:
+        topic = _Outgoing().topic
+        for step in steps:
+            if isinstance(step, int):
+                topic.resize(step)
+            else:
+                assert topic.of_key[step] is topic[partition_for(step, len(topic))]
+
+    asyncio.run(play())
+
+
+async def test_not_more_than_so_many_keys_are_remembered() -> None:
+    """The lanes of more keys than that are right as well."""
+    topic = _Outgoing().topic
+    for number in range(KEYS + 100):
+        topic.of_key[b"%d" % number]
+    assert len(topic.of_key) == 100
+    assert topic.of_key[b"7"] is topic[partition_for(b"7", 2)]
