@@ -579,7 +579,7 @@ async def test_who_sends_while_the_producer_is_full_adds_nothing_to_it(lab: Lab,
     async def send(*values: bytes) -> None:
         if where != "outside":
             cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
-            set_cursor(cursor)
+            set_effects(cursor)
         for value in values:
             await outbox.send("out", 0, None, value, None, ())
 
@@ -615,7 +615,7 @@ async def test_a_producer_that_breaks_while_it_is_full_is_told_of(lab: Lab) -> N
     outbox.connect(producer)
     cursor = Cursor("body[0]", "body", outbox.held.emit)
     cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
-    set_cursor(cursor)
+    set_effects(cursor)
     with pytest.raises(ProduceError, match="a batch was not acknowledged"):
         await outbox.send("out", 0, None, b"1", None, ())
     assert [str(error) for error in told] == ["a batch was not acknowledged"]

@@ -45,7 +45,7 @@ class AnswerTopics:
         self._told: set[str] = set()
 
     def __call__(self, topic: str) -> bool:
-        """Whether an answer may go to a topic; says once for each topic to which it may not."""
+        """Tell whether an answer may go to a topic; log once for each topic to which it may not."""
         settings = self._settings
         ours = topic.startswith(f"{settings.group}-") and topic.endswith(("-changelog", "-__leader"))
         prefixes = (*filter(None, [settings.reply_prefix]), *settings.reply_allowed)
@@ -90,7 +90,7 @@ class Answers:
 
 
 async def refuse(outbox: Outbox, tp: TP, record: RawRecord, reason: str) -> None:
-    """Tell whoever asked with this record that it will not be handled; never raises for the broker's sake."""
+    """Tell whoever asked with this record that it will not be handled. A broker that refuses that is logged."""
     if record.headers:
         why = f"{tp} offset {record.offset} is given up: {reason}"
         try:

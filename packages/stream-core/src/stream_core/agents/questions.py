@@ -46,7 +46,7 @@ class Question(NamedTuple):
 
     @classmethod
     def of(cls, record: RawRecord) -> Question | None:
-        """Read the headers of a record; ``None`` when it is no question, or nobody could be answered.
+        """Read the headers of a record; return ``None`` for one that is no question, or whose sender could not be answered.
 
         Anybody can send any bytes. What cannot be read is logged and not answered: it must not fail the event, and never raises.
         """

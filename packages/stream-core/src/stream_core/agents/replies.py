@@ -43,21 +43,21 @@ class ReplyPromise:
         self._answer.add_done_callback(_seen)
 
     def done(self) -> bool:
-        """Whether the answer, or an error, is there."""
+        """Tell whether the answer, or an error, is there."""
         return self._answer.done()
 
     def fulfill(self, value: Any) -> None:
-        """The answer is there; later ones are ignored."""
+        """Let whoever waits have the answer; later ones are ignored."""
         if not self._answer.done():
             self._answer.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """There will be no answer."""
+        """Let whoever waits have an error: there will be no answer."""
         if not self._answer.done():
             self._answer.set_exception(error)
 
     def depends_on(self, sent: Awaitable[RecordMetadata]) -> None:
-        """There will be no answer when the question is not sent."""
+        """Fail when the question cannot be sent."""
         if not self._answer.done():
             sending = asyncio.ensure_future(self._sent(sent))
             self._answer.add_done_callback(
@@ -71,7 +71,7 @@ class ReplyPromise:
             self.fail(error)
 
     def cancelled(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Tell whether nobody waits for it any more."""
         return self._answer.cancelled()
 
     @property
@@ -82,7 +82,7 @@ class ReplyPromise:
         return "answered" if self._answer.exception() is None else "failed"
 
     def cancel(self) -> None:
-        """Nobody waits for it any more: a late answer is ignored."""
+        """Wait no more: a late answer is ignored."""
         self._answer.cancel()
 
     def when_done(self, tell: Callable[[ReplyPromise], None]) -> None:
@@ -94,7 +94,7 @@ class ReplyPromise:
 
 
 def _seen(answer: asyncio.Future[Any]) -> None:
-    """Whoever does not await a promise need not hear of its error."""
+    """Take the error out of a promise that nobody awaits: asyncio would log it as one that was overlooked."""
     if not answer.cancelled():
         answer.exception()
 
@@ -137,7 +137,7 @@ class Replies:
         self._thread = get_ident()
 
     async def promise(self, reply_to: str | None = None, correlation_id: str | None = None) -> ReplyPromise:
-        """Expect an answer; it is received from now on.
+        """Promise the answer to a question, which is to be sent behind this.
 
         Args:
             reply_to: topic of the answer, which must exist; our own when left out.
@@ -265,7 +265,7 @@ class Replies:
 
 
 def _typed(value: Any) -> Any:
-    """A value of an answer: a record where the value names its class, also inside of lists and mappings."""
+    """Make records of what names its class in the value of an answer, also inside of lists and mappings."""
     if isinstance(value, list):
         return [_typed(one) for one in value]
     if not isinstance(value, dict):

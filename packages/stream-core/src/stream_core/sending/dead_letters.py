@@ -14,7 +14,7 @@ PREFIX = "stream-dead-letter-"
 
 
 def letter_headers(reader: str, tp: TP, record: RawRecord, verdict: Verdict) -> Headers:
-    """The headers of a record, and behind them what is known of its failure, as text in UTF-8.
+    """Return the headers of a record, and behind them what is known of its failure, as text in UTF-8.
 
     Args:
         reader: the agent, or the stream, that could not work on it.

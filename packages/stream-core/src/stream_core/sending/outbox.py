@@ -245,5 +245,5 @@ class Outbox:
 
 
 def _in_memory(cursor: Effects) -> bool:
-    """Whether the open event exists in memory only: it belongs to no interval."""
+    """Tell whether the open event exists in memory only: it belongs to no interval."""
     return cursor.session is not None and cursor.session.partition < 0

@@ -206,7 +206,7 @@ class Resending:
 
 
 def _waiting_helps(error: BaseException | None) -> bool:
-    """Whether the broker, or its being away, is behind an error, and not the record."""
+    """Tell whether the broker, or its being away, is behind an error, and not the record."""
     while error is not None:
         if isinstance(error, DeadlineError | BrokerUnavailableError | FencedError):
             return True

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from inspect import isawaitable
-from typing import Any, Protocol
+from typing import Any
 
 from stream_core.errors import ConfigurationError
+from stream_core.streams.events import Target
 
 __all__ = ["Sink", "check_sink", "deliver"]
-
-
-class Target(Protocol):
-    """An agent, a topic or a channel."""
-
-    def send(self, *, value: Any) -> Awaitable[Any]:
-        """Send a value."""
 
 
 Sink = Target | Callable[[Any], Any]
@@ -24,10 +18,14 @@ Sink = Target | Callable[[Any], Any]
 
 
 def check_sink(sink: Any, where: str) -> None:
-    """Refuse what cannot be a sink; ``where`` names the agent in the error.
+    """Refuse what cannot be a sink.
+
+    Args:
+        sink: what was given as one.
+        where: names the agent in the error.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it cannot be a sink.
     """
     if not inspect.iscoroutinefunction(getattr(sink, "send", None)) and not callable(sink):
         raise ConfigurationError(

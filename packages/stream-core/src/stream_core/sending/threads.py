@@ -40,7 +40,7 @@ class Sent:
 
 
 async def send_in(loop: asyncio.AbstractEventLoop, send: Send) -> Sent:
-    """Send in the thread of ``loop``; returns, and raises, what ``send`` does, once the record is on its way."""
+    """Send in the thread of ``loop``, and return once the record is on its way; raises what ``send`` raises."""
     delivery = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_result(send()), loop))
     return Sent(asyncio.run_coroutine_threadsafe(_result(delivery), loop))
 

@@ -223,7 +223,7 @@ def _millis(timestamp: float, topic: str) -> int:
 
 
 def _checked(pairs: Headers, topic: str) -> Headers:
-    """The headers, as the transports take them: tuples of text and bytes, or of text and ``None``."""
+    """Return the headers as transports take them: tuples of text and bytes, or of text and ``None``. Raises EncodeError."""
     checked = []
     for pair in pairs:
         try:
@@ -302,7 +302,7 @@ class TopicPattern(TopicGroup[K, V]):
         self._parts = ()
 
     def find(self, names: Iterable[str]) -> Sequence[Topic[K, V]]:
-        """Take the topics among ``names`` that match into :attr:`parts`; returns those that are new."""
+        """Take the topics among ``names`` that match into :attr:`parts`, and return those that are new."""
         known = {part.name for part in self._parts}
         found = sorted(name for name in names if name not in known and self._pattern.fullmatch(name))
         new = [Topic[K, V](name, **self._options) for name in found]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
-from stream_core.primitives import TP, Headers
+from stream_core.primitives import TP, Headers, HeadersArg
 from stream_core.streams.cursor import active_cursor
 from stream_core.streams.decoded import key_of
 from stream_core.values.encoding import verbatim
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from stream_core.streams.effects import Session
     from stream_core.values.schemas import Schema
 
-__all__ = ["Event", "ManualEvent", "Message", "current_event", "event_of", "make_event"]
+__all__ = ["Event", "ManualEvent", "Message", "Target", "current_event", "event_of", "make_event"]
 
 V = TypeVar("V")
 
 
-class Channel(Protocol):
-    """Where an event can be sent: a topic or a channel in memory."""
+class Target(Protocol):
+    """Where a value can be sent: an agent, a topic or a channel in memory."""
 
     async def send(
         self,
-        value: Any = None,
         *,
+        value: Any = None,
         key: Any = None,
         partition: int | None = None,
         timestamp: float | None = None,
-        headers: Mapping[str, bytes] | Headers | None = None,
+        headers: HeadersArg | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Send a record."""
 
@@ -116,13 +116,13 @@ class Event(Generic[V]):
 
     async def send(
         self,
-        channel: Channel,
+        channel: Target,
         *,
         key: Any = None,
         value: Any = None,
         partition: int | None = None,
         timestamp: float | None = None,
-        headers: Mapping[str, bytes] | Headers | None = None,
+        headers: HeadersArg | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Send to a topic or channel, with the decoded key and value of this event where none is given.
 
@@ -130,17 +130,17 @@ class Event(Generic[V]):
             what can be awaited for the metadata of the new record.
         """
         value, key = self.value if value is None else value, self.key if key is None else key
-        return await channel.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
+        return await channel.send(value=value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 
     async def forward(
         self,
-        channel: Channel,
+        channel: Target,
         *,
         key: Any = None,
         value: Any = None,
         partition: int | None = None,
         timestamp: float | None = None,
-        headers: Mapping[str, bytes] | Headers | None = None,
+        headers: HeadersArg | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Send this event on: the same bytes and headers, unless others are given instead.
 
@@ -150,7 +150,7 @@ class Event(Generic[V]):
         record = self._record
         value, key = verbatim(record.value) if value is None else value, verbatim(record.key) if key is None else key
         headers = list(record.headers) if headers is None else headers
-        return await channel.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
+        return await channel.send(value=value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 
     def __repr__(self) -> str:
         return f"<Event {self._tp} offset={self._record.offset} key={self._record.key!r} value={self.value!r}>"

@@ -15,7 +15,7 @@ from stream_core.errors import ConfigurationError, Skip
 from stream_core.streams.buffers import Buffers
 from stream_core.streams.cursor import Cursor, active_cursor
 from stream_core.streams.effects import Emit, current_effects, set_effects
-from stream_core.streams.events import Channel, Event, event_of
+from stream_core.streams.events import Event, Target, event_of
 from stream_core.streams.iteration import Form, Iteration, Processor
 from stream_core.streams.repartition import Key
 from stream_core.streams.sessions import Subscription
@@ -146,7 +146,7 @@ class Stream(Generic[T]):
 
         return self.add_processor(choose)
 
-    def echo(self, *channels: Channel) -> Stream[T]:
+    def echo(self, *channels: Target) -> Stream[T]:
         """Send a copy of each event to topics or channels, with its key, before the body gets it."""
 
         async def send(value: T) -> T:
@@ -154,7 +154,7 @@ class Stream(Generic[T]):
             session, record = cursor.session, cursor.record
             key = None if session is None or record is None else Event(session.schema, session.tp, record, value).key
             for channel in channels:
-                await channel.send(value, key=key)
+                await channel.send(value=value, key=key)
             return value
 
         return self.add_processor(send)

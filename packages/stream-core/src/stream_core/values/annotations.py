@@ -17,7 +17,7 @@ __all__ = ["explain_names", "field_types", "is_optional", "module_name", "qualif
 
 
 def field_types(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Names and types of the fields in a class body as its metaclass gets it; class variables are left out.
+    """Return names and types of the fields in a class body as its metaclass gets it; class variables are left out.
 
     Names that are not defined yet may be used in an annotation; its type is then right in its outermost form only.
     """
@@ -30,7 +30,7 @@ def field_types(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_optional(type_: Any) -> bool:
-    """Whether a type is a union with ``None``."""
+    """Tell whether a type is a union with ``None``."""
     if get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
     return get_origin(type_) in (Union, UnionType) and NoneType in get_args(type_)
@@ -77,7 +77,7 @@ def _evaluate(annotation: Any, module: str) -> Any:
 
 
 def qualified_name(module: str, qualname: str) -> str:
-    """``module.qualname``, where one file has one name: how a program is started must not matter.
+    """Return ``module.qualname``, where one file has one name: how a program is started must not matter.
 
     ``__main__`` is the file that was started, and a file of a package carries the name of the package even when it was imported from
     the package's own directory.
@@ -86,7 +86,7 @@ def qualified_name(module: str, qualname: str) -> str:
 
 
 def module_name(name: str) -> str:
-    """The name under which other modules import the module that is loaded as ``name``."""
+    """Return the name under which other modules import the module that is loaded as ``name``."""
     module = sys.modules.get(name)
     is_main = name in ("__main__", "__mp_main__")  # the second in processes that multiprocessing starts
     if is_main and (spec := getattr(module, "__spec__", None)) is not None:
@@ -98,7 +98,7 @@ def module_name(name: str) -> str:
 
 
 def _name_of_file(path: Path) -> str:
-    """The name under which a program outside of all its packages imports a file."""
+    """Return the name under which a program outside of all its packages imports a file."""
     parts = [] if path.stem == "__init__" else [path.stem]
     for folder in path.parents:
         if not (folder / "__init__.py").exists():

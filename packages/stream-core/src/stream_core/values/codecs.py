@@ -65,7 +65,7 @@ class _Chain(Codec):
 
 
 def _jsonable(obj: Any) -> Any:
-    """What orjson does not know: ``obj.__json__()`` if its class has that (records do), else msgspec's builtins."""
+    """Return what orjson is to write for an object that it does not know: ``obj.__json__()`` (records have it), else msgspec's builtins."""
     hook = getattr(type(obj), "__json__", None)
     return msgspec.to_builtins(obj) if hook is None else hook(obj)
 
@@ -201,12 +201,12 @@ def register(name: str, codec: Codec) -> None:
 
 
 def codec_names() -> list[str]:
-    """The names that are known, sorted."""
+    """Return the names that are known, sorted."""
     return sorted({*_codecs, *_extras, *entry_points(group=GROUP).names})
 
 
 def get_codec(codec: Codec | str) -> Codec:
-    """The codec of that name or chain of names (``"json|binary"``); a codec is returned as it is.
+    """Return the codec of that name or chain of names (``"json|binary"``); a codec is returned as it is.
 
     Raises:
         ConfigurationError: no codec has that name; the message names the nearest one.

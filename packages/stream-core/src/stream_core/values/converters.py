@@ -58,15 +58,15 @@ class Rules:
     objects: bool = False
 
     def complete(self, type_: Any) -> Convert:
-        """Converts to ``type_``, with or without help."""
+        """Return what converts to ``type_``, with or without help."""
         return self.help(type_) or (lambda data: self.plain(data, type_))
 
     def plain(self, data: Any, type_: Any) -> Any:
-        """Converts without help. Keys of payloads may be text for what else they are, as in JSON."""
+        """Convert without help. Keys of payloads may be text for what else they are, as in JSON."""
         return msgspec.convert(data, type_, strict=self.strict, str_keys=not self.objects)
 
     def help(self, type_: Any, above: frozenset[Any] = frozenset()) -> Convert | None:
-        """Converts to ``type_``, or ``None`` where msgspec does that alone.
+        """Return what converts to ``type_``, or ``None`` where msgspec does that alone.
 
         Args:
             type_: the type.
@@ -135,7 +135,7 @@ class Rules:
         return self.help_with_fields(type_, above)
 
     def help_with_fields(self, type_: Any, above: frozenset[Any] = frozenset()) -> Convert | None:
-        """Converts to exactly this record class, or ``None`` where msgspec does that alone."""
+        """Return what converts to exactly this record class, or ``None`` where msgspec does that alone."""
         options = record_options(type_)
         if type_ in above:
             return None
@@ -149,7 +149,7 @@ class Rules:
         return Rules(self.strict and not options.coerce, options.functions)
 
     def _record(self, bases: list[Any], *, exactly: bool = False) -> Convert:
-        """Converts to one of these record classes, or to a subclass of one that looks for them."""
+        """Return what converts to one of these record classes, or to a subclass of one that looks for them."""
         origins = tuple(origin_of(base) for base in bases)
         fields: dict[Any, Fields] = {}
         choose = chooser(bases) if not exactly and is_open(bases) else None
@@ -199,7 +199,7 @@ def _mapping(entries: Convert, value: Convert) -> Convert:
 
 
 def _first(ways: Sequence[Convert], data: Any) -> Any:
-    """What the first of these converters gives that can convert ``data``; the error is that of the first."""
+    """Convert by the first of these converters that can; when none can, raise the error of the first."""
     trouble: list[msgspec.ValidationError] = []
     for way in ways:
         try:
@@ -210,7 +210,7 @@ def _first(ways: Sequence[Convert], data: Any) -> Any:
 
 
 def _call(function: Convert, data: Any, about_the_value: Any = Exception) -> Any:
-    """What the function of a user makes of ``data``; what it raises about a value is a ValidationError, as in msgspec."""
+    """Call the function of a user; what it raises about a value becomes a ValidationError, as in msgspec."""
     try:
         return function(data)
     except msgspec.ValidationError:
@@ -250,7 +250,7 @@ class Fields:
             raise TypeError(f"{self._origin.__name__}: array_like=True does not go with {', '.join(self._helped)}")
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of some fields by their names, converted. Raises msgspec.ValidationError."""
+        """Convert the values of some fields, by their names. Raises msgspec.ValidationError."""
         values = {name: value for name, value in given.items() if value is not UNSET}
         rest = {name: value for name, value in values.items() if name not in self._helped}
         converted = self._rules.plain(rest, self._some)
@@ -260,7 +260,7 @@ class Fields:
         return values
 
     def build(self, data: Any) -> Any:
-        """A record from a payload. Raises msgspec.ValidationError."""
+        """Make a record from a payload. Raises msgspec.ValidationError."""
         values = structs.asdict(self._rules.plain(data, self._all))
         for name, encoded, help_ in self._payload:
             if encoded in data:
@@ -268,7 +268,7 @@ class Fields:
         return _call(self._make, values, (ValueError, TypeError))
 
     def _make(self, values: dict[str, Any]) -> Any:
-        """A record of these values, which are not converted again."""
+        """Make a record of these values, which are not converted again."""
         return msgspec.StructMeta.__call__(self._origin, **values)
 
     @cached_property

@@ -20,7 +20,7 @@ _envelope = msgspec.json.Decoder(Envelope).decode
 
 
 def decoder(type_: Any) -> Callable[[bytes], Any]:
-    """The JSON decoder of a type: msgspec's own method, unless it needs help.
+    """Return the JSON decoder of a type: msgspec's own method, unless it needs help.
 
     Raises TypeError for a type that cannot be decoded, and NameError when it names a class that is not defined.
     """
@@ -35,7 +35,7 @@ def decoder(type_: Any) -> Callable[[bytes], Any]:
 
 
 def convert(data: Any, type_: Any) -> Any:
-    """As the :func:`decoder` of the type does, from plain data. Raises msgspec.ValidationError."""
+    """Convert plain data to a value as the :func:`decoder` of the type does. Raises msgspec.ValidationError."""
     return _converter(type_)(data)
 
 
@@ -45,7 +45,7 @@ def _converter(type_: Any) -> Callable[[Any], Any]:
 
 
 def _is_lax(type_: Any) -> bool:
-    """Whether all records that a type holds outside of other records convert (``coerce``)."""
+    """Tell whether all records that a type holds outside of other records convert (``coerce``)."""
     found = list(_records_in(type_))
     return bool(found) and all(record_options(one).coerce for one in found)
 
@@ -59,7 +59,7 @@ def _records_in(type_: Any) -> Iterator[Any]:
 
 
 def _by_namespace(bases: list[Any], *, nullable: bool) -> Callable[[bytes], Any]:
-    """A decoder that looks for the class first, and then decodes it as msgspec does."""
+    """Return a decoder that reads the name of the class first, and then decodes as msgspec does."""
     choose = chooser(bases)
     decoders: dict[Any, Callable[[bytes], Any]] = {}
 

@@ -47,7 +47,7 @@ class Verbatim(bytes):
 
 
 def verbatim(data: bytes | None) -> Verbatim | None:
-    """Encoded bytes of a record, to be sent as they are."""
+    """Mark encoded bytes of a record, to be sent as they are."""
     return None if data is None else Verbatim(data)
 
 
@@ -55,7 +55,7 @@ _TEXT_LIKE = (str, int, float, bool, Decimal, datetime, date, time, timedelta, U
 
 
 def choose(type_: Any, named: CodecArg, default: Codec | str) -> Codec | str:
-    """The codec of a type: ``"json"`` and ``"raw"`` by these names, any other as the codec itself."""
+    """Return the codec of a type: ``"json"`` and ``"raw"`` by these names, any other as the codec itself. Raises ConfigurationError."""
     options = options_of(type_)
     codec = named or (options and options.serializer) or default
     if codec in ("json", "raw") and type_ is bytes:
@@ -100,7 +100,7 @@ def decoder_of(type_: Any, codec: Codec | str, part: str) -> Decode:
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether decoding the same bytes again gives the same error: the values are wrong, and nobody else was asked."""
+    """Tell whether decoding the same bytes again gives the same error: the values are wrong, and nobody else was asked."""
     while error.__cause__ is not None:
         error = error.__cause__
     return isinstance(error, (msgspec.MsgspecError, ValueError, RecursionError))
@@ -145,7 +145,7 @@ def json_or_bytes(data: bytes) -> Any:
 
 
 def by_type(codec: Codec | str, *, nullable: bool) -> dict[type, Encode]:
-    """How objects of each type are encoded; types that are not in it come when they are seen."""
+    """Return how objects of each type are encoded; types that are not in it are added when they are seen."""
     given: dict[type, Encode] = {Verbatim: bytes} if nullable else {Verbatim: bytes, NoneType: same}
     if codec == "json":
         return Encoders({bytes: same, bytearray: bytes, memoryview: bytes, **given})
@@ -159,7 +159,7 @@ def by_type(codec: Codec | str, *, nullable: bool) -> dict[type, Encode]:
 
 
 def _bytes_only(codec: Codec) -> Encode:
-    """Encodes by a codec, which must give bytes, or ``None`` for a tombstone."""
+    """Return the encoder of a codec, which must give bytes, or ``None`` for a tombstone."""
 
     def dumps(value: Any) -> bytes | None:
         data = codec.dumps(value)

@@ -34,7 +34,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def named_by_payload(type_: Any) -> list[Any]:
-    """The record classes of which the payload names one; none where the type says it all, or may be something else too."""
+    """Return the record classes of which a payload names one; none where the type says it all, or may be something else too."""
     members = [member for member in members_of(type_) if member is not NoneType]
     records = [member for member in members if is_record(member)]
     if len(records) != len(members) or not is_open(records):
@@ -43,13 +43,13 @@ def named_by_payload(type_: Any) -> list[Any]:
 
 
 def is_open(records: Sequence[Any]) -> bool:
-    """Whether a payload has to say which of these record classes, or of their subclasses, it is of."""
+    """Tell whether a payload has to say which of these record classes, or of their subclasses, it is of."""
     untagged = [one for one in records if struct_config(one).tag is None]
     return len(untagged) > 1 or any(record_options(one).polymorphic for one in records)
 
 
 def distinct(records: list[Any]) -> list[Any]:
-    """These classes, each of which must write its name if there are several."""
+    """Return these classes; where there are several, each must write its name, else raise TypeError."""
     nameless = [one for one in records if not record_options(one).include_metadata and not record_options(one).abstract]
     if nameless and len(records) > 1:
         raise TypeError(
@@ -59,9 +59,10 @@ def distinct(records: list[Any]) -> list[Any]:
 
 
 def chooser(bases: Sequence[Any]) -> Callable[[str], Any]:
-    """Finds the class that a payload names, among ``bases`` and the subclasses of those that look for them; else it is the only base.
+    """Return a function from namespace to class.
 
-    What it gives back raises msgspec.ValidationError when the payload must name a class and does not.
+    It accepts the classes of ``bases``, and registered subclasses of the polymorphic ones; for anything else it falls back to a single
+    concrete base, or raises msgspec.ValidationError where there is none.
     """
     concrete = [base for base in bases if not record_options(base).abstract]
     known = {record_options(base).namespace: base for base in concrete}
@@ -91,20 +92,20 @@ def _names(records: Sequence[Any]) -> str:
 
 
 def record_options(record: Any) -> Any:
-    """The options of a record class, generic ones too."""
+    """Return the options of a record class, generic ones too."""
     return origin_of(record)._options
 
 
 def struct_config(record: Any) -> Any:
-    """What msgspec knows of a record class."""
+    """Return what msgspec knows of a record class."""
     return origin_of(record).__struct_config__
 
 
 def origin_of(type_: Any) -> Any:
-    """``Box`` of ``Box[int]``; any other type as it is."""
+    """Return ``Box`` for ``Box[int]``, and any other type as it is."""
     return get_origin(type_) or type_
 
 
 def members_of(type_: Any) -> tuple[Any, ...]:
-    """The members of a union; a type that is none is its only member."""
+    """Return the members of a union; a type that is none is its only member."""
     return get_args(type_) if get_origin(type_) in (Union, UnionType) else (type_,)

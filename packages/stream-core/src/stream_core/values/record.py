@@ -137,7 +137,7 @@ _loader = cache(decoder)
 
 
 def _with_inner_options(body: dict[str, Any], keywords: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The body without its class ``Options``, and keywords with what that says."""
+    """Return the body without its class ``Options``, and the keywords with what that says."""
     inner = body.get("Options")
     if not isinstance(inner, type):
         return body, keywords
@@ -146,7 +146,7 @@ def _with_inner_options(body: dict[str, Any], keywords: dict[str, Any]) -> tuple
 
 
 def _check_overrides(name: str, bases: tuple[type, ...], body: dict[str, Any]) -> None:
-    """A class attribute would hide the inherited field from every record."""
+    """Refuse class attributes that would hide an inherited field from every record. Raises TypeError."""
     fields = {field for base in bases for field in getattr(base, "__struct_fields__", ())}
     if hidden := sorted((fields & body.keys()) - field_types(body).keys()):
         raise TypeError(
@@ -213,27 +213,27 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
         def __init_subclass__(cls, **keywords: Unpack[RecordKeywords]) -> None: ...
 
     def asdict(self) -> dict[str, Any]:
-        """The fields and their values, which are not converted."""
+        """Return the fields and their values, which are not converted."""
         return structs.asdict(self)
 
     def to_representation(self) -> dict[str, Any]:
-        """What goes on the wire, metadata included, as plain dicts, lists, strings and numbers."""
+        """Return what goes on the wire, metadata included, as plain dicts, lists, strings and numbers."""
         representation: dict[str, Any] = msgspec.json.decode(encoders[type(self)](self))
         return representation
 
     def derive(self, *others: Record, **fields: Any) -> Self:
-        """A new record of this class, with the fields of ``others`` and then ``fields`` over those of this record."""
+        """Make a new record of this class, with the fields of ``others`` and then ``fields`` over those of this record."""
         values = self.asdict()
         for other in others:
             values.update(other.asdict())
         return type(self)(**{**values, **fields})
 
     def validate(self) -> list[ValidationError]:
-        """What is wrong with the types of the values, after assignments say: an error for each field, none when all is well."""
+        """Return what is wrong with the types of the values, after assignments say: an error for each field, none when all is well."""
         return [ValidationError(f"{type(self).__name__}: {message}") for message in _faults(self)]
 
     def is_valid(self) -> bool:
-        """Whether :meth:`validate` finds nothing."""
+        """Tell whether :meth:`validate` finds nothing."""
         return not self.validate()
 
     def validate_or_raise(self) -> None:
@@ -247,7 +247,7 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
         return self.validate()
 
     def dumps(self, *, serializer: CodecArg = None) -> bytes:
-        """The record as bytes by ``serializer``, else by the codec of the class, else as JSON."""
+        """Encode the record by ``serializer``, else by the codec of the class, else as JSON."""
         codec = serializer or self._options.serializer or "json"
         if codec == "json":
             return encoders[type(self)](self)  # type: ignore[no-any-return]
@@ -255,7 +255,7 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
 
     @classmethod
     def loads(cls, data: bytes, *, serializer: CodecArg = None, default_serializer: CodecArg = None) -> Self:
-        """A record from the bytes that :meth:`dumps` writes.
+        """Make a record from the bytes that :meth:`dumps` writes.
 
         Args:
             data: the bytes.
@@ -274,7 +274,7 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
 
     @classmethod
     def from_data(cls, data: Any) -> Self:
-        """A record from plain data such as :meth:`to_representation` returns. Raises ValidationError."""
+        """Make a record from plain data such as :meth:`to_representation` returns. Raises ValidationError."""
         try:
             record: Self = convert(data, cls)
         except ValueError as error:
@@ -291,7 +291,7 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
 
 
 def _faults(record: Record, path: str = "$") -> Iterator[str]:
-    """What is wrong with the fields of a record, and of the records in them."""
+    """Yield what is wrong with the fields of a record, and of the records in them."""
     fields = _fields(type(record))
     for name, value in structs.asdict(record).items():
         try:

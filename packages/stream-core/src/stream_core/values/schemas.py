@@ -100,7 +100,7 @@ class Schema:
         key_serializer: CodecArg = None,
         value_serializer: CodecArg = None,
     ) -> Self:
-        """The schema of a table: keys are JSON too (``b'"k"'``, ``b'5'``), unless they are bytes; ``None`` may be a value."""
+        """Return the schema of a table: keys are JSON too (``b'"k"'``, ``b'5'``), unless they are bytes; ``None`` may be a value."""
         return cls(key_type, value_type, key_serializer, value_serializer, key_default="json", nullable=True)
 
     def check(self) -> None:
@@ -264,7 +264,7 @@ class Schema:
         return raw_key, self._hooked("dumps_value", self._encode_value, pairs)(value), pairs
 
     def _hooked(self, name: str, dumps: Encode, headers: list[tuple[str, bytes]] | None = None) -> Encode:
-        """``dumps`` behind the hook of that name, if it is overridden; without headers those that it adds are dropped."""
+        """Return ``dumps`` behind the hook of that name, if it is overridden; without headers those that it adds are dropped."""
         if not self._overrides(name):
             return dumps
         hook = getattr(self, name)
@@ -290,7 +290,7 @@ HOOKS = {name: vars(Schema)[name] for name in ("loads_key", "loads_value", "dump
 
 
 def _check_hook(schema: Schema, name: str, hook: Callable[..., Any]) -> None:
-    """A hook must take the arguments that it gets: those of Faust's are others."""
+    """Refuse a hook that does not take the arguments that it gets: Faust's take others. Raises ConfigurationError."""
     wanted = list(inspect.signature(hook).parameters)[1:]
     try:
         inspect.signature(getattr(schema, name)).bind(*wanted)
@@ -301,7 +301,7 @@ def _check_hook(schema: Schema, name: str, hook: Callable[..., Any]) -> None:
 
 
 def _of_bytes(decode: Decode, type_: Any, *, allow_empty: bool = True) -> Callable[[bytes | None], Any]:
-    """Decodes bytes that may be none, with our own error that names the type."""
+    """Return a decoder of bytes that may be ``None``, whose error is ours and names the type."""
 
     def of_bytes(data: bytes | None) -> Any:
         if data is None:
@@ -317,7 +317,7 @@ def _of_bytes(decode: Decode, type_: Any, *, allow_empty: bool = True) -> Callab
 
 
 def _key_of(decode: Decode, type_: Any) -> Callable[[RawRecord], Any]:
-    """As :func:`_of_bytes` does; apart, because it is called for each event."""
+    """Return a decoder of the key of a record; apart from :func:`_of_bytes`, because it is called for each event."""
 
     def key_of(record: RawRecord) -> Any:
         if (data := record.key) is None:
@@ -331,7 +331,7 @@ def _key_of(decode: Decode, type_: Any) -> Callable[[RawRecord], Any]:
 
 
 def _explained(read: Callable[[RawRecord], Any], type_: Any) -> Callable[[RawRecord], Any]:
-    """The same, with our own error that names the type."""
+    """Return the same function, whose error is ours and names the type."""
 
     def explained(record: RawRecord) -> Any:
         try:

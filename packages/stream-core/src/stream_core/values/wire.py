@@ -60,18 +60,18 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_record(type_: Any) -> bool:
-    """Whether a type is a record class, or ``Box[int]`` for a generic one."""
+    """Tell whether a type is a record class, or ``Box[int]`` for a generic one."""
     return isinstance(getattr(get_origin(type_) or type_, "_options", None), RecordOptions)
 
 
 def options_of(type_: Any) -> RecordOptions | None:
-    """The options of a record class, of ``Box[int]`` for a generic one, or of the one in ``Optional[...]``; else ``None``."""
+    """Return the options of a record class, of ``Box[int]`` for a generic one, or of the one in ``Optional[...]``; else ``None``."""
     options = getattr(without_none(type_), "_options", None)
     return options if isinstance(options, RecordOptions) else None
 
 
 def without_none(type_: Any) -> Any:
-    """``T`` of ``Optional[T]``; any other type as it is."""
+    """Return ``T`` for ``Optional[T]``, and any other type as it is."""
     members = [member for member in get_args(type_) if member is not NoneType]
     return members[0] if len(members) == 1 and NoneType in get_args(type_) else type_
 
@@ -80,7 +80,7 @@ def without_none(type_: Any) -> Any:
 
 
 def _unknown(obj: Any) -> Any:
-    """What msgspec does not know, by ``obj.__json__()``."""
+    """Return what msgspec is to write for an object that it does not know: ``obj.__json__()``. Raises TypeError."""
     if (hook := getattr(type(obj), "__json__", None)) is None:
         raise TypeError(
             f"Encoding objects of type {type(obj).__name__} is unsupported: give the class a method __json__()"
@@ -105,7 +105,7 @@ encoders = Encoders()
 
 
 def _compile(cls: type[Any]) -> Callable[[Any], bytes]:
-    """The encoder of one record class, for instances of exactly this class."""
+    """Return the encoder of one record class, for instances of exactly this class."""
     with explain_names(cls):
         nested = tuple(field.name for field in structs.fields(cls) if _may_hold_records(field.type))
     encode = _embedding(nested) if nested else _native
@@ -121,7 +121,7 @@ def _compile(cls: type[Any]) -> Callable[[Any], bytes]:
 
 
 def _embedding(nested: tuple[str, ...]) -> Callable[[Any], bytes]:
-    """Encodes records whose ``nested`` fields may hold records: those need metadata of their own, and are encoded first."""
+    """Return an encoder of records whose ``nested`` fields may hold records: those need metadata of their own, and are encoded first."""
 
     def encode(record: Any) -> bytes:
         shallow = record.__copy__()
