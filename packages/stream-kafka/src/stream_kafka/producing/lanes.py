@@ -1,4 +1,4 @@
-"""The records of one partition on their way out: one open builder, the batches behind it, one future for each batch.
+"""Send the records of one partition in order: one open builder, the batches behind it, one future for each batch.
 
 A record is appended to aiokafka's compiled batch builder and costs no task, future or queue of its own. A builder that is
 full, or whose turn it is, is sealed: put behind the earlier ones of its partition, from where aiokafka sends them one at a
@@ -50,7 +50,7 @@ class OpenBatch:
         self.future: asyncio.Future[Any] | None = None
 
     def settled(self) -> asyncio.Future[Any]:
-        """The future of the batch; an open one is sealed first, so that nobody waits for linger."""
+        """Return the future of the batch; an open one is sealed first, so that nobody waits for linger."""
         if self.future is None:
             self.lane.seal()
         assert self.future is not None
@@ -68,7 +68,7 @@ class OpenBatch:
 
 
 def _full(*_: object) -> None:
-    """The append of a lane that has no builder."""
+    """Refuse a record, as a full builder does: the append of a lane that has no builder."""
 
 
 class Delivery(msgspec.Struct, gc=False, eq=False):
@@ -81,7 +81,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
     record: Any
 
     def acknowledged(self) -> bool | None:
-        """Whether the record is acknowledged; ``None`` while that is not decided."""
+        """Say whether the record is acknowledged; ``None`` while that is not decided."""
         future = self.batch.future
         if future is None or not future.done():
             return None
@@ -254,11 +254,11 @@ class Lane:
             self.seal()
 
     def undelivered(self, error: BaseException) -> StreamError:
-        """The error of a record of this partition that was not acknowledged: ProduceError or FencedError."""
+        """Make the error of a record of this partition that was not acknowledged: ProduceError or FencedError."""
         return self._explain(error, f"topic {self.tp.topic}, partition {self.tp.partition}: not acknowledged")
 
     def drop(self, error: StreamError) -> int:
-        """Fail the open batch instead of sending it; returns the bytes that this frees."""
+        """Fail the open batch instead of sending it; return the bytes that this frees."""
         batch = self.batch
         if batch.builder is None:
             return 0

@@ -1,4 +1,4 @@
-"""Sends records in order per partition, one acknowledgement per batch: the Producer port on Kafka."""
+"""Send records in order per partition, one acknowledgement per batch: the Producer port on Kafka."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class KafkaProducer:
         return self._settings.max_request_size
 
     async def stop(self) -> None:
-        """Close, at once and within a deadline; what is not acknowledged may be lost. Never raises."""
+        """Close, at once and within a deadline; what is not acknowledged may be lost. It never raises."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -127,7 +127,7 @@ class KafkaProducer:
             self._sender.fail_waiting(stopped)
 
     async def partitions(self, topic: str) -> int:
-        """The number of partitions of ``topic``; must have been awaited once before ``send`` to it.
+        """Return the number of partitions of ``topic``; must have been awaited once before ``send`` to it.
 
         Raises:
             UnknownTopicError: the topic does not exist.
@@ -154,7 +154,7 @@ class KafkaProducer:
         return count
 
     def count(self, topic: str) -> int:
-        """The number of partitions of ``topic`` by the metadata, which are asked for every ``metadata_max_age``; 0 when not known."""
+        """Return the number of partitions of ``topic`` by the metadata, which are renewed every ``metadata_max_age``; 0 if not known."""
         return len(self._lanes.get(topic, ()))
 
     def _follow(self, cluster: Any) -> None:
@@ -270,15 +270,15 @@ class KafkaProducer:
             raise self._failure
 
     async def begin(self) -> None:
-        """Refused: there is no transaction without a transactional id."""
+        """Refuse: there is no transaction without a transactional id."""
         self._no_transactions()
 
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata | None) -> None:
-        """Refused: there is no transaction without a transactional id."""
+        """Refuse: there is no transaction without a transactional id."""
         self._no_transactions()
 
     async def abort(self) -> None:
-        """Refused: there is no transaction without a transactional id."""
+        """Refuse: there is no transaction without a transactional id."""
         self._no_transactions()
 
     def check(self) -> None:
