@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,27 @@ async def test_a_second_broker_is_refused(broker: Broker, tmp_path: Path, topic:
         await produce(command.address, name, b"kept")
         assert await first_value(command.address, name) == b"kept"
         assert command.end(signal.SIGTERM)[0] == 0
+
+
+FORKING = """
+import os
+from stream_kafka.broker import Broker
+with Broker(port=0) as broker:
+    forked = os.fork()
+    if not forked:
+        broker.kill()
+        broker.stop()
+        os._exit(0)
+    os.waitpid(forked, 0)
+    print(broker.wait(0.5), broker.log.exists())
+"""
+
+
+def test_a_forked_process_ends_nothing(broker: Broker) -> None:
+    """What it has is a copy: the broker, and its temporary directory, are those of the process that started it."""
+    program = [sys.executable, "-c", FORKING]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "False True\n"
 
 
 async def test_brokers_with_temporary_data_are_one_cluster(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ class Broker:
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: DataDirectory | None = None
+        self._starter = os.getpid()
 
     @property
     def address(self) -> str:
@@ -139,6 +140,7 @@ class Broker:
         """
         if self.is_running:
             return
+        self._starter = os.getpid()
         self._leave()
         if self._given_dir:
             DataDirectory.refuse_used(self._given_dir)  # before the port: this names the process
@@ -161,8 +163,11 @@ class Broker:
     def stop(self, timeout: float = 20.0) -> None:
         """Stop cleanly (the log is flushed and the next start recovers nothing), and remove a temporary data directory.
 
-        A broker that has not ended after ``timeout`` seconds is killed. Does nothing when it does not run.
+        A broker that has not ended after ``timeout`` seconds is killed. Does nothing when it does not run, nor in a process that was
+        forked: there the broker is its parent's.
         """
+        if os.getpid() != self._starter:
+            return
         if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGCONT)  # a paused process does not see any other signal
             self._process.terminate()
@@ -177,7 +182,12 @@ class Broker:
             self._temporary = None
 
     def kill(self) -> None:
-        """End the process as ``kill -9`` does; data and port stay, and :meth:`start` goes on with them."""
+        """End the process as ``kill -9`` does; data and port stay, and :meth:`start` goes on with them.
+
+        Does nothing in a process that was forked.
+        """
+        if os.getpid() != self._starter:
+            return
         if self._process is not None:
             self._process.kill()
             self._process.wait()
