@@ -486,3 +486,29 @@ async def test_a_cancellation_of_the_body_s_own(lab: Lab) -> None:
     await lab.start([lab.agent(body, topic)])
     await lab.caught_up(topic)
     assert seen == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("way", ["its own task", "all tasks"])
+async def test_a_body_that_cancels_its_own_task_is_told(lab: Lab, way: str) -> None:
+    """Nobody would work on its events any more: the worker ends, and says why."""
+    topic = lab.topic("numbers")
+
+    async def body(stream: Stream[Any]) -> None:
+        async for _ in stream:
+            current = asyncio.current_task()
+            assert current is not None
+            current.cancel()
+            await asyncio.sleep(0)
+
+    async def stopper(stream: Stream[Any]) -> None:
+        async for _ in stream:
+            for task in asyncio.all_tasks():
+                if task.get_name().startswith("agent "):
+                    task.cancel()
+            await asyncio.sleep(0)
+
+    lab.put(topic, [1])
+    engine = await lab.start([lab.agent(body if way == "its own task" else stopper, topic, name="count")])
+    failure = await lab.failed(engine)
+    assert isinstance(failure, WorkerError)
+    assert "agent count[0] was cancelled while the worker runs" in str(failure)

@@ -15,8 +15,9 @@ import pytest
 from stream_core.agents.agent import Agent
 from stream_core.errors import CommitError
 from stream_core.policies import FailurePolicy
-from stream_core.primitives import RawRecord
+from stream_core.primitives import TP, Offset, RawRecord, TopicSpec
 from stream_core.streams.channel import Channel
+from stream_core.streams.decoded import Rejected
 from stream_core.streams.sessions import PIECE
 from stream_core.streams.stream import Stream
 from stream_core.values.codecs import Codec
@@ -27,6 +28,7 @@ from .harness import Lab
 pytestmark = pytest.mark.looptime
 
 COUNT = 300
+SOURCE = TP("numbers", 0)
 
 FORMS: dict[str, Callable[[Stream[Any]], AsyncIterator[Any]]] = {
     "values": aiter,
@@ -223,3 +225,76 @@ async def test_one_question_has_one_answer(lab: Lab, exactly_once: bool) -> None
     await lab.until(lambda: len(lab.records("answers")) >= len(agents), "all answers")
     await asyncio.sleep(5)
     assert len(lab.records("answers")) == len(agents)
+
+
+async def test_a_verdict_is_not_said_of_another_topic(lab: Lab) -> None:
+    """When the topic is made again its events have the offsets of others: they are worked on."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[Any]) -> None:
+        async for value in stream:
+            seen.append(value)
+            if value == 1:
+                raise BadError(value)
+
+    lab.put(topic, range(3))
+    engine = await lab.start([lab.agent(body, topic, on_failure="skip")], commit_interval=1000.0)
+    await lab.until(lambda: seen == [0, 1, 2], "all are worked on, and one is skipped")
+    lab.cluster.delete("numbers")
+    lab.cluster.create(TopicSpec("numbers", 1))
+    lab.put(topic, [10, 11, 12])
+    assert not await engine.checkpoint()
+    await lab.until(lambda: seen == [0, 1, 2, 10, 11, 12], "all of the other topic are worked on")
+
+
+async def test_a_verdict_is_not_said_of_a_log_that_was_cut_off(lab: Lab) -> None:
+    """After an unclean election other events may get the offsets of those that are gone."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[Any]) -> None:
+        async for value in stream:
+            seen.append(value)
+            if value == 2:
+                raise BadError(value)
+
+    lab.put(topic, range(4))
+    engine = await lab.start([lab.agent(body, topic, on_failure="skip")], commit_interval=1000.0)
+    await lab.until(lambda: seen == [0, 1, 2, 3], "all are worked on, and one is skipped")
+    (subscription,) = engine.topology.subscriptions
+    assert len(subscription.verdicts[SOURCE]) == 1
+    lab.cluster.log(SOURCE).cut_off(2)
+    engine.clients.consumer.seek(SOURCE, 4)
+    await lab.until(lambda: lab.committed(topic) == Offset(2), "the log is found shorter")
+    lab.put(topic, [12, 13])
+    await lab.until(lambda: seen[-2:] == [12, 13], "what has its offset now is worked on")
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_an_interruption_does_not_forget_what_was_decided_in_memory(lab: Lab, concurrency: int) -> None:
+    """An event of a channel that is given up is not worked on again, although its actor is interrupted while that is told."""
+    channel, seen = Channel[Any, int]("numbers"), list[int]()
+
+    async def body(stream: Stream[Any]) -> None:
+        async for value in stream:
+            seen.append(value)
+            raise BadError(value)
+
+    engine = await lab.start([lab.agent(body, channel, on_failure="skip", concurrency=concurrency)])
+    (subscription,) = engine.topology.subscriptions
+    told, calls = asyncio.Event(), list[int]()
+
+    async def reject(tp: TP, one: Rejected) -> None:
+        calls.append(one.record.offset)
+        if len(calls) == 1:
+            told.set()
+            await asyncio.Event().wait()
+
+    subscription.reject = reject
+    await channel.send(5)
+    await told.wait()
+    for actor in engine.topology.actors:
+        actor.interrupt()
+    await channel.send(6)
+    await lab.until(lambda: 6 in seen, "the one behind it is worked on")
+    await lab.until(lambda: not subscription.verdicts[TP("numbers", -1)], "nothing is kept of it")
+    assert (seen, calls) == ([5, 6], [0, 0, 1])

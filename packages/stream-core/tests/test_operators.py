@@ -373,6 +373,27 @@ async def test_a_topic_without_acks(lab: Lab) -> None:
     assert lab.committed(topic) == Offset(1)
 
 
+async def test_events_that_a_failed_body_had_by_hand_are_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """They do not come again before the worker starts anew, so a warning says how many wait; those acknowledged since do not count."""
+    topic, events = lab.topic("numbers"), list[Event[Any]]()
+
+    async def body(stream: Stream[Any]) -> None:
+        async for event in stream.noack().events():
+            events.append(event)
+            if event.value == 3 and len(events) == 4:
+                events[1].ack()
+                raise ValueError(event.value)
+
+    lab.put(topic, range(5))
+    await lab.start([lab.agent(body, topic)])
+    await lab.until(lambda: len(events) == 6, "the body has run again")
+    assert "agent body[0] runs again, and 2 events that its body has had are not acknowledged" in caplog.text
+    assert [event.value for event in events] == [0, 1, 2, 3, 3, 4]
+    for event in events:
+        event.ack()
+    await lab.caught_up(topic)
+
+
 async def test_noack_take(lab: Lab) -> None:
     """Lists of events that are acknowledged one by one."""
     topic = lab.topic("numbers")
@@ -391,6 +412,25 @@ async def test_noack_take(lab: Lab) -> None:
     assert lab.committed(topic) == Offset(1)
     lists[0][1].ack()
     await lab.caught_up(topic)
+
+
+@pytest.mark.parametrize("by_partition", [False, True])
+async def test_a_list_is_handed_over_in_time_while_its_chunk_goes_on(lab: Lab, by_partition: bool) -> None:
+    """Slow steps in front of ``take`` do not put off what is due until the chunk is used up."""
+    topic, lists = lab.topic("numbers"), list[list[int]]()
+
+    async def slow(value: int) -> int:
+        await asyncio.sleep(1.0)
+        return value
+
+    async def body(stream: Stream[Any]) -> None:
+        async for values in stream.add_processor(slow).take(100, within=2.5, by_partition=by_partition):
+            lists.append(values)
+
+    lab.put(topic, range(7))
+    await lab.start([lab.agent(body, topic)])
+    await lab.caught_up(topic)
+    assert lists == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 # -- several streams

@@ -36,6 +36,7 @@ class Background:
         self.name = ""
         self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = False
 
     def fail(self, error: BaseException, whose: str = "") -> None:
         """Log that the engine cannot go on, whether anybody waits for that or not; the first error is its failure.
@@ -88,6 +89,7 @@ class Background:
 
     async def stop(self, timeout: float) -> None:
         """Cancel all, and wait for them up to ``timeout`` seconds."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -95,5 +97,13 @@ class Background:
 
     def _ended(self, whose: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.fail(error, whose)
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                self.fail(error, whose)
+        elif not (self._stopping or self.failure.done()):  # nobody would miss it, and its work would never be done
+            self.fail(
+                WorkerError(
+                    f"{task.get_name()} was cancelled while the worker runs: code in it cancelled its own task, or all tasks of the "
+                    "event loop; raise an error to let it fail, and return to let it end"
+                )
+            )

@@ -90,6 +90,7 @@ class Actor:
         self._fault: EventError | None = None
         self._verdict: Verdict | None = None
         self._doomed = False
+        self._stopped = False
         self._wake = asyncio.Event()
         self._body: object = None
         self._task: asyncio.Task[None] | None = None
@@ -118,6 +119,7 @@ class Actor:
 
     def stop(self) -> None:
         """Run no more: the open event is not finished."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
@@ -156,6 +158,7 @@ class Actor:
         while True:
             try:
                 await self._reject()
+                self._warn()
                 await self._run_body(Stream(self._subscription, self.cursor, self._host))
             except (asyncio.CancelledError, Exception) as error:
                 interrupted, self._interrupted, self.cursor.on_ask = self._interrupted, False, None
@@ -176,10 +179,24 @@ class Actor:
                         f"agent {self.cursor.name} was interrupted, and others had seen its changes", None
                     )
                 give_back(self.cursor.withdraw())
-                if cancelled:  # by whoever stops the engine
+                if self._stopped:
+                    return
+                if (
+                    cancelled
+                ):  # by whoever stops the engine; or by the body itself, which is told as a failure of the worker
                     raise
             else:
                 self._returned()
+
+    def _warn(self) -> None:
+        """Warn when the body runs again and events of a run before wait for an acknowledgement that may never come."""
+        if (count := self._subscription.unacknowledged) and self._body is not None:
+            logger.warning(
+                "agent %s runs again, and %d events that its body has had are not acknowledged: they do not come again before the worker "
+                "starts anew, and until somebody acknowledges them nothing behind them is committed",
+                self.cursor.name,
+                count,
+            )
 
     async def _run_body(self, stream: Stream[Any]) -> None:
         self._body = result = self.agent.body(stream)

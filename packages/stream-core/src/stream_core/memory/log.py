@@ -112,6 +112,11 @@ class PartitionLog:
         del self._records[: bisect_left(self._records, self.start, key=_offset)]
         del self._aborted[: bisect_left(self._aborted, self.start)]
 
+    def cut_off(self, end: int) -> None:
+        """Drop everything from an offset on, as an unclean election does."""
+        self.end = min(self.end, end)
+        del self._records[bisect_left(self._records, self.end, key=_offset) :]
+
     def retain_since(self, timestamp: int) -> None:
         """Drop the head of the log that is older (milliseconds since the epoch), at most all that is stable."""
         kept = (record.offset for record in self._records if record.timestamp >= timestamp)
