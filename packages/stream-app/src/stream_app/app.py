@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
@@ -27,7 +27,7 @@ from stream_app.running.wiring import Wiring
 from stream_app.settings.objects import read_object
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, MissingPackageError, WorkerError
-from stream_core.primitives import TP, Headers, RecordMetadata
+from stream_core.primitives import TP, HeadersArg, RecordMetadata
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.iterables import stream_of
@@ -445,7 +445,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
         value: Any = None,
         partition: int | None = None,
         timestamp: float | None = None,
-        headers: Mapping[str, bytes] | Headers | None = None,
+        headers: HeadersArg | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Send to a topic, a channel, or a topic by its name; see :meth:`Topic.send <stream_core.sending.topic.Topic.send>`."""
         target = self._named(channel)

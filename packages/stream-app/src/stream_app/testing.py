@@ -17,8 +17,8 @@ from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
 from stream_core.memory import MemoryCluster
-from stream_core.primitives import TP, Headers, StoredRecord
-from stream_core.sending.topic import Topic
+from stream_core.primitives import TP, HeadersArg, StoredRecord, header_pairs
+from stream_core.sending.topic import AnyTopic
 from stream_core.streams.channel import Channel
 from stream_core.streams.events import Event, current_event
 from stream_core.streams.stream import Stream
@@ -45,7 +45,7 @@ class _Stage:
             broker_commit_interval=0.05,
             agent_max_restarts=0,
         )
-        self.topics: Mapping[str, Topic[Any, Any]] = app.topics
+        self.topics: Mapping[str, AnyTopic] = app.topics
         self.agents: Mapping[str, Agent] = {agent.name: agent}
         self.tables: Mapping[str, Table[Any, Any]] = app.tables
         self.chores: tuple[Chore, ...] = ()
@@ -107,7 +107,7 @@ class AgentTest:
         key: Any = None,
         partition: int | None = None,
         timestamp: float | None = None,
-        headers: Mapping[str, bytes] | Headers | None = None,
+        headers: HeadersArg | None = None,
         reply_to: Any = None,
         correlation_id: str | None = None,
         wait: bool = True,
@@ -209,7 +209,7 @@ class AgentTest:
 
     def _event(self, topic: str, partition: int, offset: int, value: Any, key: Any, headers: Any) -> Event[Any]:
         source = self._agent.topic
-        pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
+        pairs = header_pairs(headers)
         if isinstance(source, Channel):
             raw, schema = (key, value), source.schema
         else:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeGuard
 
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic
 
 __all__ = ["Application", "Runnable", "is_app", "locate"]
 
@@ -47,7 +47,7 @@ class Application(Protocol):
         """Its tables by name; each has a ``changelog`` and a ``help``."""
 
     @property
-    def topics(self) -> Mapping[str, Topic[Any, Any]]:
+    def topics(self) -> Mapping[str, AnyTopic]:
         """The topics that it describes, by name."""
 
     @property

@@ -21,7 +21,7 @@ from stream_cli.texts import TextEncoder
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.event_loops import loop_factory
 from stream_core.primitives import RecordMetadata
-from stream_core.sending.topic import Topic, TopicGroup
+from stream_core.sending.topic import AnyTopic, Topic, TopicGroup
 from stream_core.streams.channel import Channel
 from stream_core.values.schemas import Schema
 
@@ -107,7 +107,7 @@ def _find_topic(app: Application, entity: str) -> tuple[str, Schema]:
         schema = Schema(key_default=conf.key_serializer, value_default=conf.value_serializer)
         return Topic(entity, schema=schema).name, schema
     name = full_name(entity[1:], app.agents)
-    read: Topic[Any, Any] | Channel[Any, Any] = app.agents[name].topic
+    read: AnyTopic | Channel[Any, Any] = app.agents[name].topic
     if isinstance(read, Channel):
         raise ConfigurationError(
             f"agent {name} reads the channel {read}, which is in the memory of its worker; only the program itself sends to it"

@@ -15,7 +15,7 @@ from stream_core.agents.agent import AgentBody, OnError
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
 from stream_core.sending.sinks import Sink
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.streams.channel import Channel
 from stream_core.values.annotations import qualified_name
 
@@ -58,7 +58,7 @@ class AgentDefinitions(TopicDefinitions):
     @overload
     def agent(
         self,
-        channel: Topic[Any, Any] | Channel[Any, Any] | str | None = None,
+        channel: AnyTopic | Channel[Any, Any] | str | None = None,
         *,
         name: str | None = None,
         concurrency: int = 1,
@@ -135,7 +135,7 @@ class AgentDefinitions(TopicDefinitions):
             return define(body)
         return define
 
-    def _source(self, channel: Any, agent: str, options: dict[str, Any]) -> Topic[Any, Any] | Channel[Any, Any]:
+    def _source(self, channel: Any, agent: str, options: dict[str, Any]) -> AnyTopic | Channel[Any, Any]:
         if isinstance(channel, (Topic, Channel)):
             if options:
                 raise ConfigurationError(

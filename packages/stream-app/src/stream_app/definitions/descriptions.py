@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from stream_core.errors import ConfigurationError
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.values.schemas import Schema
 
 __all__ = ["check_again", "check_names"]
@@ -31,7 +31,7 @@ def check_names(where: str, given: Collection[str], known: Collection[str]) -> N
             raise ConfigurationError(f"{where}: there is no option {name!r}: {hint}")
 
 
-def check_again(topic: Topic[Any, Any], schema: Schema | None, options: Mapping[str, Any]) -> None:
+def check_again(topic: AnyTopic, schema: Schema | None, options: Mapping[str, Any]) -> None:
     """Compare a further description of a topic with the first one, in what the further one says.
 
     Args:
@@ -53,7 +53,7 @@ def check_again(topic: Topic[Any, Any], schema: Schema | None, options: Mapping[
         )
 
 
-def _pairs(topic: Topic[Any, Any], schema: Schema | None, options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _pairs(topic: AnyTopic, schema: Schema | None, options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """What was said, and what holds: by name."""
     said = {name: value for name, value in options.items() if value is not None}
     types = {name: said.pop(name) for name in TYPES if name in said}
@@ -61,7 +61,7 @@ def _pairs(topic: Topic[Any, Any], schema: Schema | None, options: Mapping[str, 
         yield "schema", schema, topic.schema
     for name, value in types.items():
         yield name, value, getattr(topic.schema, name)
-    again: Topic[Any, Any] = Topic(topic.name, schema=topic.schema, **said)
+    again: AnyTopic = Topic(topic.name, schema=topic.schema, **said)
     cleanup = topic.config.get("cleanup.policy", "").split(",")
     for name in said:
         if name in POLICIES:

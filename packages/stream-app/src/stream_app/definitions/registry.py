@@ -11,7 +11,7 @@ from stream_core.agents.agent import Agent
 from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine
 from stream_core.runs import PerRun
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic
 from stream_tables.table import Table
 
 __all__ = ["Registry"]
@@ -30,7 +30,7 @@ class Registry:
 
     def __init__(self, conf: Settings) -> None:
         self.conf = conf
-        self._topics: dict[str, Topic[Any, Any]] = {}
+        self._topics: dict[str, AnyTopic] = {}
         self._agents: dict[str, Agent] = {}
         self._tables: dict[str, Table[Any, Any]] = {}
         self._chores: list[Chore] = []
@@ -44,7 +44,7 @@ class Registry:
         return self.conf.id
 
     @property
-    def topics(self) -> Mapping[str, Topic[Any, Any]]:
+    def topics(self) -> Mapping[str, AnyTopic]:
         """The topics by name."""
         return self._topics
 
@@ -71,5 +71,5 @@ class Registry:
     def _require_stopped(self, what: str) -> None:
         """Raise ConfigurationError when the app runs: what is defined then would have no effect."""
 
-    def _defined(self, topic: Topic[Any, Any]) -> None:
+    def _defined(self, topic: AnyTopic) -> None:
         """A topic was described."""

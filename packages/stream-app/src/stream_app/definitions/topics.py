@@ -177,7 +177,10 @@ class TopicDefinitions(Registry):
     ) -> Schema:
         if given is None:
             return Schema(
-                *(key_type, value_type, key_serializer, value_serializer),
+                key_type=key_type,
+                value_type=value_type,
+                key_serializer=key_serializer,
+                value_serializer=value_serializer,
                 key_default=self.conf.key_serializer,
                 value_default=self.conf.value_serializer,
             )

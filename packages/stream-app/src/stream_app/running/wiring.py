@@ -29,7 +29,7 @@ from stream_core.ports import Stores, Transport
 from stream_core.primitives import TP, Host
 from stream_core.runs import PerRun, Run
 from stream_core.sending.outbox import OnProduce
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.settings import EngineSettings
 from stream_core.values.schemas import Schema
 from stream_tables.places import PlacedStores, place_of
@@ -53,7 +53,7 @@ class Defined(Protocol):
         """The settings."""
 
     @property
-    def topics(self) -> Mapping[str, Topic[Any, Any]]:
+    def topics(self) -> Mapping[str, AnyTopic]:
         """The topics by name."""
 
     @property
@@ -193,7 +193,7 @@ class Wiring:
         for chore in self._chores:
             engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name, users=True)
 
-    def _leader_topic(self) -> Topic[Any, Any]:
+    def _leader_topic(self) -> AnyTopic:
         if self._conf.topic_disable_leader:
             raise ConfigurationError(
                 "topic_disable_leader is set, and a task or timer is defined on_leader: remove one of them"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeAlias
 
-from stream_core.primitives import Headers
+from stream_core.primitives import HeadersArg
 
 __all__ = ["HeadersArg", "K", "V", "merge_headers"]
 
 K: TypeAlias = bytes | Any | None
 V: TypeAlias = bytes | Any | None
-HeadersArg: TypeAlias = Mapping[str, bytes] | Headers
 
 
 def merge_headers(target: HeadersArg, source: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from stream_core.policies import FailurePolicy
 from stream_core.primitives import HeadersArg, RecordMetadata
 from stream_core.runs import PerRun, Run
 from stream_core.sending.sinks import Sink, check_sink
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.stream import Stream
 from stream_core.values.encoding import verbatim
@@ -68,7 +68,7 @@ class Agent:
         body: AgentBody,
         *,
         name: str,
-        topic: Topic[Any, Any] | Channel[Any, Any],
+        topic: AnyTopic | Channel[Any, Any],
         concurrency: int = 1,
         on_failure: str | FailurePolicy = FailurePolicy.CRASH,
         on_error: OnError | None = None,
@@ -121,7 +121,7 @@ class Agent:
             self.sinks.append(sink)
 
     @property
-    def channel(self) -> Topic[Any, Any] | Channel[Any, Any]:
+    def channel(self) -> AnyTopic | Channel[Any, Any]:
         """What it reads."""
         return self.topic
 

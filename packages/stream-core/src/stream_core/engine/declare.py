@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from stream_core.engine.participants import Participant
 from stream_core.errors import TopicMismatchError, UnknownTopicError
 from stream_core.ports import Admin
 from stream_core.primitives import TopicInfo, TopicSpec
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
 
 __all__ = ["declare"]
@@ -23,7 +22,7 @@ PARTITIONS = 8
 
 async def declare(
     admin: Admin,
-    topics: Mapping[str, Topic[Any, Any]],
+    topics: Mapping[str, AnyTopic],
     sources: Collection[str],
     participants: Sequence[Participant],
     settings: EngineSettings,
@@ -99,7 +98,7 @@ async def _create(admin: Admin, specs: Sequence[TopicSpec]) -> bool:
     return all(made[spec.name].partitions == spec.partitions for spec in specs if spec.name in made)
 
 
-def _spec(topic: Topic[Any, Any], settings: EngineSettings, otherwise: int) -> TopicSpec:
+def _spec(topic: AnyTopic, settings: EngineSettings, otherwise: int) -> TopicSpec:
     partitions = topic.partitions or settings.default_partitions or otherwise
     return TopicSpec(topic.name, partitions, topic.replicas or settings.replication, topic.config)
 

@@ -46,7 +46,7 @@ from stream_core.ports import NOBODY, RebalanceListener, Transport
 from stream_core.primitives import TP, GroupMetadata
 from stream_core.runs import Run
 from stream_core.sending.outbox import Outbox
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.settings import EngineSettings
 from stream_core.states import ENGINE, EngineState, Machine
 
@@ -80,7 +80,7 @@ class Engine:
         transport: Transport,
         settings: EngineSettings,
         *,
-        topics: Collection[Topic[Any, Any]],
+        topics: Collection[AnyTopic],
         agents: Sequence[Agent],
         participants: Sequence[Participant] = (),
         client_only: bool = False,
@@ -231,7 +231,7 @@ class Engine:
         if self._joining.outdated():
             self.background.spawn(self._joining.join(), "join for another topic")
 
-    def add(self, topic: Topic[Any, Any]) -> None:
+    def add(self, topic: AnyTopic) -> None:
         """Let a topic be sent to that was described after the start."""
         if topic.name not in self._topics:
             self._topics[topic.name] = topic

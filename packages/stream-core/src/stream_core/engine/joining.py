@@ -17,7 +17,7 @@ from stream_core.engine.declare import declare
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
 from stream_core.engine.topology import Topology
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState, Machine
 
@@ -56,7 +56,7 @@ class Joining:
         topology: Topology,
         ownership: Ownership,
         *,
-        topics: Mapping[str, Topic[Any, Any]],
+        topics: Mapping[str, AnyTopic],
         participants: Sequence[Participant],
         unread: Collection[str],
         subscribe: Callable[[set[str]], None],

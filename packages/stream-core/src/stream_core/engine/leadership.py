@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.topology import Topology
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic
 
 __all__ = ["Leadership"]
 
@@ -29,7 +28,7 @@ class Leadership:
         self._lease_over = lease_over
         self._seat: TP | None = None
 
-    def elect(self, topic: Topic[Any, Any]) -> None:
+    def elect(self, topic: AnyTopic) -> None:
         """Let the group have a leader; call it before the start."""
         self._seat = TP(topic.name, 0)
         self._topology.lead(topic)

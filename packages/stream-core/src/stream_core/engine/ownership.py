@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stream_core.counters import TopicTraffic
 from stream_core.engine.clients import Clients
@@ -26,7 +26,7 @@ from stream_core.errors import (
 )
 from stream_core.primitives import TP, GroupMetadata, Offset, TopicInfo
 from stream_core.sending.outbox import Outbox
-from stream_core.sending.topic import Topic
+from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState, Machine, SessionState
 from stream_core.streams.effects import Effects
@@ -81,7 +81,7 @@ class Ownership:
         clients: Clients,
         outbox: Outbox,
         *,
-        topics: Mapping[str, Topic[Any, Any]],
+        topics: Mapping[str, AnyTopic],
         subscriptions: Sequence[Subscription],
         participants: Sequence[Participant],
         received: TopicTraffic,

@@ -30,7 +30,7 @@ from stream_core.primitives import TP
 from stream_core.runs import Run
 from stream_core.sending.dead_letters import send_dead_letter
 from stream_core.sending.outbox import Outbox
-from stream_core.sending.topic import Topic, TopicPattern
+from stream_core.sending.topic import AnyTopic, Topic, TopicPattern
 from stream_core.stacks import traceback_of
 from stream_core.streams.channel import Channel
 from stream_core.streams.cursor import Cursor
@@ -47,7 +47,7 @@ __all__ = ["Topology"]
 
 logger = logging.getLogger(__name__)
 
-Source = Topic[Any, Any] | Channel[Any, Any]
+Source = AnyTopic | Channel[Any, Any]
 
 
 class Pipe(NamedTuple):
@@ -86,7 +86,7 @@ class Topology:
     def __init__(
         self,
         app: str,
-        topics: MutableMapping[str, Topic[Any, Any]],
+        topics: MutableMapping[str, AnyTopic],
         outbox: Outbox,
         run: Run,
         *,
@@ -134,7 +134,7 @@ class Topology:
         """The sources that have events for somebody: all but the topic of the leader."""
         return {topic for subscription in self.subscriptions if subscription.cursors for topic in subscription.topics}
 
-    def lead(self, topic: Topic[Any, Any]) -> None:
+    def lead(self, topic: AnyTopic) -> None:
         """Read a topic for its assignment only: whoever has its partition is the leader."""
         subscription = self._subscribe(topic.name, topic)
         subscription.inbox.asked.set()
@@ -295,7 +295,7 @@ class Topology:
         if name not in self._topics:
             self._know(Topic[Any, Any](name, schema=Schema(bytes, bytes)))
 
-    def _know(self, topic: Topic[Any, Any]) -> None:
+    def _know(self, topic: AnyTopic) -> None:
         """Take a topic in that no definition of the app has named, and let it be sent to."""
         self._topics.setdefault(topic.name, topic)
         topic.bind(self._run, self._outbox)
@@ -344,7 +344,10 @@ class Topology:
 
     def _act(self, agent: Agent, subscription: Subscription, number: int, supervisor: Supervisor) -> Actor:
         actor = Actor(
-            *(agent, subscription, number, self._outbox),
+            agent,
+            subscription,
+            number,
+            self._outbox,
             supervisor=supervisor,
             policy=self._policy,
             on_conflict=self._on_conflict,

@@ -44,7 +44,10 @@ class Watchdog:
                 session = actor.cursor.session
                 logger.error(
                     "agent %s works on %s offset %d for %.0f s already (%s); it waits in: %s",
-                    *(actor.cursor.name, session.tp if session is not None else "?", record.offset, now - since),
+                    actor.cursor.name,
+                    session.tp if session is not None else "?",
+                    record.offset,
+                    now - since,
                     "nothing can be committed meanwhile" if pinned else "stream_processing_timeout",
                     actor.where(),
                 )

@@ -60,5 +60,6 @@ async def send_dead_letter(
         raise DeadLetterError(
             f"the event failed ({verdict.reason}) and cannot be sent to {topic}: {cause}; it is kept: mend that topic, or raise "
             "producer_max_request_size",
-            *(tp, record.offset),
+            tp,
+            record.offset,
         ) from cause

@@ -148,12 +148,12 @@ class Outbox:
         allows, and, outside of events, for a producer.
 
         Args:
-            topic: its topic.
-            partition: its partition; ``None`` lets the producer choose.
+            topic: its topic; this and the next five are those of :meth:`put`.
+            partition: its partition.
             key: its key.
             value: its value.
-            timestamp: milliseconds since the epoch, ``None`` for now.
-            headers: its headers, as tuples.
+            timestamp: its timestamp.
+            headers: its headers.
             aside: send it at once, and not as an effect of the open event: it is not taken back when the event fails.
             optional: it is an answer that nobody misses when the broker refuses it.
 

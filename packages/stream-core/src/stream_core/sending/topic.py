@@ -17,7 +17,7 @@ from stream_core.streams.decoded import Decoded
 from stream_core.values.encoding import Encode
 from stream_core.values.schemas import Schema
 
-__all__ = ["Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
+__all__ = ["AnyTopic", "Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -204,6 +204,9 @@ class Topic(Generic[K, V]):
     def __repr__(self) -> str:
         return f"<Topic {self.name}>"
 
+
+AnyTopic = Topic[Any, Any]
+"""A topic for code to which the types of its keys and values do not matter."""
 
 _TIMES = 2**63
 """The protocol has 64 bits for a timestamp, with its sign."""

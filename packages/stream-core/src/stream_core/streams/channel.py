@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from stream_core.errors import ConfigurationError
-from stream_core.primitives import TP, Batch, Headers, RawRecord, RecordMetadata, StoredRecord
+from stream_core.primitives import TP, Batch, HeadersArg, RawRecord, RecordMetadata, StoredRecord, header_pairs
 from stream_core.runs import PerRun, current_clock, current_run
 from stream_core.streams.decoded import Decoded
 from stream_core.streams.events import Event
@@ -81,9 +81,7 @@ class Line(Generic[V]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
-    async def send(
-        self, value: Any, key: Any, timestamp: float | None, headers: Mapping[str, bytes] | Headers | None
-    ) -> RecordMetadata:
+    async def send(self, value: Any, key: Any, timestamp: float | None, headers: HeadersArg | None) -> RecordMetadata:
         """Hand an event to all readers, in the thread in which they read; the arguments are those of :meth:`Channel.send`."""
         loop, here = self._loop, asyncio.get_running_loop()
         sending = self._hand(value, key, timestamp, headers)
@@ -91,20 +89,17 @@ class Line(Generic[V]):
             return await sending
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, loop))
 
-    async def _hand(
-        self, value: Any, key: Any, timestamp: float | None, headers: Mapping[str, bytes] | Headers | None
-    ) -> RecordMetadata:
+    async def _hand(self, value: Any, key: Any, timestamp: float | None, headers: HeadersArg | None) -> RecordMetadata:
         session = self.session
         while session.waiting >= self._maxsize:
             room = asyncio.get_running_loop().create_future()
             self._senders.append(room)
             await room
-        pairs: Headers = () if headers is None else list(headers.items()) if isinstance(headers, Mapping) else headers
         offset, millis = (
             session.fetch_position,
             round((current_clock().wall() if timestamp is None else timestamp) * 1000),
         )
-        record: Any = StoredRecord(offset, millis, key, value, pairs)  # not bytes: never encoded
+        record: Any = StoredRecord(offset, millis, key, value, header_pairs(headers))  # not bytes: never encoded
         session.deliver(_Objects(session.tp, [record], offset + 1))
         if self._pulled is not None:
             self._keep(self._pulled, Event(session.schema, session.tp, record, value))
@@ -235,7 +230,7 @@ class Channel(Generic[K, V]):
         key: K | Any = None,
         partition: int | None = None,
         timestamp: float | None = None,
-        headers: Mapping[str, bytes] | Headers | None = None,
+        headers: HeadersArg | None = None,
         aside: bool = True,
     ) -> Awaitable[RecordMetadata]:
         """Hand an event to all readers; waits while the slowest has ``maxsize`` events waiting. Any thread may send.

@@ -299,7 +299,8 @@ class Fields:
             fields.append((one.name, Any if one.name in self._helped else one.type, made))
         config = struct_config(self._cls)
         return msgspec.defstruct(
-            *(self._origin.__name__, fields),
+            self._origin.__name__,
+            fields,
             kw_only=True,
             forbid_unknown_fields=config.forbid_unknown_fields,
             tag=config.tag,
