@@ -1,10 +1,12 @@
 """Code of programs that were written for Faust, as a type checker sees it; never run."""
 
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 import faust
 from faust.exceptions import FaustError, ImproperlyConfigured
 from faust.models import Model
+from faust.models.fields import IntegerField
+from faust.models.tags import Secret
 from faust.types import TP, AppT, ChannelT, EventT, StreamT, TopicT
 from faust.types.core import merge_headers
 from faust.types.tuples import tp_set_to_map
@@ -62,6 +64,18 @@ try:
 except FaustError as error:
     assert_type(error, FaustError)
 
+
+class User(faust.Record):
+    """A record with a tag, and with a bound."""
+
+    password: Secret[str]
+    age: Annotated[int, IntegerField(min_value=0)] = 0
+
+
+assert_type(User(Secret("a")).password.get_value(), str)
+assert_type(User(Secret("a")).age, int)
+assert_type(User._options.secret_fields, frozenset[str])
+User("a")  # type: ignore[arg-type]  # error: it is tagged when it is read, so a checker wants it tagged
 assert_type(Model.loads(b"{}"), faust.Record)
 assert_type(faust.uuid(), str)
 print(faust.Chanel)  # type: ignore[attr-defined]  # error: there is no such name

@@ -446,7 +446,6 @@ def test_only_such_types_are_converted_by_python() -> None:
         Deposit | None,
         list[Deposit],
         Box[int],
-        Lax,
         dict[str, tuple[Deposit, ...]],
         Annotated[int, 1],
     ):

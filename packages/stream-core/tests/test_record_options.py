@@ -305,9 +305,9 @@ def test_unset_fields_of_validated_records() -> None:
 
 
 def test_comparison() -> None:
-    """Records are equal when class and fields are; they have an order when it is asked for."""
+    """Records are equal when class and fields are, and ordered by their fields within a class, unless that is not wanted."""
 
-    class Version(Record, order=True):
+    class Version(Record):
         """With an order."""
 
         major: int
@@ -318,7 +318,14 @@ def test_comparison() -> None:
     assert Point(1) != Version(1, 2)
     assert sorted([Version(2, 0), Version(1, 5)]) == [Version(1, 5), Version(2, 0)]
     with pytest.raises(TypeError):
-        assert Point(1) < Point(2)  # type: ignore[operator]
+        assert Point(1) < Version(1, 2)  # type: ignore[operator]
+
+    class Apart(Record, eq=False):
+        """Compared as objects are."""
+
+        x: int
+
+    assert Apart(1) != Apart(1)
 
 
 @pytest.mark.parametrize("validation", [False, True])

@@ -20,7 +20,7 @@ NAMES = {
         GlobalTable SetTable SetGlobalTable Table Topic TopicT GSSAPICredentials SASLCredentials SSLCredentials OAuthCredentials
         Settings HoppingWindow TumblingWindow SlidingWindow Window Worker uuid Service ServiceT Model Command AppCommand""",
     "faust.types": """
-        ServiceT AgentManagerT AgentT AppT CodecArg CodecT HeadersArg K V FixupT JoinT ModelArg ModelOptions ModelT
+        ServiceT AgentManagerT AgentT AppT CodecArg CodecT HeadersArg K V FieldDescriptorT FixupT JoinT ModelArg ModelOptions ModelT
         SensorT RegistryT SchemaT StoreT JoinableT Processor StreamT CollectionT TableT ProcessingGuarantee ChannelT EventT TopicT
         ConsumerCallback ConsumerT ProducerT TransportT ConsumerMessage FutureMessage Message MessageSentCallback PendingMessage
         RecordMetadata TP WindowRange WindowT""",
@@ -33,7 +33,11 @@ NAMES = {
         FaustError FaustWarning FaustPredicate SecurityError SecurityWarning NotReady Skip AlreadyConfiguredWarning
         ImproperlyConfigured ValidationError DecodeError KeyDecodeError ValueDecodeError SameNode ProducerSendError
         ConsumerNotStarted PartitionsMismatch ConsistencyError""",
-    "faust.models": "Model ModelOptions Record maybe_model registry",
+    "faust.models": "FieldDescriptor Model ModelOptions Record StringField maybe_model registry",
+    "faust.models.fields": """
+        FieldDescriptor BooleanField NumberField IntegerField FloatField DecimalField CharField StringField BytesField DatetimeField
+        field_for_type""",
+    "faust.models.tags": "Tag OpaqueTag TransparentTag Secret Sensitive Personal allow_protected_vars",
     "faust.serializers": "Codec Schema Registry",
     "faust.serializers.codecs": "Codec register get_codec dumps loads",
     "faust.cli": "AppCommand Command argument call_command option",

@@ -73,7 +73,7 @@ ABSENT: dict[str, str] = {
 
 
 def sentence(where: str, name: str, names: Collection[str]) -> str:
-    """What to say of a name that does not exist.
+    """Say what is to be said of a name that does not exist.
 
     Args:
         where: the module in which it was looked for.

@@ -12,6 +12,7 @@
     │   ├── EventTimeoutError       it held a transaction open for too long
     │   └── DeadLetterError         a failed event could not be sent to its topic of dead letters
     ├── Skip                        a processor dropped the event
+    ├── SecurityError               a value that is not to be seen was about to become text
     ├── ValidationError             values do not fit the types of a record, or bytes are no such record
     ├── EncodeError                 a key or value could not be encoded, or the record is too large
     │   └── RecordRefusedError      the broker refused exactly this record
@@ -61,6 +62,7 @@ __all__ = [
     "ProduceError",
     "RecordRefusedError",
     "RequestFailedError",
+    "SecurityError",
     "Skip",
     "StoreCorruptError",
     "StoreError",
@@ -136,6 +138,10 @@ class DeadLetterError(EventError):
 
 class Skip(StreamError):  # noqa: N818 - the name that processors raise, as in the guides
     """Raised by a processor of a stream: the event is finished, and the body does not get it."""
+
+
+class SecurityError(StreamError):
+    """A value that is not to be seen by chance was about to become text."""
 
 
 class ValidationError(StreamError, ValueError):

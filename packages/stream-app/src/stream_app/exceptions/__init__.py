@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from stream_app.absent import answers
 from stream_core.errors import (
-    AuthenticationError,
     ConfigurationError,
     DecodeError,
     ProduceError,
+    SecurityError,
     Skip,
     StoreCorruptError,
     StreamError,
@@ -37,7 +37,6 @@ ProducerSendError = ProduceError
 PartitionsMismatch = PartitionsMismatchError
 ConsistencyError = StoreCorruptError
 """A store that does not fit its changelog is emptied and replayed; nothing of that reaches a program."""
-SecurityError = AuthenticationError
 
 if not TYPE_CHECKING:
     __getattr__ = answers(__name__, __all__)

@@ -8,7 +8,7 @@ __all__ = ["Codec", "CodecArg", "dumps", "get_codec", "loads", "register"]
 
 
 def dumps(codec: Codec | str | None, obj: Any) -> bytes | None:
-    """An object as bytes.
+    """Write an object as bytes.
 
     Args:
         codec: how, by name; several are written ``"json|binary"``. ``None`` leaves the object as it is, which then must be bytes.
@@ -18,5 +18,5 @@ def dumps(codec: Codec | str | None, obj: Any) -> bytes | None:
 
 
 def loads(codec: Codec | str | None, data: bytes) -> Any:
-    """The object that :func:`dumps` has made these bytes of."""
+    """Read the object that :func:`dumps` has made these bytes of."""
     return get_codec("raw" if codec is None else codec).loads(data)

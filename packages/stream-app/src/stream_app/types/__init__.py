@@ -22,6 +22,7 @@ from stream_core.streams.channel import Channel
 from stream_core.streams.events import Event
 from stream_core.streams.stream import Stream
 from stream_core.values.codecs import Codec, CodecArg
+from stream_core.values.fields import FieldDescriptor
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_core.values.wire import RecordOptions
@@ -39,6 +40,7 @@ __all__ = [
     "ConsumerMessage",
     "ConsumerT",
     "EventT",
+    "FieldDescriptorT",
     "FutureMessage",
     "HeadersArg",
     "K",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Any)
     EventT: TypeAlias = Event[T]
+    FieldDescriptorT: TypeAlias = FieldDescriptor[T]
     StreamT: TypeAlias = Stream[T]
     TopicT: TypeAlias = Topic[Any, Any]
     TableT: TypeAlias = Table[Any, Any]
@@ -73,7 +76,7 @@ else:
     from typing import TypeVar
 
     T = TypeVar("T")
-    EventT, StreamT, TopicT, TableT = Event, Stream, Topic, Table
+    EventT, FieldDescriptorT, StreamT, TopicT, TableT = Event, FieldDescriptor, Stream, Topic, Table
 
 AgentT: TypeAlias = Agent
 AppT: TypeAlias = App

@@ -25,7 +25,7 @@ MessageSentCallback: TypeAlias = Callable[[FutureMessage], Awaitable[None] | Non
 
 
 def tp_set_to_map(tps: Iterable[TP]) -> MutableMapping[str, set[TP]]:
-    """The partitions by the names of their topics."""
+    """Group partitions by the names of their topics."""
     topics: dict[str, set[TP]] = {}
     for tp in tps:
         topics.setdefault(tp.topic, set()).add(tp)

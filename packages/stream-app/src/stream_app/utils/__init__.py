@@ -9,7 +9,7 @@ __all__ = ["uuid"]
 
 
 def uuid() -> str:
-    """A new random id, as text."""
+    """Make a new random id, as text."""
     return str(uuid4())
 
 

@@ -6,5 +6,5 @@ __all__ = ["parse"]
 
 
 def parse(text: str) -> datetime:
-    """The time that a text in ISO 8601 names. Raises ValueError."""
+    """Read the time that a text in ISO 8601 names. Raises ValueError."""
     return datetime.fromisoformat(text)

@@ -8,10 +8,10 @@ __all__ = ["dumps", "loads"]
 
 
 def dumps(obj: Any) -> str:
-    """JSON of an object: plain values, dates, decimals, ids, records."""
+    """Write JSON of an object: plain values, dates, decimals, ids, records."""
     return json_dumps(obj).decode()
 
 
 def loads(text: str | bytes) -> Any:
-    """The object that JSON describes. Raises ValueError."""
+    """Read the object that JSON describes. Raises ValueError."""
     return get_codec("json").loads(text.encode() if isinstance(text, str) else text)

@@ -8,6 +8,7 @@ from types import MemberDescriptorType
 from typing import Any, NoReturn, get_type_hints
 
 from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.values.fields import FieldDescriptor
 from stream_core.values.schemas import Schema
 
 __all__ = ["Key"]
@@ -45,6 +46,8 @@ class Key:
         if isinstance(key, MemberDescriptorType):
             owner, field = key.__objclass__, key.__name__
             return cls(name or field, key.__get__, get_type_hints(owner).get(field), partitions, field=name is None)
+        if isinstance(key, FieldDescriptor):
+            return cls(name or key.field, key.getattr, key.type, partitions, field=name is None)
         if not callable(key):
             raise ConfigurationError(
                 f"group_by({key!r}): give it a field, such as Transfer.account, or for several fields a function that makes one text of "

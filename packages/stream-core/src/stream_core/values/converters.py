@@ -19,15 +19,19 @@ from collections.abc import (
     Sequence,
     Set,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date, time
+from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, structs
 
 from stream_core.values.namespaces import Envelope, chooser, distinct, is_open, origin_of, record_options, struct_config
+from stream_core.values.tags import untagged
 from stream_core.values.wire import is_record
 
 __all__ = ["Fields", "Rules"]
@@ -62,8 +66,25 @@ class Rules:
         return self.help(type_) or (lambda data: self.plain(data, type_))
 
     def plain(self, data: Any, type_: Any) -> Any:
-        """Convert without help. Keys of payloads may be text for what else they are, as in JSON."""
-        return msgspec.convert(data, type_, strict=self.strict, str_keys=not self.objects)
+        """Convert without help. Keys of payloads may be text for what else they are, as in JSON.
+
+        What is not strict makes text of numbers, too, where msgspec alone finds an error: so that this costs nothing where there is none.
+        """
+        try:
+            return msgspec.convert(data, type_, strict=self.strict, str_keys=not self.objects)
+        except msgspec.ValidationError as error:
+            if not self.may_make_texts:
+                raise
+            return _or_else(self.with_texts().complete(type_), data, error)
+
+    @property
+    def may_make_texts(self) -> bool:
+        """Tell whether text may be made of numbers, and is not made yet."""
+        return not self.strict and str not in self.coercions
+
+    def with_texts(self) -> Rules:
+        """Return the same that make text of numbers."""
+        return replace(self, coercions={str: text_of, **self.coercions})
 
     def help(self, type_: Any, above: frozenset[Any] = frozenset()) -> Convert | None:
         """Return what converts to ``type_``, or ``None`` where msgspec does that alone.
@@ -146,7 +167,8 @@ class Rules:
         return None
 
     def _inside(self, options: Any) -> Rules:
-        return Rules(self.strict and not options.coerce, options.functions)
+        texts = {str: text_of} if self.coercions.get(str) is text_of else {}
+        return Rules(self.strict and not options.coerce, {**texts, **options.functions})
 
     def _record(self, bases: list[Any], *, exactly: bool = False) -> Convert:
         """Return what converts to one of these record classes, or to a subclass of one that looks for them."""
@@ -188,6 +210,19 @@ class Rules:
             return type_(**{name: _at(f"[{at}]", items[name], one) for at, (name, one) in enumerate(values)})
 
         return convert_named_tuple
+
+
+def text_of(data: Any) -> Any:
+    """Make text of a number, and of what else has one way to be written; leave anything else as it is."""
+    return str(data) if isinstance(data, int | float | Decimal | UUID | date | time) else data
+
+
+def _or_else(convert: Convert, data: Any, error: msgspec.ValidationError) -> Any:
+    """Convert in this way, after another one had that error, which is raised if this one fails too."""
+    try:
+        return convert(data)
+    except msgspec.ValidationError:
+        raise error from None
 
 
 def _array(make: Callable[[Iterable[Any]], Any], item: Convert) -> Convert:
@@ -251,9 +286,15 @@ class Fields:
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Convert the values of some fields, by their names. Raises msgspec.ValidationError."""
-        values = {name: value for name, value in given.items() if value is not UNSET}
+        values = {name: untagged(value) for name, value in given.items() if value is not UNSET}
         rest = {name: value for name, value in values.items() if name not in self._helped}
-        converted = self._rules.plain(rest, self._some)
+        try:
+            converted = self._rules.plain(rest, self._some)
+        except msgspec.ValidationError as error:
+            if (texts := self._with_texts) is None:
+                raise
+            made: dict[str, Any] = _or_else(texts.arguments, given, error)
+            return made
         for name, value in values.items():
             help_ = self._helped.get(name)
             values[name] = getattr(converted, name) if help_ is None else _at(f".{name}", help_, value)
@@ -261,7 +302,12 @@ class Fields:
 
     def build(self, data: Any) -> Any:
         """Make a record from a payload. Raises msgspec.ValidationError."""
-        values = structs.asdict(self._rules.plain(data, self._all))
+        try:
+            values = structs.asdict(self._rules.plain(data, self._all))
+        except msgspec.ValidationError as error:
+            if (texts := self._with_texts) is None:
+                raise
+            return _or_else(texts.build, data, error)
         for name, encoded, help_ in self._payload:
             if encoded in data:
                 values[name] = _at(f".{encoded}", help_, data[encoded])
@@ -270,6 +316,11 @@ class Fields:
     def _make(self, values: dict[str, Any]) -> Any:
         """Make a record of these values, which are not converted again."""
         return msgspec.StructMeta.__call__(self._origin, **values)
+
+    @cached_property
+    def _with_texts(self) -> Fields | None:
+        """Return the same that make text of numbers; ``None`` where that is not wanted, or done here."""
+        return Fields(self._cls, self._rules.with_texts()) if self._rules.may_make_texts else None
 
     @cached_property
     def _helped(self) -> dict[str, Convert]:

@@ -30,8 +30,23 @@ def decoder(type_: Any) -> Callable[[bytes], Any]:
             return _by_namespace(bases, nullable=NoneType in members_of(type_))
         help_ = Rules(strict).help(type_)
         if help_ is None:
-            return msgspec.json.Decoder(type_, strict=strict).decode
+            return _native(type_, strict=strict)
     return lambda data: help_(msgspec.json.decode(data))
+
+
+def _native(type_: Any, *, strict: bool) -> Callable[[bytes], Any]:
+    """Return msgspec's own decoder; where it is not strict and finds an error, what also makes text of numbers is tried."""
+    decode = msgspec.json.Decoder(type_, strict=strict).decode
+    if strict:
+        return decode
+
+    def decode_or_convert(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except msgspec.ValidationError:
+            return convert(msgspec.json.decode(data), type_)
+
+    return decode_or_convert
 
 
 def convert(data: Any, type_: Any) -> Any:
@@ -81,5 +96,5 @@ def _exactly(cls: Any) -> Callable[[bytes], Any]:
     strict = not record_options(cls).coerce
     help_ = Rules(strict).help_with_fields(cls)
     if help_ is None:
-        return msgspec.json.Decoder(cls, strict=strict).decode
+        return _native(cls, strict=strict)
     return lambda data: help_(msgspec.json.decode(data))

@@ -14,7 +14,18 @@ from decimal import Decimal
 from enum import Enum
 from functools import cache, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, Unpack, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Self,
+    TypedDict,
+    Unpack,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 from uuid import UUID
 
 import msgspec
@@ -26,9 +37,15 @@ from stream_core.values.annotations import field_types, is_optional, qualified_n
 from stream_core.values.codecs import CodecArg, get_codec
 from stream_core.values.converters import Fields
 from stream_core.values.decoding import convert, decoder
+from stream_core.values.fields import Descriptors, FieldDescriptor, in_class_body
+from stream_core.values.tags import Tag, tag_of, untagged
 from stream_core.values.wire import RecordOptions, encoders, registry
 
 __all__ = ["Record", "RecordKeywords", "RecordMeta"]
+
+
+_OPTIONS = {*RecordOptions.__struct_fields__} - {"descriptors", "tags", "written"}
+"""The options that are said as keywords of a class."""
 
 
 class RecordKeywords(TypedDict, total=False):
@@ -85,7 +102,7 @@ class RecordKeywords(TypedDict, total=False):
     cache_hash: bool
 
 
-@dataclass_transform(field_specifiers=(msgspec.field,))
+@dataclass_transform(order_default=True, field_specifiers=(msgspec.field,))
 class RecordMeta(msgspec.StructMeta):
     """Makes record classes: takes our keywords, completes defaults, registers the namespace."""
 
@@ -93,7 +110,7 @@ class RecordMeta(msgspec.StructMeta):
 
     def __new__(mcls, name: str, bases: tuple[type, ...], body: dict[str, Any], /, **keywords: Any) -> RecordMeta:
         body, keywords = _with_inner_options(body, keywords)
-        given = {key: keywords.pop(key) for key in RecordOptions.__struct_fields__ if key in keywords}
+        given = {key: keywords.pop(key) for key in _OPTIONS if key in keywords}
         default_name = qualified_name(body["__module__"], body["__qualname__"])
         inherited = next((base._options for base in bases if isinstance(base, RecordMeta)), RecordOptions())
         given["coercions"] = MappingProxyType({**inherited.coercions, **given.get("coercions", {})})
@@ -103,7 +120,17 @@ class RecordMeta(msgspec.StructMeta):
         converts = options.coerce or options.functions
         metaclass = _CoercingMeta if converts and not issubclass(mcls, _CoercingMeta) else mcls
         _check_overrides(name, bases, body)
-        cls = super().__new__(metaclass, name, bases, _complete_defaults({**body, "_options": options}), **keywords)
+        if keywords.get("eq") is False:
+            keywords.setdefault("order", False)
+        body, described = _take_descriptors(name, body, inherited)
+        options = structs.replace(options, **described)
+        body = _complete_defaults({**body, "_options": options})
+        if _treats(options) and ("__post_init__" in body or not _treats(inherited)):
+            body["__post_init__"] = _treating(body.get("__post_init__") or _inherited_post_init(bases))
+        cls = super().__new__(metaclass, name, bases, body, **keywords)
+        if cls.__struct_config__.frozen and "__hash__" not in body:
+            type.__setattr__(cls, "__hash__", msgspec.Struct.__hash__)  # the one in C, for what cannot change
+        structs.force_setattr(options, "descriptors", Descriptors(cls, described["descriptors"]))
         _check_room_for_metadata(cls)
         if not options.abstract:
             _register(cls, default_name)
@@ -143,6 +170,97 @@ def _with_inner_options(body: dict[str, Any], keywords: dict[str, Any]) -> tuple
         return body, keywords
     said = {name: value for name, value in vars(inner).items() if not name.startswith("__")}
     return {name: value for name, value in body.items() if name != "Options"}, {**said, **keywords}
+
+
+def _take_descriptors(
+    owner: str, body: dict[str, Any], inherited: RecordOptions
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the body with what msgspec knows in place of descriptors, and what those and the tags say, with what the bases say."""
+    said: dict[str, dict[str, Any]] = {
+        "descriptors": dict(_given(inherited)),
+        "tags": dict(inherited.tags),
+        "written": dict(inherited.written),
+    }
+    types = field_types(body)
+    body = dict(body)
+    for name in [name for name, value in body.items() if isinstance(value, FieldDescriptor) and name not in types]:
+        raise TypeError(f"{owner}.{name} has no type: write {name}: str = {type(body[name]).__name__}(...)")
+    for name, type_ in types.items():
+        for known in said.values():
+            known.pop(name, None)
+        if tag := tag_of(type_):
+            said["tags"][name] = tag
+        if (given := _descriptor(body.get(name, msgspec.NODEFAULT), type_)) is not None:
+            given.named(name)
+            said["descriptors"][name] = given
+            if given.exclude:
+                said["written"][name] = None
+            elif given.output_name != given.input_name:
+                said["written"][name] = given.output_name
+            body[name] = in_class_body(given)
+            if body[name] is msgspec.NODEFAULT:
+                del body[name]
+    return body, said
+
+
+def _descriptor(default: Any, type_: Any) -> FieldDescriptor[Any] | None:
+    """Return the descriptor of a field: what stands in place of its default, or in ``Annotated[int, IntegerField(...)]``."""
+    if isinstance(default, FieldDescriptor):
+        return default
+    marks = get_args(type_)[1:] if get_origin(type_) is Annotated else ()
+    found = next((one for one in marks if isinstance(one, FieldDescriptor)), None)
+    if found is None:
+        return None
+    return found.clone() if default is msgspec.NODEFAULT else found.clone(default=default)
+
+
+def _treats(options: RecordOptions) -> bool:
+    """Tell whether values of these records are tagged, changed or checked behind msgspec."""
+    return bool(options.tags) or any(one.checks or one.prepares for one in _given(options).values())
+
+
+def _given(options: RecordOptions) -> Mapping[str, FieldDescriptor[Any]]:
+    """Return the descriptors that stand in class bodies, also while the class is being made."""
+    given: Mapping[str, FieldDescriptor[Any]] = getattr(options.descriptors, "given", options.descriptors)
+    return given
+
+
+def _inherited_post_init(bases: tuple[type, ...]) -> Callable[[Any], None] | None:
+    return next((found for base in bases if (found := getattr(base, "__post_init__", None))), None)
+
+
+def _treating(then: Callable[[Any], None] | None) -> Callable[[Any], None]:
+    """Make the method ``__post_init__`` that treats the values of fields, and then calls that of the user."""
+
+    def __post_init__(self: Any) -> None:  # noqa: N807 - it is that method
+        cls: Any = type(self)
+        prepares, tags, checks = _treatments(cls)
+        for one in prepares:
+            value = getattr(self, one.field)
+            structs.force_setattr(self, one.field, one.prepare_value(untagged(value)))
+        for name, tag in tags:
+            value = getattr(self, name)
+            if not (value is None or value is UNSET or isinstance(value, Tag)):
+                structs.force_setattr(self, name, tag(value, field=name))
+        for one in checks:
+            for error in one.validate_all(getattr(self, one.field)):
+                raise error
+        if then is not None:
+            then(self)
+
+    return __post_init__
+
+
+Treatments = tuple[list[FieldDescriptor[Any]], list[tuple[str, type[Tag[Any]]]], list[FieldDescriptor[Any]]]
+
+
+@cache
+def _treatments(cls: Any) -> Treatments:
+    """Return the descriptors that change values, the tags of fields, and the descriptors that check values as they are made and read."""
+    options: RecordOptions = cls._options
+    described = [options.descriptors[name] for name in _given(options)]
+    checks = [one for one in described if one.checks and options.validation]
+    return [one for one in described if one.prepares], list(options.tags.items()), checks
 
 
 def _check_overrides(name: str, bases: tuple[type, ...], body: dict[str, Any]) -> None:
@@ -199,11 +317,12 @@ def _register(cls: RecordMeta, name: str) -> None:
     registry[namespace] = cls
 
 
-class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
+class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True, order=True):
     """Base class of typed messages: annotated attributes are fields, class keywords are :class:`RecordKeywords`.
 
     A field that may be ``None`` and has no default defaults to ``None``; mutable defaults are copied for each record.
-    ``__post_init__`` runs after construction and after decoding.
+    ``__post_init__`` runs after construction and after decoding. Records are compared, ordered and hashed by their fields; one that is
+    a key somewhere must not be changed: ``frozen=True`` sees to that.
     """
 
     _options: ClassVar[RecordOptions]
@@ -212,9 +331,16 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
 
         def __init_subclass__(cls, **keywords: Unpack[RecordKeywords]) -> None: ...
 
+    def __hash__(self) -> int:
+        return hash(structs.astuple(self))
+
     def asdict(self) -> dict[str, Any]:
-        """Return the fields and their values, which are not converted."""
-        return structs.asdict(self)
+        """Return the fields that are written, and their values, which are not converted."""
+        values = structs.asdict(self)
+        for name, written in self._options.written.items():
+            if written is None:
+                del values[name]
+        return values
 
     def to_representation(self) -> dict[str, Any]:
         """Return what goes on the wire, metadata included, as plain dicts, lists, strings and numbers."""
@@ -223,14 +349,17 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
 
     def derive(self, *others: Record, **fields: Any) -> Self:
         """Make a new record of this class, with the fields of ``others`` and then ``fields`` over those of this record."""
-        values = self.asdict()
+        values = structs.asdict(self)
         for other in others:
-            values.update(other.asdict())
+            values.update(structs.asdict(other))
         return type(self)(**{**values, **fields})
 
     def validate(self) -> list[ValidationError]:
-        """Return what is wrong with the types of the values, after assignments say: an error for each field, none when all is well."""
-        return [ValidationError(f"{type(self).__name__}: {message}") for message in _faults(self)]
+        """Return what is wrong with the values, after assignments say: an error for each field, none when all is well.
+
+        It looks at types and, where those are right, at what the descriptors of fields check.
+        """
+        return list(_faults(self, type(self).__name__))
 
     def is_valid(self) -> bool:
         """Tell whether :meth:`validate` finds nothing."""
@@ -273,12 +402,21 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
         return record
 
     @classmethod
-    def from_data(cls, data: Any) -> Self:
-        """Make a record from plain data such as :meth:`to_representation` returns. Raises ValidationError."""
+    def from_data(cls, data: Any, *, preferred_type: type[Self] | None = None) -> Self:
+        """Make a record from plain data such as :meth:`to_representation` returns.
+
+        Args:
+            data: a dictionary.
+            preferred_type: the class, or a subclass of it that the record is to be of.
+
+        Raises:
+            ValidationError: they are not the data of such a record.
+        """
+        wanted = preferred_type or cls
         try:
-            record: Self = convert(data, cls)
+            record: Self = convert(data, wanted)
         except ValueError as error:
-            raise ValidationError(f"{cls.__name__}: {error}") from error
+            raise ValidationError(f"{wanted.__name__}: {error}") from error
         return record
 
     @classmethod
@@ -290,23 +428,33 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True):
         return orjson.Fragment(encoders[type(self)](self))
 
 
-def _faults(record: Record, path: str = "$") -> Iterator[str]:
-    """Yield what is wrong with the fields of a record, and of the records in them."""
-    fields = _fields(type(record))
+def _faults(record: Record, root: str, path: str = "$") -> Iterator[ValidationError]:
+    """Yield what is wrong with the fields of a record, and of the records in them.
+
+    Args:
+        record: the record.
+        root: name of the class of the outermost one.
+        path: where in that this one is.
+    """
+    fields, options = _fields(type(record)), record._options
+    given = _given(options)
     for name, value in structs.asdict(record).items():
         try:
             fields.arguments({name: value})
         except msgspec.ValidationError as error:
-            yield str(error).replace("`$", f"`{path}")
-        yield from _faults_inside(value, f"{path}.{name}")
+            yield ValidationError(f"{root}: {error}".replace("`$", f"`{path}"))
+        else:
+            if name in given:
+                yield from options.descriptors[name].validate_all(value)
+        yield from _faults_inside(value, root, f"{path}.{name}")
 
 
-def _faults_inside(value: Any, path: str) -> Iterator[str]:
+def _faults_inside(value: Any, root: str, path: str) -> Iterator[ValidationError]:
     if isinstance(value, Record):
-        yield from _faults(value, path)
+        yield from _faults(value, root, path)
     elif isinstance(value, list | tuple):
         for at, item in enumerate(value):
-            yield from _faults_inside(item, f"{path}[{at}]")
+            yield from _faults_inside(item, root, f"{path}[{at}]")
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _faults_inside(item, f"{path}[...]")
+            yield from _faults_inside(item, root, f"{path}[...]")

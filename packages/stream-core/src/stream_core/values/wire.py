@@ -29,7 +29,13 @@ registry: dict[str, type[Any]] = {}
 
 
 class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a record class, as its class keywords gave them (:class:`~stream_core.values.record.RecordKeywords`)."""
+    """The options of a record class, as its class keywords gave them (:class:`~stream_core.values.record.RecordKeywords`).
+
+    Attributes:
+        descriptors: what is known of each field, by name (:mod:`stream_core.values.fields`).
+        tags: the tags of fields that have one, by name (:mod:`stream_core.values.tags`).
+        written: the names under which fields are written, of those that are read by another; ``None`` for one that is not written.
+    """
 
     serializer: CodecArg = None
     namespace: str = ""
@@ -44,6 +50,29 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     isodates: bool = True
     decimals: bool = True
     lazy_creation: bool = False
+    descriptors: Mapping[str, Any] = MappingProxyType({})
+    tags: Mapping[str, Any] = MappingProxyType({})
+    written: Mapping[str, str | None] = MappingProxyType({})
+
+    @property
+    def tagged_fields(self) -> frozenset[str]:
+        """Return the fields whose values are tagged."""
+        return frozenset(self.tags)
+
+    @property
+    def secret_fields(self) -> frozenset[str]:
+        """Return the fields whose values are shown as stars."""
+        return frozenset(name for name, tag in self.tags.items() if tag.is_secret)
+
+    @property
+    def sensitive_fields(self) -> frozenset[str]:
+        """Return the fields whose values are nobody's business."""
+        return frozenset(name for name, tag in self.tags.items() if tag.is_sensitive)
+
+    @property
+    def personal_fields(self) -> frozenset[str]:
+        """Return the fields whose values tell who somebody is."""
+        return frozenset(name for name, tag in self.tags.items() if tag.is_personal)
 
     @property
     def polymorphic(self) -> bool:
@@ -108,7 +137,7 @@ def _compile(cls: type[Any]) -> Callable[[Any], bytes]:
     """Return the encoder of one record class, for instances of exactly this class."""
     with explain_names(cls):
         nested = tuple(field.name for field in structs.fields(cls) if _may_hold_records(field.type))
-    encode = _embedding(nested) if nested else _native
+    encode = _selecting(cls, nested) if cls._options.written else _embedding(nested) if nested else _native
     if not cls._options.include_metadata:
         return encode
     suffix = b',"__faust":' + _native({"ns": cls._options.namespace}) + b"}"
@@ -131,6 +160,34 @@ def _embedding(nested: tuple[str, ...]) -> Callable[[Any], bytes]:
         return _native(shallow)
 
     return encode
+
+
+def _selecting(cls: type[Any], nested: tuple[str, ...]) -> Callable[[Any], bytes]:
+    """Return what encodes records of which not all fields are written, or some by other names than those by which they are read."""
+    renamed: Mapping[str, str | None] = cls._options.written
+    fields = [field for field in structs.fields(cls) if renamed.get(field.name, "") is not None]
+    names = tuple(field.name for field in fields)
+    shape: Callable[..., Any] = msgspec.defstruct(
+        cls.__name__,
+        [(one.name, Any, _written(one, renamed.get(one.name) or one.encode_name)) for one in fields],
+        kw_only=True,
+        omit_defaults=cls.__struct_config__.omit_defaults,
+    )
+
+    def encode(record: Any) -> bytes:
+        values = {name: getattr(record, name) for name in names}
+        for name in nested:
+            if name in values:
+                values[name] = _embedders[type(values[name])](values[name])
+        return _native(shape(**values))
+
+    return encode
+
+
+def _written(field: structs.FieldInfo, name: str) -> Any:
+    """Return a field with the same default, by another name."""
+    default: dict[str, Any] = {"default": field.default, "default_factory": field.default_factory}
+    return msgspec.field(name=name, **default)
 
 
 class _Embedders(dict[type, Callable[[Any], Any]]):

@@ -7,4 +7,4 @@ from stream_app.models import *  # noqa: F403 - this module is that list of name
 from stream_app.models import __all__ as __all__
 
 if not TYPE_CHECKING:
-    __getattr__ = answers(__name__, __all__, ())
+    __getattr__ = answers(__name__, __all__, ("fields", "tags"))

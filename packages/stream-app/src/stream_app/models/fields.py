@@ -1,0 +1,29 @@
+"""Fields that say more than their type: bounds, names on the wire, checks of one's own."""
+
+from stream_core.values.fields import (
+    BooleanField,
+    BytesField,
+    CharField,
+    DatetimeField,
+    DecimalField,
+    FieldDescriptor,
+    FloatField,
+    IntegerField,
+    NumberField,
+    StringField,
+    field_for_type,
+)
+
+__all__ = [
+    "BooleanField",
+    "BytesField",
+    "CharField",
+    "DatetimeField",
+    "DecimalField",
+    "FieldDescriptor",
+    "FloatField",
+    "IntegerField",
+    "NumberField",
+    "StringField",
+    "field_for_type",
+]
