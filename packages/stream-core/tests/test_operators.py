@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stream_core.errors import ConfigurationError, Skip
-from stream_core.primitives import Offset
+from stream_core.primitives import Offset, StoredRecord
 from stream_core.streams.channel import Channel
 from stream_core.streams.events import Event
 from stream_core.streams.stream import Stream
@@ -412,6 +412,21 @@ async def test_noack_take(lab: Lab) -> None:
     assert lab.committed(topic) == Offset(1)
     lists[0][1].ack()
     await lab.caught_up(topic)
+
+
+async def test_lists_finish_chunks_whose_records_were_unwrapped(lab: Lab) -> None:
+    """The records of questions are others than those that came; nothing of their chunk stays behind."""
+    topic = lab.topic("numbers")
+    topic.unwrap = lambda records: [StoredRecord(one.offset, one.timestamp, one.key, one.value) for one in records]
+
+    async def body(stream: Stream[Any]) -> None:
+        async for _ in stream.take(2, within=1.0):
+            pass
+
+    lab.put(topic, range(3))
+    engine = await lab.start([lab.agent(body, topic)])
+    await lab.caught_up(topic)
+    assert [session.backlog for session in engine.ownership.sessions.values()] == [0]
 
 
 @pytest.mark.parametrize("by_partition", [False, True])

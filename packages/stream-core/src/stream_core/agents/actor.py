@@ -137,7 +137,7 @@ class Actor:
             self.interrupt()
 
     def _went_on(self) -> None:
-        """The body has caught its cancellation and asks for another event: the interruption is over."""
+        """End an interruption whose cancellation the body has caught: it asks for another event."""
         self._interrupted, self._fault = False, None
         assert self._task is not None
         self._task.uncancel()
@@ -147,7 +147,7 @@ class Actor:
         self._wake.set()
 
     def where(self) -> str:
-        """The line at which the body waits."""
+        """Tell the line at which the body waits."""
         return waiting_in(self._body)
 
     async def _run(self) -> None:
@@ -329,7 +329,7 @@ class Actor:
 
 
 def _told(error: BaseException) -> str:
-    """The error in a sentence; an error of ours needs no name in front of it."""
+    """Put an error into a sentence; an error of ours needs no name in front of it."""
     return str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
 
 

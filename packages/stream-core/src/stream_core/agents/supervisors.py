@@ -27,7 +27,7 @@ class Strategy(Enum):
 
     @classmethod
     def of(cls, value: Any, where: str) -> Strategy:
-        """The strategy of that name.
+        """Find the strategy of that name.
 
         Args:
             value: a name, a strategy, or a supervisor class of mode (or of one's own below it), or its path as text; it is recognised

@@ -111,17 +111,18 @@ class Buffers:
                     feed, chunk = source
                     key = chunk.session if self._by_partition else None
                     records = iter(iteration.decoded(feed, chunk).in_order())
-                    last = chunk.records[-1]
+                    end = chunk.records[-1].offset
                 continue
             if not chunk.session.open:
                 records = iter(())
                 continue
             record, value = taken
+            last = record.offset == end  # and not the same object: questions are unwrapped
             if (buffer := buffers.get(key)) is None:
                 buffer = buffers[key] = Buffer(clock() + self._within)
-            buffer.entries.append(await self._entry(feed, chunk, record, value, form, last=record is last))
+            buffer.entries.append(await self._entry(feed, chunk, record, value, form, last=last))
             buffer.size += len(buffer.entries[-1].items)
-            if buffer.size >= self._size or (record is last and not buffer.size):
+            if buffer.size >= self._size or (last and not buffer.size):
                 ready = (key,)  # full; or nothing that the body gets, which need not wait for more
             elif self._within != inf and next(iter(buffers.values())).due <= clock():  # the first is due first
                 ready = self._due(clock())
@@ -140,7 +141,7 @@ class Buffers:
             yield values[at : at + size]
 
     async def _next_chunk(self) -> tuple[Feed, Chunk] | None:
-        """The next chunk, or ``None`` when a buffer is due before there is one, or all of them because there will be none."""
+        """Wait for the next chunk; return ``None`` when a buffer is due before there is one, or all of them because there will be none."""
         due = min((buffer.due for buffer in self._buffers.values()), default=inf)
         try:
             if due == inf:
@@ -227,7 +228,7 @@ class Buffers:
         self._finish(entries)
 
     def _finish(self, entries: list[Entry]) -> None:
-        """The body has asked for the next buffer: this one is finished."""
+        """Finish a buffer: the body has asked for the next one."""
         cursor = self._iteration.cursor
         cursor.finish()
         cursor.record, cursor.others = None, []
@@ -244,5 +245,5 @@ class Buffers:
 
 
 def _shown(entries: list[Entry]) -> list[Entry]:
-    """The events that the body gets."""
+    """Leave out the events that the body does not get."""
     return [entry for entry in entries if entry.items]

@@ -280,7 +280,7 @@ class Channel(Generic[K, V]):
         return self._line().empty
 
     def stream(self) -> Stream[V]:
-        """A stream of what is sent from now on, outside of agents."""
+        """Make a stream of what is sent from now on, outside of agents."""
         line = self._line()
         subscription = line.reader()
         line.subscribe(subscription)
@@ -300,7 +300,7 @@ class Channel(Generic[K, V]):
         subscription.on_progress()
 
     def position(self, reader: str) -> int:
-        """The offset below which a reader has finished everything."""
+        """Return the offset below which a reader has finished everything; -1 for one that does not read."""
         feed = self._line().session.feeds.get(reader)
         return -1 if feed is None else feed.position
 

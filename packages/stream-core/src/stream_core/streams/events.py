@@ -184,13 +184,13 @@ class ManualEvent(Event[V]):
 
 
 def current_event() -> Event[Any] | None:
-    """The event that the running actor works on, or ``None`` outside an event."""
+    """Return the event that the running actor works on, or ``None`` outside an event."""
     cursor = active_cursor()
     return None if cursor is None else event_of(cursor)
 
 
 def event_of(cursor: Cursor) -> Event[Any] | None:
-    """The open event of a cursor, or ``None``. Its value is decoded again: what a body changed in place is not in it."""
+    """Make the open event of a cursor, or return ``None``. Its value is decoded again: what a body changed in place is not in it."""
     session, record = cursor.session, cursor.record
     if session is None or record is None:
         return None

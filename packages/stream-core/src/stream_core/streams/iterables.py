@@ -82,7 +82,7 @@ class _Finite(LooseStream[T]):
 
 
 def stream_of(values: AsyncIterable[T] | Iterable[T], name: str = "iterable") -> Stream[T]:
-    """A stream over a plain or an asynchronous iterable, with all operators but ``through`` and ``group_by``; it ends with the iterable.
+    """Make a stream over any iterable, with all operators but ``through`` and ``group_by``; it ends with the iterable.
 
     Args:
         values: the values; one is taken when the loop over the stream asks for it.

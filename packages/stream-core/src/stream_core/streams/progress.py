@@ -28,7 +28,7 @@ class Progress:
         self._open: set[int] = set()
 
     def deliver(self, offset: int) -> None:
-        """An event was handed over. Offsets are delivered in rising order.
+        """Count an event that was handed over. Offsets are delivered in rising order.
 
         Raises:
             ValueError: ``offset`` was delivered before.
@@ -40,13 +40,13 @@ class Progress:
         self._next = offset + 1
 
     def finish(self, offset: int) -> None:
-        """The event is done. Finishing what is not open does nothing."""
+        """Take an event for finished. Finishing what is not open does nothing."""
         self._open.discard(offset)
         while self._offsets and self._offsets[0] not in self._open:
             heapq.heappop(self._offsets)
 
     def advance(self, offset: int) -> None:
-        """Nothing below ``offset`` will be delivered any more (what lay there was no event)."""
+        """Let delivery go on at ``offset``: what lies below was delivered, or is no event."""
         self._next = max(self._next, offset)
 
     @property

@@ -33,7 +33,7 @@ class Key:
 
     @classmethod
     def of(cls, key: Any, name: str | None, partitions: int | None) -> Key:
-        """What the arguments of ``group_by`` say.
+        """Make it from the arguments of ``group_by``.
 
         Args:
             key: a field of a record class, or a function of the value.
@@ -73,11 +73,11 @@ class Key:
         ) from error
 
     def schema(self, source: Schema) -> Schema:
-        """The schema of the topic between: that of the source, with the type of the new keys."""
+        """Make the schema of the topic between: that of the source, with the type of the new keys."""
         return replace(source, key_type=self.type, key_serializer=None)
 
     def topic(self, agent: str, source: str, value_type: Any) -> str:
-        """The name of the topic between: ``{agent}-{source}-{Record.field or name}-repartition``.
+        """Make the name of the topic between: ``{agent}-{source}-{Record.field or name}-repartition``.
 
         Args:
             agent: name of the agent.

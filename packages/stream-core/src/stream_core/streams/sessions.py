@@ -52,7 +52,7 @@ class Chunk:
         self._decoded: Decoded | None = None
 
     def decoded(self) -> Decoded:
-        """The values; decoding happens at the first call."""
+        """Decode the records, at the first call; see :mod:`stream_core.streams.decoded`."""
         if self._decoded is None:
             session, records, garbled = self.session, self.records, self.session.garbled
             if not garbled:
@@ -64,12 +64,12 @@ class Chunk:
         return self._decoded
 
     def rest(self, offset: int) -> Chunk | None:
-        """The part of this chunk from ``offset`` on, to be decoded anew; ``None`` when nothing is left."""
+        """Return the part of this chunk from ``offset`` on, to be decoded anew; ``None`` when nothing is left."""
         at = bisect_left(self.records, offset, key=lambda record: record.offset)
         return Chunk(self.session, self.records[at:], self.next_offset) if at < len(self.records) else None
 
     def pieces(self) -> list[Chunk]:
-        """The same records as a small chunk and a large one.
+        """Split the records into a small chunk and a large one.
 
         Where many events fail one after the other, each failure takes the chunk again: it costs the decoding of a few records then.
         """
@@ -117,7 +117,7 @@ class Inbox:
             self._waiter.set_result(None)
 
     def take(self) -> tuple[Feed, Chunk] | None:
-        """The oldest chunk of an open session, or ``None``."""
+        """Take the oldest chunk of an open session out; return ``None`` when there is none."""
         while self._chunks:
             feed, chunk = self._chunks.popleft()
             self.records -= len(chunk.records)
@@ -187,15 +187,15 @@ class Subscription:
 
 
 def _nothing() -> None:
-    """Nobody waits for room."""
+    """Tell nobody: nobody waits for room."""
 
 
 def _nowhere(_sends: list[HeldSend]) -> None:
-    """Nothing is sent."""
+    """Send nothing."""
 
 
 async def _raise(_tp: TP, rejected: Rejected) -> None:
-    """What the body cannot get is an error of the body."""
+    """Raise why the body cannot get a record, as an error of the body."""
     if not isinstance(rejected.why, Verdict):
         raise rejected.why
 
@@ -271,14 +271,14 @@ class Feed:
             self._verdicts.forget_below(self.committed if self.session.partition >= 0 else self.position)
 
     def reach(self, offset: int) -> None:
-        """The event at ``offset`` is finished, and in order all before it; its chunk may not be."""
+        """Take the event at ``offset`` for finished, and in order all before it; its chunk may go on."""
         self.done = offset + 1
         if self.progress is not None:
             self.progress.finish(offset)
             self._release(self.progress.position)
 
     def finish(self, chunk: Chunk) -> None:
-        """Every event of the chunk is finished."""
+        """Take every event of a chunk for finished."""
         count = len(chunk.records)
         self.subscription.counts.finished += count
         self.backlog -= count
@@ -428,7 +428,7 @@ class PartitionSession(Session):
                 feed.deliver(chunk)
 
     def forget(self, readers: Collection[str]) -> None:
-        """These read no more. When they were the last ones the position stays where they left it."""
+        """Drop the feeds of readers that read no more. With none left the position stays where they left it."""
         if readers:
             self._left = self.position
             for name in readers:

@@ -91,7 +91,7 @@ class Stream(Generic[T]):
     async def take_with_timestamp(
         self, max_: int, within: float | None, timestamp_field_name: str, *, by_partition: bool = False
     ) -> AsyncIterator[list[T]]:
-        """As :meth:`take`, and values that are dicts get the time of their record.
+        """Iterate over lists as :meth:`take` does, and give values that are dicts the time of their record.
 
         Args:
             max_: how many values a list has at most.
@@ -107,7 +107,7 @@ class Stream(Generic[T]):
     def noack_take(
         self, max_: int, within: float | None = None, *, by_partition: bool = False
     ) -> AsyncIterator[list[Event[T]]]:
-        """As :meth:`take_events`, and each event is finished by its ``ack()``."""
+        """Iterate over lists as :meth:`take_events` does, and let the body finish each event by its ``ack()``."""
         return self.noack().take_events(max_, within, by_partition=by_partition)
 
     async def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, T]]:
@@ -251,7 +251,7 @@ class Stream(Generic[T]):
         return self._iteration.read(form)
 
     def _cursor(self) -> Cursor:
-        """The cursor of the event that is open: that of a pipe, where a processor runs in front of one."""
+        """Return the cursor of the event that is open: that of a pipe, where a processor runs in front of one."""
         cursor = active_cursor()
         return cursor if cursor in self.subscription.cursors else self._iteration.cursor
 
@@ -339,7 +339,7 @@ class LooseStream(Stream[T]):
 
 
 def _stamped(event: Event[Any], name: str) -> Any:
-    """The value of an event; a dict as a copy with the time of the event, because other agents have the same dict."""
+    """Return the value of an event; a dict as a copy with the time of the event, because other agents have the same dict."""
     value = event.value
     return {**value, name: event.message.timestamp} if isinstance(value, dict) else value
 
