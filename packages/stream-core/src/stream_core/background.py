@@ -103,7 +103,7 @@ class Background:
         elif not (self._stopping or self.failure.done()):  # nobody would miss it, and its work would never be done
             self.fail(
                 WorkerError(
-                    f"{task.get_name()} was cancelled while the worker runs: code in it cancelled its own task, or all tasks of the "
-                    "event loop; raise an error to let it fail, and return to let it end"
+                    f"{task.get_name()} was cancelled while the worker runs: code in it cancelled its own task (raise an error to let it "
+                    "fail, return to let it end), or the event loop was ended and the app not stopped before"
                 )
             )
