@@ -270,6 +270,8 @@ async def test_questions_are_counted_by_their_outcome(lab: Lab) -> None:
         await agent.ask(3, timeout=5)
     await lab.until(lambda: engine.snapshot().asks["given_up"] == 1, "the last one is counted")
     assert engine.snapshot().asks == {"answered": 1, "failed": 1, "given_up": 1}
+    await lab.until(lambda: bool(engine.snapshot().sent), "an answer is acknowledged")
+    assert "f-reply-*" in {one.topic for one in engine.snapshot().sent}
 
 
 # -- from another thread
@@ -338,10 +340,17 @@ def test_durations_are_in_their_buckets(seconds: list[float]) -> None:
 
 
 def test_the_topics_that_are_counted_by_name_are_bounded() -> None:
-    """Further ones are counted together: each program that asks has a topic of its own."""
-    traffic = TopicTraffic()
+    """Further ones are counted as one, and so are those of answers, of which each program that asks has its own."""
+    traffic = TopicTraffic("f-reply-")
     for number in range(TOPICS + 100):
         traffic[f"f-reply-{number}"].add(1, 10)
+    assert {name: one.records for name, one in traffic.items()} == {"f-reply-*": TOPICS + 100}
+    for number in range(TOPICS + 100):
+        traffic[f"orders-{number}"].add(1, 10)
     assert len(traffic) == TOPICS + 1
-    assert traffic[OTHERS].records == 100
-    assert sum(one.bytes for one in traffic.values()) == (TOPICS + 100) * 10
+    assert (traffic[OTHERS].records, traffic["f-reply-7"].records, traffic["orders-7"].records) == (
+        101,
+        TOPICS + 100,
+        1,
+    )
+    assert sum(one.bytes for one in traffic.values()) == 2 * (TOPICS + 100) * 10

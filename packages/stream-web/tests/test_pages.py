@@ -125,7 +125,7 @@ async def test_metrics_are_what_prometheus_reads() -> None:
     async with working() as engine, serving(*Metrics(engine.snapshot, CollectorRegistry()).routes()) as fetch:
         kind, text = await fetch("/metrics")
         found = samples(text)
-    assert kind.startswith("text/plain; version=")
+    assert kind == "text/plain; version=0.0.4; charset=utf-8"
     assert found["stream_ready",] == 1
     assert found["stream_agent_events_total", "count"] == 10
     assert found["stream_agent_skipped_events_total", "count"] == 2

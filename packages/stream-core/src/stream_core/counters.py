@@ -19,7 +19,7 @@ TOPICS = 500
 """The most topics that are counted by name."""
 
 OTHERS = "(others)"
-"""Stands for all further topics: each program that asks has a topic for its answers, so their number has no bound."""
+"""Stands for all further topics: a pattern may find any number of them."""
 
 
 class Traffic:
@@ -53,13 +53,27 @@ class Traffic:
 
 
 class TopicTraffic(dict[str, Traffic]):
-    """The traffic of each topic by its name; a topic that is new is begun when it is asked for."""
+    """The traffic of each topic by its name; a topic that is new is begun when it is asked for.
+
+    Args:
+        together: what the names of topics begin with that are counted as one, named ``{together}*``: each program that asks has a topic
+            for its answers. None are when it is empty.
+    """
+
+    def __init__(self, together: str = "") -> None:
+        super().__init__()
+        self._together = together
 
     def __missing__(self, topic: str) -> Traffic:
-        if len(self) >= TOPICS and topic != OTHERS:
-            return self[OTHERS]
-        traffic = self[topic] = Traffic()
-        return traffic
+        name = topic
+        if self._together and topic.startswith(self._together):
+            name = f"{self._together}*"
+        elif len(self) >= TOPICS:
+            name = OTHERS
+        known = self.get(name)
+        if known is None:
+            known = self[name] = Traffic()
+        return known
 
 
 class Durations:
@@ -113,21 +127,24 @@ class ReaderCounts:
 class Counters:
     """What the worker as a whole counts.
 
+    Args:
+        answers: what the names of topics for answers begin with.
+
     Attributes:
         received: records that the consumer delivered, by topic.
         sent: records that brokers have acknowledged, of events and of others, by topic.
         checkpoints: how long those took that committed something.
-        drops: how often an interval was dropped, by what made it so: the name of an error, or ``replay`` where an event that failed had
-            effects that others had seen.
+        drops: how often an interval was dropped, by what made it so: the name of an error; ``replay`` where an event that failed had
+            effects that others had seen; ``given_up`` where partitions went away before all of it could be committed.
         rebalances: how often partitions were ``assigned``, ``revoked``, and ``lost`` to others before they could be given up.
         asks: what became of questions: ``answered``, ``failed`` or ``given_up`` (by who asked, or at its deadline).
     """
 
     __slots__ = ("asks", "checkpoints", "drops", "rebalances", "received", "sent")
 
-    def __init__(self) -> None:
+    def __init__(self, answers: str = "") -> None:
         self.received = TopicTraffic()
-        self.sent = TopicTraffic()
+        self.sent = TopicTraffic(answers)
         self.checkpoints = Durations()
         self.drops: Counter[str] = Counter()
         self.rebalances: Counter[str] = Counter(assigned=0, revoked=0, lost=0)

@@ -93,7 +93,7 @@ class Engine:
         self._agents = agents
         self._participants = participants
         self.host = NOBODY
-        self.counters = Counters()
+        self.counters = Counters(settings.reply_prefix)
         self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
         self._ready = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
