@@ -38,8 +38,8 @@ T = TypeVar("T")
 ATTEMPTS = 10
 """How often another thread looks again, when the engine has changed what it looks at."""
 
-CHANGED = (RuntimeError, LookupError, ValueError)
-"""What looking at a mapping or a list raises when another thread has changed it meanwhile."""
+CHANGED = (RuntimeError, LookupError, ValueError, AttributeError)
+"""What looking raises when another thread has meanwhile changed a mapping or a list, or taken away the record of a cursor."""
 
 
 class Observer:
