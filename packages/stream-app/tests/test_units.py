@@ -159,7 +159,7 @@ async def test_nothing_counts_of_a_unit_whose_interval_is_dropped() -> None:
     with windows.unit():
         windows.closed["a"] = 5
         await windows.out.send("a is closed")
-        windows.app.engine.interval.spoil("something else failed", None)
+        windows.app.engine.interval.status.spoil("something else failed", None)
         assert not await windows.app.engine.checkpoint()
         with pytest.raises(TableError):
             windows.closed["b"] = 6

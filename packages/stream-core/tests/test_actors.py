@@ -314,7 +314,7 @@ async def test_a_generator_is_closed(lab: Lab) -> None:
 
 def abort(engine: Engine) -> None:
     """Let the interval be dropped and replayed, as when the broker is away."""
-    engine.interval.spoil("provoked", DeadlineError("provoked"))
+    engine.interval.status.spoil("provoked", DeadlineError("provoked"))
 
 
 async def test_a_body_that_swallows_its_cancellation(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:

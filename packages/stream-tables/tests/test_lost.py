@@ -190,7 +190,7 @@ async def test_damage_met_in_another_thread(world: World, look: Callable[[Table[
     await world.begin()
     told: list[int] = []
     assert world.engine is not None
-    spoil = world.engine.interval.spoil
+    spoil = world.engine.interval.status.spoil
     world.tables.attend(lambda reason, error: (told.append(threading.get_ident()), spoil(reason, error))[1])
     world.stores.damage("counts", 0, b'"a"')
     loop = asyncio.get_running_loop()

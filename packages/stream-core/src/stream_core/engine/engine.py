@@ -17,7 +17,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from stream_core.agents.actor import Actor
 from stream_core.agents.agent import Agent
 from stream_core.agents.answers import AnswerTopics
 from stream_core.agents.replies import Replies
@@ -26,20 +25,18 @@ from stream_core.counters import Counters
 from stream_core.engine.announcing import Announcing
 from stream_core.engine.backpressure import BackPressure
 from stream_core.engine.clients import Clients
+from stream_core.engine.fetching import Fetching
 from stream_core.engine.interval import RunningInterval
 from stream_core.engine.joining import Joining
 from stream_core.engine.leadership import Leadership
 from stream_core.engine.observer import Observer
-from stream_core.engine.ownership import Hooks, Ownership
+from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
 from stream_core.engine.snapshot import Snapshot, Status
+from stream_core.engine.status import IntervalStatus
 from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
 from stream_core.errors import (
-    AuthenticationError,
-    EventTimeoutError,
-    FencedError,
-    OffsetOutOfRangeError,
     TransportError,
 )
 from stream_core.ports import NOBODY, RebalanceListener, Transport
@@ -53,8 +50,6 @@ from stream_core.states import ENGINE, EngineState, Machine
 __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
-
-POLL = 1.0
 
 
 class Engine:
@@ -105,39 +100,43 @@ class Engine:
         self.clients = Clients(transport, settings, self.outbox, self.counters.sent)
         self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail, outcomes=self.counters.asks)
         self.outbox.may_answer = AnswerTopics(settings, self._topics)
-        self.outbox.on_broken = partial(self._conflict, "the producer of events is broken")
+        status = IntervalStatus()
+        self.outbox.on_broken = partial(status.spoil, "the producer of events is broken")
         self.topology = Topology(
             settings.group,
             self._topics,
             self.outbox,
             self.run,
+            status,
+            self.background,
             max_restarts=settings.max_restarts,
             on_progress=self._progressed,
-            on_conflict=self._conflict,
-            on_actor=self._act,
             on_change=self._changed,
         )
         self.ownership = Ownership(
             settings,
             self._machine,
+            status,
+            self.background,
             self.clients,
             self.outbox,
             topics=self._topics,
             subscriptions=self.topology.subscriptions,
             participants=participants,
             received=self.counters.received,
-            hooks=Hooks(on_member, self._begin, self._opened, self._conflict, self.fail),
+            on_member=on_member,
+            on_ready=self._opened,
         )
         self.interval = RunningInterval(
             settings,
             self._machine,
+            status,
+            self.background,
             clients=self.clients,
             outbox=self.outbox,
+            topology=self.topology,
             ownership=self.ownership,
-            cursors=lambda: self.topology.cursors,
-            actors=lambda: self.topology.actors,
             participants=participants,
-            fail=self.fail,
             counters=self.counters,
         )
         self.leadership = Leadership(self.topology, self.ownership, self.clients.lease_over)
@@ -169,8 +168,10 @@ class Engine:
         for agent in () if client_only else agents:
             self.topology.add(agent)
         self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions, participants)
+        self._fetching = Fetching(self.clients.consumer, self.ownership, self.interval, self._pressure)
+        self._watchdog = Watchdog(settings, self._machine, self.clients, self.topology, self._joining)
         for participant in participants:
-            participant.attend(self._conflict)
+            participant.attend(status.spoil)
 
     # -- life
 
@@ -200,18 +201,13 @@ class Engine:
             agent.bind(self.run, self.replies)
         if settings.reply_create:
             await clients.patiently(self.replies.listen)
-        for actor in list(self.topology.actors):
-            self._act(actor)
+        self.topology.start()
         await self._joining.asked(self.failure)
         await self._joining.join()
-        self.background.spawn(self._commit_loop(), "checkpoints")
-        self.background.spawn(self._supervise(), "supervisor")
+        self.background.spawn(self.interval.run(self.run.clock, self._pressure.release), "checkpoints")
+        self.background.spawn(self._watchdog.run(self.run.clock), "supervisor")
         self.background.spawn(self._discover(), "discovery of topics")
         await self.background.until(self._ready)
-
-    def _act(self, actor: Actor) -> None:
-        with self.run.entered():  # a stream outside of agents may ask for it, in a task from elsewhere
-            self.background.watch(actor.start())
 
     def _subscribe(self, sources: set[str]) -> None:
         """Join the group for these topics."""
@@ -220,7 +216,7 @@ class Engine:
             self.clients.consumer.subscribe(sources, listener, self.host)
         if sources and self._reading is None:
             self._machine.to(EngineState.JOINING)
-            self._reading = self.background.spawn(self._fetch(), "fetch")
+            self._reading = self.background.spawn(self._fetching.run(), "fetch")
         elif self._reading is None:
             self._opened()
             if self._settings.exactly_once:
@@ -346,79 +342,24 @@ class Engine:
                     await self._joining.look()
                 await self._joining.look_for_missing()
 
-    # -- records in
-
-    async def _fetch(self) -> None:
-        consumer = self.clients.consumer
-        while True:
-            try:
-                batches = await consumer.poll(POLL)
-            except OffsetOutOfRangeError as error:
-                await self._out_of_range(error)
-                continue
-            for batch in batches:
-                session = self.ownership.sessions.get(batch.tp)
-                if session is not None and session.open:
-                    session.deliver(batch)
-            await self._pressure.hungry()
-
-    async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
-        """Let the partition go on elsewhere in its log. The error comes again with the next poll when that did not work."""
-        try:
-            await self.ownership.out_of_range(error.tp, error.offset, self.checkpoint)
-        except FencedError:
-            await asyncio.sleep(POLL)  # a rebalance: whoever gets the partition decides
-        except AuthenticationError:
-            raise
-        except TransportError as trouble:
-            logger.warning("%s; it cannot be decided yet where to go on: %s", error, trouble)
-            await asyncio.sleep(POLL)
-
     def _progressed(self) -> None:
         """An agent finished some events."""
-        self.interval.progress.set()
+        self.interval.progressed()
         self._pressure.release()
-        if not self.interval.due.is_set() and self._due():
-            self.interval.due.set()
-
-    def _due(self) -> bool:
-        """Whether a checkpoint comes early, because so much has happened since the last one."""
-        every = self._settings.commit_every
-        if every is not None and self.ownership.uncommitted >= every:
-            return True
-        return sum(participant.pending for participant in self._participants) > self._settings.commit_bytes
-
-    # -- checkpoints
-
-    async def _commit_loop(self) -> None:
-        due, clock = self.interval.due, self.run.clock
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with clock.timeout_at(clock.monotonic() + self._settings.commit_interval):
-                    await due.wait()  # wait_for swallows a cancellation on Python 3.11
-            due.clear()
-            await self.checkpoint()
-            self._pressure.release()  # its changes are stored, or dropped
 
     async def checkpoint(self) -> bool:
         """Commit what is finished now; returns whether anything was committed. See :mod:`stream_core.engine.interval`."""
         return await self.interval.checkpoint()
 
-    def _conflict(self, reason: str, error: BaseException | None) -> None:
-        self.interval.spoil(reason, error)
-
     # -- rebalances
-
-    async def _begin(self) -> None:
-        await self.interval.begin()
 
     def _opened(self) -> None:
         self._machine.to(EngineState.RUNNING)
         self._ready.set()
+        telling, self._telling = self._telling, None
         if (
-            telling := self._telling
-        ) is not None:  # else it was no rebalance: an interval was dropped, and the same partitions opened again
-            self._telling = None
+            telling is not None
+        ):  # else it was no rebalance: an interval was dropped, and the same partitions opened again
             self.background.spawn(self.announcing.tell("complete", frozenset(), after=telling), "rebalance complete")
 
     def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
@@ -436,38 +377,6 @@ class Engine:
         finally:
             if self.state is EngineState.REVOKING:
                 self._machine.to(EngineState.JOINING)
-
-    # -- health
-
-    async def _supervise(self) -> None:
-        settings, clock = self._settings, self.run.clock
-        watchdog = Watchdog(self.topology.actors, settings.processing_timeout, settings.deadline / 4)
-        while True:
-            await clock.sleep(1.0)
-            self._joining.remind(clock.monotonic())
-            if self.state is EngineState.FAILED:  # what is closed cannot fail
-                continue
-            self.clients.check()
-            watchdog.look(clock.monotonic())
-            self._end_long_events()
-
-    def _end_long_events(self) -> None:
-        """Let events fail that keep the transaction from being committed before the broker aborts it, with all that others have done."""
-        timeout, effects = self._settings.transaction_timeout, self.clients.effects
-        if effects is None or effects.transaction_age < timeout / 2:
-            return
-        for actor in self.topology.actors:
-            cursor = actor.cursor
-            if cursor.pinned and cursor.session is not None and cursor.record is not None:
-                actor.fail(
-                    EventTimeoutError(
-                        f"agent {cursor.name} awaited what it sent, and still works on the event: nothing can be committed meanwhile, and "
-                        f"the transaction may be open for {timeout:g} s only; await it at the end of the event, or raise "
-                        "broker_transaction_timeout to more than twice what the event takes",
-                        cursor.session.tp,
-                        cursor.record.offset,
-                    )
-                )
 
 
 def _topics_of(agents: Sequence[Agent]) -> list[str]:

@@ -182,7 +182,7 @@ class Observer:
             age=interval.age,
             events=self._ownership.uncommitted,
             bytes=sum(participant.pending + participant.under_way for participant in participants),
-            backlog=interval.outbox.backlog,
+            backlog=interval.backlog,
         )
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
 
+from stream_core.background import Background
 from stream_core.counters import TopicTraffic
 from stream_core.engine.clients import Clients
 from stream_core.engine.participants import Change, Participant, Reading, Shard
+from stream_core.engine.status import IntervalStatus
 from stream_core.errors import (
     AuthenticationError,
     BrokerUnavailableError,
@@ -28,35 +29,17 @@ from stream_core.primitives import TP, GroupMetadata, Offset, TopicInfo
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
-from stream_core.states import EngineState, Machine, SessionState
+from stream_core.states import EngineState, IntervalState, Machine, SessionState
 from stream_core.streams.effects import Effects
 from stream_core.streams.leads import decode_leads
 from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.together import together
 
-__all__ = ["Hooks", "Ownership"]
+__all__ = ["Ownership"]
 
 logger = logging.getLogger(__name__)
 
 RETRY = 1.0
-
-
-class Hooks(NamedTuple):
-    """Whom ownership tells what happens.
-
-    Attributes:
-        member: told the member id of each generation.
-        begin: awaited before partitions are opened: makes a producer when the interval before was dropped.
-        ready: called when everything assigned is recovered and running.
-        spoil: called with a reason and an error when the interval must be dropped.
-        failure: called with an error that the worker cannot survive.
-    """
-
-    member: Callable[[str], None]
-    begin: Callable[[], Awaitable[None]]
-    ready: Callable[[], None]
-    spoil: Callable[[str, BaseException | None], None]
-    failure: Callable[[BaseException], None]
 
 
 class Ownership:
@@ -65,19 +48,24 @@ class Ownership:
     Args:
         settings: of the engine.
         engine: the state of the engine.
+        interval: what is to become of the interval: it is spoiled by what goes wrong here, and begins when partitions are opened.
+        background: is told the error that the worker cannot survive.
         clients: consumer and producers.
         outbox: opened when a transaction is open.
         topics: the source topics by name.
         subscriptions: all agents' subscriptions.
         participants: the tables.
         received: counts what is delivered.
-        hooks: who is told what happens.
+        on_member: told the member id of each generation.
+        on_ready: called when everything assigned is recovered and running.
     """
 
     def __init__(
         self,
         settings: EngineSettings,
         engine: Machine[EngineState],
+        interval: IntervalStatus,
+        background: Background,
         clients: Clients,
         outbox: Outbox,
         *,
@@ -85,17 +73,21 @@ class Ownership:
         subscriptions: Sequence[Subscription],
         participants: Sequence[Participant],
         received: TopicTraffic,
-        hooks: Hooks,
+        on_member: Callable[[str], None],
+        on_ready: Callable[[], None],
     ) -> None:
         self._received = received
         self._settings = settings
         self._engine = engine
+        self._interval = interval
+        self._background = background
         self._clients = clients
         self._outbox = outbox
         self._topics = topics
         self._subscriptions = subscriptions
         self._participants = participants
-        self._hooks = hooks
+        self._on_member = on_member
+        self._on_ready = on_ready
         self._opening: asyncio.Task[None] | None = None
         self.counts: dict[str, int] = {}
         self.sessions: dict[TP, PartitionSession] = {}
@@ -134,7 +126,7 @@ class Ownership:
         self.release()  # nothing is left, unless a revocation was cut short
         self.group = group
         self._clients.member = True
-        self._hooks.member(group.member)
+        self._on_member(group.member)
         self.sessions = {tp: self._session(tp) for tp in sorted(tps)}
         for subscription in self._subscriptions:
             subscription.verdicts.clear()  # these were for the interval that was dropped, if one was
@@ -199,7 +191,7 @@ class Ownership:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            self._hooks.failure(error)
+            self._background.fail(error)
 
     async def _recover(self, epoch: int) -> None:
         # First, because the new owner of a partition waits for its store, and the steps below may wait for the broker.
@@ -208,7 +200,9 @@ class Ownership:
             await participant.keep(list(shards))
         if self._clients.lease_over():
             raise DeadlineError("no heartbeat was answered for too long; waiting for the group")
-        await self._hooks.begin()
+        if self._interval.state is IntervalState.DROPPED:
+            await self._clients.renew()  # a producer that has nothing to do with the one before
+        self._interval.begin()
         if self.epoch != epoch:
             return
         # After an attempt that failed some may run: to open them again would drop what their events have changed since.
@@ -228,7 +222,7 @@ class Ownership:
         opening = self._shards(sessions).items()
         await together(self._run(epoch, shard, members, offsets, ids) for shard, members in opening)
         if self.epoch == epoch and self._engine.state is EngineState.RECOVERING:
-            self._hooks.ready()
+            self._on_ready()
 
     def _forget_verdicts(self, tp: TP) -> None:
         """Forget what was decided on events of a partition: others have their offsets now."""
@@ -249,7 +243,7 @@ class Ownership:
             delivery = effects.send(change.topic, change.partition, change.key, change.value, headers=change.headers)
             return (await delivery).offset
         except TransportError as error:  # the producer may be of no more use, and partitions that run have sent by it
-            self._hooks.spoil(
+            self._interval.spoil(
                 f"topic {change.topic}, partition {change.partition}: the claim is not acknowledged", error
             )
             raise
@@ -365,7 +359,7 @@ class Ownership:
             await checkpoint()  # so that the next owner does not meet this again
             return
         if again:
-            self._hooks.spoil(
+            self._interval.spoil(
                 f"{tp}: the log was cut off at offset {end}, and events before that are not finished", None
             )
             await checkpoint()

@@ -17,6 +17,8 @@ from stream_core.agents.actor import Actor, Opened
 from stream_core.agents.agent import Agent, AgentBody
 from stream_core.agents.answers import refuse
 from stream_core.agents.supervisors import Supervisor
+from stream_core.background import Background
+from stream_core.engine.status import IntervalStatus
 from stream_core.errors import (
     ConfigurationError,
     DeadLetterError,
@@ -72,10 +74,10 @@ class Topology:
         topics: the topics by name; those of pipes and dead letters are added.
         outbox: where sends go.
         run: what the topics are bound to that are found or made here.
+        interval: is spoiled by an event that failed after others had seen its effects.
+        background: watches the actors.
         max_restarts: how often one event may fail before the worker gives up.
         on_progress: called when there may be room for more records.
-        on_conflict: called when an interval must be replayed, with the error unless a failure policy has counted it.
-        on_actor: called to start the actor of a pipe.
         on_change: called after a subscription was added or removed.
 
     Attributes:
@@ -89,11 +91,11 @@ class Topology:
         topics: MutableMapping[str, AnyTopic],
         outbox: Outbox,
         run: Run,
+        interval: IntervalStatus,
+        background: Background,
         *,
         max_restarts: int,
         on_progress: Callable[[], None],
-        on_conflict: Callable[[str, BaseException | None], None],
-        on_actor: Callable[[Actor], None],
         on_change: Callable[[], None],
     ) -> None:
         self._app = app
@@ -102,8 +104,8 @@ class Topology:
         self._run = run
         self._max_restarts = max_restarts
         self._on_progress = on_progress
-        self._on_conflict = on_conflict
-        self._on_actor = on_actor
+        self._interval = interval
+        self._background = background
         self._on_change = on_change
         self._owners: dict[Subscription, Agent] = {}
         self._pipes: dict[str, Pipe] = {}
@@ -113,6 +115,15 @@ class Topology:
         self._letters: set[str] = set()
         self.subscriptions: list[Subscription] = []
         self.actors: list[Actor] = []
+
+    def start(self) -> None:
+        """Let all actors run."""
+        for actor in list(self.actors):
+            self._start(actor)
+
+    def _start(self, actor: Actor) -> None:
+        with self._run.entered():  # a stream outside of agents may ask for it, in a task from elsewhere
+            self._background.watch(actor.start())
 
     @property
     def cursors(self) -> list[Cursor]:
@@ -217,7 +228,7 @@ class Topology:
             self._take_topics()
             if source in self._owners:
                 self._owners[behind] = self._owners[source]
-            self._on_actor(actor)
+            self._start(actor)
         behind = pipe.behind
         if cursor not in behind.cursors:
             behind.cursors.append(cursor)
@@ -226,7 +237,9 @@ class Topology:
         return Stream(behind, cursor, self)
 
     def _loose(self, subscription: Subscription, close: Callable[[Subscription], None]) -> Stream[Any]:
-        return LooseStream(subscription, self, close=close, emit=self._outbox.held.emit, on_conflict=self._on_conflict)
+        return LooseStream(
+            subscription, self, close=close, emit=self._outbox.held.emit, on_conflict=self._interval.spoil
+        )
 
     def _close_pipe(self, name: str, stream: Stream[Any]) -> None:
         """The stream behind a pipe outside of agents was left: nothing goes through it any more, and nobody reads in front of it."""
@@ -350,7 +363,7 @@ class Topology:
             self._outbox,
             supervisor=supervisor,
             policy=self._policy,
-            on_conflict=self._on_conflict,
+            on_conflict=self._interval.spoil,
             host=self,
         )
         self.actors.append(actor)

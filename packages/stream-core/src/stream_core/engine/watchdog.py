@@ -1,37 +1,72 @@
-"""Looks for events that take too long: whoever hangs is named, with the line where it hangs."""
+"""The look at how an engine fares, once a second: what is broken fails it, whoever hangs is named, with the line where it hangs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from stream_core.agents.actor import Actor
+from stream_core.clocks import Clock
+from stream_core.engine.clients import Clients
+from stream_core.engine.joining import Joining
+from stream_core.engine.topology import Topology
+from stream_core.errors import EventTimeoutError
 from stream_core.primitives import RawRecord
+from stream_core.settings import EngineSettings
+from stream_core.states import EngineState, Machine
 
 __all__ = ["Watchdog"]
 
 logger = logging.getLogger(__name__)
 
+EVERY = 1.0
+"""Seconds between two looks."""
+
 
 class Watchdog:
-    """Watches the open events of actors.
+    """Looks at clients, at the group, and at the open events of actors.
+
+    An event that takes longer than ``processing_timeout`` is reported, once; one that is pinned already after a quarter of ``deadline``,
+    because it keeps the checkpoint from being made, and before long that drops the interval.
 
     Args:
-        actors: whom to watch.
-        timeout: seconds that one event may take before it is reported, once.
-        patience: the same for an event that keeps the checkpoint from being made: before long that drops the interval.
+        settings: of the engine.
+        engine: the state of the engine.
+        clients: fail when they are of no more use.
+        topology: the actors.
+        joining: says why there are no partitions.
     """
 
-    def __init__(self, actors: Sequence[Actor], timeout: float, patience: float) -> None:
-        self._actors = actors
-        self._timeout = timeout
-        self._patience = min(patience, timeout)
+    def __init__(
+        self,
+        settings: EngineSettings,
+        engine: Machine[EngineState],
+        clients: Clients,
+        topology: Topology,
+        joining: Joining,
+    ) -> None:
+        self._engine = engine
+        self._clients = clients
+        self._topology = topology
+        self._joining = joining
+        self._timeout = settings.processing_timeout
+        self._patience = min(settings.deadline / 4, settings.processing_timeout)
+        self._transaction_timeout = settings.transaction_timeout
         self._since: dict[Actor, tuple[RawRecord | None, float]] = {}
         self._reported: set[Actor] = set()
 
-    def look(self, now: float) -> None:
-        """Look at all actors; ``now`` is the time of the event loop, in seconds."""
-        for actor in self._actors:
+    async def run(self, clock: Clock) -> None:
+        """Look until cancelled. Raises TransportError when a client is of no more use."""
+        while True:
+            await clock.sleep(EVERY)
+            self._joining.remind(clock.monotonic())
+            if self._engine.state is EngineState.FAILED:  # what is closed cannot fail
+                continue
+            self._clients.check()
+            self._report_long_events(clock.monotonic())
+            self._end_long_events()
+
+    def _report_long_events(self, now: float) -> None:
+        for actor in self._topology.actors:
             record = actor.cursor.record
             known, since = self._since.get(actor, (None, now))
             if record is None or record is not known:
@@ -50,4 +85,22 @@ class Watchdog:
                     now - since,
                     "nothing can be committed meanwhile" if pinned else "stream_processing_timeout",
                     actor.where(),
+                )
+
+    def _end_long_events(self) -> None:
+        """Let events fail that keep the transaction from being committed before the broker aborts it, with all that others have done."""
+        timeout, effects = self._transaction_timeout, self._clients.effects
+        if effects is None or effects.transaction_age < timeout / 2:
+            return
+        for actor in self._topology.actors:
+            cursor = actor.cursor
+            if cursor.pinned and cursor.session is not None and cursor.record is not None:
+                actor.fail(
+                    EventTimeoutError(
+                        f"agent {cursor.name} awaited what it sent, and still works on the event: nothing can be committed meanwhile, and "
+                        f"the transaction may be open for {timeout:g} s only; await it at the end of the event, or raise "
+                        "broker_transaction_timeout to more than twice what the event takes",
+                        cursor.session.tp,
+                        cursor.record.offset,
+                    )
                 )

@@ -1,0 +1,303 @@
+"""The checkpoint: one walk through the steps that commit an interval; :mod:`stream_core.engine.interval` says what follows when one fails.
+
+1. *settle*: wait for events whose effects others have seen already; the interval has such an event as a whole, or not at all.
+2. *cut*: fix, in one moment, which events belong to it. Nothing here waits for user code: open events go on into the next interval.
+3. *changes*: send one changelog record for each changed key, with its final value and the offsets of the events behind it.
+4. *acknowledgements*: wait for every send of the interval.
+5. *offsets*: commit them, fenced by the generation; under exactly-once in the transaction that has everything sent. The interval
+   counts from here on.
+6. *stores*: write the changes and the changelog positions to the disk.
+
+The order is the guarantee. Offsets after acknowledgements: what is committed will not be done again, so all its effects must be in the
+logs. Stores after offsets: a store that is ahead of the offsets would count the events of the interval twice; one that is behind is
+caught up from the changelog.
+
+The interval can be dropped at any ``await``. So a checkpoint looks after each of them whether the interval is still the one it began
+with, and never waits between a look and a send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
+
+from stream_core.engine.clients import Clients
+from stream_core.engine.ownership import Ownership
+from stream_core.engine.participants import Change, Interval, Participant, Reading
+from stream_core.engine.status import IntervalStatus
+from stream_core.engine.topology import Topology
+from stream_core.errors import (
+    BatchRefusedError,
+    EncodeError,
+    FencedError,
+    RecordRefusedError,
+    StreamError,
+    TransportError,
+    WorkerError,
+)
+from stream_core.failpoints import reach
+from stream_core.ports import Producer
+from stream_core.primitives import TP, GroupMetadata, Offset, RecordMetadata
+from stream_core.sending.held import SETTLE
+from stream_core.sending.outbox import Outbox
+from stream_core.settings import EngineSettings
+from stream_core.streams.effects import Effects
+from stream_core.streams.leads import encode_leads
+from stream_core.streams.sessions import Feed, PartitionSession
+from stream_core.together import together
+
+__all__ = ["ChangeRefusedError", "Checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+LOOK = 1.0
+"""Seconds between two looks at whether acknowledgements come."""
+
+SLICE = 250
+"""Changes sent before the event loop gets a turn."""
+
+
+class ChangeRefusedError(StreamError):
+    """The broker refused the changelog record of a table for good: the event that makes the change fails when it is replayed."""
+
+
+class Checkpoint:
+    """One walk through the steps.
+
+    The sessions and cursors are asked for at the cut, because one that began while the checkpoint waited has effects in the interval, too.
+
+    Args:
+        settings: of the engine.
+        status: what is to become of the interval.
+        clients: consumer and producers.
+        outbox: the sends.
+        topology: the actors.
+        ownership: the sessions.
+        participants: the tables.
+
+    Attributes:
+        undecided: the commit of the offsets was asked for, and its answer is not there.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        status: IntervalStatus,
+        *,
+        clients: Clients,
+        outbox: Outbox,
+        topology: Topology,
+        ownership: Ownership,
+        participants: Sequence[Participant],
+    ) -> None:
+        assert ownership.group is not None
+        self._deadline = settings.deadline
+        self._exactly_once = settings.exactly_once
+        self._status = status
+        self._clients = clients
+        self._outbox = outbox
+        self._topology = topology
+        self._ownership = ownership
+        self._participants = participants
+        self._epoch = ownership.epoch
+        self._group: GroupMetadata = ownership.group
+        self._effects: Producer = outbox.effects
+        self._timeout: asyncio.Timeout | None = None
+        self._sessions: Sequence[PartitionSession] = ()
+        self._offsets: dict[TP, Offset] = {}
+        self._positions: list[tuple[Feed, int]] = []
+        self._last: dict[TP, Awaitable[RecordMetadata]] = {}
+        self._ends: dict[TP, int] = {}
+        self.undecided = False
+
+    def is_current(self) -> bool:
+        """Whether the assignment that this checkpoint began with still holds."""
+        return self._ownership.epoch == self._epoch
+
+    def _still_current(self) -> None:
+        if not self.is_current() or self._status.spoiled:
+            raise FencedError("the interval was dropped while the checkpoint ran")
+
+    def _work(self) -> list[Effects]:
+        """Give the effects of all that may be open: of every actor, and of units of work that no record brought."""
+        return [*self._topology.cursors, *self._ownership.open_units()]
+
+    def expire(self) -> None:
+        """End it: what it waits for has come to nothing."""
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(0.0)
+
+    async def run(self, deadline: float) -> bool:
+        """Go through all steps.
+
+        Args:
+            deadline: seconds until TimeoutError; put off while acknowledgements come.
+
+        Returns:
+            False when there was nothing to do.
+
+        Raises:
+            TransportError: the interval must be dropped.
+            TimeoutError: likewise.
+            ChangeRefusedError: likewise; a participant knows the change.
+            WorkerError: a store failed after the commit: the worker must stop, and a restart replays.
+        """
+        try:
+            async with asyncio.timeout(deadline) as self._timeout:
+                return await self._steps()
+        finally:
+            self._timeout = None
+
+    async def _steps(self) -> bool:
+        try:
+            await self._settle()
+            self._still_current()
+            if not self._cut():
+                return False
+        finally:
+            self._outbox.held.cut_done()
+        await self._send_changes()
+        await self._acknowledge()
+        await self._commit()
+        await self._store()
+        if self._exactly_once:
+            await self._next_transaction()
+        self._status.stored()
+        return True
+
+    async def _settle(self) -> None:
+        """Step 1."""
+        while any(effects.pinned for effects in self._work()):
+            self._outbox.held.cut_waits()
+            await asyncio.sleep(SETTLE)
+
+    def _cut(self) -> bool:
+        """Step 2; returns whether there is anything to commit."""
+        self._sessions = self._ownership.running
+        unfinished = [effects for effects in self._work() if effects.atom is not None]
+        for session in self._sessions:
+            position, leads = session.position, session.leads
+            self._positions += [(feed, feed.position) for feed in session.feeds.values()]
+            if any(feed.position != feed.committed for feed in session.feeds.values()) or position != session.committed:
+                self._offsets[session.tp] = Offset(position, encode_leads(leads, session.tp))
+        if not (self._offsets or any(participant.pending for participant in self._participants)):
+            return False
+        self._status.cut()
+        for participant in self._participants:
+            participant.cut([effects for effects in unfinished if effects.undo])
+        if self._exactly_once:
+            self._outbox.held.close_gate()
+        reach("checkpoint.cut")
+        return True
+
+    async def _send_changes(self) -> None:
+        """Step 3."""
+        intervals: dict[Reading, Interval] = {}
+        for feed, position in self._positions:
+            if position > feed.committed:
+                intervals[Reading(feed.session.tp, feed.subscription.name)] = Interval(feed.committed, position)
+        count = 0
+        for participant in self._participants:
+            for change in participant.changes(intervals):
+                tp = TP(change.topic, change.partition)
+                if tp not in self._last:
+                    await self._effects.partitions(change.topic)
+                    self._still_current()
+                await self._send(participant, change, tp)
+                count += 1
+                if count % SLICE == 0 or self._effects.crowded:
+                    await self._effects.room()
+                    await asyncio.sleep(0)
+                    self._still_current()
+        reach("checkpoint.changelog")
+
+    async def _send(self, participant: Participant, change: Change, tp: TP) -> None:
+        """Send one change; alone, when a record of the interval was refused before, so that the one is found."""
+        try:
+            self._last[tp] = delivery = self._effects.send(
+                change.topic, change.partition, change.key, change.value, headers=change.headers
+            )
+            if self._outbox.one_by_one:
+                await delivery
+                self._still_current()
+        except (BatchRefusedError, EncodeError) as error:
+            if not self._outbox.one_by_one and isinstance(error, BatchRefusedError):
+                raise  # of a batch before: which record it was is not known
+            refused = RecordRefusedError(f"topic {change.topic}: the broker refuses the record: {error}", change.topic)
+            refused.__cause__ = error
+            participant.refuse(change, refused)
+            raise ChangeRefusedError(f"topic {change.topic}, partition {change.partition}: {error}") from error
+
+    async def _acknowledge(self) -> None:
+        """Step 4; meanwhile the broker is asked whether the sources are what they were."""
+        waits: list[Coroutine[Any, Any, None]] = [
+            self._effects.flush(),
+            self._outbox.aside.acknowledged(),  # answers, and questions
+            self._ownership.compare_topics(),
+        ]
+        watching = asyncio.create_task(self._watch_progress(), name="progress of a checkpoint")
+        try:
+            await together(waits)
+        finally:
+            watching.cancel()
+        for tp, delivery in self._last.items():
+            offset = (await delivery).offset
+            if offset >= 0:  # else the broker had that batch already, and does not say where
+                self._ends[tp] = offset + 1
+        reach("checkpoint.acked")
+        self._still_current()
+
+    async def _watch_progress(self) -> None:
+        """Put the deadline off while acknowledgements come: it is for silence, and a slow link or a quota of the broker is none.
+
+        What events send meanwhile makes the backlog grow, and says nothing of the broker.
+        """
+        backlog = self._outbox.backlog
+        while True:
+            await asyncio.sleep(LOOK)
+            before, backlog = backlog, self._outbox.backlog
+            if backlog < before:
+                assert self._timeout is not None
+                if not self._timeout.expired():
+                    self._timeout.reschedule(asyncio.get_running_loop().time() + self._deadline)
+
+    async def _commit(self) -> None:
+        """Step 5."""
+        self.undecided = True
+        if self._exactly_once:
+            await self._effects.commit(self._offsets, self._group)
+        elif self._offsets:
+            await self._clients.consumer.commit(self._offsets, self._group)
+        self.undecided = False
+        for session in self._sessions:
+            if session.tp in self._offsets:
+                session.committed = self._offsets[session.tp].offset
+        for feed, position in self._positions:
+            feed.committed = max(feed.committed, position)
+        if not self.is_current():
+            raise FencedError("the interval was dropped while its offsets were committed")
+        self._status.committed()
+        reach("checkpoint.committed")
+
+    async def _store(self) -> None:
+        """Step 6."""
+        for participant in self._participants:
+            try:
+                await participant.committed(self._ends)
+            except Exception as error:
+                raise WorkerError(f"a table could not be stored after its checkpoint was committed: {error}") from error
+        reach("checkpoint.stored")
+
+    async def _next_transaction(self) -> None:
+        """Let the sends of the next interval go. They have waited, so a producer that is of no more use is replaced without loss."""
+        self._still_current()
+        try:
+            await self._effects.begin()
+        except TransportError as error:
+            logger.info("the producer is replaced before the next transaction: %s", error)
+            self._still_current()
+            await self._clients.renew()
+        self._still_current()
+        self._outbox.held.open_gate()
