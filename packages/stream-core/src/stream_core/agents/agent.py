@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from stream_core.agents.asking import Ask, Questions
 from stream_core.agents.questions import Question
@@ -37,6 +37,32 @@ ASK_TIMEOUT = 60.0
 
 OnError = Callable[["Agent", BaseException], Any]
 """Told of each failure of an agent, sync or async."""
+
+
+class RecordOptions(TypedDict, total=False):
+    """Options of a record that is sent to an agent.
+
+    Attributes:
+        partition: the partition to send to.
+        timestamp: seconds since the epoch; ``None`` for now.
+        headers: names and bytes, as a mapping or a list of pairs.
+    """
+
+    partition: int | None
+    timestamp: float | None
+    headers: HeadersArg | None
+
+
+class QuestionOptions(RecordOptions, total=False):
+    """Options of a question: those of its record, and where the answer goes.
+
+    Attributes:
+        reply_to: a topic, an agent, or the name of a topic.
+        correlation_id: id that the answer repeats.
+    """
+
+    reply_to: Any
+    correlation_id: str | None
 
 
 class Agent:
@@ -131,17 +157,15 @@ class Agent:
 
     # -- sending it something
 
-    async def cast(
-        self,
-        value: Any = None,
-        *,
-        key: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg | None = None,
-    ) -> None:
-        """Send a value to the agent, and do not wait for an answer; the arguments are those of :meth:`send`."""
-        await self.send(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
+    async def cast(self, value: Any = None, *, key: Any = None, **options: Unpack[RecordOptions]) -> None:
+        """Send a value to the agent, and do not wait for an answer.
+
+        Args:
+            value: the value.
+            key: the key; it chooses the partition unless ``partition`` is given.
+            options: ``partition``, ``timestamp`` and ``headers``, as in :meth:`send`.
+        """
+        await self.send(key=key, value=value, **options)
 
     async def send(
         self,
@@ -180,16 +204,7 @@ class Agent:
         )
 
     async def ask(
-        self,
-        value: Any = None,
-        *,
-        key: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg | None = None,
-        reply_to: Any = None,
-        correlation_id: str | None = None,
-        timeout: float = ASK_TIMEOUT,
+        self, value: Any = None, *, key: Any = None, timeout: float = ASK_TIMEOUT, **options: Unpack[QuestionOptions]
     ) -> Any:
         """Send a value to the agent and wait for the first value that it yields for it.
 
@@ -197,13 +212,10 @@ class Agent:
 
         Args:
             value: the value.
-            key: as in :meth:`send`, and so the other arguments.
-            partition: the partition to send to.
-            timestamp: seconds since the epoch.
-            headers: names and bytes.
-            reply_to: a topic for the answer that others read too, instead of the worker's own.
-            correlation_id: id of the question; a new one when left out.
+            key: the key; it chooses the partition unless ``partition`` is given.
             timeout: seconds to wait for the answer.
+            options: ``partition``, ``timestamp`` and ``headers``, as in :meth:`send`; ``reply_to``, a topic for the answer that others
+                read too, instead of the worker's own; ``correlation_id``, the id of the question, a new one when left out.
 
         Raises:
             NoReplyError: it has not answered in time.
@@ -212,15 +224,7 @@ class Agent:
             RequestFailedError: the event failed, and the failure policy of the agent gave it up.
             ConfigurationError: the agent yields nothing, or the app is not started.
         """
-        promise = await self.ask_nowait(
-            value,
-            key=key,
-            partition=partition,
-            timestamp=timestamp,
-            headers=headers,
-            reply_to=reply_to,
-            correlation_id=correlation_id,
-        )
+        promise = await self.ask_nowait(value, key=key, **options)
         try:
             async with asyncio.timeout(timeout):
                 return await promise
@@ -233,29 +237,16 @@ class Agent:
             promise.cancel()
 
     async def ask_nowait(
-        self,
-        value: Any = None,
-        *,
-        key: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg | None = None,
-        reply_to: Any = None,
-        correlation_id: str | None = None,
+        self, value: Any = None, *, key: Any = None, **options: Unpack[QuestionOptions]
     ) -> ReplyPromise:
         """Send a value to the agent, and return a promise of its answer; the arguments are those of :meth:`ask`."""
         replies = self._get_replies()
-        promise = await replies.promise(None if reply_to is None else _reply_topic(reply_to), correlation_id)
+        reply_to = options.get("reply_to")
+        to = None if reply_to is None else _reply_topic(reply_to)
+        promise = await replies.promise(to, options.get("correlation_id"))
+        options["reply_to"], options["correlation_id"] = promise.reply_to, promise.correlation_id
         try:
-            sent = await self.send(
-                key=key,
-                value=value,
-                partition=partition,
-                timestamp=timestamp,
-                headers=headers,
-                reply_to=promise.reply_to,
-                correlation_id=promise.correlation_id,
-            )
+            sent = await self.send(key=key, value=value, **options)
         except BaseException:
             promise.cancel()
             raise
