@@ -80,7 +80,7 @@ def assign(members: Mapping[str, Member], partitions: Mapping[str, int]) -> dict
 
 
 def _cohorts(members: Mapping[str, Member], partitions: Mapping[str, int]) -> list[_Cohort]:
-    """The cohorts of all subscribed topics, those with most partitions first."""
+    """List the cohorts of all subscribed topics, those with most partitions first."""
     subscribers: dict[str, list[str]] = {}
     for name, member in members.items():
         for topic in member.topics:
@@ -95,7 +95,7 @@ def _cohorts(members: Mapping[str, Member], partitions: Mapping[str, int]) -> li
 
 
 def _claims(members: Mapping[str, Member]) -> dict[TP, tuple[int, str]]:
-    """The generation and member of the claim that counts for each owned partition."""
+    """Find the generation and member of the claim that counts for each owned partition."""
     claims: dict[TP, tuple[int, str]] = {}
     for name, member in members.items():
         for tp in member.owned:
@@ -105,7 +105,7 @@ def _claims(members: Mapping[str, Member]) -> dict[TP, tuple[int, str]]:
 
 
 def _holders(cohort: _Cohort, claims: Mapping[TP, tuple[int, str]], rank: Mapping[str, int]) -> dict[int, str]:
-    """The member that holds most of each group, where anyone does: a cohort may have got a topic that was elsewhere."""
+    """Find the member that holds most of each group, where anyone does: a cohort may have got a topic that was elsewhere."""
     holders: dict[int, str] = {}
     for partition in range(cohort.size):
         votes: Counter[tuple[int, str]] = Counter()
@@ -157,7 +157,7 @@ def _level(cohort: _Cohort, held: Counter[str], load: Counter[str], rank: Mappin
 
 
 def _place(cohort: _Cohort) -> dict[int, str]:
-    """The member of each group: its holder up to the quota of that, else the first member with room."""
+    """Choose the member of each group: its holder up to the quota of that, else the first member with room."""
     room = {name: cohort.floor + (name in cohort.extra) for name in cohort.members}
     placed: dict[int, str] = {}
     homeless = []

@@ -19,10 +19,10 @@ class Clock(Protocol):
     """What tells the time: :class:`SystemClock`, and :class:`stream_core.testing.ManualClock`, which a test moves."""
 
     def wall(self) -> float:
-        """Seconds since the epoch; somebody may set this clock, forward or back."""
+        """Return the seconds since the epoch; somebody may set this clock, forward or back."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment; they only grow."""
+        """Return the seconds since some moment; they only grow."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of :meth:`monotonic`; zero or fewer give the event loop a turn."""
@@ -35,11 +35,11 @@ class SystemClock:
     """The time of this machine; :meth:`monotonic` is that of the event loop."""
 
     def wall(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """The time of the event loop that runs, in seconds."""
+        """Return the time of the event loop that runs, in seconds."""
         return asyncio.get_running_loop().time()
 
     async def sleep(self, seconds: float) -> None:

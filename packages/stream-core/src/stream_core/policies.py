@@ -93,7 +93,7 @@ class FailurePolicy:
 
     @classmethod
     def of(cls, value: str | FailurePolicy, where: str) -> FailurePolicy:
-        """The policy of that name; ``where`` names the definition in the error.
+        """Find the policy of that name; ``where`` names the definition in the error.
 
         Raises:
             ConfigurationError: there is no such policy.
@@ -111,7 +111,7 @@ class FailurePolicy:
         return replace(self, attempts=0)
 
     def wait(self, failures: int) -> float:
-        """Seconds to wait before the next attempt after so many failures, at least one."""
+        """Give the seconds to wait before the next attempt after so many failures, at least one."""
         delay = self.delay
         for _ in range(failures - 1):
             if delay >= self.longest or self.factor == 1:

@@ -46,7 +46,7 @@ class Run:
         self._bound: dict[PerRun[Any], None] = {}
 
     def context(self) -> Context:
-        """A copy of the current context in which handles find this engine; for a task that belongs to it."""
+        """Make a copy of the current context in which handles find this engine; for a task that belongs to it."""
         context = copy_context()
         context.run(_current.set, self)
         return context
@@ -82,14 +82,14 @@ class PerRun(Generic[T]):
         self.only: T | None = None
 
     def bind(self, run: Run, part: T) -> None:
-        """Have ``part`` in this run, until the run ends. A run that has ended binds nothing: its leftovers must not look like an engine."""
+        """Bind ``part`` to a run, until the run ends. A run that has ended binds nothing: its leftovers must not look like an engine."""
         if not run.ended:
             self._parts[run] = part
             run._bound[self] = None
             self._settle()
 
     def unbind(self, run: Run) -> None:
-        """Have nothing in this run any more."""
+        """Remove what is bound to a run."""
         self._parts.pop(run, None)
         run._bound.pop(self, None)
         self._settle()
@@ -98,19 +98,19 @@ class PerRun(Generic[T]):
         self.only = next(iter(self._parts.values())) if len(self._parts) == 1 else None
 
     def __bool__(self) -> bool:
-        """Whether any engine runs it."""
+        """Tell whether any engine runs the definition."""
         return bool(self._parts)
 
     def of(self, run: Run | None) -> T | None:
-        """What it has in ``run``."""
+        """Return what is bound to ``run``."""
         return None if run is None else self._parts.get(run)
 
     def all(self) -> list[T]:
-        """What it has in all runs."""
+        """Return what is bound, of all runs."""
         return list(self._parts.values())
 
     def find(self, what: str) -> T:
-        """What it has in the engine of this task, else in the only one that runs.
+        """Find what is bound to the run of this task, else to the only run.
 
         Args:
             what: what cannot be done without, for the message: ``cannot send to topic a``.
@@ -135,11 +135,11 @@ _current: ContextVar[Run | None] = ContextVar("stream_run", default=None)
 
 
 def current_run() -> Run | None:
-    """The run that this task belongs to, if it belongs to one."""
+    """Return the run that this task belongs to, if it belongs to one."""
     return _current.get()
 
 
 def current_clock() -> Clock:
-    """The clock of the run that this task belongs to; outside of runs that of the system."""
+    """Return the clock of the run that this task belongs to; outside of runs the clock of the system."""
     run = _current.get()
     return SYSTEM if run is None else run.clock

@@ -23,7 +23,7 @@ def traceback_of(error: BaseException, logger: logging.Logger) -> BaseException 
 
 
 def waiting_in(awaitable: Any) -> str:
-    """The lines in which a suspended coroutine or generator waits, outermost first, such as ``app.py:12 count > ...``.
+    """Name the lines in which a suspended coroutine or generator waits, outermost first, such as ``app.py:12 count > ...``.
 
     A task's own stack ends at the outermost of them.
 

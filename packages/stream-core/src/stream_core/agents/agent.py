@@ -334,7 +334,7 @@ class Agent:
 
 
 def _reply_topic(reply_to: Any) -> str:
-    """The name of the topic that a topic, an agent or a name stands for."""
+    """Give the name of the topic that a topic, an agent or a name stands for."""
     target = getattr(reply_to, "channel", reply_to)
     if isinstance(target, Channel):
         raise ConfigurationError(
@@ -347,7 +347,7 @@ _current: ContextVar[Agent | None] = ContextVar("stream_agent", default=None)
 
 
 def current_agent() -> Agent | None:
-    """The agent whose body, processor or sink runs this code, or ``None`` outside of agents."""
+    """Return the agent whose body, processor or sink runs this code, or ``None`` outside of agents."""
     return _current.get()
 
 
@@ -373,7 +373,7 @@ def _check_body(body: AgentBody, name: str) -> None:
 
 
 def _plain_loop(body: AgentBody, stream: str) -> bool:
-    """Whether the code has a plain ``for`` over its argument ``stream``, or over ``stream.events()`` or ``stream.items()``."""
+    """Tell whether the code has a plain ``for`` over its argument ``stream``, or over ``stream.events()`` or ``stream.items()``."""
     function: Any = inspect.unwrap(body.func if isinstance(body, partial) else body)
     if not hasattr(function, "__code__"):  # it is compiled
         return False

@@ -108,12 +108,12 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 def task(body: Any, *, on_leader: bool = False) -> Chore:
-    """A chore that runs once the app is operational. Raises ConfigurationError unless ``body`` is an async function."""
+    """Make a chore that runs once, when the app is operational. Raises ConfigurationError unless ``body`` is an async function."""
     return Chore(*_checked(body, "task"), on_leader=on_leader)
 
 
 def timer(body: Any, interval: float | timedelta, *, on_leader: bool = False) -> Chore:
-    """A chore that runs at a steady interval, first one interval after the start.
+    """Make a chore that runs at a steady interval, first one interval after the start.
 
     Args:
         body: an async function.
@@ -140,7 +140,7 @@ def crontab(
     zone: tzinfo | None = None,
     on_leader: bool = False,
 ) -> Chore:
-    """A chore that runs when the clock on the wall matches a cron expression.
+    """Make a chore that runs when the clock on the wall matches a cron expression.
 
     Args:
         body: an async function.
@@ -165,7 +165,7 @@ def crontab(
 
 
 def seconds_of(interval: float | timedelta) -> float:
-    """An interval in seconds."""
+    """Give an interval in seconds."""
     return interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
 
 
@@ -219,7 +219,7 @@ async def _on_calendar(spec: str, zone: tzinfo) -> Ticks:
 
 
 def _moments(spec: str, zone: tzinfo, after: datetime) -> Iterator[datetime]:
-    """The moments of a cron expression later than ``after``, as CronSim lists them: in UTC, in order, each once.
+    """List the moments of a cron expression later than ``after``, as CronSim lists them: in UTC, in order, each once.
 
     In UTC, because Python subtracts and compares two times of one zone as its clocks show them: as if no clock were ever changed.
     """
@@ -230,7 +230,7 @@ def _moments(spec: str, zone: tzinfo, after: datetime) -> Iterator[datetime]:
 
 
 def _checked(body: Any, kind: str) -> tuple[str, Body]:
-    """The name of a chore for messages, such as ``timer cleanup``, and its body. Raises ConfigurationError."""
+    """Give the name of a chore for messages, such as ``timer cleanup``, and its body. Raises ConfigurationError."""
     name = f"{kind} {getattr(body, '__qualname__', None) or repr(body)}"
     if not inspect.iscoroutinefunction(body):
         raise ConfigurationError(f"{name}: write it as `async def`")

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 async def _nothing(_what: str, _tps: frozenset[TP]) -> None:
-    """Nobody wants to know."""
+    """Do nothing: no handler of the app is set."""
 
 
 class Announcing:

@@ -51,20 +51,20 @@ class BackPressure:
         self._held: set[PartitionSession] = set()
 
     async def hungry(self) -> None:
-        """After records have come: wait until some agent runs out of them, and pause the partitions that have enough."""
+        """Wait, after records have come, until some agent runs out of them; then pause the partitions that have enough."""
         while self._loaded() or not self._has_hungry_readers():
             self._progress.clear()
             await self._progress.wait()
         self.hold()
 
     def _has_hungry_readers(self) -> bool:
-        """Whether some reader is running out of records, or there is none. Readers come and go while others are waited for."""
+        """Tell whether some reader is running out of records, or there is no reader. Readers come and go while others are waited for."""
         low = max(self._settings.buffer_maxsize // 2, 1)
         readers = [reader for reader in self._subscriptions if reader.topics and reader.cursors]
         return not readers or any(reader.inbox.records < low for reader in readers)
 
     def _loaded(self) -> bool:
-        """Whether so many changes wait for checkpoints that events which would make more of them have to wait, too.
+        """Tell whether so many changes wait for checkpoints that events which would make more of them have to wait, too.
 
         From ``commit_bytes`` on a checkpoint comes early; there is more only while one is under way that takes long.
         """
@@ -84,7 +84,7 @@ class BackPressure:
                 self._clients.consumer.pause([session.tp])
 
     def release(self) -> None:
-        """After events or a checkpoint have finished: resume the partitions that are down to half of what they may have."""
+        """Resume, after events or a checkpoint have finished, the partitions that are down to half of what they may have."""
         self._progress.set()
         if not self._held:
             return

@@ -113,7 +113,7 @@ class Checkpoint:
         self.undecided = False
 
     def is_current(self) -> bool:
-        """Whether the assignment that this checkpoint began with still holds."""
+        """Tell whether the assignment that this checkpoint began with still holds."""
         return self._ownership.epoch == self._epoch
 
     def _still_current(self) -> None:
@@ -125,7 +125,7 @@ class Checkpoint:
         return [*self._topology.cursors, *self._ownership.open_units()]
 
     def expire(self) -> None:
-        """End it: what it waits for has come to nothing."""
+        """End the checkpoint with TimeoutError: what it waits for was dropped."""
         if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(0.0)
 
@@ -168,13 +168,13 @@ class Checkpoint:
         return True
 
     async def _settle(self) -> None:
-        """Step 1."""
+        """Settle: wait until no event is open whose effects others have seen. Meanwhile no event releases its sends, so that this ends."""
         while any(effects.pinned for effects in self._work()):
             self._outbox.held.cut_waits()
             await asyncio.sleep(SETTLE)
 
     def _cut(self) -> bool:
-        """Step 2; returns whether there is anything to commit."""
+        """Cut: fix positions and table changes in one moment; return whether there is anything to commit."""
         self._sessions = self._ownership.running
         unfinished = [effects for effects in self._work() if effects.atom is not None]
         for session in self._sessions:
@@ -193,7 +193,7 @@ class Checkpoint:
         return True
 
     async def _send_changes(self) -> None:
-        """Step 3."""
+        """Send the changes of all participants to their changelogs."""
         intervals: dict[Reading, Interval] = {}
         for feed, position in self._positions:
             if position > feed.committed:
@@ -231,7 +231,7 @@ class Checkpoint:
             raise ChangeRefusedError(f"topic {change.topic}, partition {change.partition}: {error}") from error
 
     async def _acknowledge(self) -> None:
-        """Step 4; meanwhile the broker is asked whether the sources are what they were."""
+        """Wait for all acknowledgements; ask the broker meanwhile whether the sources are what they were."""
         waits: list[Coroutine[Any, Any, None]] = [
             self._effects.flush(),
             self._outbox.aside.acknowledged(),  # answers, and questions
@@ -250,7 +250,7 @@ class Checkpoint:
         self._still_current()
 
     async def _watch_progress(self) -> None:
-        """Put the deadline off while acknowledgements come: it is for silence, and a slow link or a quota of the broker is none.
+        """Put the deadline off while acknowledgements come: the deadline is for a silent broker, not for a slow link or a quota.
 
         What events send meanwhile makes the backlog grow, and says nothing of the broker.
         """
@@ -264,7 +264,7 @@ class Checkpoint:
                     self._timeout.reschedule(asyncio.get_running_loop().time() + self._deadline)
 
     async def _commit(self) -> None:
-        """Step 5."""
+        """Commit the offsets; whatever fails between request and answer leaves the outcome undecided."""
         self.undecided = True
         if self._exactly_once:
             await self._effects.commit(self._offsets, self._group)
@@ -282,7 +282,7 @@ class Checkpoint:
         reach("checkpoint.committed")
 
     async def _store(self) -> None:
-        """Step 6."""
+        """Let the participants store what is committed."""
         for participant in self._participants:
             try:
                 await participant.committed(self._ends)
@@ -291,7 +291,10 @@ class Checkpoint:
         reach("checkpoint.stored")
 
     async def _next_transaction(self) -> None:
-        """Let the sends of the next interval go. They have waited, so a producer that is of no more use is replaced without loss."""
+        """Begin the next transaction, and let the held sends of its interval go.
+
+        A producer that cannot begin is replaced, which loses nothing: no send of the interval has reached it yet.
+        """
         self._still_current()
         try:
             await self._effects.begin()

@@ -102,7 +102,7 @@ class Clients:
         self._outbox.aside.connect(aside)
 
     async def _make_aside(self) -> Producer:
-        """A producer for what no offset depends on: it has no fence."""
+        """Make the producer for sends that no offset depends on; it has no fence."""
         return await self._started(self._transport.producer(sent=self._sent))
 
     async def _make_effects(self) -> Producer:
@@ -119,7 +119,7 @@ class Clients:
         return producer
 
     async def _whole(self, producer: Producer, step: Callable[[], Awaitable[None]]) -> None:
-        """Do a step that makes a producer useful; one that fails in it, or is cancelled, is stopped: nobody else knows it."""
+        """Do a step of the start of a producer; stop the producer when the step fails or is cancelled, because nobody else knows it."""
         try:
             await step()
         except BaseException:
@@ -132,7 +132,7 @@ class Clients:
         return self.effects is not None and self._outbox.aside.producer is not None
 
     def lease_over(self) -> bool:
-        """Whether the group may have given our partitions to somebody else: nothing may be sent any more."""
+        """Tell whether the group may have given our partitions to somebody else, so that nothing may be sent any more."""
         if not self.member:
             return False
         return self.consumer.lease() < FENCE * self._settings.session_timeout
@@ -146,7 +146,7 @@ class Clients:
             self._stopping = self._retire(self.effects)
 
     async def renew(self) -> None:
-        """Replace the producer of effects: after any failure the old one is of no more use.
+        """Replace the producer of effects: after a failure the old one cannot send any more.
 
         It is stopped before there is another one, so that nothing of it comes late. Under exactly-once the start of its successor aborts
         the transaction that it left open. Topics that were deleted meanwhile, such as those of answers, are forgotten.
@@ -219,7 +219,7 @@ class Clients:
 
 
 async def _learn(producer: Producer, topics: set[str]) -> None:
-    """Let a producer know the partitions of topics; those that do not exist any more are taken out."""
+    """Let a producer learn the partitions of ``topics``, and remove from ``topics`` those that do not exist any more."""
     for topic in list(topics):
         try:
             await producer.partitions(topic)
@@ -228,7 +228,7 @@ async def _learn(producer: Producer, topics: set[str]) -> None:
 
 
 async def _by(end: float, step: Awaitable[None], what: str) -> None:
-    """Await a step of the stop until ``end`` on the clock of the loop; one that is late is cancelled, which is said, and left behind."""
+    """Await a step of the stop until ``end``, on the clock of the event loop; cancel a late one, log that, and go on without it."""
     task = asyncio.ensure_future(step)
     try:
         await asyncio.wait([task], timeout=max(0.0, end - asyncio.get_running_loop().time()))

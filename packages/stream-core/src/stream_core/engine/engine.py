@@ -223,12 +223,12 @@ class Engine:
                 self.outbox.held.open_gate()
 
     def _changed(self) -> None:
-        """Somebody reads something else now."""
+        """Join the group again when the topics that are read have changed."""
         if self._joining.outdated():
             self.background.spawn(self._joining.join(), "join for another topic")
 
     def add(self, topic: AnyTopic) -> None:
-        """Let a topic be sent to that was described after the start."""
+        """Let programs send to a topic that was described after the start."""
         if topic.name not in self._topics:
             self._topics[topic.name] = topic
             topic.bind(self.run, self.outbox)
@@ -280,7 +280,7 @@ class Engine:
 
     @property
     def state(self) -> EngineState:
-        """What the engine does."""
+        """What the engine does now."""
         return self._machine.state
 
     @property
@@ -343,7 +343,7 @@ class Engine:
                 await self._joining.look_for_missing()
 
     def _progressed(self) -> None:
-        """An agent finished some events."""
+        """Take note that an agent has finished events: a checkpoint may be due, and there may be room for more records."""
         self.interval.progressed()
         self._pressure.release()
 

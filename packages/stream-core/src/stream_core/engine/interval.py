@@ -136,7 +136,7 @@ class RunningInterval:
         return self._outbox.backlog
 
     def progressed(self) -> None:
-        """An agent finished some events: wake whoever waits for that, and let a checkpoint come early when much has happened."""
+        """Take note that an agent has finished events: wake who waits for that, and let a checkpoint come early when much has happened."""
         self.status.progress.set()
         if not self.status.due.is_set() and self._much():
             self.status.due.set()
@@ -215,7 +215,7 @@ class RunningInterval:
         return done
 
     def _relax(self) -> None:
-        """Something is committed: end the row of drops once all is that was in the intervals which were dropped."""
+        """End the row of drops once everything is committed that was in the dropped intervals; called when something was committed."""
         committed = {tp: session.committed for tp, session in self._ownership.sessions.items()}
         self._outbox.one_by_one.end(committed)
         self._troubled = {tp: end for tp, end in self._troubled.items() if committed.get(tp, end) < end}
@@ -313,7 +313,7 @@ class RunningInterval:
                 self.drop()
 
     async def _drained(self, budget: float) -> bool:
-        """Wait until no event is open, or the budget is used up; returns whether none is."""
+        """Wait up to ``budget`` seconds until no event is open; return whether none is."""
         try:
             async with asyncio.timeout(budget):
                 while self._ownership.open_work():

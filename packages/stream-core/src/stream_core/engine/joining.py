@@ -147,7 +147,7 @@ class Joining:
         self.missing = missing
 
     def outdated(self) -> bool:
-        """Somebody reads something else now: whether to :meth:`join` again, which costs a rebalance."""
+        """Tell, when readers have changed, whether to :meth:`join` again, which costs a rebalance."""
         if not self._joined or self._engine.state is EngineState.STOPPING:
             return False
         known = {subscription.name for subscription in self._topology.subscriptions}

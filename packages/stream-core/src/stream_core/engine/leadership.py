@@ -34,7 +34,7 @@ class Leadership:
         self._topology.lead(topic)
 
     def is_leader(self) -> bool:
-        """Whether this worker is the leader now; raises ConfigurationError when none is elected."""
+        """Tell whether this worker is the leader now; raises ConfigurationError when none is elected."""
         if self._seat is None:
             raise ConfigurationError(
                 "no leader is elected: define a task or timer with on_leader=True, or set topic_disable_leader=False"

@@ -119,7 +119,7 @@ class Ownership:
         return [*self.sessions.values(), *self._superseded]
 
     def assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
-        """A new generation: make its sessions, and recover them in the background."""
+        """Make the sessions of a new generation, and recover them in the background."""
         if self._engine.state in (EngineState.FAILED, EngineState.STOPPING):
             return
         self._engine.to(EngineState.RECOVERING)
@@ -156,7 +156,7 @@ class Ownership:
         return work
 
     def reopen(self, tps: Collection[TP], group: GroupMetadata, delay: float) -> None:
-        """After a drop: make new sessions for what was released and is still owned, from the committed offsets."""
+        """Make new sessions, after a drop, for what was released and is still owned; they begin at the committed offsets."""
         self._clients.consumer.pause(tps)
         self.group = group
         self.sessions = {tp: self._session(tp) for tp in tps}

@@ -182,7 +182,7 @@ class Topology:
             subscription.topics = tuple(topic.name for topic in pattern.parts if topic.name not in own)
 
     def _filled_from(self, subscription: Subscription) -> set[str]:
-        """The topics that the events of a subscription go through."""
+        """Give the topics that the events of a subscription go through."""
         fronts, topics = {subscription}, set[str]()
         for pipe in self._pipes.values():  # in the order in which they were made: what is in front comes first
             if pipe.source in fronts:
@@ -191,7 +191,7 @@ class Topology:
         return topics
 
     def stream(self, channel: Source, name: str | None = None) -> Stream[Any]:
-        """A stream over a topic or channel, outside of agents; it ends when its iteration is closed.
+        """Make a stream over a topic or channel, outside of agents; it ends when its iteration is closed.
 
         Args:
             channel: what to read.
@@ -242,7 +242,7 @@ class Topology:
         )
 
     def _close_pipe(self, name: str, stream: Stream[Any]) -> None:
-        """The stream behind a pipe outside of agents was left: nothing goes through it any more, and nobody reads in front of it."""
+        """Close a pipe outside of agents whose stream behind was left: stop its actor, and read in front of it no more."""
         pipe = self._pipes.pop(name)
         self.actors.remove(pipe.actor)
         pipe.actor.stop()
@@ -287,7 +287,7 @@ class Topology:
             self._on_progress()  # whoever waits for readers that run out of records must not wait for this one
 
     def leave_channels(self) -> None:
-        """Read no channel any more: they outlive this engine, and their senders must not wait for it."""
+        """Unsubscribe from all channels: channels outlive this engine, and their senders must not wait for it."""
         for subscription, channel in self._channels.items():
             channel.unsubscribe(subscription)
 
@@ -317,7 +317,7 @@ class Topology:
         return policy.topic or f"{self._app}-dead-letter"
 
     async def _rejected(self, reader: Subscription, tp: TP, one: Rejected) -> None:
-        """Do with a record that the body does not get what its policy says, as an open event."""
+        """Apply the failure policy to a record that the body does not get; the record is the open event meanwhile."""
         error = None if isinstance(one.why, Verdict) else one.why
         if isinstance(one.why, Verdict):
             verdict = one.why
@@ -339,7 +339,7 @@ class Topology:
             logger.error("%s %s, which %s cannot read: %s", what, place, reader.name, error, exc_info=shown)
 
     def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
-        """The failure policy for an error of an agent during an event."""
+        """Choose the failure policy for an error of an agent during an event."""
         if isinstance(error, DeadLetterError):
             return FailurePolicy.CRASH
         if isinstance(error, TransportError) and not isinstance(error, UnknownTopicError):
@@ -370,7 +370,7 @@ class Topology:
         return actor
 
     def _pipe_actor(self, name: str, stream: Stream[Any], topic: Source, key: Key | None) -> Actor:
-        """The actor that fills a pipe; it is not started."""
+        """Make the actor that fills a pipe; it is not started."""
         source, processors = stream.subscription, stream.iteration.processors
         owner = self._owners.get(source)
         policy = FailurePolicy.CRASH if owner is None else owner.on_failure
@@ -407,12 +407,12 @@ class Topology:
 
 
 def _schema_of(source: Source) -> Schema:
-    """The schema of a topic that gets the events of ``source``: those of a channel have types, and no bytes yet."""
+    """Give the schema of a topic that gets the events of ``source``: events of a channel have types, and no bytes yet."""
     return source.wire_schema if isinstance(source, Channel) else source.schema
 
 
 def _name_of(source: Source) -> str:
-    """The name of ``source`` as a part of the names of topics: of several topics the first, of a pattern what letters it has."""
+    """Give the part that ``source`` has in the names of topics: of several topics the first name, of a pattern its letters."""
     if isinstance(source, TopicPattern):
         return re.sub(r"[^A-Za-z0-9_-]+", "-", source.name).strip("-") or "pattern"
     return source.name if isinstance(source, Channel) else source.parts[0].name
@@ -421,7 +421,10 @@ def _name_of(source: Source) -> str:
 def _pump(
     topic: Source, processors: Mapping[Subscription, Sequence[Processor]], key: Key | None, *, whole: bool
 ) -> AgentBody:
-    """The body of a pipe; ``whole`` sends the same bytes on. Events that are finished by hand are by it: the body behind never has them."""
+    """Make the body of a pipe; with ``whole`` it sends the same bytes on.
+
+    It also finishes events that are finished by hand, because the body behind the pipe never gets them.
+    """
 
     async def pump(stream: Stream[Any]) -> None:
         stream.iteration.processors = {subscription: list(steps) for subscription, steps in processors.items()}
