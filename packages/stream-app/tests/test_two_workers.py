@@ -268,3 +268,38 @@ async def test_an_app_goes_by_its_clock() -> None:
     await clock.pass_by(1)
     assert ticks == {"timer": 3, "minute": 1}
     await worker.stop()
+
+
+async def test_two_apps_share_a_topic_and_a_channel() -> None:
+    """A channel is one for all apps of a process; a topic that two have is sent to by an agent, or by app.send()."""
+    one, two = make("one"), make("two")
+    topic = one.topic("words", key_type=str, value_type=str, partitions=1)
+    channel, passed, read = one.channel(), list[str](), list[tuple[str, str]]()
+
+    @one.agent(topic, name="first")
+    async def first(stream: faust.Stream[str]) -> None:
+        async for word in stream:
+            read.append(("one", word))
+            await channel.put(word)
+
+    @two.agent(topic, name="second")
+    async def second(stream: faust.Stream[str]) -> None:
+        async for word in stream:
+            read.append(("two", word))
+
+    @two.agent(channel, name="third")
+    async def third(stream: faust.Stream[str]) -> None:
+        async for word in stream:
+            passed.append(word)
+
+    async with one, two:
+        await one.send(topic, key="a", value="a")
+        await two.send(topic, key="b", value="b")
+        with pytest.raises(
+            ConfigurationError, match=r"cannot send to topic words: 2 .*; or send by the app.send\(\) of one"
+        ):
+            await topic.send("c")
+        await channel.send("d")
+        while len(read) < 2 or len(passed) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (sorted(read), sorted(passed)) == ([("one", "a"), ("two", "b")], ["a", "d"])

@@ -28,6 +28,7 @@ from stream_app.settings.objects import read_object
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, MissingPackageError, WorkerError
 from stream_core.primitives import TP, HeadersArg, RecordMetadata
+from stream_core.runs import current_run
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.iterables import stream_of
@@ -449,6 +450,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # typ
     ) -> Awaitable[RecordMetadata]:
         """Send to a topic, a channel, or a topic by its name; see :meth:`Topic.send <stream_core.sending.topic.Topic.send>`."""
         target = self._named(channel)
+        if current_run() is None and self.engines:  # else it is found without help
+            with self.engine.run.entered():
+                return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
         return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
 
     def stream(

@@ -71,8 +71,8 @@ class PerRun(Generic[T]):
     """What one definition has in each engine that runs.
 
     Attributes:
-        only: that of the only engine; ``None`` while there is none, and while there are several. With one engine it is right for every
-            caller, so that the path of an event needs to look at nothing else.
+        only: that of the only engine, or what all engines share; ``None`` while there is none, and while there are several. It is right
+            for every caller, so that the path of an event needs to look at nothing else.
     """
 
     __slots__ = ("_parts", "only")
@@ -95,7 +95,8 @@ class PerRun(Generic[T]):
         self._settle()
 
     def _settle(self) -> None:
-        self.only = next(iter(self._parts.values())) if len(self._parts) == 1 else None
+        parts = {id(part): part for part in self._parts.values()}
+        self.only = next(iter(parts.values())) if len(parts) == 1 else None
 
     def __bool__(self) -> bool:
         """Tell whether any engine runs the definition."""
@@ -104,6 +105,10 @@ class PerRun(Generic[T]):
     def of(self, run: Run | None) -> T | None:
         """Return what is bound to ``run``."""
         return None if run is None else self._parts.get(run)
+
+    def items(self) -> list[tuple[Run, T]]:
+        """Return each run with what is bound to it."""
+        return list(self._parts.items())
 
     def all(self) -> list[T]:
         """Return what is bound, of all runs."""
@@ -125,9 +130,10 @@ class PerRun(Generic[T]):
         if not self._parts:
             raise ConfigurationError(f"{what}: {NOT_STARTED}")
         names = ", ".join(sorted(run.name or "one without a name" for run in self._parts))
+        hint = "; or send by the app.send() of one of them" if len({run.name for run in self._parts}) > 1 else ""
         raise ConfigurationError(
             f"{what}: {len(self._parts)} engines of this process have it ({names}), and this task or thread belongs to none of them: do it "
-            "in an agent, a task or a timer, or in a task that one of these has made"
+            f"in an agent, a task or a timer, or in a task that one of these has made{hint}"
         )
 
 

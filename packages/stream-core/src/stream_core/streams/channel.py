@@ -208,6 +208,7 @@ class Channel(Generic[K, V]):
         """What it has in the engine of this task, else in the only one that runs; outside of all engines the channel works, too.
 
         The first engine takes over what was there before: who reads the channel since before the start reads what its agents send.
+        Engines of several apps share it; workers of one app are apart, as they would be in processes of their own.
 
         Raises:
             ConfigurationError: several engines run it, and this task belongs to none of them.
@@ -217,7 +218,9 @@ class Channel(Generic[K, V]):
             return self._lines.find(f"channel {self.name} cannot be used") if self._lines else self._first
         line = self._lines.of(run)
         if line is None:
-            line = Line[V](self.name, self.maxsize) if self._first in self._lines.all() else self._first
+            of_others = [line for other, line in self._lines.items() if other.name == run.name]
+            lines = [self._first, *self._lines.all(), Line[V](self.name, self.maxsize)]
+            line = next(line for line in lines if line not in of_others)
             self._lines.bind(run, line)
         return line
 
