@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -28,14 +29,19 @@ WORDS = "abcdefghijklmnop"
 class Shop:
     """An app that counts words, with whatever else an app may have; and the workers that run it.
 
+    Args:
+        guarantee: of the processing.
+        store: where tables are kept.
+        datadir: for stores on a disk.
+
     Attributes:
         counted: of each run the words that its agent has seen.
         passed: of each run the words that came through the channel.
         ticks: how often the timer of each run has run.
     """
 
-    def __init__(self, guarantee: str) -> None:
-        self.app = app = make(processing_guarantee=guarantee, broker_commit_interval=0.2)
+    def __init__(self, guarantee: str, store: str, datadir: Path) -> None:
+        self.app = app = make(processing_guarantee=guarantee, broker_commit_interval=0.2, store=store, datadir=datadir)
         self.words = app.topic("words", key_type=str, value_type=str, partitions=PARTITIONS)
         self.out = app.topic("out", key_type=str, value_type=int, partitions=1)
         self.counts = counts = app.Table("counts", default=int, key_type=str, value_type=int)
@@ -142,13 +148,16 @@ class Shop:
         return Counter((record.key.decode(), int(record.value)) for record in records)
 
 
-both = pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+both = pytest.mark.parametrize(
+    ("guarantee", "store"),
+    [("at_least_once", "memory://"), ("exactly_once", "memory://"), ("at_least_once", "rocksdb://")],
+)
 
 
 @both
-async def test_two_workers_share_the_definitions(guarantee: str) -> None:
+async def test_two_workers_share_the_definitions(guarantee: str, store: str, tmp_path: Path) -> None:
     """Partitions are split when the second joins, and each handle works in each worker with what that worker has."""
-    async with Shop(guarantee) as shop:
+    async with Shop(guarantee, store, tmp_path) as shop:
         first = await shop.start()
         await shop.send(WORDS)
         await shop.settled([4])
@@ -179,9 +188,9 @@ async def test_two_workers_share_the_definitions(guarantee: str) -> None:
 
 
 @both
-async def test_one_crashes_and_the_other_takes_over(guarantee: str) -> None:
+async def test_one_crashes_and_the_other_takes_over(guarantee: str, store: str, tmp_path: Path) -> None:
     """What a worker leaves behind is done again by the other, and counts once; it can be started again, and so can the app."""
-    async with Shop(guarantee) as shop:
+    async with Shop(guarantee, store, tmp_path) as shop:
         await shop.start()
         second = await shop.start()
         first = shop.workers[0]
@@ -225,9 +234,9 @@ async def test_one_crashes_and_the_other_takes_over(guarantee: str) -> None:
             assert dict(shop.counts.items()) == expected | {"x": 5}
 
 
-async def test_a_task_from_elsewhere() -> None:
+async def test_a_task_from_elsewhere(tmp_path: Path) -> None:
     """With several workers it belongs to none, and is told so by whatever it uses; a thread likewise."""
-    async with Shop("at_least_once") as shop:
+    async with Shop("at_least_once", "memory://", tmp_path) as shop:
         await shop.start()
         await shop.start()
         uses = {
