@@ -448,6 +448,30 @@ async def test_a_list_is_handed_over_in_time_while_its_chunk_goes_on(lab: Lab, b
     assert lists == [[0, 1, 2], [3, 4, 5], [6]]
 
 
+async def test_a_list_that_is_due_does_not_take_events_of_the_partition_that_is_being_read(lab: Lab) -> None:
+    """The list of one partition is handed over while the chunk of another is read, and what follows stays in its own list."""
+    topic, lists = lab.topic("numbers", 2), list[list[Event]]()
+
+    async def slow(value: str) -> str:
+        await asyncio.sleep(1.0)
+        return value
+
+    async def body(stream: Stream[Any]) -> None:
+        async for events in stream.add_processor(slow).take_events(100, within=2.5, by_partition=True):
+            if not lists:
+                lab.put(topic, [f"a{number}" for number in range(5, 10)], 0)
+            lists.append(events)
+
+    lab.put(topic, [f"a{number}" for number in range(5)], 0)
+    lab.put(topic, [f"b{number}" for number in range(5)], 1)
+    await lab.start([lab.agent(body, topic)])
+    await lab.caught_up(topic)
+    assert {len({event.message.partition for event in events}) for events in lists} == {1}
+    read = [str(event.value) for events in lists for event in events]
+    assert [value for value in read if value < "b"] == [f"a{number}" for number in range(10)]
+    assert [value for value in read if value >= "b"] == [f"b{number}" for number in range(5)]
+
+
 # -- several streams
 
 

@@ -93,8 +93,8 @@ class Buffers:
         records: Iterator[tuple[RawRecord, Any]] = iter(())
         ready: Sequence[Session | None] = ()
         while True:
-            for key in ready:
-                if (entries := self._open(key)) is None:
+            for place in ready:  # not `key`: the rest of the chunk goes on into the buffer of its own partition
+                if (entries := self._open(place)) is None:
                     continue
                 for values in self._lists(entries):
                     yield values
