@@ -41,6 +41,12 @@ def tidy(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: li
         lines[at:at] = ["    ..", ""]
 
 
+def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: Any) -> bool | None:
+    """Leave out the classes that an app has as attributes: each is described once, where it is defined."""
+    return True if what == "class" and isinstance(obj, type) else None
+
+
 def setup(app: Sphinx) -> None:
     """Connect the events."""
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", tidy, priority=400)

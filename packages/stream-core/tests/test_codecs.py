@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.errors import ConfigurationError
+from stream_core.values import codecs
 from stream_core.values.codecs import Codec, Pickle, codec_names, get_codec, register
 from stream_core.values.record import Record
 
@@ -222,13 +223,14 @@ def test_a_codec_is_its_own_name() -> None:
     ("name", "message"),
     [
         ("jsn", "did you mean 'json'"),
-        ("zzzz", "known are binary, json"),
+        ("zzzz", "known are binary, .*json"),
         ("jsn|binary", "did you mean 'json'"),
         ("pickle", r"runs code that the message names, so it is refused.*register\('pickle'"),
     ],
 )
-def test_an_unknown_codec_is_refused_in_a_sentence(name: str, message: str) -> None:
+def test_an_unknown_codec_is_refused_in_a_sentence(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the nearest codec, or how to get one that is left out on purpose."""
+    monkeypatch.delitem(codecs._codecs, "pickle", raising=False)  # the guides, tried in the same process, register it
     with pytest.raises(ConfigurationError, match=message):
         get_codec(name)
 

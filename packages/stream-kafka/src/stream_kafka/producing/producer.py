@@ -191,7 +191,8 @@ class KafkaProducer:
             if partition is not None:
                 lane = lanes[partition]
             elif self._partitioner is not None:
-                lane = lanes[_choose(self._partitioner, topic, key, len(lanes))]
+                partition = _choose(self._partitioner, topic, key, len(lanes))
+                lane = lanes[partition]
             else:
                 lane = lanes.of_key[key] if key is not None else lanes[lanes.sticky]
         except KeyError:
