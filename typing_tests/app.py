@@ -3,6 +3,7 @@
 from typing import Any, assert_type
 
 import stream_app as faust
+from stream_app.cli import AppCommand, argument, option
 
 
 class Deposit(faust.Record):
@@ -60,3 +61,26 @@ async def leading(app: faust.App) -> None: ...
 
 @app.timer(10.0)
 async def tick() -> None: ...
+
+
+@app.command(argument("account"), option("--amount", type=int, default=1))
+async def deposit(self: AppCommand, account: str, amount: int) -> None:
+    self.say(account)
+    await echo.send(key=account, value=amount)
+
+
+@app.command
+async def plain() -> int:
+    return 1
+
+
+@app.command()
+class Show(AppCommand):
+    options = (argument("account"),)
+
+    async def run(self, account: str) -> None:
+        self.say(self.tabulate([(account, 1)], headers=["account", "amount"]))
+
+
+async def call() -> None:
+    assert_type(await plain(), int)

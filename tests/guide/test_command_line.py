@@ -64,3 +64,31 @@ def test_the_program_has_the_name_faust() -> None:
     done = python(ROOT, "-m", "faust", "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: faust ")
+
+
+def test_a_command_of_ones_own() -> None:
+    """``python examples/command.py example`` runs the function; so does the program by its app."""
+    for program in (("examples/command.py",), ("-m", "faust", "-A", "examples.command")):
+        done = python(ROOT, *program, "example")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "RUNNING EXAMPLE COMMAND\n", "")
+
+
+def test_the_docstring_of_a_command_is_its_help() -> None:
+    """It is what ``--help`` says of the command, and its first line stands in the list of commands."""
+    said = "This docstring is used as the command help in --help."
+    assert f"\n  {said}\n" in python(ROOT, "examples/command.py", "example", "--help").stdout
+    assert f"\n  example     {said}\n" in python(ROOT, "examples/command.py", "--help").stdout
+
+
+def test_commands_are_discovered(tmp_path: Path) -> None:
+    """A command in a module of the project is one of the program, by whichever way that is started."""
+    app = "import faust\n\napp = faust.App('proj', autodiscover=True, origin='proj')\n"
+    body = "from proj.app import app\n\n\n@app.command()\ndef hello():\n    print('HELLO')\n"
+    main = "from proj.app import app\n\napp.main()\n"
+    write(
+        tmp_path, {"proj/__init__.py": "", "proj/app.py": app, "proj/users/commands.py": body, "proj/__main__.py": main}
+    )
+    (tmp_path / "proj" / "users" / "__init__.py").touch()
+    for program in (("-m", "proj"), ("-m", "faust", "-A", "proj")):
+        done = python(tmp_path, *program, "hello")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "HELLO\n", "")

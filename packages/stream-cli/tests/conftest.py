@@ -29,7 +29,7 @@ APP = """
                 broker=["kafka://joe:secret@a:9092", "kafka://b:9092"], store="memory://", processing_guarantee="at_least_once",
                 datadir="bank-data", web_enabled=True, web_port=6066, web_bind="127.0.0.1",
             )
-            self.agents, self.tables, self.topics = {}, {}, {}
+            self.agents, self.tables, self.topics, self.commands = {}, {}, {}, {}
 
         def finalize(self):
             self.conf.final = True

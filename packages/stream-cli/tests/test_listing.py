@@ -29,6 +29,7 @@ class Project:
             "examples.agent.other": SimpleNamespace(topic="others [x]", help="\nFirst line.\n\nMore."),
         }
         self.tables: dict[str, Any] = {}
+        self.commands: dict[str, Any] = {}
 
     def finalize(self) -> None:
         """What autodiscover finds comes in here."""

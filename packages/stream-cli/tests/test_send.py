@@ -48,6 +48,7 @@ class Shop:
     def __init__(self) -> None:
         self.transport = MemoryTransport(uuid4().hex)
         self.conf = SimpleNamespace(broker=["memory://"], key_serializer="raw", value_serializer="json")
+        self.commands: dict[str, Any] = {}
         orders: Topic[Any, Any] = Topic("orders", schema=Schema(str, Order), partitions=1)
         notes: Topic[Any, Any] = Topic("notes", schema=Schema(), partitions=2)
         self.topics = {"orders": orders, "notes": notes}

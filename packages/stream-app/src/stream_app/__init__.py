@@ -32,9 +32,11 @@ __all__ = [
     "TP",
     "Agent",
     "App",
+    "AppCommand",
     "Channel",
     "ChannelT",
     "Codec",
+    "Command",
     "Event",
     "EventT",
     "FailurePolicy",
@@ -67,9 +69,13 @@ __all__ = [
 SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils")
 """The modules that programs import from, beside the names above."""
 
+LAZY = {"AppCommand": "cli", "Command": "cli", "Worker": "worker"}
+"""Names whose modules take a while to load, and the submodules that have them: most programs need none of them."""
+
 listen(__name__)
 
 if TYPE_CHECKING:
+    from stream_app.cli import AppCommand, Command
     from stream_app.worker import Worker
 
     __version__: str
@@ -77,7 +83,7 @@ else:
     _answer = answers(__name__, __all__, SUBMODULES)
 
     def __getattr__(name: str) -> Any:
-        """A submodule, the worker, which takes a while to load, or the version; explains a name that is not here."""
-        if name == "Worker":
-            return importlib.import_module("stream_app.worker").Worker
+        """A name that takes a while to load, a submodule, or the version; explains a name that is not here."""
+        if name in LAZY:
+            return getattr(importlib.import_module(f"{__name__}.{LAZY[name]}"), name)
         return version("stream-app") if name == "__version__" else _answer(name)

@@ -20,16 +20,13 @@ __all__ = ["ABSENT", "Finder", "answers", "listen"]
 _TABLES = "an app has only ordinary tables so far: app.Table(...)"
 _WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
 _SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
-_COMMANDS = "programs cannot add commands yet: write a script that uses `async with app:`"
 _PAGES = "apps cannot add pages yet: serve them with another framework, and start the app in it with app.start()"
 _INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
 
 ABSENT: dict[str, str] = {
     "AgentManagerT": "app.agents is a mapping of agents by their names: annotate it as Mapping[str, Agent]",
     "AlreadyConfiguredWarning": "a setting that is changed after the start is a ConfigurationError",
-    "AppCommand": _COMMANDS,
     "Blueprint": _PAGES,
-    "Command": _COMMANDS,
     "ConsumerNotStarted": "the broker's client waits, and raises BrokerUnavailableError; a send before the start is a ConfigurationError",
     "FaustPredicate": _INSIDE,
     "FaustWarning": "what looks wrong is logged, and nothing here is a Python warning",
@@ -55,14 +52,11 @@ ABSENT: dict[str, str] = {
     "Window": _WINDOWS,
     "WindowRange": _WINDOWS,
     "WindowT": _WINDOWS,
-    "argument": _COMMANDS,
     "assignor": "the assignment of partitions is not for programs to change",
-    "call_command": _COMMANDS,
     "contrib": "the helpers for other frameworks are not here: `async with app:` starts and stops an app in any program",
     "fixups": _INSIDE,
     "joins": "streams cannot be joined, in Faust neither: keep one side in a table",
     "livecheck": "LiveCheck is not here: test agents with agent.test_context()",
-    "option": _COMMANDS,
     "router": "requests are not forwarded between workers yet",
     "sensors": _SENSORS,
     "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",

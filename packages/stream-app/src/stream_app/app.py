@@ -16,6 +16,7 @@ from mode.utils.times import Seconds, want_seconds
 from stream_app import settings
 from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
+from stream_app.definitions.commands import CommandDefinitions
 from stream_app.definitions.discovery import discover, share_main
 from stream_app.definitions.registry import Registry
 from stream_app.definitions.signals import Signal, SyncSignal
@@ -45,7 +46,7 @@ _apps: WeakSet[App] = WeakSet()
 """All apps of this process."""
 
 
-class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, Service):  # type: ignore[misc]  # app.task is for functions of the app
+class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitions, Service):  # type: ignore[misc]  # app.task is for functions of the app
     """An application: agents over topics, with tables.
 
     Several apps may run in one process. Definitions and sends are safe from any thread.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
 
 from stream_cli.locate import Application, locate
+from stream_core.errors import ConfigurationError
 
 __all__ = ["Invocation", "json_option", "pass_invocation"]
 
@@ -42,6 +44,23 @@ class Invocation:
     debug: bool = False
     as_json: bool = False
 
+    @classmethod
+    def of(cls, context: click.Context) -> Invocation:
+        """Return that of a call, and change to its directory when it is first asked for: what is imported is looked for there."""
+        root = context.find_root()
+        if not isinstance(root.obj, cls):
+            given = {field.name: root.params.get(field.name) for field in fields(cls) if root.params.get(field.name)}
+            root.obj = cls(**{"bound": root.obj, **given})
+            if root.obj.workdir is not None:
+                os.chdir(root.obj.workdir)
+        found: Invocation = root.obj
+        return found
+
+    @property
+    def has_app(self) -> bool:
+        """Whether an app was given."""
+        return self.path is not None or self.bound is not None
+
     def app(self) -> Application:
         """Return the app that this call is about, with the global options applied to its settings.
 
@@ -49,7 +68,7 @@ class Invocation:
             click.UsageError: none was given.
             ConfigurationError: it could not be found.
         """
-        if self.path is None and self.bound is None:
+        if not self.has_app:
             raise click.UsageError(_HOW.format(command=click.get_current_context().info_name))
         app = locate(self.path) if self.path is not None else self.bound
         assert app is not None
@@ -59,8 +78,22 @@ class Invocation:
 
     def whole_app(self) -> Application:
         """Return the app with everything that belongs to it imported, for commands that do not run it."""
-        app = self.app()
+        return self.finalized(self.app())
+
+    @staticmethod
+    def finalized(app: Application) -> Application:
+        """Return ``app``, with everything that belongs to it imported.
+
+        Raises:
+            ConfigurationError: it adds a command that the program has itself.
+        """
         app.finalize()
+        context = click.get_current_context(silent=True)
+        own = getattr(context.find_root().command, "commands", {}) if context is not None else {}
+        if taken := sorted(typed for typed in app.commands if typed.partition(" ")[0] in own):
+            raise ConfigurationError(
+                f"app {app.id} adds the command {taken[0]!r}, which the program has itself: give it another name, app.command(name=...)"
+            )
         return app
 
 

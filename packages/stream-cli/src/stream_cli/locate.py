@@ -47,6 +47,10 @@ class Application(Protocol):
         """Its tables by name; each has a ``changelog`` and a ``help``."""
 
     @property
+    def commands(self) -> Mapping[str, Any]:
+        """The commands that it adds, by what is typed; each has ``body``, ``options``, ``base`` and ``attributes``."""
+
+    @property
     def topics(self) -> Mapping[str, AnyTopic]:
         """The topics that it describes, by name."""
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 
 from stream_cli import plugins
+from stream_cli.commands import commands_of
 from stream_cli.completion import completion
 from stream_cli.context import Invocation
 from stream_cli.listing import agents, tables
@@ -22,35 +25,66 @@ from stream_cli.worker import worker
 from stream_core.errors import StreamError
 from stream_core.event_loops import LOOPS
 
-__all__ = ["cli", "main", "run"]
+__all__ = ["call_command", "cli", "main", "run"]
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _PRESENT_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 class _Program(click.Group):
-    """Own commands first, then those that other packages add, which are not imported before they are needed."""
+    """Own commands first, then those that other packages and the app add, which are not imported before they are needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *plugins.names()})
+        return sorted({*super().list_commands(ctx), *plugins.names(), *self._listed(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or plugins.load(cmd_name)
+        return super().get_command(ctx, cmd_name) or plugins.load(cmd_name) or self._of_app(ctx).get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " --help lists them."
+            raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            Invocation.of(ctx)
             return super().invoke(ctx)
         except StreamError as error:
             raise click.ClickException(str(error)) from error
 
+    def _of_app(self, ctx: click.Context) -> dict[str, click.Command]:
+        """Return the commands of the app, if one was given."""
+        invocation = Invocation.of(ctx)
+        return commands_of(invocation.whole_app()) if invocation.has_app else {}
+
+    def _listed(self, ctx: click.Context) -> Iterable[str]:
+        """Return the names of them for the help, or the completion, which an app that cannot be imported must not keep from coming."""
+        try:
+            return self._of_app(ctx)
+        except Exception as error:
+            if not ctx.resilient_parsing:
+                said = str(error).partition("\n")[0]
+                click.echo(f"The commands of the app are missing from this list: {said}", err=True)
+            return ()
+
 
 @click.group(cls=_Program, epilog="Exit codes: 0 done, 1 something failed, 2 the arguments are wrong.")
 @click.option(
-    "-A", "--app", "path", metavar="MODULE[:NAME]", help="The app: a module, and its attribute when that is not 'app'."
+    "-A",
+    "--app",
+    "path",
+    metavar="MODULE[:NAME]",
+    is_eager=True,
+    help="The app: a module, and its attribute when that is not 'app'.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the log.")
 @click.option("--debug", is_flag=True, help="Log everything, as worker -l debug does.")
-@click.option("-W", "--workdir", type=_PRESENT_DIRECTORY, help="Change to this directory first.")
+@click.option("-W", "--workdir", type=_PRESENT_DIRECTORY, is_eager=True, help="Change to this directory first.")
 @click.option(
     "-D", "--datadir", type=_DIRECTORY, help="Directory for the state of workers.  [default: setting datadir]"
 )
@@ -63,8 +97,7 @@ class _Program(click.Group):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs, where a table or a result is printed.")
 @click.version_option(version("stream-cli"), prog_name="stream")
-@click.pass_context
-def cli(context: click.Context, /, path: str | None, **options: Any) -> None:
+def cli(**_: Any) -> None:
     """Stream processing for Kafka.
 
     \b
@@ -77,10 +110,6 @@ def cli(context: click.Context, /, path: str | None, **options: Any) -> None:
       python bank.py worker               the same when bank.py ends with app.main()
       stream worker --help                everything about one command
     """
-    invocation = Invocation(context.obj, path, **options)
-    if invocation.workdir is not None:
-        os.chdir(invocation.workdir)
-    context.obj = invocation
 
 
 for _command in (agents, completion, model, models, send, tables, worker):
@@ -96,6 +125,37 @@ def run(app: Application | None, argv: Sequence[str]) -> NoReturn:
     """
     cli.main(args=list(argv), prog_name=None if app is not None else "stream", obj=app)
     raise AssertionError("click exits the process")
+
+
+def call_command(
+    command: str,
+    args: Sequence[str] = (),
+    *,
+    app: Any = None,
+    stdout: IO[str] | None = None,
+    stderr: IO[str] | None = None,
+) -> tuple[int, IO[str], IO[str]]:
+    """Call a command of the program in this process, for tests and scripts.
+
+    Args:
+        command: its name.
+        args: its arguments.
+        app: the app that it is about; ``None`` where the arguments name one, or none is needed.
+        stdout: gets what it prints; a new buffer when left out.
+        stderr: gets its errors likewise.
+
+    Returns:
+        the exit code, and both of these.
+    """
+    out, err = stdout or io.StringIO(), stderr or io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            cli.main([*command.split(), *args], prog_name="stream", obj=app)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        else:
+            code = 0
+    return code, out, err
 
 
 def main() -> NoReturn:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from stream_core.values.codecs import json_dumps
 
-__all__ = ["print_json", "print_rows", "print_table"]
+__all__ = ["format_table", "print_json", "print_rows", "print_table"]
 
 WIDEST = 100_000
 """Columns of what is no terminal: nothing is wrapped, so that each row is one line."""
@@ -51,16 +51,32 @@ def print_table(
         console: where to; standard output when left out. What is no terminal is as wide as the rows are.
     """
     console = console or Console()
+    text = format_table(title, columns, [[row[column] for column in columns] for row in rows], console)
+    click.echo(text, file=console.file, nl=False)
+
+
+def format_table(
+    title: str, columns: Sequence[str] | None, rows: Sequence[Sequence[str]], console: Console | None = None
+) -> str:
+    """Return rows in a box whose upper edge has the title.
+
+    Args:
+        title: one word.
+        columns: the names of the columns; ``None`` for none.
+        rows: the cells.
+        console: where the table is to be shown; standard output when left out. What is no terminal is as wide as the rows are.
+    """
+    console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=WIDEST)
-    table = Table(box=box.SQUARE)
-    for column in columns:
+    table = Table(box=box.SQUARE, show_header=columns is not None)
+    for column in columns if columns is not None else ("",) * max(map(len, rows), default=0):
         table.add_column(Text(column), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(row[column]) for column in columns))
+        table.add_row(*map(Text, row))
     with console.capture() as capture:
         console.print(table)
     edge, _, rest = capture.get().partition("\n")
-    if len(title) + 2 < len(edge):
+    if title and len(title) + 2 < len(edge):
         edge = f"{edge[0]}{title}{edge[len(title) + 1 :]}"
-    click.echo(f"{edge}\n{rest}", file=console.file, nl=False)
+    return f"{edge}\n{rest}"

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from stream_cli.clients import tell_private, timeout_option
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.locate import Application
 from stream_cli.names import full_name, short_name
@@ -42,7 +43,7 @@ _SECONDS = click.FloatRange(min=0)
 @click.option("-r", "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Send it so many times.")
 @click.option("--min-latency", type=_SECONDS, default=0.0, help="Least seconds between two records.  [default: 0]")
 @click.option("--max-latency", type=_SECONDS, default=0.0, help="Most seconds between two records.  [default: 0]")
-@click.option("--timeout", type=_SECONDS, default=30.0, show_default=True, help="Seconds to wait for the broker.")
+@timeout_option
 @json_option
 @pass_invocation
 def send(invocation: Invocation, /, entity: str, value: str | None, repeat: int, **options: Any) -> None:
@@ -87,8 +88,7 @@ def send(invocation: Invocation, /, entity: str, value: str | None, repeat: int,
     source = (
         _lines_of_input(values) if value == "-" else _repeated(None if value is None else values.encode(value), repeat)
     )
-    if _is_private(app) and not invocation.quiet:
-        click.echo("The broker memory:// is inside this program and ends with it: nobody else gets this.", err=True)
+    tell_private(invocation, app, "nobody else gets this")
     with asyncio.Runner(loop_factory=loop_factory(invocation.loop)) as runner:
         runner.run(sending.run(source))
 
@@ -115,10 +115,6 @@ def _find_topic(app: Application, entity: str) -> tuple[str, Schema]:
     if isinstance(read, TopicGroup):
         raise ConfigurationError(f"agent {name} reads several topics, {read}: send to one of them")
     return read.name, read.schema
-
-
-def _is_private(app: Application) -> bool:
-    return any(str(url).startswith("memory:") for url in app.conf.broker)
 
 
 async def _repeated(value: bytes | None, times: int) -> AsyncIterator[bytes | None]:

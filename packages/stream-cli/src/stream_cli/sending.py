@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Semaphore, Thread
 from typing import BinaryIO
 
+from stream_cli.clients import client, deadline
 from stream_cli.locate import Application
 from stream_cli.names import suggest
-from stream_core.errors import BrokerUnavailableError, DeadlineError, EncodeError, UnknownTopicError
+from stream_core.errors import EncodeError, UnknownTopicError
 from stream_core.primitives import RecordMetadata
 from stream_core.sending.topic import Topic
 from stream_core.values.schemas import Schema
@@ -54,7 +55,7 @@ class Sending:
             UnknownTopicError: there is no such topic.
             EncodeError: the broker refused a record, or the topic has no such partition.
         """
-        async with self._client():
+        async with client(self.app, self.timeout):
             await self._require_topic()
             sent: asyncio.Queue[Awaitable[RecordMetadata] | None] = asyncio.Queue(WINDOW)
             try:
@@ -66,24 +67,9 @@ class Sending:
             if problem := sending.result():
                 raise problem
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[None]:
-        app = self.app
-        try:
-            async with asyncio.timeout(self.timeout):
-                await app.start_client(fail_fast=True)
-        except TimeoutError as error:
-            raise BrokerUnavailableError(
-                f"no broker answered within {self.timeout:g} s; check the setting broker, or start one with `stream broker`"
-            ) from error
-        try:
-            yield
-        finally:
-            await app.stop()
-
     async def _require_topic(self) -> None:
-        async with self._deadline(
-            f"the broker did not say within {self.timeout:g} s whether topic {self.topic} exists"
+        async with deadline(
+            self.timeout, f"the broker did not say within {self.timeout:g} s whether topic {self.topic} exists"
         ):
             found = await self.app.engine.clients.admin.describe([self.topic])
         if self.topic not in found:
@@ -105,7 +91,9 @@ class Sending:
                 if not first and self.pause[1] > 0:
                     await asyncio.sleep(random.uniform(*self.pause))
                 first = False
-                async with self._deadline(f"topic {self.topic}: the broker took nothing more for {self.timeout:g} s"):
+                async with deadline(
+                    self.timeout, f"topic {self.topic}: the broker took nothing more for {self.timeout:g} s"
+                ):
                     waiting = await topic.send(value, key=self.key, partition=self.partition)
                 await sent.put(waiting)
         except EncodeError as error:
@@ -116,17 +104,9 @@ class Sending:
     async def _report(self, sent: asyncio.Queue[Awaitable[RecordMetadata] | None]) -> None:
         while (waiting := await sent.get()) is not None:
             message = f"topic {self.topic}: the record was not acknowledged within {self.timeout:g} s; it may be there all the same"
-            async with self._deadline(message):
+            async with deadline(self.timeout, message):
                 metadata = await waiting
             self.show(metadata)
-
-    @asynccontextmanager
-    async def _deadline(self, message: str) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self.timeout):
-                yield
-        except TimeoutError as error:
-            raise DeadlineError(message) from error
 
 
 async def lines(stream: BinaryIO) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from stream_core.values.codecs import get_codec
 from stream_core.values.schemas import Schema
 from stream_core.values.wire import registry
 
-__all__ = ["TextEncoder", "find_type"]
+__all__ = ["TextEncoder", "decode_text", "find_type"]
 
 _PLAIN = {"bool": bool, "bytes": bytes, "float": float, "int": int, "str": str}
 _AS_TYPED = ("raw", "text", "binary")
@@ -83,6 +83,20 @@ class TextEncoder:
             return Schema(type_, None, codec, key_default=schema.key_default).encode_key(value)
         codec = self.serializer or schema.value_serializer
         return Schema(None, type_, None, codec, value_default=schema.value_default).encode_value(value)
+
+
+def decode_text(type_: Any, text: str) -> Any:
+    """Return what a text says: as it is for types that have a plain form, such as numbers and dates, and as JSON for all others.
+
+    Args:
+        type_: the type, or its name (:func:`find_type`).
+        text: what was typed.
+
+    Raises:
+        ValidationError: it does not fit the type.
+        ConfigurationError: there is no such type.
+    """
+    return _decoder(find_type(type_) if isinstance(type_, str) else type_)(os.fsencode(text))
 
 
 def _decoder(type_: Any) -> Any:

@@ -66,7 +66,7 @@ def worker(
     """
     app = invocation.app()
     _apply_web(app, **web)
-    app.finalize()
+    invocation.finalized(app)
     _print_promptly()
     if not invocation.quiet:
         banner.show(app, Console())

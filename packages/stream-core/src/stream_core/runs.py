@@ -11,7 +11,7 @@ asks the context variable (:attr:`PerRun.only`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.errors import ConfigurationError
 
-__all__ = ["NOT_STARTED", "PerRun", "Run", "current_clock", "current_run"]
+__all__ = ["NOT_STARTED", "PerRun", "Run", "current_clock", "current_run", "starting_when_needed"]
 
 T = TypeVar("T")
 
@@ -136,8 +136,37 @@ class PerRun(Generic[T]):
             f"in an agent, a task or a timer, or in a task that one of these has made{hint}"
         )
 
+    async def reach(self, what: str) -> T:
+        """Give what :meth:`find` gives; where nothing runs yet, start it first if this task may (:func:`starting_when_needed`).
+
+        Raises:
+            ConfigurationError: as :meth:`find`.
+            StreamError: it could not be started.
+        """
+        if not self._parts and (start := _starting.get()) is not None:
+            await start()
+        return self.find(what)
+
 
 _current: ContextVar[Run | None] = ContextVar("stream_run", default=None)
+
+_starting: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("stream_starting", default=None)
+
+
+@contextmanager
+def starting_when_needed(start: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Let the first send or question in a block of code start what it needs, such as the client of an app.
+
+    A command of a program that only prints something needs no broker, and one that sends does not have to say so beforehand.
+
+    Args:
+        start: starts it; called again where it did not help.
+    """
+    token = _starting.set(start)
+    try:
+        yield
+    finally:
+        _starting.reset(token)
 
 
 def current_run() -> Run | None:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     __version__: str
 else:
-    globals().update({name: getattr(stream_app, name) for name in __all__ if name != "Worker"})
+    globals().update({name: getattr(stream_app, name) for name in __all__ if name not in stream_app.LAZY})
     _answer = answers(__name__, __all__, SUBMODULES)
 
     def __getattr__(name: str) -> Any:
-        """A submodule, the worker, which takes a while to load, or the version; explains a name that is not here."""
-        return getattr(stream_app, name) if name in ("Worker", "__version__") else _answer(name)
+        """A name that takes a while to load, a submodule, or the version; explains a name that is not here."""
+        return getattr(stream_app, name) if name in (*stream_app.LAZY, "__version__") else _answer(name)

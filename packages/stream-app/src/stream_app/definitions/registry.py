@@ -35,6 +35,7 @@ class Registry:
         self._tables: dict[str, Table[Any, Any]] = {}
         self._chores: list[Chore] = []
         self._services: list[Any] = []
+        self._commands: dict[str, Any] = {}
         self._defining = threading.RLock()
         self.engines = PerRun[Engine]()
 

@@ -240,7 +240,7 @@ class Agent:
         self, value: Any = None, *, key: Any = None, **options: Unpack[QuestionOptions]
     ) -> ReplyPromise:
         """Send a value to the agent, and return a promise of its answer; the arguments are those of :meth:`ask`."""
-        replies = self._get_replies()
+        replies = await self._get_replies()
         reply_to = options.get("reply_to")
         to = None if reply_to is None else _reply_topic(reply_to)
         promise = await replies.promise(to, options.get("correlation_id"))
@@ -318,12 +318,12 @@ class Agent:
     def _ask_about_pair(self, reply_to: Any) -> Ask[tuple[Any, Any]]:
         return lambda pair: self.ask_nowait(pair[1], key=pair[0], reply_to=reply_to)
 
-    def _get_replies(self) -> Replies:
+    async def _get_replies(self) -> Replies:
         if not inspect.isasyncgenfunction(self.body):
             raise ConfigurationError(
                 f"agent {self.name} answers nobody: let it `yield` a value for each event, or send to it with cast()"
             )
-        return self._replies.find(f"cannot ask agent {self.name}")
+        return self._replies.only or await self._replies.reach(f"cannot ask agent {self.name}")
 
     def __call__(self, stream: Stream[Any]) -> Awaitable[None] | AsyncIterator[Any]:
         """Run the body over a stream of your own."""

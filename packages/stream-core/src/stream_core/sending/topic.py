@@ -112,10 +112,6 @@ class Topic(Generic[K, V]):
         self._outboxes.bind(run, outbox)
         self._key_encoders, self._value_encoders = self.schema.encoders
 
-    def _outbox(self) -> Outbox:
-        """The outbox of the engine of this task. Raises ConfigurationError; see :meth:`PerRun.find`."""
-        return self._outboxes.only or self._outboxes.find(f"cannot send to topic {self.name}")
-
     async def send(
         self,
         value: V | Any = None,
@@ -147,7 +143,7 @@ class Topic(Generic[K, V]):
             ConfigurationError: the app is not started, or several engines run it and this task belongs to none of them.
             ProduceError: in an event, the producer is broken: the event comes again. Outside of events it waits for another one.
         """
-        outbox = self._outboxes.only or self._outbox()
+        outbox = self._outboxes.only or await self._outboxes.reach(f"cannot send to topic {self.name}")
         pairs: Headers = () if headers is None else header_pairs(headers)
         millis = None if timestamp is None else _millis(timestamp, self.name)
         if partition is not None and type(partition) is not int:
@@ -188,7 +184,8 @@ class Topic(Generic[K, V]):
         Raises:
             ConfigurationError: as :meth:`send`.
         """
-        return self._outbox().send_soon(
+        outbox = self._outboxes.only or self._outboxes.find(f"cannot send to topic {self.name}")
+        return outbox.send_soon(
             lambda: self.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=True)
         )
 
