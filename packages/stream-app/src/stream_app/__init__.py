@@ -9,6 +9,7 @@ from mode.types import ServiceT
 from stream_app.absent import answers, listen
 from stream_app.app import App
 from stream_app.definitions.agents import Agent
+from stream_app.lifespan import lifespan
 from stream_app.models import Model, ModelOptions
 from stream_app.running.service import Service
 from stream_app.settings import Settings
@@ -63,6 +64,7 @@ __all__ = [
     "Worker",
     "current_agent",
     "current_event",
+    "lifespan",
     "uuid",
 ]
 

@@ -26,8 +26,9 @@ from stream_app.running.service import Service
 from stream_app.running.services import PATIENCE, crash_of
 from stream_app.running.wiring import Wiring
 from stream_app.settings.objects import read_object
+from stream_app.settings.parameters import masked
 from stream_core.engine.engine import Engine
-from stream_core.errors import ConfigurationError, MissingPackageError, WorkerError
+from stream_core.errors import BrokerUnavailableError, ConfigurationError, MissingPackageError, WorkerError
 from stream_core.primitives import TP, HeadersArg, RecordMetadata
 from stream_core.runs import current_run
 from stream_core.sending.topic import Topic
@@ -116,6 +117,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         Registry.__init__(self, self.Settings(id, **options))
         self._wiring: Wiring | None = None
         self._fail_fast = False
+        self._start_timeout: float | None = None
         self.client_only = False
         """Whether it was started by :meth:`start_client`."""
         self.rebalancing = False
@@ -197,7 +199,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     # -- life
 
-    async def start(self, *, fail_fast: bool = False) -> None:
+    async def start(self, *, fail_fast: bool = False, timeout: float | None = None) -> None:
         """Start, and return when the app is operational: its partitions are assigned and its tables recovered.
 
         In this order: ``on_first_start`` (once), ``on_start``, what the app depends on, agents and tables, services, tasks and timers,
@@ -205,23 +207,38 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
         Args:
             fail_fast: give up when no broker answers, instead of waiting for one.
+            timeout: seconds to wait for one; for ever when left out. Once it has answered there is no bound: tables may take their time.
 
         Raises:
             ConfigurationError: a setting or definition is wrong, or the app runs already.
-            BrokerUnavailableError: no broker answers, and ``fail_fast`` is set.
+            BrokerUnavailableError: no broker answers in time, or at once where ``fail_fast`` is set.
             WorkerError: the app cannot go on, or :meth:`stop` was called before it was operational.
         """
-        await self._start(fail_fast=fail_fast, client_only=False)
+        await self._start(fail_fast=fail_fast, timeout=timeout, client_only=False)
 
-    async def start_client(self, *, fail_fast: bool = False) -> None:
-        """Start without agents, tables, tasks and services, for a program that sends to agents of others and asks them."""
-        await self._start(fail_fast=fail_fast, client_only=True)
+    async def start_client(self, *, fail_fast: bool = False, timeout: float | None = 30.0) -> None:
+        """Start without agents, tables, tasks and services, for a program that sends to agents of others and asks them.
 
-    async def _start(self, *, fail_fast: bool, client_only: bool) -> None:
+        Args:
+            fail_fast: give up when no broker answers, instead of waiting for one.
+            timeout: seconds for the whole of it; ``None`` waits for ever.
+
+        Raises:
+            ConfigurationError: a setting is wrong, or the app runs already.
+            BrokerUnavailableError: no broker answers in time, or at once where ``fail_fast`` is set.
+        """
+        await self._start(fail_fast=fail_fast, timeout=timeout, client_only=True)
+
+    async def maybe_start_client(self) -> None:
+        """Start as :meth:`start_client` does, unless the app runs."""
+        if not self.running:
+            await self.start_client()
+
+    async def _start(self, *, fail_fast: bool, timeout: float | None, client_only: bool) -> None:
         self.finalize()
         if self.running:
             raise ConfigurationError(f"app {self.id} runs already")
-        self._fail_fast, self.client_only = fail_fast, client_only
+        self._fail_fast, self._start_timeout, self.client_only = fail_fast, timeout, client_only
         await super().start()
 
     async def _open(self) -> None:
@@ -233,11 +250,37 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
             self._wiring = wiring = Wiring(self, fail_fast=self._fail_fast, client_only=self.client_only)
         wiring.on_partitions = self._announce
         wiring.on_produce = self._producing if self.on_produce_message else None
-        await wiring.start()
+        await self._start_in_time(wiring)
         if wiring.engine is not None:
             wiring.engine.background.spawn(self._tell_parents(wiring.engine), "tell the services above")
         if not self.client_only:
             self._start_tasks()
+
+    async def _start_in_time(self, wiring: Wiring) -> None:
+        """Start what runs; give up when no broker has answered in time."""
+        loop, seconds = asyncio.get_running_loop(), self._start_timeout
+        if seconds is None:
+            await wiring.start()
+            return
+        try:
+            async with asyncio.timeout(None) as budget:
+
+                def look() -> None:
+                    if self.client_only or not wiring.connected:
+                        budget.reschedule(loop.time())
+
+                timer = loop.call_later(seconds, look)
+                try:
+                    await wiring.start()
+                finally:
+                    timer.cancel()
+        except TimeoutError:
+            if not budget.expired():
+                raise
+            raise BrokerUnavailableError(
+                f"app {self.id} was not started within {seconds:g} s: no broker answers at {masked(self.conf.broker)}; "
+                "start one, or correct the setting broker"
+            ) from None
 
     def _overtaken(self) -> None:
         raise WorkerError(f"app {self.id} was stopped before it had started")

@@ -83,7 +83,9 @@ class _Program(click.Group):
     help="The app: a module, and its attribute when that is not 'app'.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the log.")
-@click.option("--debug", is_flag=True, help="Log everything, as worker -l debug does.")
+@click.option(
+    "--debug", is_flag=True, help="Log everything, as worker -l debug does; a worker also has a debugging console."
+)
 @click.option("-W", "--workdir", type=_PRESENT_DIRECTORY, is_eager=True, help="Change to this directory first.")
 @click.option(
     "-D", "--datadir", type=_DIRECTORY, help="Directory for the state of workers.  [default: setting datadir]"

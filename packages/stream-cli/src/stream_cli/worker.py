@@ -12,6 +12,7 @@ from rich.console import Console
 from stream_cli import banner
 from stream_cli.context import Invocation, pass_invocation
 from stream_cli.locate import Application
+from stream_cli.processes import Child, supervise
 
 __all__ = ["worker"]
 
@@ -33,6 +34,28 @@ _LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
     help="Log to this file.  [default: standard error]",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    help="How the log is written.  [default: text, in colours on a terminal]",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    help="Run this many workers, and start again those that end.  [default: 1]",
+)
+@click.option(
+    "--blocking-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="With --debug, log who blocks the event loop for longer.  [default: 10]",
+)
+@click.option(
+    "--console-port",
+    type=click.IntRange(1, 65533),
+    help="With --debug, first port of the debugging console.  [default: 50101]",
+)
+@click.option(
     "--fail-fast", is_flag=True, help="Exit with 1 when no broker answers at start, instead of waiting for one."
 )
 @click.option(
@@ -51,27 +74,43 @@ def worker(
     loglevel: str | None,
     logfile: str | None,
     fail_fast: bool,
-    **web: Any,
+    processes: int,
+    with_web: bool | None,
+    web_port: int | None,
+    web_bind: str | None,
+    **more: Any,
 ) -> None:
     """Run a worker of the app until Ctrl+C or SIGTERM.
 
     It finishes the events it has begun, commits, and leaves the group; a second signal ends it at once. Start more workers to
-    share the partitions among them. The exit code is 0 after a stop that was asked for, else 1.
+    share the partitions among them, or have --processes start them: each is a process of its own, and is started again when it ends
+    by itself. The exit code is 0 after a stop that was asked for, else 1.
 
     \b
     Examples:
       stream -A bank worker
       stream -A bank worker -l debug --web-port 6067
       stream -A bank --datadir /var/lib/bank worker -l info -f bank.log
+      stream -A bank worker --processes 4
     """
+    child = Child.of_environment()
+    if child is not None:
+        child.end_with_supervisor()
     app = invocation.app()
-    _apply_web(app, **web)
+    _apply_web(app, with_web, web_port, web_bind)
     invocation.finalized(app)
     _print_promptly()
-    if not invocation.quiet:
+    if not invocation.quiet and child is None:
         banner.show(app, Console())
     level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(invocation)
-    runnable = app.worker(loop=invocation.loop, loglevel=level, logfile=logfile, fail_fast=fail_fast)
+    options = {name: value for name, value in more.items() if value is not None}
+    if invocation.debug:
+        options["debug"] = True
+    runnable = app.worker(loop=invocation.loop, loglevel=level, logfile=logfile, fail_fast=fail_fast, **options)
+    if processes > 1 and child is None:
+        context.exit(supervise(processes, level=level, logfile=logfile))
+    if child is not None and (web_port is not None or "web_port" in app.conf.values):
+        app.conf.web_port += child.number  # one that nobody has chosen goes on to the next free one by itself
     context.exit(runnable.execute_from_commandline())
 
 

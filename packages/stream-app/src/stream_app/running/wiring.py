@@ -201,6 +201,11 @@ class Wiring:
         return Topic(f"{self._conf.id}-__assignor-__leader", schema=Schema(bytes, bytes), partitions=1)
 
     @property
+    def connected(self) -> bool:
+        """Whether a broker has answered."""
+        return self.engine is not None and self.engine.clients.connected
+
+    @property
     def started(self) -> bool:
         """Whether the start is over."""
         return self._starting is not None and self._starting.done()
