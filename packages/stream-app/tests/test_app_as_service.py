@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import mode
@@ -279,3 +281,71 @@ async def test_waiting_with_an_app() -> None:
     assert (await waiting).stopped
     with pytest.raises(ConfigurationError, match="not started"):
         await app.wait()
+
+
+@pytest.mark.parametrize("kind", ["worker", "service of mode"])
+async def test_an_app_that_ran_below_another_service(kind: str) -> None:
+    """When it runs alone, behind that, its failure is raised as ever: nobody above hears of it."""
+    app = make()
+    above: Any = faust.Worker(app, daemon=False, loglevel="CRITICAL") if kind == "worker" else mode.Service()
+    if kind != "worker":
+        above.add_dependency(app)
+    await above.start()
+    assert app.engine.ready
+    await above.stop()
+
+    @app.task
+    async def fail() -> None:
+        raise ValueError("no")
+
+    async def run() -> None:
+        async with asyncio.timeout(10), app:
+            await asyncio.shield(app.engine.failure)
+
+    with pytest.raises(ValueError, match="no"):
+        await run()
+
+
+async def test_an_app_below_a_service_that_crashed_before() -> None:
+    """It starts all the same, when it is told to."""
+    app = make()
+    service = mode.Service()
+    service.add_dependency(app)
+    await service.crash(ValueError("above"))
+    assert app.crashed
+    async with app:
+        assert app.engine.ready
+
+
+async def test_a_task_that_stops_the_app_at_once() -> None:
+    """It ends it as any other stop before the start is over, and whoever has started it hears of it."""
+    app = make()
+
+    @app.task
+    async def end() -> None:
+        await app.stop()
+
+    before = asyncio.all_tasks()
+    with pytest.raises(WorkerError, match="was stopped before it had started"):
+        await app.start()
+    assert app.outcome == "committed, left the group"
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_an_app_in_a_worker_of_mode(fails: bool) -> None:
+    """mode's own worker runs it as any service, and exits with 1 when it cannot go on."""
+    app = make()
+
+    @app.task
+    async def end() -> None:
+        if fails:
+            raise ValueError("no")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop = asyncio.new_event_loop()
+    worker = mode.Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+    with pytest.raises(SystemExit) as ended:
+        worker.execute_from_commandline()
+    assert ended.value.code == int(fails)
+    assert not app.running

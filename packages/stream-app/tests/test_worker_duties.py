@@ -128,7 +128,15 @@ async def test_a_worker_is_one_of_mode() -> None:
         assert await running == 0
         assert worker.state == "shutdown"
         assert told == ["root logger", "execute", "start", "started", "stop", "shutdown", "worker shutdown"]
-        worker._ready = False
+
+
+async def test_a_worker_whose_last_hook_raises(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and changes nothing: everything has stopped."""
+    worker = Hooked([], make(), fails="worker shutdown")
+    running = await run_until_ready(worker)
+    await worker.stop()
+    assert await running == 0
+    assert "on_worker_shutdown of the worker failed" in caplog.text
 
 
 @pytest.mark.parametrize("fails", ["start", "started", "stop", "shutdown"])

@@ -99,7 +99,10 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
     """Sent before anything stops: ``handler(app, **kwargs)``, sync or async; within five seconds."""
 
     Settings: type[settings.Settings] = settings.Settings
-    """The class of the settings; override it to add some."""
+    """The class of the settings; override it to add some.
+
+    :meta private:
+    """
 
     worker_class: ClassVar[type[Worker] | None] = None
     """The class of workers, where it is one of one's own. In a subclass ``Worker = MyWorker`` means it."""

@@ -231,6 +231,7 @@ class Worker(ModeWorker, Service):
             raise ConfigurationError("the worker runs already: stop it first")
         if self._done.is_set():
             self.service_reset()
+            self._ready = False
         self._bind(asyncio.get_running_loop())
         self._started.set()
         try:
@@ -360,6 +361,8 @@ class Worker(ModeWorker, Service):
             for app in self._apps:
                 app.on_worker_shutdown.send()
             self.on_worker_shutdown()
+        except Exception:
+            logger.exception("on_worker_shutdown of the worker failed")
         finally:
             self._title.restore()
             self.exit_stack.close()
@@ -404,9 +407,10 @@ class Worker(ModeWorker, Service):
             app.finalize()
             for doubt in app.doubts():
                 logger.warning("%s", doubt)
-        for service in self.on_init_dependencies():
-            if service not in self._children:
+        if not self._dependencies_known:
+            for service in self.on_init_dependencies():
                 self.add_dependency(service)
+            self._dependencies_known = True
         await self.on_start()
         self._start_tasks()
         await self._start_children()

@@ -53,8 +53,10 @@ class Service(services.Service):
     def __init__(self, *, beacon: Any = None, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._over = Event()  # stopped or crashed
         self._done = Event()  # stopped, and nothing of it runs
+        self._dependencies_known = False
         self._first_start_over = False
-        self._entered = False  # on_start has returned, and on_stop was not called yet
+        self._entered = False  # on_start has returned: on_stop will be called
+        self._above: Any = None
         self._starting: asyncio.Task[None] | None = None
         super().__init__(beacon=beacon, loop=loop)
 
@@ -74,10 +76,11 @@ class Service(services.Service):
         """
         if self.running:
             raise ConfigurationError(f"{self!r} runs already: stop it first")
-        if self._done.is_set():
+        if self._done.is_set() or self._crashed.is_set():  # or something above has crashed meanwhile
             self.service_reset()
         self._bind(asyncio.get_running_loop())
         self._started.set()
+        self._above = self._running_above()
         self._starting = asyncio.create_task(self._begin(), name=f"start of {self.label}")
         try:
             await self._starting
@@ -87,11 +90,18 @@ class Service(services.Service):
             await self._end()
             if not overtaken:
                 raise
+            self._overtaken()
         except BaseException:
             await self._end()
             raise
         if self._stopped.is_set():
             self._overtaken()
+
+    def _running_above(self) -> Any:
+        """Return the service that depends on this one and runs, if there is one: it is told of a crash."""
+        parent = self.beacon.parent
+        above: Any = parent.data if parent is not None else None
+        return above if above is not None and above.started and not above.should_stop else None
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to the event loop of this start: the one before may be closed."""
@@ -100,10 +110,11 @@ class Service(services.Service):
             event._loop = loop
 
     async def _begin(self) -> None:
-        if not self._first_start_over:
+        if not self._dependencies_known:
             for service in self.on_init_dependencies():
-                if service not in self._children:
-                    self.add_dependency(service)
+                self.add_dependency(service)
+            self._dependencies_known = True
+        if not self._first_start_over:
             await self.on_first_start()
             self._first_start_over = True
         if not self._goes_on():
@@ -111,8 +122,9 @@ class Service(services.Service):
         self._log_mundane("Starting...")
         await self.on_start()
         self._entered = True
-        if self._goes_on():
-            await self._open()
+        if not self._goes_on():
+            return
+        await self._open()
         if not self.should_stop:
             await self.on_started()
 
@@ -164,10 +176,8 @@ class Service(services.Service):
         reason = self._crash_reason
         if reason is None or self.supervisor is not None:
             return
-        above = self.beacon.parent.data if self.beacon.parent is not None else None
-        if getattr(above, "started", False) and getattr(above, "crash_reason", None) is reason:
-            return
-        raise reason
+        if self._above is None or self._above.crash_reason is not reason:
+            raise reason
 
     async def _end(self) -> None:
         """Stop, or wait for the stop that runs."""
