@@ -349,3 +349,44 @@ async def test_calendars_of_a_service() -> None:
         await asyncio.sleep(0)
         begin = clock()
     assert clock() == begin
+
+
+async def test_tasks_of_classes_of_one_name() -> None:
+    """Each class has its own, in their order, and those of the classes above it that it does not replace."""
+    told: list[str] = []
+
+    def with_tasks(*names: str) -> type[Told]:
+        async def note(self: Told) -> None:
+            self.tell("task")
+
+        return type("Same", (Told,), dict.fromkeys(names, Service.task(note)))
+
+    first, second = with_tasks("one", "two"), with_tasks("three")
+    replaced = type("Same", (first,), {"two": None})
+    for cls, number in ((first, 2), (second, 1), (replaced, 1)):
+        told.clear()
+        async with cls(told):
+            await until(lambda number=number: told.count("task") == number)
+
+
+@pytest.mark.parametrize("fails", ["start", "cancel"])
+async def test_an_error_behind_a_start_that_failed(fails: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What is raised is why the start failed, or that it was cancelled; what the stop raised is logged."""
+
+    class Slow(Told):
+        async def on_started(self) -> None:
+            self.told.append("started")
+            if fails == "start":
+                raise KeyError("why")
+            await asyncio.Event().wait()
+
+    told: list[str] = []
+    service = Slow(told, fails="stop")
+    starting = asyncio.create_task(service.start())
+    if fails == "cancel":
+        await until(lambda: "started" in told)
+        starting.cancel()
+    with pytest.raises(KeyError if fails == "start" else asyncio.CancelledError):
+        await starting
+    assert "failed to stop behind its start" in caplog.text
+    assert not service.running

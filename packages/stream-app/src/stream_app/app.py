@@ -386,7 +386,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     async def _leave(self) -> None:
         try:
-            await self._within_patience(self.on_before_shutdown.send, "the signal on_before_shutdown")
+            if self._entered:
+                await self._within_patience(self.on_before_shutdown.send, "the signal on_before_shutdown")
         finally:
             await super()._leave()
 

@@ -179,6 +179,7 @@ class Worker(ModeWorker, Service):
         self._loop_name = loop if isinstance(loop, str) else "auto"
         self._workdir = workdir
         self._ready = False
+        self._told: list[Served] = []  # of the start: they hear of the end
         self._run_apart: asyncio.Task[int] | None = None
         self._title = Title("Stream:Worker", lambda: _title_of(app))
         super().__init__(
@@ -358,8 +359,9 @@ class Worker(ModeWorker, Service):
     def _tear_down(self) -> None:
         """Undo what was set up in the process."""
         try:
-            for app in self._apps:
+            for app in self._told:
                 app.on_worker_shutdown.send()
+            self._told = []
             self.on_worker_shutdown()
         except Exception:
             logger.exception("on_worker_shutdown of the worker failed")
@@ -402,6 +404,7 @@ class Worker(ModeWorker, Service):
 
     async def _start_all(self, background: Background) -> None:
         for app in self._apps:
+            self._told.append(app)
             app.on_worker_init.send()
         for app in self._apps:
             app.finalize()

@@ -87,12 +87,11 @@ class Service(services.Service):
         except asyncio.CancelledError:
             task = asyncio.current_task()
             overtaken = self._stopped.is_set() and not (task is not None and task.cancelling())
-            await self._end()
+            await self._end_behind_failure()
             if not overtaken:
                 raise
-            self._overtaken()
         except BaseException:
-            await self._end()
+            await self._end_behind_failure()
             raise
         if self._stopped.is_set():
             self._overtaken()
@@ -138,6 +137,19 @@ class Service(services.Service):
         """Start the tasks, and what the service depends on."""
         self._start_tasks()
         await self._start_children()
+
+    async def _end_behind_failure(self) -> None:
+        """Stop what a start has begun that failed, or was cancelled; an error meanwhile does not take the place of that."""
+        try:
+            await self._end()
+        except Exception:
+            logger.exception("%r failed to stop behind its start", self)
+
+    def _get_tasks(self) -> Iterable[services.ServiceTask]:
+        """Return the tasks of the class in their order; mode keeps them by the name of the class, which another one may have, too."""
+        names = dict.fromkeys(name for base in reversed(type(self).__mro__) for name in vars(base))
+        found = (getattr(type(self), name, None) for name in names)
+        return [one for one in found if isinstance(one, services.ServiceTask)]
 
     def _start_tasks(self) -> None:
         for task in self._get_tasks():
