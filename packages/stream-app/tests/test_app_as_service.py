@@ -349,3 +349,27 @@ def test_an_app_in_a_worker_of_mode(fails: bool) -> None:
         worker.execute_from_commandline()
     assert ended.value.code == int(fails)
     assert not app.running
+
+
+def test_names_of_faust_for_the_life_of_an_app() -> None:
+    """They are there, and do what they say."""
+    app = make(autodiscover=["stream_app.running.loops"])
+    heard: list[bool] = []
+
+    @app.on_worker_init
+    def init(app: faust.App, **kwargs: Any) -> None:
+        heard.append(app.in_worker)
+
+    @app.actor("numbers")
+    async def note(stream: faust.Stream[int]) -> None: ...
+
+    assert app.agents[note.name] is note
+    assert not app.finalized
+    assert app.discover("stream_core.memory.log") == ["stream_app.running.loops", "stream_core.memory.log"]
+    app.finalize()
+    assert app.finalized
+    assert not app.in_worker
+    app.worker_init()
+    assert heard == [True]
+    with pytest.raises(ConfigurationError, match="there is no module 'no_such_module'"):
+        app.discover("no_such_module")

@@ -123,6 +123,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         self._start_timeout: float | None = None
         self.client_only = False
         """Whether it was started by :meth:`start_client`."""
+        self.in_worker = False
+        """Whether a worker runs it, or did so last."""
         self.rebalancing = False
         """Whether partitions were given up, or assigned, and are not all worked on yet."""
         self.rebalancing_count = 0
@@ -176,6 +178,31 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         except BaseException:
             self._final = False
             raise
+
+    @property
+    def finalized(self) -> bool:
+        """Whether the settings are final."""
+        return self._final
+
+    def discover(self, *modules: str) -> list[str]:
+        """Import modules in which parts of the app are defined, and those in the packages among them, beside what ``autodiscover`` names.
+
+        Args:
+            modules: names of modules and packages.
+
+        Returns:
+            the modules that were imported.
+
+        Raises:
+            ConfigurationError: there is no such module.
+        """
+        share_main(self)
+        return [*discover(self.conf.origin, self.conf.autodiscover), *discover(None, modules)]
+
+    def worker_init(self) -> None:
+        """Send ``on_worker_init``; a worker does it before it starts the app."""
+        self.in_worker = True
+        self.on_worker_init.send()
 
     def doubts(self) -> Iterator[str]:
         """What looks as if it was not meant, in sentences for the log of a worker."""

@@ -82,9 +82,8 @@ class Served(Protocol):
     def outcome(self) -> str:
         """What had become of its work when it was stopped, in words."""
 
-    @property
-    def on_worker_init(self) -> BoundSyncSignal:
-        """Sent before the start."""
+    def worker_init(self) -> None:
+        """Send a signal before the start."""
 
     @property
     def on_worker_shutdown(self) -> BoundSyncSignal:
@@ -405,7 +404,7 @@ class Worker(ModeWorker, Service):
     async def _start_all(self, background: Background) -> None:
         for app in self._apps:
             self._told.append(app)
-            app.on_worker_init.send()
+            app.worker_init()
         for app in self._apps:
             app.finalize()
             for doubt in app.doubts():

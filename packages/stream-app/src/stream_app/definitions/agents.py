@@ -135,6 +135,8 @@ class AgentDefinitions(TopicDefinitions):
             return define(body)
         return define
 
+    actor = agent  # its name in old programs
+
     def _source(self, channel: Any, agent: str, options: dict[str, Any]) -> AnyTopic | Channel[Any, Any]:
         if isinstance(channel, (Topic, Channel)):
             if options:
