@@ -342,13 +342,13 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     # -- hooks of a rebalance, beside those of mode
 
-    def on_rebalance_start(self) -> None:
+    def on_rebalance_start(self) -> Awaitable[None] | None:
         """Override to hear that partitions are given up. It may be async."""
 
-    def on_rebalance_return(self) -> None:
+    def on_rebalance_return(self) -> Awaitable[None] | None:
         """Override to hear that partitions are assigned, and their tables not recovered yet. It may be async."""
 
-    def on_rebalance_end(self) -> None:
+    def on_rebalance_end(self) -> Awaitable[None] | None:
         """Override to hear that the tables are recovered, and all partitions are worked on. It may be async."""
 
     def _producing(
