@@ -196,3 +196,40 @@ def test_an_app_that_is_configured_is_run_by_main(tmp_path: Path, faust: Any) ->
     done = python(tmp_path, "program.py", "agents")
     assert done.returncode == 0, done.stderr
     assert "myApp-program.listen" in done.stdout
+
+
+def test_a_subclass_has_classes_of_its_own(make: Make, faust: Any) -> None:
+    """Classes in the body of a subclass of the app take the place of those for settings, topics, channels, tables and agents."""
+
+    class MyApp(faust.App):  # type: ignore[misc]  # either spelling of the library
+        class Settings(faust.Settings):  # type: ignore[misc]
+            pass
+
+        class Topic(faust.Topic):  # type: ignore[misc]
+            pass
+
+        class Channel(faust.Channel):  # type: ignore[misc]
+            pass
+
+        class Table(faust.Table):  # type: ignore[misc]
+            pass
+
+        class Agent(faust.Agent):  # type: ignore[misc]
+            pass
+
+    app: Any = make(cls=MyApp)
+
+    @app.agent()  # type: ignore[untyped-decorator]
+    async def process(stream: Any) -> None:
+        async for _ in stream:
+            pass
+
+    made = [app.conf, app.topic("t"), app.channel(), app.Table("k"), process]
+    assert [type(one).__qualname__.rpartition(".")[2] for one in made] == [
+        "Settings",
+        "Topic",
+        "Channel",
+        "Table",
+        "Agent",
+    ]
+    assert all(type(one).__qualname__.startswith("test_a_subclass") for one in made)
