@@ -29,7 +29,15 @@ from stream_core.values.fields import (
     field_for_type,
 )
 from stream_core.values.record import Record
-from stream_core.values.tags import OpaqueTag, Personal, Secret, Sensitive, TransparentTag, allow_protected_vars
+from stream_core.values.tags import (
+    OpaqueTag,
+    Personal,
+    Secret,
+    Sensitive,
+    TransparentTag,
+    allow_protected_vars,
+    tag_of,
+)
 
 
 class Choice(FieldDescriptor[str]):
@@ -240,6 +248,78 @@ def test_descriptors_in_annotations() -> None:
     assert not Noted._options.descriptors["word"].required
     with pytest.raises(ValidationError, match="amount is 4, and at most 3 is right"):
         Noted(4)
+
+
+def test_a_descriptor_is_shared() -> None:
+    """One descriptor may describe fields of several classes: each has its own name, and the class may rename it."""
+    short = StringField(max_length=2)
+
+    class First(Record, validation=True):
+        """One."""
+
+        a_word: str = short  # type: ignore[assignment]
+
+    class Second(Record, validation=True, rename="camel"):
+        """Another."""
+
+        b_word: str = short  # type: ignore[assignment]
+
+    of_first, of_second = First._options.descriptors["a_word"], Second._options.descriptors["b_word"]
+    assert (of_first.ident, of_first.input_name, of_first.output_name) == ("First.a_word", "a_word", "a_word")
+    assert (of_second.ident, of_second.input_name, of_second.output_name) == ("Second.b_word", "bWord", "bWord")
+    assert (short.field, Second("xy").to_representation()["bWord"]) == ("", "xy")
+    with pytest.raises(ValidationError, match="Second: b_word has 3 characters"):
+        Second("xyz")
+
+
+def test_a_descriptor_with_a_constructor_of_its_own() -> None:
+    """A subclass may keep to itself what it is made with."""
+
+    class Below(FieldDescriptor[int]):
+        """A number below another one."""
+
+        def __init__(self, limit: int) -> None:
+            super().__init__()
+            self.limit = limit
+
+        def validate(self, value: int) -> Iterable[ValidationError]:
+            """Report a number that is not below."""
+            if value >= self.limit:
+                yield self.validation_error(f"{self.field} is not below {self.limit}")
+
+    class Counted(Record, validation=True):
+        """With it."""
+
+        count: int = Below(3)  # type: ignore[assignment]
+
+    assert Counted(2).count == 2
+    with pytest.raises(ValidationError, match="count is not below 3"):
+        Counted(3)
+
+
+@pytest.mark.parametrize("type_", [list[Secret[str]], dict[str, Secret[str]], list[list[Secret[str] | None]]])
+def test_a_tag_is_on_the_whole_value(type_: Any) -> None:
+    """A tag on a part of a value would hide nothing, and is refused when the class is made."""
+    make: Any = type(Record)
+    body = {"__module__": __name__, "__qualname__": "Parts", "__annotations__": {"parts": type_}}
+    with pytest.raises(
+        TypeError, match=r"Parts\.parts: a tag is on the value of a field as a whole: write Secret\[list"
+    ):
+        make("Parts", (Record,), body)
+    assert tag_of(Secret[list[str]]) is tag_of(Secret[list[str]] | None) is Secret
+
+
+def test_arrays_have_no_names() -> None:
+    """A record that is written as an array cannot leave out a field."""
+    make: Any = type(Record)
+    body = {
+        "__module__": __name__,
+        "__qualname__": "Row",
+        "__annotations__": {"a": int},
+        "a": FieldDescriptor(exclude=True, default=1),
+    }
+    with pytest.raises(TypeError, match="Row: array_like=True does not go with exclude and output_name"):
+        make("Row", (Record,), body, array_like=True, include_metadata=False)
 
 
 def test_types_have_fields() -> None:

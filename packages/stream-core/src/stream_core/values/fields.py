@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
+from copy import copy, deepcopy
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 from msgspec import NODEFAULT, structs
@@ -97,6 +97,13 @@ class FieldDescriptor(Generic[T]):
         self.input_name = self.input_name or name
         self.output_name = self.output_name or self.input_name
 
+    def bound(self, **known: Any) -> Self:
+        """Return a copy of which more is known; a descriptor that several fields share stays as it is."""
+        made = copy(self)
+        vars(made).pop("_path", None)
+        vars(made).update(known)
+        return made
+
     def clone(self, **changes: Any) -> FieldDescriptor[T]:
         """Make the same with some arguments changed."""
         return type(self)(**{**self.as_dict(), **changes})
@@ -142,7 +149,7 @@ class FieldDescriptor(Generic[T]):
                 f"{self.__class__.__name__} {vars(self).get('field')} has no {name}", name=name, obj=self
             )
         inner: FieldDescriptor[Any] = type_._options.descriptors[name]
-        return inner.clone(parent=self)
+        return inner.bound(parent=self)
 
     def prepare_value(self, value: Any) -> Any:
         """Return what a record holds for a value."""
@@ -340,7 +347,11 @@ class Descriptors(Mapping[str, FieldDescriptor[Any]]):
         default = field.default if field.default_factory is NODEFAULT else field.default_factory()
         known = {"field": field.name, "type": field.type, "model": self._cls, "tag": tag_of(field.type)}
         if (given := self.given.get(field.name)) is not None:
-            return given.clone(**known)
+            given = given.bound(**known)
+            if given.output_name == given.input_name:
+                given.output_name = field.encode_name
+            given.input_name = field.encode_name
+            return given
         return FieldDescriptor(default=default, input_name=field.encode_name, **known)
 
     def __getitem__(self, name: str) -> FieldDescriptor[Any]:

@@ -188,7 +188,11 @@ def _take_descriptors(
     for name, type_ in types.items():
         for known in said.values():
             known.pop(name, None)
-        if tag := tag_of(type_):
+        try:
+            tag = tag_of(type_)
+        except TypeError as error:
+            raise TypeError(f"{owner}.{name}: {error}") from None
+        if tag is not None:
             said["tags"][name] = tag
         if (given := _descriptor(body.get(name, msgspec.NODEFAULT), type_)) is not None:
             given.named(name)
@@ -206,12 +210,12 @@ def _take_descriptors(
 def _descriptor(default: Any, type_: Any) -> FieldDescriptor[Any] | None:
     """Return the descriptor of a field: what stands in place of its default, or in ``Annotated[int, IntegerField(...)]``."""
     if isinstance(default, FieldDescriptor):
-        return default
+        return default.bound()
     marks = get_args(type_)[1:] if get_origin(type_) is Annotated else ()
     found = next((one for one in marks if isinstance(one, FieldDescriptor)), None)
     if found is None:
         return None
-    return found.clone() if default is msgspec.NODEFAULT else found.clone(default=default)
+    return found.bound() if default is msgspec.NODEFAULT else found.bound(default=default, required=False)
 
 
 def _treats(options: RecordOptions) -> bool:
@@ -299,6 +303,10 @@ def _is_mutable(default: object) -> bool:
 
 def _check_room_for_metadata(cls: RecordMeta) -> None:
     config = cls.__struct_config__
+    if config.array_like and cls._options.written:
+        raise TypeError(
+            f"{cls.__name__}: array_like=True does not go with exclude and output_name: an array has no names"
+        )
     if cls._options.include_metadata and (config.forbid_unknown_fields or config.array_like):
         option = "array_like" if config.array_like else "forbid_unknown_fields"
         raise TypeError(

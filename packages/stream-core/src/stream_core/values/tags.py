@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
 
 from stream_core.errors import SecurityError
 
@@ -153,10 +154,21 @@ class Personal(OpaqueTag[T]):
 
 
 def tag_of(type_: Any) -> type[Tag[Any]] | None:
-    """Return the tag of the type of a field, also of ``Secret[str] | None``."""
+    """Return the tag of the type of a field, also of ``Secret[str] | None``.
+
+    Raises:
+        TypeError: the tag is on a part of the value, where nothing would hide it.
+    """
     if get_origin(type_) is Annotated:
         return next((one for one in get_args(type_)[1:] if isinstance(one, type) and issubclass(one, Tag)), None)
-    return next((tag for one in get_args(type_) if get_origin(one) is Annotated and (tag := tag_of(one))), None)
+    if get_origin(type_) in (Union, UnionType):
+        return next(filter(None, map(tag_of, get_args(type_))), None)
+    for part in get_args(type_):
+        if (tag := tag_of(part)) is not None:
+            raise TypeError(
+                f"a tag is on the value of a field as a whole: write {tag.__name__}[list[str]], not list[{tag.__name__}[str]]"
+            )
+    return None
 
 
 def untagged(value: Any) -> Any:
