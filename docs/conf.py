@@ -21,7 +21,11 @@ html_copy_source = False
 
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True}
+autodoc_default_options = {
+    "members": True,
+    # whatever is inherited belongs to a class as well, but for what every service, error, tuple or mapping of Python has
+    "inherited-members": "Service, BaseException, Struct, Enum, tuple, dict, Mapping, Protocol, Generic, Thread, Handler",
+}
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"

@@ -205,7 +205,10 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         self.on_worker_init.send()
 
     def doubts(self) -> Iterator[str]:
-        """What looks as if it was not meant, in sentences for the log of a worker."""
+        """What looks as if it was not meant, in sentences for the log of a worker.
+
+        :meta private:
+        """
         for other in [app for app in _apps if app is not self and app.id == self.id and app.idle]:
             yield (
                 f"there are two apps named {self.id}: one made in {self._made_in} runs, and one made in {other._made_in} does not, with "
@@ -219,12 +222,18 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     @property
     def defined(self) -> int:
-        """How many agents, tasks, timers and services there are."""
+        """How many agents, tasks, timers and services there are.
+
+        :meta private:
+        """
         return len(self.agents) + len(self.chores) + len(self.services)
 
     @property
     def idle(self) -> bool:
-        """Whether something is defined, and was never started."""
+        """Whether something is defined, and was never started.
+
+        :meta private:
+        """
         return not self._final and self.defined > 0
 
     # -- life

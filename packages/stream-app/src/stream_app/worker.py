@@ -287,7 +287,10 @@ class Worker(ModeWorker, Service):
         await self.default_on_first_start()
 
     async def default_on_first_start(self) -> None:
-        """Change the directory, set up title, log, debugging and signal handlers."""
+        """Change the directory, set up title, log, debugging and signal handlers.
+
+        :meta private:
+        """
         if self._workdir is not None:
             os.chdir(self._workdir)
         self._title.show("starting")
@@ -326,13 +329,19 @@ class Worker(ModeWorker, Service):
             self.add_context(console)
 
     async def maybe_start_blockdetection(self) -> None:
-        """Start to watch who blocks the event loop."""
+        """Start to watch who blocks the event loop.
+
+        :meta private:
+        """
         detector = BlockingDetector(float(self.blocking_timeout))  # type: ignore[arg-type]
         detector.start()
         self.exit_stack.callback(detector.stop)
 
     def install_signal_handlers(self) -> None:
-        """Stop at SIGINT and SIGTERM, and log what runs at SIGUSR1, until the worker has ended."""
+        """Stop at SIGINT and SIGTERM, and log what runs at SIGUSR1, until the worker has ended.
+
+        :meta private:
+        """
         loop = self.loop
         signals = Signals(loop.time)
         with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows; in threads other than the main one

@@ -97,6 +97,8 @@ class FailurePolicy:
 
         Raises:
             ConfigurationError: there is no such policy.
+
+        :meta private:
         """
         if isinstance(value, FailurePolicy):
             return value
@@ -107,11 +109,17 @@ class FailurePolicy:
 
     @property
     def final(self) -> FailurePolicy:
-        """The same without another attempt."""
+        """The same without another attempt.
+
+        :meta private:
+        """
         return replace(self, attempts=0)
 
     def wait(self, failures: int) -> float:
-        """Give the seconds to wait before the next attempt after so many failures, at least one."""
+        """Give the seconds to wait before the next attempt after so many failures, at least one.
+
+        :meta private:
+        """
         delay = self.delay
         for _ in range(failures - 1):
             if delay >= self.longest or self.factor == 1:

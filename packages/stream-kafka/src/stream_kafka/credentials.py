@@ -59,18 +59,27 @@ class Credentials:
 
     @property
     def protocol(self) -> AuthProtocol:
-        """The security protocol, as the listeners of brokers have it."""
+        """The security protocol, as the listeners of brokers have it.
+
+        :meta private:
+        """
         if self.mechanism is None:
             return AuthProtocol.SSL if self.ssl_context is not None else AuthProtocol.PLAINTEXT
         return AuthProtocol.SASL_SSL if self.ssl_context is not None else AuthProtocol.SASL_PLAINTEXT
 
     @property
     def who(self) -> str:
-        """Who logs in, for messages."""
+        """Who logs in, for messages.
+
+        :meta private:
+        """
         return "this client"
 
     def over(self, context: ssl.SSLContext | None) -> Self:
-        """Return the same credentials over TLS, unless they have a context of their own."""
+        """Return the same credentials over TLS, unless they have a context of their own.
+
+        :meta private:
+        """
         if context is None or self.ssl_context is not None:
             return self
         made = copy.copy(self)
@@ -163,11 +172,17 @@ class SASLCredentials(Credentials):
 
     @property
     def who(self) -> str:
-        """Who logs in, for messages."""
+        """Who logs in, for messages.
+
+        :meta private:
+        """
         return f"user {self.username!r}" if self.username is not None else "the user of the broker URL"
 
     def of_user(self, username: str, password: str) -> SASLCredentials:
-        """Return the same credentials for a user, unless they have one."""
+        """Return the same credentials for a user, unless they have one.
+
+        :meta private:
+        """
         if self.username is not None:
             return self
         return SASLCredentials(
@@ -205,7 +220,10 @@ class GSSAPICredentials(Credentials):
 
     @property
     def who(self) -> str:
-        """Who logs in, for messages."""
+        """Who logs in, for messages.
+
+        :meta private:
+        """
         return f"the Kerberos ticket of this process (service {self.kerberos_service_name})"
 
 
@@ -234,7 +252,10 @@ class OAuthCredentials(Credentials):
 
     @property
     def who(self) -> str:
-        """Who logs in, for messages."""
+        """Who logs in, for messages.
+
+        :meta private:
+        """
         return "the token of oauth_cb"
 
 

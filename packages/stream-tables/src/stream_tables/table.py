@@ -75,23 +75,35 @@ class Table(Generic[K, V]):
     # -- partitions, for the manager of tables
 
     def join(self, run: Run) -> None:
-        """Hold partitions in the worker of ``run`` until that ends; it has none yet."""
+        """Hold partitions in the worker of ``run`` until that ends; it has none yet.
+
+        :meta private:
+        """
         self._held.bind(run, {})
         self._forget()
 
     def leave(self, run: Run) -> None:
-        """Hold nothing in the worker of ``run`` any more."""
+        """Hold nothing in the worker of ``run`` any more.
+
+        :meta private:
+        """
         self._held.unbind(run)
         self._forget()
 
     def attach(self, run: Run, partition: int, part: TablePartition[V]) -> None:
-        """Take in a partition that the worker of ``run`` has recovered."""
+        """Take in a partition that the worker of ``run`` has recovered.
+
+        :meta private:
+        """
         if (held := self._held.of(run)) is not None:
             held[partition] = part
         self._forget()
 
     def detach(self, run: Run, partition: int) -> None:
-        """Let go of a partition that the worker of ``run`` gives up."""
+        """Let go of a partition that the worker of ``run`` gives up.
+
+        :meta private:
+        """
         held = self._held.of(run)
         if held is not None:
             held.pop(partition, None)
@@ -107,6 +119,8 @@ class Table(Generic[K, V]):
 
         Raises:
             ConfigurationError: several workers hold some, and this task belongs to none of them.
+
+        :meta private:
         """
         held = self._held.only
         if held is None:
@@ -114,7 +128,10 @@ class Table(Generic[K, V]):
         return held
 
     def changelog_tp(self, partition: int) -> TP:
-        """Give the changelog partition of a table partition."""
+        """Give the changelog partition of a table partition.
+
+        :meta private:
+        """
         return TP(self.changelog, partition)
 
     # -- reading

@@ -152,7 +152,10 @@ class Agent:
         return self.topic
 
     def bind(self, run: Run, replies: Replies) -> None:
-        """Ask by these replies in the engine of ``run``, until that ends."""
+        """Ask by these replies in the engine of ``run``, until that ends.
+
+        :meta private:
+        """
         self._replies.bind(run, replies)
 
     # -- sending it something

@@ -228,7 +228,10 @@ class Engine:
             self.background.spawn(self._joining.join(), "join for another topic")
 
     def add(self, topic: AnyTopic) -> None:
-        """Let programs send to a topic that was described after the start."""
+        """Let programs send to a topic that was described after the start.
+
+        :meta private:
+        """
         if topic.name not in self._topics:
             self._topics[topic.name] = topic
             topic.bind(self.run, self.outbox)
@@ -295,7 +298,10 @@ class Engine:
 
     @property
     def missing(self) -> set[str]:
-        """Topics that are read and do not exist any more, as of the last look (``discovery_interval``)."""
+        """Topics that are read and do not exist any more, as of the last look (``discovery_interval``).
+
+        :meta private:
+        """
         return self._joining.missing
 
     def snapshot(self) -> Snapshot:
@@ -310,7 +316,10 @@ class Engine:
         return self._observer.status()
 
     def fail(self, error: BaseException) -> None:
-        """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero."""
+        """Say that the worker cannot go on: whoever runs it looks at :attr:`failure`, stops it and exits non-zero.
+
+        :meta private:
+        """
         self.background.fail(error)
 
     def _failed(self, error: BaseException) -> None:
@@ -348,7 +357,10 @@ class Engine:
         self._pressure.release()
 
     async def checkpoint(self) -> bool:
-        """Commit what is finished now; returns whether anything was committed. See :mod:`stream_core.engine.interval`."""
+        """Commit what is finished now; returns whether anything was committed. See :mod:`stream_core.engine.interval`.
+
+        :meta private:
+        """
         return await self.interval.checkpoint()
 
     # -- rebalances

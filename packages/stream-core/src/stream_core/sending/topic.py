@@ -104,11 +104,17 @@ class Topic(Generic[K, V]):
 
     @property
     def parts(self) -> Sequence[Topic[K, V]]:
-        """The topics that are read when this one is."""
+        """The topics that are read when this one is.
+
+        :meta private:
+        """
         return (self,)
 
     def bind(self, run: Run, outbox: Outbox) -> None:
-        """Send through this outbox in the engine of ``run``, until that ends."""
+        """Send through this outbox in the engine of ``run``, until that ends.
+
+        :meta private:
+        """
         self._outboxes.bind(run, outbox)
         self._key_encoders, self._value_encoders = self.schema.encoders
 
@@ -190,7 +196,10 @@ class Topic(Generic[K, V]):
         )
 
     def decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:
-        """Decode the values of some records by the schema."""
+        """Decode the values of some records by the schema.
+
+        :meta private:
+        """
         if self.unwrap is not None:
             records = self.unwrap(records)
         return Decoded.of(self.schema, tp, records)

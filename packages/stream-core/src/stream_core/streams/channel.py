@@ -292,24 +292,36 @@ class Channel(Generic[K, V]):
     # -- for those who run agents
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Hand every event to this subscription from now on."""
+        """Hand every event to this subscription from now on.
+
+        :meta private:
+        """
         self._line().subscribe(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Hand nothing to this subscription any more, and drop what waits for it; whoever calls it."""
+        """Hand nothing to this subscription any more, and drop what waits for it; whoever calls it.
+
+        :meta private:
+        """
         for line in {self._first, *self._lines.all()}:
             line.unsubscribe(subscription)
         subscription.inbox.drop(subscription)
         subscription.on_progress()
 
     def position(self, reader: str) -> int:
-        """Return the offset below which a reader has finished everything; -1 for one that does not read."""
+        """Return the offset below which a reader has finished everything; -1 for one that does not read.
+
+        :meta private:
+        """
         feed = self._line().session.feeds.get(reader)
         return -1 if feed is None else feed.position
 
     @property
     def schema(self) -> Schema:
-        """Keys and values are handed over as they are."""
+        """Keys and values are handed over as they are.
+
+        :meta private:
+        """
         return self._first.session.schema
 
     @property

@@ -232,22 +232,34 @@ class Stream(Generic[T]):
     # -- for those who run it
 
     def close(self) -> None:
-        """Read no more from the streams that were combined with this one."""
+        """Read no more from the streams that were combined with this one.
+
+        :meta private:
+        """
         for node in self._nodes:
             node.close()
 
     @property
     def subscription(self) -> Subscription:
-        """Where the events come from."""
+        """Where the events come from.
+
+        :meta private:
+        """
         return self._iteration.subscription
 
     @property
     def iteration(self) -> Iteration:
-        """Which events are open, and the processors in front of the body."""
+        """Which events are open, and the processors in front of the body.
+
+        :meta private:
+        """
         return self._iteration
 
     def read(self, form: Form) -> AsyncGenerator[Any, None]:
-        """Iterate over values, events or items."""
+        """Iterate over values, events or items.
+
+        :meta private:
+        """
         return self._iteration.read(form)
 
     def _cursor(self) -> Cursor:

@@ -429,7 +429,10 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True, order=True):
 
     @classmethod
     def make_final(cls) -> None:
-        """Look up the types of the fields now. Raises NameError or TypeError for one that does not exist or cannot be decoded."""
+        """Look up the types of the fields now. Raises NameError or TypeError for one that does not exist or cannot be decoded.
+
+        :meta private:
+        """
         _loader(cls)
 
     def __json__(self) -> orjson.Fragment:

@@ -100,23 +100,35 @@ class Schema:
         key_serializer: CodecArg = None,
         value_serializer: CodecArg = None,
     ) -> Self:
-        """Return the schema of a table: keys are JSON too (``b'"k"'``, ``b'5'``), unless they are bytes; ``None`` may be a value."""
+        """Return the schema of a table: keys are JSON too (``b'"k"'``, ``b'5'``), unless they are bytes; ``None`` may be a value.
+
+        :meta private:
+        """
         return cls(key_type, value_type, key_serializer, value_serializer, key_default="json", nullable=True)
 
     def check(self) -> None:
-        """Compile everything now. Raises ConfigurationError for types and serializers that do not exist or do not fit."""
+        """Compile everything now. Raises ConfigurationError for types and serializers that do not exist or do not fit.
+
+        :meta private:
+        """
         _ = self.decode_key, self.encode_key, self.decode_values, self.encode_value
         for name, hook in HOOKS.items():
             _check_hook(self, name, hook)
 
     @property
     def native_keys(self) -> bool:
-        """Whether nothing of a user's takes part in encoding keys: no codec and no hook."""
+        """Whether nothing of a user's takes part in encoding keys: no codec and no hook.
+
+        :meta private:
+        """
         return self._key_codec in ("json", "raw") and not self._overrides("dumps_key")
 
     @property
     def native_values(self) -> bool:
-        """Whether values are JSON, and nothing of a user's takes part in encoding them: no codec and no hook."""
+        """Whether values are JSON, and nothing of a user's takes part in encoding them: no codec and no hook.
+
+        :meta private:
+        """
         return self._value_codec == "json" and not self._overrides("dumps_value")
 
     # -- hooks
@@ -152,12 +164,18 @@ class Schema:
 
     @cached_property
     def decode_key(self) -> Callable[[bytes | None], Any]:
-        """Decodes key bytes; ``None`` stays ``None``. Raises ValidationError."""
+        """Decodes key bytes; ``None`` stays ``None``. Raises ValidationError.
+
+        :meta private:
+        """
         return _of_bytes(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
 
     @cached_property
     def read_key(self) -> Callable[[RawRecord], Any]:
-        """Decodes the key of a record, as :meth:`loads_key` says; no key is ``None``. Raises ValidationError."""
+        """Decodes the key of a record, as :meth:`loads_key` says; no key is ``None``. Raises ValidationError.
+
+        :meta private:
+        """
         decode, hook = self.decode_key, self.loads_key
         if not self._overrides("loads_key"):
             return _key_of(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
@@ -166,7 +184,10 @@ class Schema:
 
     @cached_property
     def encode_key(self) -> Callable[[Any], bytes | None]:
-        """Encodes a key; ``None`` stays ``None``. Raises EncodeError."""
+        """Encodes a key; ``None`` stays ``None``. Raises EncodeError.
+
+        :meta private:
+        """
         return self._hooked("dumps_key", self._encode_key)
 
     @cached_property
@@ -185,13 +206,19 @@ class Schema:
 
     @cached_property
     def decode_value(self) -> Callable[[bytes | None], Any]:
-        """Decodes value bytes; ``None``, a tombstone, stays ``None`` if it may be. Raises ValidationError."""
+        """Decodes value bytes; ``None``, a tombstone, stays ``None`` if it may be. Raises ValidationError.
+
+        :meta private:
+        """
         decode = decoder_of(self._decoded_type, self._value_codec, "value")
         return _of_bytes(decode, self.value_type, allow_empty=self.allow_empty)
 
     @cached_property
     def read_value(self) -> Callable[[RawRecord], Any]:
-        """Decodes the value of a record, as :meth:`loads_value` says. Raises ValidationError."""
+        """Decodes the value of a record, as :meth:`loads_value` says. Raises ValidationError.
+
+        :meta private:
+        """
         decode, hook = self.decode_value, self.loads_value
         if not self._overrides("loads_value"):
             return lambda record: decode(record.value)
@@ -203,6 +230,8 @@ class Schema:
         """Decodes the values of records: returns them in order, and whether any of them is a :class:`Failure`.
 
         Tombstones are ``None``. Nothing of ours is called per record when msgspec can decode the type.
+
+        :meta private:
         """
         decode, read = decoder_of(self._decoded_type, self._value_codec, "value"), self.read_value
         plain = self.allow_empty and not self._overrides("loads_value")
@@ -225,7 +254,10 @@ class Schema:
 
     @cached_property
     def encode_value(self) -> Callable[[Any], bytes | None]:
-        """Encodes a value; ``None`` is a tombstone unless the schema is nullable. Raises EncodeError."""
+        """Encodes a value; ``None`` is a tombstone unless the schema is nullable. Raises EncodeError.
+
+        :meta private:
+        """
         return self._hooked("dumps_value", self._encode_value)
 
     @cached_property
@@ -252,13 +284,18 @@ class Schema:
         """The functions that encode keys, and those that encode values, by the type of the object, for whoever encodes very many.
 
         They raise whatever an encoder raises. A type for which there is none, which all are when a hook encodes, is left to :meth:`encode`.
+
+        :meta private:
         """
         if self._overrides("dumps_key") or self._overrides("dumps_value"):
             return {}, {}
         return self._key_encoders, self._value_encoders
 
     def encode(self, key: Any, value: Any, headers: Headers) -> tuple[bytes | None, bytes | None, Headers]:
-        """Encode key and value as :meth:`dumps_key` and :meth:`dumps_value` say; return them and the headers. Raises EncodeError."""
+        """Encode key and value as :meth:`dumps_key` and :meth:`dumps_value` say; return them and the headers. Raises EncodeError.
+
+        :meta private:
+        """
         pairs = list(headers)
         raw_key = self._hooked("dumps_key", self._encode_key, pairs)(key)
         return raw_key, self._hooked("dumps_value", self._encode_value, pairs)(value), pairs

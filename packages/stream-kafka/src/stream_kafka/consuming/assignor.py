@@ -91,7 +91,10 @@ class StreamAssignor:
         self.partitions: dict[str, int] = {}
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """Return what this member sends with its JoinGroup request: its subscription and what it owned last."""
+        """Return what this member sends with its JoinGroup request: its subscription and what it owned last.
+
+        :meta private:
+        """
         data = _JoinData(partitions_by_topic(self.owned), self.generation, *self.host)
         return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, sorted(topics), _encode(data))
 
@@ -106,6 +109,8 @@ class StreamAssignor:
 
         Returns:
             what each member gets, and the same user data for all of them.
+
+        :meta private:
         """
         joined = {member: _decode(_JoinData, metadata.user_data) for member, metadata in members.items()}
         topics = {topic for metadata in members.values() for topic in metadata.subscription}
@@ -122,7 +127,10 @@ class StreamAssignor:
         }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Take note of what this member owns now, and of where everything else is."""
+        """Take note of what this member owns now, and of where everything else is.
+
+        :meta private:
+        """
         self.owned = frozenset(TP(tp.topic, tp.partition) for tp in assignment.partitions())
         data = _decode(_SyncData, assignment.user_data)
         self.partitions = {topic: len(placement.hosts) for placement in data.placements for topic in placement.topics}
