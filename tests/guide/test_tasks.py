@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import mode
 import pytest
+from mode.threads import ServiceThread
 
 from stream_app import App
 
@@ -142,3 +144,54 @@ async def test_a_service_sees_the_app_at_work(make: Make) -> None:
 
     async with app:
         assert await take(done) == ["from a service"]
+
+
+async def test_a_service_runs_in_a_thread(make: Make) -> None:
+    """A service of mode that has a thread of its own starts and stops with the app, too."""
+    app = make()
+    where: list[bool] = []
+
+    @app.service
+    class Apart(ServiceThread):
+        async def on_start(self) -> None:
+            where.append(threading.current_thread() is threading.main_thread())
+
+        @mode.Service.task
+        async def _background_task(self) -> None:
+            where.append(threading.current_thread() is threading.main_thread())
+
+    async with app:
+        await until(lambda: len(where) == 2)
+    assert where == [False, False]
+
+
+@pytest.mark.looptime
+async def test_a_service_has_timers(make: Make) -> None:
+    """``@Service.timer`` ticks while the app runs."""
+    app = make()
+    ticks: list[int] = []
+
+    @app.service
+    class Ticking(mode.Service):
+        @mode.Service.timer(1.0)
+        async def _tick(self) -> None:
+            ticks.append(1)
+
+    async with app:
+        await asyncio.sleep(3.5)
+    assert len(ticks) == 3
+
+
+def test_apps_and_workers_are_services(make: Make, faust: Any) -> None:
+    """An app is a service of mode, and so is a worker; agents, streams and tables are parts of the app that it starts itself."""
+    app = make()
+
+    @app.agent()
+    async def process(stream: Any) -> None:
+        async for _ in stream:
+            pass
+
+    assert isinstance(app, mode.Service)
+    assert issubclass(faust.Worker, mode.Worker)
+    parts: list[Any] = [process, app.Table("t"), app.topic("t")]
+    assert not any(isinstance(one, mode.Service) for one in parts)
