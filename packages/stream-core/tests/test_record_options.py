@@ -180,7 +180,7 @@ def test_required_fields_come_first() -> None:
 
 def test_a_constructor_of_ones_own_is_refused() -> None:
     """``__init__`` would never be called; ``__post_init__`` is."""
-    with pytest.raises(TypeError, match="cannot define __init__"):
+    with pytest.raises(TypeError, match="Wrong has an __init__, which records make themselves: let __post_init__"):
 
         class Wrong(Record):
             """Has one."""

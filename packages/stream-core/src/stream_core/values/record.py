@@ -269,6 +269,11 @@ def _treatments(cls: Any) -> Treatments:
 
 def _check_overrides(name: str, bases: tuple[type, ...], body: dict[str, Any]) -> None:
     """Refuse class attributes that would hide an inherited field from every record. Raises TypeError."""
+    if "__init__" in body:
+        raise TypeError(
+            f"{name} has an __init__, which records make themselves: let __post_init__ do what follows construction and reading, "
+            "and write a classmethod for another way to make one"
+        )
     fields = {field for base in bases for field in getattr(base, "__struct_fields__", ())}
     if hidden := sorted((fields & body.keys()) - field_types(body).keys()):
         raise TypeError(
