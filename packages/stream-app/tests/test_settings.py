@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import operator
 import re
 import ssl
 from datetime import timedelta
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import pytest
 
+from stream_app import Agent, Worker
 from stream_app.settings import Settings
-from stream_app.settings.faust_names import REFUSED, RENAMED, WITHOUT_EFFECT
+from stream_app.settings.faust_names import REFUSED, RENAMED
+from stream_app.settings.parameters import Parameter
 from stream_core.errors import ConfigurationError, UnknownSettingError
 from stream_kafka import KafkaSettings, SASLCredentials
 
@@ -83,6 +88,15 @@ def test_an_empty_variable_is_none() -> None:
         ("broker", ["memory://a"], ["memory://a"]),
         ("value_serializer", "json|binary", "json|binary"),
         ("producer_compression_type", "zstd", "zstd"),
+        ("autodiscover", "yes", True),
+        ("autodiscover", "proj.one, proj.two", ["proj.one", "proj.two"]),
+        ("autodiscover", ("proj.one",), ("proj.one",)),
+        ("logging_config", '{"version": 1}', {"version": 1}),
+        ("worker_redirect_stdouts_level", "info", "INFO"),
+        ("worker_redirect_stdouts_level", "10", 10),
+        ("blocking_timeout", "0.5", 0.5),
+        ("Agent", "stream_app:Agent", Agent),
+        ("Worker", "stream_app.worker.Worker", Worker),
     ],
 )
 def test_values_are_converted(name: str, given: Any, value: Any) -> None:
@@ -103,6 +117,17 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
         ("processing_guarantee", "twice", r"Invalid enum value 'twice'"),
         ("producer_acks", 1, r"the producer is idempotent"),
         ("value_serializer", "jsn", r"did you mean 'json'"),
+        ("autodiscover", 3, r"it is no list of names"),
+        ("logging_config", "{", r"it is no JSON"),
+        ("logging_config", [], r"it is no mapping"),
+        ("loghandlers", ["file"], r"these are no handlers: write a list of objects"),
+        ("worker_redirect_stdouts_level", "loud", r"there is no such level"),
+        ("id_format", "{name}", r"write \{id\} for the name of the app"),
+        ("id_format", "{id", r"it is no format"),
+        ("id_format", "{id.__class__}", r"write \{id\} for the name of the app"),
+        ("Agent", dict, r"it is no class that is derived from stream_app.definitions.agents.Agent"),
+        ("Table", "no.such:Class", r"it cannot be imported"),
+        ("Worker", 1, r"it is no class"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(name: str, given: Any, message: str) -> None:
@@ -124,32 +149,66 @@ def test_an_unknown_setting_names_the_nearest() -> None:
     """A typo is refused, as an argument and as an assignment, even with None."""
     with pytest.raises(UnknownSettingError, match="there is no setting 'brokr': did you mean 'broker'"):
         settings(brokr="x")
-    with pytest.raises(UnknownSettingError, match="see the configuration reference"):
+    with pytest.raises(UnknownSettingError, match="the page on settings has all of them"):
         settings().qqqq = 1
     with pytest.raises(UnknownSettingError, match="did you mean 'store'"):
         settings(stor=None)
 
 
-def test_settings_of_faust_without_effect_are_refused() -> None:
-    """An option that nothing reads is an error, and an old name says the new one."""
-    with pytest.raises(ConfigurationError, match="'table_standby_replicas' of Faust has no effect here"):
-        settings(table_standby_replicas=1)
+def test_an_old_name_says_the_new_one() -> None:
+    """Names that Faust takes with a warning are refused with the name to use."""
     with pytest.raises(UnknownSettingError, match="'commit_interval' is now broker_commit_interval"):
         settings(commit_interval=1)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_settings_of_faust_that_can_have_no_effect_say_why(name: str) -> None:
-    """The reason is in the message."""
+    """The message has the reason, and what to do instead."""
     options: dict[str, Any] = {name: 1}
-    with pytest.raises(ConfigurationError, match=re.escape(f"{name!r} of Faust has no effect here: {REFUSED[name]}")):
+    why, instead = REFUSED[name]
+    with pytest.raises(ConfigurationError, match=re.escape(f"{name!r} of Faust has no effect here: {why}; {instead}")):
         settings(**options)
 
 
+FAUST = """
+    Agent=- ConsumerScheduler=- Event=- GlobalTable=- PartitionAssignor=- Schema=- Serializers=- SetGlobalTable=- SetTable=-
+    Stream=- Table=- TableManager=- Worker=- aerospike_retries_on_exception aerospike_sleep_seconds_between_retries_on_exception
+    agent_supervisor autodiscover blocking_timeout broker=BROKER_URL broker_api_version broker_check_crcs broker_client_id
+    broker_commit_every broker_commit_interval broker_commit_livelock_soft_timeout broker_consumer=BROKER_CONSUMER_URL
+    broker_credentials broker_heartbeat_interval broker_max_poll_interval broker_max_poll_records
+    broker_producer=BROKER_PRODUCER_URL broker_rebalance_timeout broker_request_timeout broker_session_timeout cache=CACHE_URL
+    canonical_url=NODE_CANONICAL_URL consumer_api_version consumer_auto_offset_reset consumer_connections_max_idle_ms
+    consumer_group_instance_id consumer_max_fetch_size consumer_metadata_max_age_ms crash_app_on_aerospike_exception
+    cython_optimizations datadir=APP_DATADIR debug=APP_DEBUG env_prefix=APP_ENV_PREFIX id_format=APP_ID_FORMAT
+    key_serializer=APP_KEY_SERIALIZER logging_config loghandlers=- origin=APP_ORIGIN processing_guarantee producer_acks
+    producer_api_version producer_compression_type producer_connections_max_idle_ms producer_linger producer_max_batch_size
+    producer_max_request_size producer_metadata_max_age_ms producer_partitioner producer_request_timeout producer_threaded
+    recovery_consistency_check reply_create_topic=APP_REPLY_CREATE_TOPIC reply_expires=APP_REPLY_EXPIRES reply_to
+    reply_to_prefix=APP_REPLY_TO_PREFIX ssl_context=- store=APP_STORE store_check_exists stream_buffer_maxsize
+    stream_processing_timeout stream_publish_on_commit stream_recovery_delay stream_wait_empty table_cleanup_interval
+    table_key_index_size table_standby_replicas tabledir=APP_TABLEDIR timezone topic_allow_declare topic_disable_leader
+    topic_partitions topic_replication_factor value_serializer=APP_VALUE_SERIALIZER version=APP_VERSION web
+    web_application_options web_bind web_cors_options web_enabled=APP_WEB_ENABLED web_graph_enabled web_host web_in_thread
+    web_metrics_enabled=APP_WEB_METRICS_ENABLED web_port web_router_enabled web_ssl_context=-
+    web_stats_enabled=APP_WEB_STATS_ENABLED web_tables_enabled web_transport worker_redirect_stdouts worker_redirect_stdouts_level
+"""
+"""The settings of Faust that it has not given up, with their variables: the name in capitals where none is said, and - for none."""
+
+
+def test_every_setting_of_faust_is_honoured_or_refused() -> None:
+    """A deployment is moved without new names of variables, and is told what it cannot have."""
+    ours = {row.name: row.env for row in settings().describe()}
+    for name, _, env in (entry.partition("=") for entry in FAUST.split()):
+        if name in ours:
+            assert ours[name] == (env or name.upper()).replace("-", ""), name
+        else:
+            assert name in REFUSED, name
+
+
 def test_the_lists_of_names_do_not_overlap() -> None:
-    """A setting is honoured, or renamed, or without effect, or refused for a reason."""
+    """A setting is honoured, or renamed, or refused for a reason."""
     honoured = {row.name for row in settings().describe()}
-    lists = [honoured, WITHOUT_EFFECT, RENAMED.keys(), REFUSED.keys()]
+    lists = [honoured, RENAMED.keys(), REFUSED.keys()]
     assert sum(map(len, lists)) == len(set().union(*lists))
     assert {name.partition(" ")[0] for name in RENAMED.values()} <= honoured
 
@@ -162,6 +221,17 @@ def test_an_app_has_a_name_that_a_topic_can_have(name: str) -> None:
 
 
 # -- derived values
+
+
+def test_the_id_of_a_version_has_a_format() -> None:
+    """``id_format`` says how name and version make the id; version 1 is the name alone."""
+    conf = settings({"APP_ID_FORMAT": "{self.version}.{id}"})
+    assert conf.id == "shop"
+    conf.version = 3
+    assert conf.id == "3.shop"
+    conf.id_format = "{id}/{self.version}"
+    with pytest.raises(ConfigurationError, match="an app cannot be named 'shop/3'"):
+        conf.freeze()
 
 
 def test_the_version_is_part_of_the_id_and_of_the_directories() -> None:
@@ -321,9 +391,82 @@ def test_no_password_is_shown(broker: Any) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+def test_what_is_printed_has_no_password() -> None:
+    """However settings are printed: as text, by pprint, as JSON, by ``vars``, in a log. What connects has it."""
+    conf = settings({"BROKER_URL": "kafka://me:s3cret@a:1;b"})
+    texts = [
+        f"{conf} {conf.broker} {conf.broker[0]}",
+        pformat(vars(conf)),
+        pformat(conf.broker),
+        json.dumps(conf.broker),
+        json.dumps(vars(conf), default=str),
+        f"{conf.broker}",
+        ",".join(conf.broker),
+        repr(list(conf.describe())),
+    ]
+    assert all("s3cret" not in text and "***@a:1" in text for text in texts)
+    assert conf.broker_url == "kafka://me:s3cret@a:1,kafka://b"
+    assert getattr(conf.broker[0], "clear", None) == "kafka://me:s3cret@a:1"
+    assert (
+        settings(broker=conf.broker).broker_url
+        == settings(broker=copy.deepcopy(conf.broker)).broker_url
+        == conf.broker_url
+    )
+    with pytest.raises(ConfigurationError, match="its password is left out"):
+        settings(broker=",".join(conf.broker))
+
+
+def test_secrets_of_ones_own() -> None:
+    """A subclass may add settings, in a section of its own; a secret among them is not shown."""
+
+    class Own(Settings):
+        token = Parameter(str, "", "Token of the shop.", secret=True)
+        web_port = Parameter(int, 1, "Another port.")
+
+    conf = Own("shop", environ={"TOKEN": "s3cret"})
+    rows = {row.name: row for row in conf.describe()}
+    assert (conf.token, conf.web_port, rows["token"].value, rows["token"].section) == (
+        "s3cret",
+        1,
+        "***",
+        "Of one's own",
+    )
+    assert "s3cret" not in repr(conf)
+    assert rows["web_port"].default == "1"
+    with pytest.raises(UnknownSettingError, match="did you mean 'token'"):
+        Own("shop", environ={}, tokn="x")
+
+
+def test_where_a_value_is_from() -> None:
+    """Each row says it, and which variable would change it."""
+    conf = settings({"X_WEB_PORT": "2", "FAUST_DATADIR": "d"}, env_prefix="X", origin="proj", web_host="h")
+    conf.load({"topic_partitions": 3, "web_port": 4})
+    conf.web_host = "i"
+    rows = {row.name: row for row in conf.describe()}
+    named = ("web_port", "datadir", "origin", "topic_partitions", "web_host", "broker")
+    assert [rows[name].source for name in named] == [
+        "environment variable X_WEB_PORT",
+        "environment variable FAUST_DATADIR",
+        "argument",
+        "configuration mapping",
+        "assignment",
+        "default",
+    ]
+    assert rows["web_port"].env == "X_WEB_PORT"
+    conf.load({"datadir": "e"})  # what only replaces the default is as weak for this
+    assert conf.datadir == Path("e")
+    conf.datadir = None
+    assert (conf.datadir, conf.sources["datadir"]) == (Path("d"), "environment variable FAUST_DATADIR")
+    conf.topic_partitions = None
+    assert "topic_partitions" not in conf.sources
+
+
 def test_every_setting_is_described() -> None:
     """The table has a sentence for each setting, and values that were changed."""
     rows = {row.name: row for row in settings(web_port=1).describe()}
-    assert all(row.help.endswith(".") and row.env.isupper() for row in rows.values())
+    assert all(
+        row.help.endswith(".") and row.section and row.kind and (row.env.isupper() or not row.env)
+        for row in rows.values()
+    )
     assert (rows["web_port"].value, rows["web_port"].default, rows["web_port"].env) == ("1", "6066", "WEB_PORT")
     assert repr(settings(web_port=1)) == "<Settings shop: web_port=1>"

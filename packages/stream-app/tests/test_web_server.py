@@ -42,6 +42,7 @@ async def status(app: faust.App, page: str, **headers: str) -> int:
         ({"web_bind": "0.0.0.0"}, [404, 404, 404]),
         ({"web_bind": "0.0.0.0", "web_metrics_enabled": True}, [404, 404, 200]),
         ({"web_bind": "0.0.0.0", "web_stats_enabled": "yes"}, [200, 200, 404]),
+        ({"web_bind": "0.0.0.0", "debug": True, "web_metrics_enabled": False}, [200, 200, 404]),
     ],
     ids=str,
 )

@@ -25,7 +25,6 @@ from stream_app.running.loops import run_in
 from stream_app.running.service import Service
 from stream_app.running.services import PATIENCE, crash_of
 from stream_app.running.wiring import Wiring
-from stream_app.settings.objects import read_object
 from stream_app.settings.parameters import masked
 from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, MissingPackageError, WorkerError
@@ -131,7 +130,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         """How many rebalances there were."""
         self.outcome = ""
         """What had become of the work of the app when it was stopped, in words."""
-        self._final = False
+        self._configured = self._final = False
         self._made_in = _caller(self)
         Service.__init__(self, beacon=beacon, loop=loop)
         _apps.add(self)
@@ -146,19 +145,36 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     # -- configuration
 
-    def config_from_object(self, source: Any, *, silent: bool = False) -> None:
+    def config_from_object(self, source: Any, *, silent: bool = False, force: bool = False) -> None:
         """Take settings from a module, class, object or mapping; environment variables win over them.
 
         Args:
-            source: ``"module"``, ``"module:Class"``, an object whose attributes have the names of settings, or a mapping. Of an object,
-                attributes of other names are left alone; of a mapping, unknown names are errors.
+            source: ``"module"``, ``"module:Class"``, an object whose attributes have the names of settings, in small letters or in
+                capitals, or a mapping. Of an object, attributes of other names are left alone; of a mapping, unknown names are errors.
             silent: do nothing when there is no such module.
+            force: take them at once, which is always done: Faust may wait until a setting is read.
 
         Raises:
             ConfigurationError: it cannot be loaded, or the app has started.
             UnknownSettingError: a mapping names a setting that does not exist.
         """
-        self.conf.load(read_object(source, silent=silent))
+        self.conf.load(source, silent=silent)
+
+    def configure(self) -> None:
+        """Send the signals in which settings may be assigned, once; the worker and :meth:`finalize` do it.
+
+        When a handler fails it is done again by the next call.
+        """
+        if self._configured:
+            return
+        self._configured = True  # before the handlers, which may come here again
+        try:
+            self.on_before_configured.send()
+            self.on_configured.send(conf=self.conf)
+            self.on_after_configured.send()
+        except BaseException:
+            self._configured = False
+            raise
 
     def finalize(self) -> None:
         """Make the settings final and import what ``autodiscover`` names; the worker and :meth:`start` do it.
@@ -169,9 +185,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
             return
         self._final = True  # before the imports, which may come here again
         try:
-            self.on_before_configured.send()
-            self.on_configured.send(conf=self.conf)
-            self.on_after_configured.send()
+            self.configure()
             if self.conf.autodiscover:
                 share_main(self)
             discover(self.conf.origin, self.conf.autodiscover)
@@ -565,8 +579,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     def worker(self, *services: Any, **options: Any) -> Worker:
         """A worker for this app, and for more apps and services; the arguments are those of :class:`Worker`."""
-        if self.worker_class is not None:
-            return self.worker_class(self, *services, **options)
+        if (chosen := self.conf.Worker or self.worker_class) is not None:
+            return chosen(self, *services, **options)
         from stream_app.worker import Worker  # noqa: PLC0415 - it takes a while, and programs that embed an app need none
 
         return Worker(self, *services, **options)

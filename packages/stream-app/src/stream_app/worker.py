@@ -44,6 +44,10 @@ AT_ONCE = 1.0
 """Seconds within which signals are one: ``timeout`` and terminals send one to the process, and one to its group."""
 
 
+BLOCKED = 10.0
+"""Seconds for which the event loop may be blocked, under ``debug``, where nobody says how many."""
+
+
 class Signals:
     """Tells the first signal, which asks for a stop, from the second, which ends the process.
 
@@ -89,6 +93,9 @@ class Served(Protocol):
     def on_worker_shutdown(self) -> BoundSyncSignal:
         """Sent when it has stopped."""
 
+    def configure(self) -> None:
+        """Let handlers assign the settings."""
+
     def finalize(self) -> None:
         """Make the settings final, and import what belongs to it."""
 
@@ -110,20 +117,21 @@ class Worker(ModeWorker, Service):
     the stacks of other threads.
 
     Args:
-        app: what to run.
+        app: what to run. What is left out below and is one of its settings is read from these at the start.
         services: more apps, and services (``async start()`` and ``async stop()``), that start and stop together with it.
-        debug: start a debugging console on this machine (aiomonitor), and log who blocks the event loop.
+        debug: start a debugging console on this machine (aiomonitor), and log who blocks the event loop; a setting.
         quiet: print nothing by :meth:`say` and :meth:`carp`.
         loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL, or a number.
         logfile: where to log; standard error when left out.
         log_format: ``text``, in colours on a terminal, or ``json``, an object a line.
-        loghandlers: log to these, too.
+        loghandlers: log to these, too; a setting.
         logging_config: configure logging by this mapping, for :func:`logging.config.dictConfig`, instead; with ``merge=True`` in it beside
-            level and file.
+            level and file. A setting.
         override_logging: whether to set up logging at all.
-        redirect_stdouts: whether what the program prints becomes records of the log.
-        redirect_stdouts_level: their level.
-        blocking_timeout: seconds for which the event loop may be blocked before that is logged, under ``debug``.
+        redirect_stdouts: whether what the program prints becomes records of the log; the setting ``worker_redirect_stdouts``.
+        redirect_stdouts_level: their level; the setting ``worker_redirect_stdouts_level``.
+        blocking_timeout: seconds for which the event loop may be blocked before that is logged; a setting. Under ``debug`` 10 where none
+            is given, else nobody looks.
         console_port: the first of the three ports of the debugging console.
         fail_fast: exit with 1 when no broker answers at start, instead of waiting for one.
         stop_timeout: seconds for the whole stop, after which the process ends all the same.
@@ -144,17 +152,17 @@ class Worker(ModeWorker, Service):
         self,
         app: Served,
         *services: Any,
-        debug: bool = False,
+        debug: bool | None = None,
         quiet: bool = False,
         loglevel: str | int = "INFO",
         logfile: str | Path | TextIO | None = None,
         log_format: LogFormat = "text",
-        loghandlers: Sequence[logging.Handler] = (),
+        loghandlers: Sequence[logging.Handler] | None = None,
         logging_config: Mapping[str, Any] | None = None,
         override_logging: bool = True,
-        redirect_stdouts: bool = False,
-        redirect_stdouts_level: str | int = "WARNING",
-        blocking_timeout: float = 10.0,
+        redirect_stdouts: bool | None = None,
+        redirect_stdouts_level: str | int | None = None,
+        blocking_timeout: float | None = None,
         console_port: int = 50101,
         fail_fast: bool = False,
         stop_timeout: float = 60.0,
@@ -171,7 +179,16 @@ class Worker(ModeWorker, Service):
         self._services = Services(one for one in services if not hasattr(type(one), "engine"))
         self._log_file = logfile
         self._log_format: LogFormat = log_format
-        self._logging_config = logging_config
+        self._given: dict[str, Any] = {
+            "debug": debug,
+            "loghandlers": None if loghandlers is None else list(loghandlers),
+            "logging_config": logging_config,
+            "worker_redirect_stdouts": redirect_stdouts,
+            "worker_redirect_stdouts_level": redirect_stdouts_level,
+            "blocking_timeout": blocking_timeout,
+        }
+        self._logging_config: Mapping[str, Any] | None = None
+        self._watched = False
         self._fail_fast = fail_fast
         self._stop_timeout = stop_timeout
         self._given_loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
@@ -183,14 +200,9 @@ class Worker(ModeWorker, Service):
         self._title = Title("Stream:Worker", lambda: _title_of(app))
         super().__init__(
             *(one for one in (app, *services) if hasattr(one, "beacon") and not isinstance(one, type)),
-            debug=debug,
             quiet=quiet,
             loglevel=loglevel,
-            loghandlers=list(loghandlers),
             override_logging=override_logging,
-            redirect_stdouts=redirect_stdouts,
-            redirect_stdouts_level=redirect_stdouts_level,
-            blocking_timeout=blocking_timeout,
             console_port=console_port,
             daemon=daemon,
             stdout=stdout,
@@ -235,6 +247,7 @@ class Worker(ModeWorker, Service):
         self._bind(asyncio.get_running_loop())
         self._started.set()
         try:
+            self._take_settings()
             await self.on_first_start()
         except BaseException:
             self._tear_down()
@@ -299,7 +312,7 @@ class Worker(ModeWorker, Service):
         await self.on_execute()
         if self.debug:
             await self._add_monitor()
-            await self.maybe_start_blockdetection()
+        await self.maybe_start_blockdetection()
         self.install_signal_handlers()
 
     async def on_started(self) -> None:
@@ -309,6 +322,23 @@ class Worker(ModeWorker, Service):
         """Override to do something when all has stopped."""
 
     # -- parts
+
+    def _take_settings(self) -> None:
+        """Let handlers assign the settings, and read those that are for the worker, unless it was given others."""
+        for app in self._apps:
+            with suppress(Exception):  # what fails here fails again in `finalize`, when there is a log
+                app.configure()
+        conf = self.app.conf
+        chosen: dict[str, Any] = {
+            name: getattr(conf, name) if given is None else given for name, given in self._given.items()
+        }
+        self.debug = chosen["debug"]
+        self.loghandlers = chosen["loghandlers"]
+        self.redirect_stdouts = chosen["worker_redirect_stdouts"]
+        self.redirect_stdouts_level = chosen["worker_redirect_stdouts_level"]
+        self._logging_config = chosen["logging_config"]
+        self._watched = self.debug or chosen["blocking_timeout"] is not None
+        self.blocking_timeout = chosen["blocking_timeout"] or BLOCKED
 
     def _setup_logging(self) -> None:
         set_up_logging(
@@ -329,10 +359,12 @@ class Worker(ModeWorker, Service):
             self.add_context(console)
 
     async def maybe_start_blockdetection(self) -> None:
-        """Start to watch who blocks the event loop.
+        """Start to watch who blocks the event loop, where that is wanted.
 
         :meta private:
         """
+        if not self._watched:
+            return
         detector = BlockingDetector(float(self.blocking_timeout))  # type: ignore[arg-type]
         detector.start()
         self.exit_stack.callback(detector.stop)

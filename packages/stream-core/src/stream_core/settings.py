@@ -23,6 +23,8 @@ class EngineSettings:
         session_timeout: of the consumer group.
         deadline: for one checkpoint, and for any other wait on the broker.
         drain_timeout: for open events at revocation and stop.
+        wait_empty: whether open events have that time; else only what is finished is committed.
+        recovery_delay: after an assignment, before partitions are recovered.
         stop_timeout: for a stop, all in all.
         transaction_timeout: after which the broker aborts a transaction, which the transport tells it.
         processing_timeout: for one event, before it is reported as stuck.
@@ -51,6 +53,8 @@ class EngineSettings:
     session_timeout: float = 30.0
     deadline: float = 40.0
     drain_timeout: float = 10.0
+    wait_empty: bool = True
+    recovery_delay: float = 0.0
     stop_timeout: float = 25.0
     transaction_timeout: float = 60.0
     processing_timeout: float = 300.0

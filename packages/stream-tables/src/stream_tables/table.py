@@ -23,9 +23,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
 
-ROUTES = 10_000
-"""Keys whose partition is remembered for reads outside events."""
-
 
 class Table(Generic[K, V]):
     """A durable dictionary, sharded: each worker holds the partitions of its source topics.
@@ -41,6 +38,9 @@ class Table(Generic[K, V]):
         partitions: partitions of the changelog; ``None`` takes the count of the source topics.
         changelog: name of the changelog topic.
         help: one sentence on what it holds.
+
+    Attributes:
+        key_index_size: keys whose partition is remembered, for reads outside of events.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Table(Generic[K, V]):
         self.partitions = partitions
         self.changelog = changelog
         self.help = help
+        self.key_index_size = 10_000
         self._held = PerRun[dict[int, TablePartition[V]]]()
         self._routes: dict[bytes, int] = {}
         self._keys: Keys[K] = Keys(name, schema)
@@ -217,7 +218,7 @@ class Table(Generic[K, V]):
             part = parts[partition]
             value = part.committed_value(data) if committed else part.get(None, data)
             if value is not ABSENT:
-                if len(self._routes) >= ROUTES:
+                if len(self._routes) >= self.key_index_size:
                     self._routes.clear()
                 self._routes[data] = partition
                 return value

@@ -110,7 +110,8 @@ class AgentDefinitions(TopicDefinitions):
             known = name or _name_of(body)
             check_names(f"agent {known}", topic, AGENT_OPTIONS)
             source = self._source(channel, known, topic)
-            agent = self.agent_class(
+            cls: type[Agent] = self.conf.settle("Agent", f"agent {known}") or self.agent_class
+            agent = cls(
                 body,
                 app=self,
                 name=known,
@@ -119,7 +120,7 @@ class AgentDefinitions(TopicDefinitions):
                 on_failure=on_failure,
                 on_error=on_error,
                 sink=sink,
-                supervisor_strategy=supervisor_strategy or self.conf.agent_supervisor,
+                supervisor_strategy=supervisor_strategy or self.conf.settle("agent_supervisor", f"agent {known}"),
                 use_reply_headers=use_reply_headers,
                 isolated_partitions=isolated_partitions,
             )
@@ -145,9 +146,9 @@ class AgentDefinitions(TopicDefinitions):
                     "say it where that is described"
                 )
             return channel
-        return (
-            self.topic(channel or f"{self.id}-{agent}", **options) if options or not channel else self._named(channel)
-        )
+        if not channel:
+            return self.topic(f"{self._id_for(f'agent {agent}')}-{agent}", **options)
+        return self.topic(channel, **options) if options else self._named(channel)
 
 
 AGENT_OPTIONS = {*inspect.signature(AgentDefinitions.agent).parameters, *TOPIC_OPTIONS} - {"self", "topic"}

@@ -69,7 +69,9 @@ class ChoreDefinitions(Registry):
 
         def define(function: Any) -> Any:
             where = (
-                self.conf.timezone if timezone is None else Settings.timezone.convert(timezone, "crontab(): timezone")
+                self.conf.settle("timezone", f"crontab {getattr(function, '__qualname__', function)}")
+                if timezone is None
+                else Settings.timezone.convert(timezone, "crontab(): timezone")
             )
             self._add(chores.crontab(self._with_app(function), spec, zone=where, on_leader=on_leader))
             return function

@@ -44,6 +44,12 @@ class Registry:
         """The consumer group: the name, and ``-v2`` from version 2 on."""
         return self.conf.id
 
+    def _id_for(self, what: str) -> str:
+        """Give the id for a name that ``what`` gets now: it cannot be changed any more."""
+        for setting in ("version", "id_format"):
+            self.conf.settle(setting, what)
+        return self.id
+
     @property
     def topics(self) -> Mapping[str, AnyTopic]:
         """The topics by name."""

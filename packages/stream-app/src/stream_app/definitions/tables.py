@@ -83,10 +83,9 @@ class TableDefinitions(Registry):
         schema = Schema.for_table(
             key_type=key_type, value_type=value_type, key_serializer=key_serializer, value_serializer=value_serializer
         )
-        changelog = f"{self.id}-{name}-changelog"
-        table = self.table_class(
-            name, schema=schema, changelog=changelog, default=default, partitions=partitions, help=help
-        )
+        changelog = f"{self._id_for(f'table {name}')}-{name}-changelog"
+        cls: type[tables.Table[Any, Any]] = self.conf.settle("Table", f"table {name}") or self.table_class
+        table = cls(name, schema=schema, changelog=changelog, default=default, partitions=partitions, help=help)
         with self._defining:
             self._require_stopped(f"table {name}")
             if name in self._tables:

@@ -120,14 +120,15 @@ class TopicDefinitions(Registry):
         names = tuple(dict.fromkeys(names))
         rest: dict[str, Any] = {**options}
         serializers = rest.pop("key_serializer", None), rest.pop("value_serializer", None)
-        compiled = self._schema(schema, key_type, value_type, *serializers)
+        compiled = self._schema(f"topic {', '.join(names) or pattern}", schema, key_type, value_type, *serializers)
         if pattern is not None:
             return TopicPattern(pattern, schema=compiled, **rest)
         types = {"key_type": key_type, "value_type": value_type}
         with self._defining:
             for known in filter(None, map(self._topics.get, names)):
                 check_again(known, None if schema is None else compiled, {**types, **options})
-            topics = [self._topics.get(name) or self.topic_class(name, schema=compiled, **rest) for name in names]
+            cls: type[Topic[Any, Any]] = self.conf.settle("Topic", f"topic {names[0]}") or self.topic_class
+            topics = [self._topics.get(name) or cls(name, schema=compiled, **rest) for name in names]
             whole = topics[0] if len(topics) == 1 else TopicGroup(topics)
             for topic in topics:  # last: a call that is refused leaves nothing behind
                 if self._topics.setdefault(topic.name, topic) is topic:
@@ -161,34 +162,44 @@ class TopicDefinitions(Registry):
             maxsize: events that may wait for the slowest reader before ``send`` waits; the setting
                 ``stream_buffer_maxsize`` when left out.
         """
-        size = self.conf.stream_buffer_maxsize if maxsize is None else maxsize
-        wire = self._schema(None, key_type, value_type, None, None)
-        return self.channel_class(name, maxsize=size, key_type=key_type, value_type=value_type, wire_schema=wire)
+        what = f"channel {name}"
+        size = self.conf.settle("stream_buffer_maxsize", what) if maxsize is None else maxsize
+        wire = self._schema(what, None, key_type, value_type, None, None)
+        cls: type[Channel[Any, Any]] = self.conf.settle("Channel", what) or self.channel_class
+        return cls(name, maxsize=size, key_type=key_type, value_type=value_type, wire_schema=wire)
 
     # -- parts
 
     def _schema(
         self,
+        what: str,
         given: Schema | None,
         key_type: Any,
         value_type: Any,
         key_serializer: CodecArg,
         value_serializer: CodecArg,
     ) -> Schema:
+        said = {
+            "key_serializer": key_serializer if given is None else given.key_serializer,
+            "value_serializer": value_serializer if given is None else given.value_serializer,
+        }
+        for setting, own in said.items():
+            if own is None:
+                self.conf.settle(setting, what)
+        key, value = self.conf.key_serializer, self.conf.value_serializer
         if given is None:
             return Schema(
                 key_type=key_type,
                 value_type=value_type,
                 key_serializer=key_serializer,
                 value_serializer=value_serializer,
-                key_default=self.conf.key_serializer,
-                value_default=self.conf.value_serializer,
+                key_default=key,
+                value_default=value,
             )
         if any(one is not None for one in (key_type, value_type, key_serializer, value_serializer)):
             raise ConfigurationError(
                 "a topic has either schema=, or types and serializers of its own: leave one of them out"
             )
-        key, value = self.conf.key_serializer, self.conf.value_serializer
         same = (given.key_default, given.value_default) == (key, value)
         return given if same else replace(given, key_default=key, value_default=value)
 

@@ -38,7 +38,7 @@ def make_web_server(conf: Settings, engine: Engine) -> WebServer | None:
             ) from error
         logger.info("there is no web server (%s); pip install stream-web to have one", error)
         return None
-    private = web.is_loopback(conf.web_bind)
+    private = web.is_loopback(conf.web_bind) or conf.debug
     routes = web.Health(conf.id, engine.status).routes()
     if _shown(conf.web_stats_enabled, private=private):
         routes += web.Stats(engine.snapshot).routes()

@@ -162,6 +162,7 @@ class Wiring:
         )
         for table in self._tables:
             table.schema.check()
+            table.key_index_size = conf.table_key_index_size
             tables.add(table)
         for topic in self._app.topics.values():
             topic.schema.check()
@@ -322,6 +323,8 @@ class Wiring:
             session_timeout=conf.broker_session_timeout,
             deadline=conf.broker_request_timeout,
             drain_timeout=min(10.0, conf.broker_rebalance_timeout / 3),
+            wait_empty=conf.stream_wait_empty,
+            recovery_delay=conf.stream_recovery_delay,
             transaction_timeout=conf.broker_transaction_timeout,
             processing_timeout=conf.stream_processing_timeout,
             discovery_interval=conf.topic_discovery_interval,

@@ -1,8 +1,18 @@
-"""Names of Faust's settings that are spelled differently here, or that have no effect and are refused."""
+"""Names of Faust's settings that are spelled differently here, or that can have no effect and are refused."""
 
 from __future__ import annotations
 
-__all__ = ["REFUSED", "RENAMED", "WITHOUT_EFFECT"]
+from typing import NamedTuple
+
+__all__ = ["REFUSED", "RENAMED", "Refusal"]
+
+
+class Refusal(NamedTuple):
+    """Why a setting can have no effect here, and what to do instead: two parts of one sentence."""
+
+    why: str
+    instead: str = "remove it"
+
 
 RENAMED = {
     "client_id": "broker_client_id",
@@ -15,73 +25,107 @@ RENAMED = {
 }
 """Old names, and the names to use."""
 
-REFUSED = {
-    "ConsumerScheduler": "records are taken in the order in which they arrive",
-    "broker_api_version": "each broker is asked which versions it speaks",
-    "broker_commit_livelock_soft_timeout": "stream_processing_timeout says when an event is reported as stuck",
-    "broker_consumer": "offsets and transactions tie reading and writing to one cluster, that of broker",
-    "broker_max_poll_interval": "the worker reports events that take longer than stream_processing_timeout, and keeps its membership",
-    "broker_max_poll_records": "a poll takes what has arrived; stream_buffer_maxsize and stream_buffer_max_bytes bound what waits",
-    "broker_producer": "offsets and transactions tie reading and writing to one cluster, that of broker",
-    "consumer_api_version": "each broker is asked which versions it speaks",
-    "consumer_group_instance_id": "a worker that is restarted takes the place of its predecessor at once, by the member id in its datadir",
-    "producer_api_version": "each broker is asked which versions it speaks",
-    "producer_request_timeout": "broker_request_timeout bounds every wait",
-    "producer_threaded": "the producer shares the event loop, and sending never waits",
-}
-"""Settings that cannot mean anything here, and why."""
-
-WITHOUT_EFFECT = frozenset(
-    (
-        "Agent",
-        "Event",
-        "GlobalTable",
-        "HttpClient",
-        "LeaderAssignor",
-        "Monitor",
-        "PartitionAssignor",
-        "Router",
-        "Schema",
-        "Serializers",
-        "SetGlobalTable",
-        "SetTable",
-        "Stream",
-        "Table",
-        "TableManager",
-        "Topic",
-        "Worker",
-        "aerospike_retries_on_exception",
-        "aerospike_sleep_seconds_between_retries_on_exception",
-        "blocking_timeout",
-        "cache",
-        "crash_app_on_aerospike_exception",
-        "cython_optimizations",
-        "debug",
-        "id_format",
-        "logging_config",
-        "loghandlers",
-        "num_standby_replicas",
-        "recovery_consistency_check",
-        "store_check_exists",
-        "stream_ack_cancelled_tasks",
-        "stream_ack_exceptions",
-        "stream_publish_on_commit",
-        "stream_recovery_delay",
-        "stream_wait_empty",
-        "table_cleanup_interval",
-        "table_key_index_size",
-        "table_standby_replicas",
-        "web",
-        "web_application_options",
-        "web_cors_options",
-        "web_graph_enabled",
-        "web_in_thread",
-        "web_router_enabled",
-        "web_ssl_context",
-        "web_tables_enabled",
-        "web_transport",
-        "worker_redirect_stdouts",
-        "worker_redirect_stdouts_level",
-    )
+_ONE_CLUSTER = Refusal(
+    "offsets and transactions tie reading and writing to one cluster, that of broker",
+    "send to another cluster with an app of its own in the same worker",
 )
-"""Settings that nothing here reads: refused, so that nobody relies on them."""
+_VERSIONS = Refusal("each broker is asked which versions it speaks")
+_AEROSPIKE = Refusal(
+    "there is no store for Aerospike", "use store='rocksdb://', or one of your own, store='package.module:Class://'"
+)
+_TABLES = Refusal("an app has only ordinary tables so far", "use app.Table(...), and the setting Table for its class")
+_STANDBYS = Refusal(
+    "workers keep no standby copies of tables yet",
+    "keep datadir on a volume that outlives the worker: recovery goes on where its stores were",
+)
+_ACKS = Refusal(
+    "Faust does not read it either: an event counts when its body asks for the next one",
+    "say on_failure= at the agent for events that fail",
+)
+_INSIDE = Refusal("it names a part of the inside of Faust, and nothing takes its place")
+_VIEWS = Refusal("tables, and who owns their keys, are not shown by pages of the worker")
+
+REFUSED: dict[str, Refusal] = {
+    "ConsumerScheduler": Refusal("records are taken in the order in which they arrive"),
+    "Event": Refusal(
+        "an event is what one record is to an agent, and made for each of them", "put what you need into the value"
+    ),
+    "GlobalTable": _TABLES,
+    "HttpClient": _INSIDE,
+    "LeaderAssignor": _INSIDE,
+    "Monitor": Refusal(
+        "a worker counts for itself", "read app.engine.snapshot(), or the pages /stats and /metrics of the worker"
+    ),
+    "PartitionAssignor": Refusal("one assignor keeps tables where their stores are, and takes part in each rebalance"),
+    "Router": _INSIDE,
+    "Schema": Refusal(
+        "types are compiled for each topic",
+        "give schema= to topics, and the settings key_serializer and value_serializer to the app",
+    ),
+    "Serializers": Refusal(
+        "codecs are registered once for the process", "use faust.serializers.codecs.register(name, codec)"
+    ),
+    "SetGlobalTable": _TABLES,
+    "SetTable": Refusal("an app has only ordinary tables so far", "use app.Table(..., value_type=set[str])"),
+    "Stream": Refusal("operators are methods of one class", "write a function of a stream for what you add"),
+    "TableManager": _INSIDE,
+    "aerospike_retries_on_exception": _AEROSPIKE,
+    "aerospike_sleep_seconds_between_retries_on_exception": _AEROSPIKE,
+    "broker_api_version": _VERSIONS,
+    "broker_commit_livelock_soft_timeout": Refusal(
+        "an offset that does not advance has an event that does not finish",
+        "use stream_processing_timeout, after which that is reported",
+    ),
+    "broker_consumer": _ONE_CLUSTER,
+    "broker_max_poll_interval": Refusal(
+        "a worker keeps its membership while its agents are busy",
+        "use stream_processing_timeout, after which an event that takes longer is reported",
+    ),
+    "broker_max_poll_records": Refusal(
+        "a poll takes what has arrived", "bound what waits with stream_buffer_maxsize and stream_buffer_max_bytes"
+    ),
+    "broker_producer": _ONE_CLUSTER,
+    "cache": Refusal(
+        "what pages answer is not cached by the worker", "keep it in a table, or put a cache in front of the worker"
+    ),
+    "consumer_api_version": _VERSIONS,
+    "consumer_group_instance_id": Refusal(
+        "a worker that is restarted takes the place of its predecessor at once, by the member id in its datadir",
+        "keep datadir on a volume that outlives the worker",
+    ),
+    "crash_app_on_aerospike_exception": _AEROSPIKE,
+    "cython_optimizations": Refusal("nothing is written in Cython: what decodes records is compiled already"),
+    "num_standby_replicas": _STANDBYS,
+    "producer_api_version": _VERSIONS,
+    "producer_request_timeout": Refusal(
+        "one deadline holds for every wait on a broker", "use broker_request_timeout, in seconds"
+    ),
+    "producer_threaded": Refusal("the producer shares the event loop, and sending never waits"),
+    "recovery_consistency_check": Refusal(
+        "a store that is ahead of its changelog is always noticed, emptied, and filled from the changelog"
+    ),
+    "store_check_exists": _AEROSPIKE,
+    "stream_ack_cancelled_tasks": _ACKS,
+    "stream_ack_exceptions": _ACKS,
+    "stream_publish_on_commit": Refusal(
+        "what an event sends leaves when the event finishes",
+        "use processing_guarantee='exactly_once', which shows it to readers with the commit",
+    ),
+    "table_cleanup_interval": Refusal(
+        "tables have no windows yet, so that nothing in them expires", "delete keys in an agent that a timer sends to"
+    ),
+    "table_standby_replicas": _STANDBYS,
+    "web": Refusal("there is one web server, on aiohttp", "serve others beside the app: async with app: ..."),
+    "web_application_options": Refusal("the application of aiohttp is made by the worker"),
+    "web_cors_options": Refusal("pages of the worker are read by its own origin only"),
+    "web_graph_enabled": Refusal("the worker draws no graph of itself"),
+    "web_in_thread": Refusal("the web server shares the event loop of the app, and its pages do not hold it up"),
+    "web_router_enabled": _VIEWS,
+    "web_ssl_context": Refusal(
+        "the web server speaks plain HTTP, to this machine alone unless web_bind says otherwise",
+        "put a proxy that speaks TLS in front of it",
+    ),
+    "web_tables_enabled": _VIEWS,
+    "web_transport": Refusal("the web server listens on TCP", "use web_bind and web_port"),
+}
+"""Settings that can mean nothing here."""

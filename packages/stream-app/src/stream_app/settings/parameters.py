@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Generic, Self, TypeVar, overload
+from string import Formatter
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, Union, get_args, get_origin, overload
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,18 +22,27 @@ from stream_core.errors import ConfigurationError
 from stream_core.values.codecs import Codec, get_codec
 
 __all__ = [
+    "BrokerURL",
     "Bytes",
     "Count",
+    "Milliseconds",
     "Parameter",
     "Port",
     "Seconds",
+    "Section",
     "codec",
     "flag",
     "function",
+    "handlers",
+    "id_format",
+    "level",
+    "mapping",
     "masked",
     "names",
     "path",
     "seconds",
+    "some_or_all",
+    "subclass_of",
     "tls_context",
     "url",
     "urls",
@@ -40,14 +52,21 @@ __all__ = [
 
 T = TypeVar("T")
 
-Count = Annotated[int, Meta(ge=1)]
-Bytes = Annotated[int, Meta(ge=1)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Seconds = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1, description="number, 1 or more")]
+Bytes = Annotated[int, Meta(ge=1, description="bytes")]
+Milliseconds = Annotated[int, Meta(ge=1, description="milliseconds")]
+Port = Annotated[int, Meta(ge=1, le=65535, description="number of a port")]
+Seconds = Annotated[float, Meta(ge=0, description="seconds, or a timedelta")]
 
 _WORDS = {
     word: value for words, value in (("true yes 1 on", True), ("false no 0 off", False)) for word in words.split()
 }
+
+
+class Section:
+    """Settings that belong together: one heading of the page on settings."""
+
+    title: ClassVar[str]
 
 
 class Parameter(Generic[T]):
@@ -57,11 +76,17 @@ class Parameter(Generic[T]):
         type_: what values are converted to, by msgspec; text is converted too.
         default: the value, or a function of the settings that computes it.
         help_: one sentence, with the unit.
-        env: its environment variable; the name in capitals when left out.
+        env: its environment variable; the name in capitals when left out, and ``None`` where text cannot be a value.
         fallback_env: variables that replace the default, but not an argument.
         parse: makes a value of ``type_`` from what users write, before conversion.
         read: makes of a value what readers get, when that depends on other settings.
-        secret: a value that does not fit is not shown.
+        secret: a value that does not fit is not shown, and neither is one that is text without being a URL.
+        kind: what values are, with the unit, where ``type_`` does not tell.
+        shown: the default in words, where it is computed.
+        cost: what one pays for a larger or another value, in a sentence.
+
+    Attributes:
+        section: the class that the setting was defined in.
     """
 
     def __init__(
@@ -70,19 +95,25 @@ class Parameter(Generic[T]):
         default: T | Callable[[Any], T],
         help_: str,
         *,
-        env: str = "",
+        env: str | None = "",
         fallback_env: Sequence[str] = (),
         parse: Callable[[Any], Any] | None = None,
         read: Callable[[Any, T], T] | None = None,
         secret: bool = False,
+        kind: str = "",
+        shown: str = "",
+        cost: str = "",
     ) -> None:
         self.type, self.help, self.env, self.fallback_env = type_, help_, env, fallback_env
+        self.kind, self.shown, self.cost = kind or _kind_of(type_), shown, cost
         self._default, self._parse, self._read, self._secret = default, parse, read, secret
         self.name = ""
+        self.section: type = Section
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-        self.env = self.env or name.upper()
+        self.name, self.section = name, owner
+        if self.env == "":
+            self.env = name.upper()
 
     @overload
     def __get__(self, settings: None, owner: type) -> Self: ...
@@ -100,13 +131,13 @@ class Parameter(Generic[T]):
         settings.assign(self, value)
 
     def default(self, settings: Any) -> T:
-        """The value when nothing else is said."""
+        """Give the value when nothing else is said."""
         default: Any = self._default
         value: T = default(settings) if callable(default) else default
         return value
 
     def convert(self, value: object, source: str) -> T:
-        """A value from what users wrote.
+        """Make a value of what users wrote.
 
         Args:
             value: text from the environment, or an object from code.
@@ -124,6 +155,45 @@ class Parameter(Generic[T]):
             raise ConfigurationError(f"{source}={shown} cannot be used: {error} ({self.help})") from None
         return converted
 
+    def show(self, value: object) -> str:
+        """Give a value as text, without what is secret in it."""
+        if self._secret and isinstance(value, str) and "://" not in value:
+            return "***"
+        return masked(value)
+
+
+def _kind_of(type_: Any) -> str:
+    """Say what values of a type are, with their unit."""
+    words = {bool: "true or false", str: "text", int: "number", Path: "path"}
+    if type_ in words:
+        return words[type_]
+    if isinstance(type_, UnionType) or get_origin(type_) is Union:
+        return _kind_of(next(one for one in get_args(type_) if one is not type(None)))
+    if get_origin(type_) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(type_))
+    if get_origin(type_) is list:
+        return "list, or text with commas"
+    notes = [note.description for note in getattr(type_, "__metadata__", ()) if isinstance(note, Meta)]
+    return notes[0] if notes and notes[0] else ""
+
+
+class BrokerURL(str):
+    """The URL of a broker as text, in which ``***`` stands for user and password.
+
+    So neither a log, nor ``print(app.conf.broker)``, nor JSON shows them.
+
+    Attributes:
+        clear: the whole URL.
+    """
+
+    __slots__ = ("clear",)
+    clear: str
+
+    def __new__(cls, url: str) -> Self:
+        text = super().__new__(cls, masked(url))
+        text.clear = url
+        return text
+
 
 def flag(value: object) -> object:
     """A boolean from true, yes, on, 1 or false, no, off, 0 in any case."""
@@ -133,6 +203,77 @@ def flag(value: object) -> object:
 def names(value: object) -> object:
     """A list of names from text that commas separate."""
     return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
+
+
+def some_or_all(value: object) -> object:
+    """``True`` or ``False``, a list of names, which may be text that commas separate, or a function that gives it."""
+    if isinstance(value, str):
+        word = flag(value)
+        return word if isinstance(word, bool) else names(value)
+    if not callable(value) and not isinstance(value, bool | Iterable):
+        raise ValueError("it is no list of names: write True, names of modules, or a function that gives them")
+    return value
+
+
+def mapping(value: object) -> object:
+    """A mapping, or one as JSON."""
+    if isinstance(value, str | bytes):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"it is no JSON: {error}") from error
+    if not isinstance(value, Mapping):
+        raise ValueError("it is no mapping")
+    return value
+
+
+def handlers(value: object) -> object:
+    """Handlers of :mod:`logging`."""
+    given = list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(one, logging.Handler) for one in given):
+        raise ValueError("these are no handlers: write a list of objects such as logging.FileHandler('shop.log')")
+    return given
+
+
+def level(value: object) -> object:
+    """A level of :mod:`logging`: a number, or a name in letters of any case."""
+    if isinstance(value, str):
+        if value.isdigit():
+            return int(value)
+        if value.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("there is no such level: write CRITICAL, ERROR, WARNING, INFO or DEBUG, or a number")
+        return value.upper()
+    return value
+
+
+def id_format(value: object) -> object:
+    """A format of ids, of name and version."""
+    text = str(value)
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"it is no format: {error}") from error
+    if fields - {"id", "self.version"} or "id" not in fields:
+        raise ValueError("write {id} for the name of the app, and {self.version}")
+    return text
+
+
+def subclass_of(path: str) -> Callable[[object], object]:
+    """Make what takes a class that is derived from another one, or the path of such a class.
+
+    Args:
+        path: of the other one, ``package.module:Class``; it is imported at the first use.
+    """
+
+    def parse(value: object) -> object:
+        if isinstance(value, str):
+            value = function(value)
+        base = _imported(path)
+        if not isinstance(value, type) or not issubclass(value, base):
+            raise ValueError(f"it is no class that is derived from {base.__module__}.{base.__qualname__}")
+        return value
+
+    return parse
 
 
 def seconds(value: object) -> object:
@@ -160,14 +301,18 @@ def zone(value: object) -> object:
 def function(value: object) -> object:
     """A function, or the path of one: ``package.module.name`` or ``package.module:name``."""
     if isinstance(value, str):
-        module, _, name = value.replace(":", ".").rpartition(".")
         try:
-            value = getattr(importlib.import_module(module), name)
+            value = _imported(value)
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"it cannot be imported ({error}): write package.module:name") from error
     if not callable(value):
         raise ValueError("it is no function")
     return value
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.replace(":", ".").rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def tls_context(value: object) -> ssl.SSLContext:
@@ -204,7 +349,7 @@ def web_url(value: object) -> object:
 def urls(value: object) -> list[str]:
     """Broker URLs from text that ``;`` or ``,`` separates, or from a list; a missing scheme is that of the first, else kafka."""
     given = re.split("[;,]", value) if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-    parts = [part for item in given if (part := str(item).strip())]
+    parts = [part for item in given if (part := (item.clear if isinstance(item, BrokerURL) else str(item)).strip())]
     if not parts:
         raise ValueError("it names no broker")
     schemes = {part.partition("://")[0]: None for part in parts if "://" in part}
@@ -214,8 +359,12 @@ def urls(value: object) -> list[str]:
     for part in parts:
         user, at, _ = part.rpartition("://")[2].rpartition("@")
         if at and ":" not in user:
-            raise ValueError("it has a user without password: percent-encode ',' ';' and '@' in it (%2C, %3B, %40)")
-    return [part if "://" in part else f"{scheme}://{part}" for part in parts]
+            raise ValueError(
+                "its password is left out: give the setting itself on, or the attribute clear of each URL"
+                if user == "***"
+                else "it has a user without password: percent-encode ',' ';' and '@' in it (%2C, %3B, %40)"
+            )
+    return [BrokerURL(part if "://" in part else f"{scheme}://{part}") for part in parts]
 
 
 def masked(value: object) -> str:

@@ -291,7 +291,7 @@ class RunningInterval:
         try:
             async with asyncio.timeout(budget):
                 if ownership.sessions and not lost:
-                    drained = await self._drained(budget / 2)
+                    drained = await self._drained(budget / 2 if self._settings.wait_empty else 0.0)
                     async with self._lock:
                         epoch = ownership.epoch
                         await self._checkpoint(budget)

@@ -131,7 +131,7 @@ class Ownership:
         for subscription in self._subscriptions:
             subscription.verdicts.clear()  # these were for the interval that was dropped, if one was
         logger.info("generation %d: %d partitions assigned", group.generation, len(tps))
-        self._open_soon(0.0)
+        self._open_soon(self._settings.recovery_delay)
 
     def _session(self, tp: TP) -> PartitionSession:
         topic = self._topics[tp.topic]
