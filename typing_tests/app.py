@@ -26,6 +26,34 @@ assert_type(totals.get("a"), int | None)
 assert_type(totals.get("a", 0), int)
 
 app.topic("wrong", partition=3)  # type: ignore[call-overload]
+app.agent("wrong", concurency=2)  # type: ignore[call-overload]
+app.agent("wrong", partitions="2")  # type: ignore[call-overload]
+app.Table("wrong", defualt=int)  # type: ignore[call-overload]
+app.channel(max_size=3)  # type: ignore[call-overload]
+app.timer("1s")  # type: ignore[arg-type]
+app.timer(1.0, on_leeder=True)  # type: ignore[call-arg]
+faust.App("wrong", brokr="kafka://a")  # type: ignore[call-arg]
+faust.App("wrong", web_port="6066")  # type: ignore[arg-type]
+faust.App("wrong", processing_guarantee="twice")  # type: ignore[arg-type]
+faust.Worker(app, loglevl="info")  # type: ignore[call-arg]
+
+
+class Settings(faust.Settings):
+    """Settings of one's own."""
+
+
+class OwnApp(faust.App):
+    """An app with more settings names them in its constructor."""
+
+    Settings = Settings
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+
+
+OwnApp("own", token="t")
+assert_type(app.conf.broker_commit_interval, float)
+assert_type(app.conf.broker, list[str])
 
 
 @app.agent(deposits)

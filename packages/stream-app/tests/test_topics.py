@@ -319,14 +319,3 @@ def test_topics_that_are_read_as_one_are_alike() -> None:
     with pytest.raises(ConfigurationError, match="east and west are read as one, and their schema differs"):
         app.topic("east", "west")
     assert list(app.topics) == ["east"]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "right"), [("partition", "partitions"), ("value_typ", "value_serializer|value_type")]
-)
-def test_misspelt_options(wrong: str, right: str) -> None:
-    """Are refused by name, with the nearest one."""
-    with pytest.raises(
-        ConfigurationError, match=f"topic orders: there is no option '{wrong}': did you mean '({right})'"
-    ):
-        make().topic("orders", **{wrong: 1})  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from weakref import WeakSet
 
 from mode.services import WaitArgT, WaitResult
@@ -25,6 +25,7 @@ from stream_app.running.loops import run_in
 from stream_app.running.service import Service
 from stream_app.running.services import PATIENCE, crash_of
 from stream_app.running.wiring import Wiring
+from stream_app.settings.options import SettingOptions
 from stream_app.settings.parameters import masked
 from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, MissingPackageError, WorkerError
@@ -53,7 +54,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     Args:
         id: name of the app: the consumer group, and the prefix of its changelogs.
-        options: settings by name (see the configuration reference); environment variables win over them.
+        config_source: settings from elsewhere, as for :meth:`config_from_object`.
+        options: settings by name, which are on the page on settings; environment variables win over them.
 
     Raises:
         UnknownSettingError: there is no such setting; the message names the nearest.
@@ -114,9 +116,12 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         *,
         beacon: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        **options: Any,
+        config_source: Any = None,
+        **options: Unpack[SettingOptions],
     ) -> None:
         Registry.__init__(self, self.Settings(id, **options))
+        if config_source is not None:
+            self.config_from_object(config_source)
         self._wiring: Wiring | None = None
         self._fail_fast = False
         self._start_timeout: float | None = None

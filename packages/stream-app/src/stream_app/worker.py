@@ -14,6 +14,7 @@ from typing import IO, Any, Literal, Protocol, TextIO
 from mode.utils.logging import FileLogProxy, redirect_logger
 from mode.worker import Worker as ModeWorker
 
+from stream_app.definitions.checked import checked
 from stream_app.definitions.signals import BoundSyncSignal
 from stream_app.running.blocking import BlockingDetector
 from stream_app.running.console import start_console
@@ -148,6 +149,7 @@ class Worker(ModeWorker, Service):
 
     mundane_level = "debug"  # of mode's messages: a worker says when it is ready, and when it has stopped
 
+    @checked
     def __init__(
         self,
         app: Served,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Unpack, overload
 
-from stream_app.definitions.descriptions import check_names
-from stream_app.definitions.topics import TOPIC_OPTIONS, TopicDefinitions
+from stream_app.definitions.checked import checked
+from stream_app.definitions.topics import TopicDefinitions, TypedTopicOptions
 from stream_app.running.wiring import Defined
 from stream_app.testing import AgentTest
 from stream_core.agents import agent as agents
@@ -68,8 +68,9 @@ class AgentDefinitions(TopicDefinitions):
         supervisor_strategy: Any = None,
         use_reply_headers: bool = True,
         isolated_partitions: bool = False,
-        **topic: Any,
+        **topic: Unpack[TypedTopicOptions],
     ) -> Callable[[AgentBody], Agent]: ...
+    @checked
     def agent(
         self,
         channel: Any = None,
@@ -82,7 +83,7 @@ class AgentDefinitions(TopicDefinitions):
         supervisor_strategy: Any = None,
         use_reply_headers: bool = True,
         isolated_partitions: bool = False,
-        **topic: Any,
+        **topic: Unpack[TypedTopicOptions],
     ) -> Any:
         """Define a stream processor; a decorator, ``@app.agent`` or ``@app.agent(...)``.
 
@@ -108,7 +109,6 @@ class AgentDefinitions(TopicDefinitions):
 
         def define(body: AgentBody) -> Agent:
             known = name or _name_of(body)
-            check_names(f"agent {known}", topic, AGENT_OPTIONS)
             source = self._source(channel, known, topic)
             cls: type[Agent] = self.conf.settle("Agent", f"agent {known}") or self.agent_class
             agent = cls(
@@ -138,7 +138,7 @@ class AgentDefinitions(TopicDefinitions):
 
     actor = agent  # its name in old programs
 
-    def _source(self, channel: Any, agent: str, options: dict[str, Any]) -> AnyTopic | Channel[Any, Any]:
+    def _source(self, channel: Any, agent: str, options: TypedTopicOptions) -> AnyTopic | Channel[Any, Any]:
         if isinstance(channel, (Topic, Channel)):
             if options:
                 raise ConfigurationError(
@@ -149,10 +149,6 @@ class AgentDefinitions(TopicDefinitions):
         if not channel:
             return self.topic(f"{self._id_for(f'agent {agent}')}-{agent}", **options)
         return self.topic(channel, **options) if options else self._named(channel)
-
-
-AGENT_OPTIONS = {*inspect.signature(AgentDefinitions.agent).parameters, *TOPIC_OPTIONS} - {"self", "topic"}
-"""The names of what :meth:`AgentDefinitions.agent` takes."""
 
 
 def _name_of(body: Any) -> str:

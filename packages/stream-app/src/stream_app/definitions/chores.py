@@ -8,6 +8,7 @@ from datetime import timedelta, tzinfo
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from stream_app.definitions.checked import checked
 from stream_app.definitions.registry import Registry
 from stream_app.running.services import check_service
 from stream_app.settings import Settings
@@ -27,6 +28,7 @@ class ChoreDefinitions(Registry):
     def task(self, body: F) -> F: ...
     @overload
     def task(self, body: None = None, *, on_leader: bool = False) -> Callable[[F], F]: ...
+    @checked
     def task(self, body: Any = None, *, on_leader: bool = False) -> Any:
         """Define a task, ``@app.task`` or ``@app.task()``: it starts once the app is operational.
 
@@ -41,6 +43,7 @@ class ChoreDefinitions(Registry):
 
         return define if body is None else define(body)
 
+    @checked
     def timer(self, interval: float | timedelta, *, on_leader: bool = False) -> Callable[[F], F]:
         """Define a timer: it runs at a steady interval, first one interval after the app is operational.
 
@@ -55,6 +58,7 @@ class ChoreDefinitions(Registry):
 
         return define
 
+    @checked
     def crontab(self, spec: str, *, timezone: tzinfo | str | None = None, on_leader: bool = False) -> Callable[[F], F]:
         """Define a timer by a cron expression.
 

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stream_core.errors import ConfigurationError
 from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.values.schemas import Schema
 
-__all__ = ["check_again", "check_names"]
+__all__ = ["check_again"]
 
 TYPES = ("key_type", "value_type", "key_serializer", "value_serializer")
 POLICIES = {"compacting": "compact", "deleting": "delete"}
-
-
-def check_names(where: str, given: Collection[str], known: Collection[str]) -> None:
-    """Raise ConfigurationError when one of the options ``given`` is not ``known``; the message names the nearest one.
-
-    Args:
-        where: names the definition.
-        given: names of options that were written.
-        known: names of the options that there are.
-    """
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{where}: there is no option {name!r}: {hint}")
 
 
 def check_again(topic: AnyTopic, schema: Schema | None, options: Mapping[str, Any]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, overload
 
-from stream_app.definitions.descriptions import check_names
+from stream_app.definitions.checked import checked
 from stream_app.definitions.registry import Registry
 from stream_core.errors import ConfigurationError
 from stream_core.values.schemas import Schema
@@ -50,6 +49,7 @@ class TableDefinitions(Registry):
         partitions: int | None = None,
         help: str = "",
     ) -> tables.Table[Any, V]: ...
+    @checked
     def Table(  # noqa: N802 - names and arguments are the guides'
         self,
         name: str,
@@ -61,7 +61,6 @@ class TableDefinitions(Registry):
         value_serializer: Any = None,
         partitions: int | None = None,
         help: str = "",  # noqa: A002 - the name is the guides'
-        **unknown: Any,
     ) -> tables.Table[Any, Any]:
         """Define a table.
 
@@ -74,12 +73,10 @@ class TableDefinitions(Registry):
             value_serializer: codec of the values, by name; JSON when left out.
             partitions: partitions of the table; those of its source topics when left out.
             help: one sentence on what it holds.
-            unknown: refused, with the option that may be meant.
 
         Raises:
             ConfigurationError: there is a table of that name, or no such option.
         """
-        check_names(f"table {name}", unknown, TABLE_OPTIONS)
         schema = Schema.for_table(
             key_type=key_type, value_type=value_type, key_serializer=key_serializer, value_serializer=value_serializer
         )
@@ -94,7 +91,3 @@ class TableDefinitions(Registry):
                 )
             self._tables[name] = table
         return table
-
-
-TABLE_OPTIONS = {*inspect.signature(TableDefinitions.Table).parameters} - {"self", "name", "unknown"}
-"""The names of what :meth:`TableDefinitions.Table` takes."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, TypedDict, TypeVar, Unpack, overload
 
-from stream_app.definitions.descriptions import check_again, check_names
+from stream_app.definitions.checked import checked
+from stream_app.definitions.descriptions import check_again
 from stream_app.definitions.registry import Registry
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
@@ -17,7 +18,7 @@ from stream_core.streams.channel import Channel
 from stream_core.values.codecs import CodecArg
 from stream_core.values.schemas import Schema
 
-__all__ = ["TOPIC_OPTIONS", "TopicDefinitions", "TopicOptions"]
+__all__ = ["TopicDefinitions", "TopicOptions", "TypedTopicOptions"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -58,8 +59,18 @@ class TopicOptions(TypedDict, total=False):
     acks: bool
 
 
-TOPIC_OPTIONS = {"key_type", "value_type", "schema", "pattern", *TopicOptions.__annotations__}
-"""The names of what a topic description may say."""
+class TypedTopicOptions(TopicOptions, total=False):
+    """What an agent says of a topic of its own.
+
+    Attributes:
+        key_type: type of the keys.
+        value_type: type of the values.
+        schema: types and serializers as one object, in place of those.
+    """
+
+    key_type: Any
+    value_type: Any
+    schema: Schema | None
 
 
 class TopicDefinitions(Registry):
@@ -89,6 +100,7 @@ class TopicDefinitions(Registry):
         pattern: str | re.Pattern[str] | None = None,
         **options: Unpack[TopicOptions],
     ) -> Topic[Any, Any]: ...
+    @checked
     def topic(
         self,
         *names: str,
@@ -114,7 +126,6 @@ class TopicDefinitions(Registry):
             ConfigurationError: no name is given, a name is no topic name, there is no such option, or the topic is described already
                 and something that is said here differs.
         """
-        check_names(f"topic {', '.join(names) or pattern}", options, TOPIC_OPTIONS)
         if (pattern is None) == (not names):
             raise ConfigurationError("app.topic() needs the name of the topic, or pattern=: one of them")
         names = tuple(dict.fromkeys(names))
@@ -145,6 +156,7 @@ class TopicDefinitions(Registry):
     def channel(
         self, name: str = "channel", *, key_type: Any = None, value_type: Any = None, maxsize: int | None = None
     ) -> Channel[Any, Any]: ...
+    @checked
     def channel(
         self,
         name: str = "channel",
