@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, get_type_hints
@@ -9,14 +10,9 @@ from typing import Any, get_type_hints
 import pytest
 
 import stream_app as faust
-from stream_app import worker as workers
-from stream_app.definitions import agents
 from stream_app.settings import options
 from stream_app.settings.settings import known_settings
 from stream_core.errors import ConfigurationError
-from stream_core.sending import topic as topics
-from stream_core.streams import channel as channels
-from stream_tables import table as tables
 
 from .apps import make
 
@@ -27,6 +23,10 @@ async def read(stream: Any) -> None:
     """The body of an agent."""
     async for _ in stream:
         pass
+
+
+async def tick() -> None:
+    """The body of a timer."""
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,7 @@ async def read(stream: Any) -> None:
         (lambda app: faust.Worker(app, debugg=1), "worker: there is no option 'debugg': did you mean 'debug'?"),
         (lambda app: faust.App("a", brokr="x"), "there is no setting 'brokr': did you mean 'broker'?"),
     ],
+    ids=itertools.count(),
 )
 def test_a_misspelt_option_is_answered_by_name(define: Define, message: str) -> None:
     """With the nearest one, before anything is defined."""
@@ -80,7 +81,7 @@ def test_a_misspelt_option_is_answered_by_name(define: Define, message: str) -> 
     [
         (lambda app: app.timer("1s"), "timer: interval='1s' cannot be used: write seconds or a timedelta"),
         (lambda app: app.timer(interval=True), "timer: interval=True cannot be used: write seconds or a timedelta"),
-        (lambda app: app.timer(read), f"timer: interval={read!r} cannot be used: write seconds or a timedelta"),
+        (lambda app: app.timer(tick), f"timer: interval={tick!r} cannot be used: write seconds or a timedelta"),
         (lambda app: app.agent("a", concurrency="2"), "agent a: concurrency='2' cannot be used: write a whole number"),
         (lambda app: app.agent("a", concurrency=2.0), "agent a: concurrency=2.0 cannot be used: write a whole number"),
         (lambda app: app.agent("a", sink="b"), "agent a: sink='b' cannot be used: write a list"),
@@ -100,6 +101,7 @@ def test_a_misspelt_option_is_answered_by_name(define: Define, message: str) -> 
         (lambda app: app.crontab(18), "crontab: spec=18 cannot be used: write text"),
         (lambda app: faust.Worker(app, stop_timeout="1"), "worker: stop_timeout='1' cannot be used: write seconds"),
     ],
+    ids=itertools.count(),
 )
 def test_a_value_of_a_wrong_type_is_answered_by_name(define: Define, message: str) -> None:
     """With what is expected."""
@@ -121,10 +123,6 @@ def test_values_that_fit_pass() -> None:
     app.channel(maxsize=None)
 
 
-async def tick() -> None:
-    """The body of a timer."""
-
-
 # -- for type checkers
 
 
@@ -135,14 +133,7 @@ def test_the_options_of_an_app_are_its_settings() -> None:
 
 def test_the_types_of_the_options_are_those_of_the_settings() -> None:
     """What a type checker lets pass is what the setting takes."""
-    classes = {
-        "AgentClass": agents.Agent,
-        "ChannelClass": channels.Channel,
-        "TableClass": tables.Table,
-        "TopicClass": topics.Topic,
-        "WorkerClass": workers.Worker,
-    }
-    hints = get_type_hints(options.SettingOptions, localns=classes)
+    hints = get_type_hints(options.SettingOptions)
     expected = {
         "bytes": int | None,
         "milliseconds": int | None,

@@ -17,35 +17,35 @@ from typing import Any
 
 __all__ = ["ABSENT", "Finder", "answers", "listen"]
 
-_TABLES = "an app has only ordinary tables so far: app.Table(...)"
+TABLES = "an app has only ordinary tables so far: app.Table(...)"
 _WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
-_SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
+SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
 _PAGES = "apps cannot add pages yet: serve them with another framework, and start the app in it with app.start()"
-_INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
+INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
 
 ABSENT: dict[str, str] = {
     "AgentManagerT": "app.agents is a mapping of agents by their names: annotate it as Mapping[str, Agent]",
     "AlreadyConfiguredWarning": "a setting that is changed after the start is a ConfigurationError",
     "Blueprint": _PAGES,
     "ConsumerNotStarted": "the broker's client waits, and raises BrokerUnavailableError; a send before the start is a ConfigurationError",
-    "FaustPredicate": _INSIDE,
+    "FaustPredicate": INSIDE,
     "FaustWarning": "what looks wrong is logged, and nothing here is a Python warning",
-    "FixupT": _INSIDE,
-    "GlobalTable": _TABLES,
+    "FixupT": INSIDE,
+    "GlobalTable": TABLES,
     "HoppingWindow": _WINDOWS,
     "JoinT": "streams cannot be joined, in Faust neither: keep one side in a table",
     "JoinableT": "streams cannot be joined, in Faust neither: keep one side in a table",
-    "Monitor": _SENSORS,
+    "Monitor": SENSORS,
     "NotReady": "what is not ready yet waits",
     "PendingMessage": "what was not sent yet is not seen: what `await topic.send(...)` returns can be awaited for its metadata",
     "Registry": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
     "RegistryT": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
     "SameNode": "requests are not forwarded between workers yet",
     "SecurityWarning": "pickle is refused unless a topic asks for it by name",
-    "Sensor": _SENSORS,
-    "SensorT": _SENSORS,
-    "SetGlobalTable": _TABLES,
-    "SetTable": _TABLES + ", with value_type=set[str], for instance",
+    "Sensor": SENSORS,
+    "SensorT": SENSORS,
+    "SetGlobalTable": TABLES,
+    "SetTable": TABLES + ", with value_type=set[str], for instance",
     "SlidingWindow": _WINDOWS,
     "TumblingWindow": _WINDOWS,
     "View": _PAGES,
@@ -54,11 +54,11 @@ ABSENT: dict[str, str] = {
     "WindowT": _WINDOWS,
     "assignor": "the assignment of partitions is not for programs to change",
     "contrib": "the helpers for other frameworks are not here: `async with app:` starts and stops an app in any program",
-    "fixups": _INSIDE,
+    "fixups": INSIDE,
     "joins": "streams cannot be joined, in Faust neither: keep one side in a table",
     "livecheck": "LiveCheck is not here: test agents with agent.test_context()",
     "router": "requests are not forwarded between workers yet",
-    "sensors": _SENSORS,
+    "sensors": SENSORS,
     "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",
     "web": _PAGES,
     "windows": _WINDOWS,

@@ -14,6 +14,7 @@ from mode.services import WaitArgT, WaitResult
 from mode.utils.times import Seconds, want_seconds
 
 from stream_app import settings
+from stream_app.absent_members import explain
 from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
 from stream_app.definitions.commands import CommandDefinitions
@@ -615,6 +616,14 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
     def _defined(self, topic: Topic[Any, Any]) -> None:
         for engine in self.engines.all():
             engine.add(topic)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain a name that is not here; one of a property that fails is the property's own error."""
+            if hasattr(type(self), name):
+                return object.__getattribute__(self, name)
+            raise AttributeError(explain(self, name, dir(self)), name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<App {self.id}: {len(self.agents)} agents, {len(self.tables)} tables>"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+from stream_core.absent import NotHere
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP
 from stream_core.runs import PerRun, Run
@@ -22,6 +23,10 @@ __all__ = ["Table"]
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
+
+
+_WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
+_JOINS = "tables cannot be joined, in Faust neither: read both in one agent"
 
 
 class Table(Generic[K, V]):
@@ -72,6 +77,17 @@ class Table(Generic[K, V]):
         self._plain = next(iter(kept)) if len(kept) == 1 else self
         self._session: Session | None = None
         self._here: TablePartition[V] | None = None
+
+    if not TYPE_CHECKING:  # names of Faust
+        hopping = NotHere(_WINDOWS)
+        tumbling = NotHere(_WINDOWS)
+        using_window = NotHere(_WINDOWS)
+        inner_join = NotHere(_JOINS)
+        left_join = NotHere(_JOINS)
+        outer_join = NotHere(_JOINS)
+        as_ansitable = NotHere("print sorted(table.items()), or look at a table with the command line of the app")
+        clear = NotHere("delete each key in an agent: for key in list(table): del table[key]")
+        copy = NotHere("dict(table) is a copy of what this worker holds")
 
     # -- partitions, for the manager of tables
 

@@ -7,18 +7,11 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from stream_app.settings.transport import Partitioner
 from stream_core.values.codecs import Codec
 from stream_kafka.credentials import Credentials
-
-if TYPE_CHECKING:
-    from stream_app.definitions.agents import Agent as AgentClass
-    from stream_app.worker import Worker as WorkerClass
-    from stream_core.sending.topic import Topic as TopicClass
-    from stream_core.streams.channel import Channel as ChannelClass
-    from stream_tables.table import Table as TableClass
 
 __all__ = ["SettingOptions"]
 
@@ -100,8 +93,8 @@ class SettingOptions(TypedDict, total=False):
     loghandlers: Iterable[logging.Handler] | None
     worker_redirect_stdouts: bool | None
     worker_redirect_stdouts_level: str | int | None
-    Agent: type[AgentClass] | str | None
-    Channel: type[ChannelClass[Any, Any]] | str | None
-    Table: type[TableClass[Any, Any]] | str | None
-    Topic: type[TopicClass[Any, Any]] | str | None
-    Worker: type[WorkerClass] | str | None
+    Agent: type[Any] | str | None
+    Channel: type[Any] | str | None
+    Table: type[Any] | str | None
+    Topic: type[Any] | str | None
+    Worker: type[Any] | str | None

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from inspect import isawaitable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from stream_core.absent import NotHere
 from stream_core.errors import ConfigurationError, Skip
 from stream_core.streams.buffers import Buffers
 from stream_core.streams.cursor import Cursor, active_cursor
@@ -38,6 +39,9 @@ class Host(Protocol):
         """
 
 
+_JOINS = "streams cannot be joined, in Faust neither: keep one side in a table"
+
+
 class Stream(Generic[T]):
     """The events of one actor. Iterate it once at a time: values, or :meth:`events`, :meth:`items`, :meth:`take` and so on.
 
@@ -53,6 +57,14 @@ class Stream(Generic[T]):
         self._iteration = Iteration(subscription, cursor)
         self._host = host
         self._nodes: list[Stream[Any]] = []
+
+    if not TYPE_CHECKING:  # names of Faust
+        join = NotHere(_JOINS)
+        inner_join = NotHere(_JOINS)
+        left_join = NotHere(_JOINS)
+        outer_join = NotHere(_JOINS)
+        ack = NotHere("write event.ack(), for events of stream.noack()")
+        throw = NotHere("raise in the body of the agent")
 
     # -- iterating
 
