@@ -190,6 +190,7 @@ class Worker(ModeWorker, Service):
             "blocking_timeout": blocking_timeout,
         }
         self._logging_config: Mapping[str, Any] | None = None
+        self._refusal: Exception | None = None
         self._watched = False
         self._fail_fast = fail_fast
         self._stop_timeout = stop_timeout
@@ -327,9 +328,15 @@ class Worker(ModeWorker, Service):
 
     def _take_settings(self) -> None:
         """Let handlers assign the settings, and read those that are for the worker, unless it was given others."""
-        for app in self._apps:
-            with suppress(Exception):  # what fails here fails again in `finalize`, when there is a log
+        self._refusal = None
+        try:
+            for app in self._apps:
+                self._told.append(app)
+                app.worker_init()
+            for app in self._apps:
                 app.configure()
+        except Exception as error:
+            self._refusal = error  # it is raised when there is a log
         conf = self.app.conf
         chosen: dict[str, Any] = {
             name: getattr(conf, name) if given is None else given for name, given in self._given.items()
@@ -445,9 +452,8 @@ class Worker(ModeWorker, Service):
         return end or code
 
     async def _start_all(self, background: Background) -> None:
-        for app in self._apps:
-            self._told.append(app)
-            app.worker_init()
+        if self._refusal is not None:
+            raise self._refusal
         for app in self._apps:
             app.finalize()
             for doubt in app.doubts():
