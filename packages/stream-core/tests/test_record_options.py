@@ -304,6 +304,23 @@ def test_unset_fields_of_validated_records() -> None:
     assert Patch.loads(b'{"age":"5"}') == Patch(age=5)
 
 
+@pytest.mark.parametrize("options", [{}, {"coerce": True}], ids=["strict", "coerce"])
+def test_a_field_is_renamed_and_its_name_on_the_wire_is_not(options: Any) -> None:
+    """``rename={"cents": "amount"}`` reads and writes the field ``cents`` as ``amount``, and leaves the others alone."""
+
+    class Total(Record, rename={"cents": "amount"}, include_metadata=False, **options):
+        """Its field had another name once."""
+
+        account: str
+        cents: int = 0
+
+    total = Total.loads(b'{"account":"a","amount":5}')
+    assert (total, total.dumps()) == (Total("a", cents=5), b'{"account":"a","amount":5}')
+    assert Total.from_data(total.to_representation()) == total
+    assert Total._options.descriptors["cents"].input_name == "amount"
+    assert total.asdict() == {"account": "a", "cents": 5}
+
+
 def test_comparison() -> None:
     """Records are equal when class and fields are, and ordered by their fields within a class, unless that is not wanted."""
 
