@@ -293,3 +293,53 @@ def test_a_value_of_another_version() -> None:
         del table["worse"]
         table["old"] = Account("me", [])
         assert dict(table.items()) == {"old": Account("me", [])}
+
+
+class Cents(Record):
+    """What became of an account with a ``total``."""
+
+    name: str
+    lines: list[Line]
+    cents: int = 0
+
+
+class Line(Record):
+    """A part of it."""
+
+    amount: int = 0
+
+
+class Renamed(Record, rename={"cents": "total"}):
+    """The same, with the name that is stored."""
+
+    name: str
+    cents: int = 0
+
+
+def test_a_field_that_is_stored_and_not_known_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A value with fields that its type does not have is read without them, and a warning names them, for each table once."""
+    bench = used(Bench(Schema.for_table(str, Cents)))
+    for part in bench.parts:
+        part.store.write(
+            {b'"new"': b'{"name":"b","cents":3,"lines":[]}', b'"old"': b'{"name":"a","total":5,"lines":[{"price":1}]}'}
+        )
+    for partition in 0, 1:
+        with bench.event(partition) as table:
+            assert table["new"] == Cents("b", [], 3)
+            assert table["old"] == Cents("a", [Line()])
+            assert table["old"] == Cents("a", [Line()])
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert (
+        "table table: the value of 'old' in changelog-0 was written by another version, with fields that Cents does not have: "
+        in told
+    )
+    assert "lines[].price, total; what is not stored has its default: cents, lines[].amount." in told
+
+
+def test_a_renamed_field_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    """A field that keeps its stored name is no other field, and neither is one that came later."""
+    bench = used(Bench(Schema.for_table(str, Renamed)))
+    bench.parts[0].store.write({b'"old"': b'{"name":"a","total":5}', b'"older"': b'{"name":"b","__faust":{"ns":"x"}}'})
+    with bench.event() as table:
+        assert (table["old"], table["older"]) == (Renamed("a", 5), Renamed("b", 0))
+    assert caplog.records == []

@@ -12,6 +12,7 @@ from stream_core.errors import EncodeError, ValidationError
 from stream_core.primitives import TP
 from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
+from stream_tables.left_out import LeftOut
 
 __all__ = [
     "ABSENT",
@@ -161,7 +162,7 @@ class Values(Generic[V]):
         room: bytes that key and value may have together; ``None`` for no limit.
     """
 
-    __slots__ = ("_changelog", "_encode", "_kept", "_schema", "_table", "_untyped", "decode", "room")
+    __slots__ = ("_changelog", "_encode", "_kept", "_left_out", "_schema", "_table", "_untyped", "decode", "room")
 
     def __init__(self, table: str, changelog: TP, schema: Schema, max_record_size: int | None) -> None:
         self._table = table
@@ -171,6 +172,7 @@ class Values(Generic[V]):
         self._kept = kept_types(schema)
         self._untyped = schema.value_type in (None, Any)
         self.decode = schema.decode_value
+        self._left_out = LeftOut(table, changelog, schema, self.shown)
         self.room = None if max_record_size is None else max_record_size - min(HEADERS, max_record_size // 16)
 
     def seal(self, key: bytes, value: V) -> Kept:
@@ -211,12 +213,15 @@ class Values(Generic[V]):
             ValidationError: it is not of the type of the table.
         """
         try:
-            return self.decode(data)  # type: ignore[no-any-return]
+            value = self.decode(data)
         except Exception as error:
             raise ValidationError(
                 f"table {self._table}: the value of {self.shown(key)} in {self._changelog} is not of the type of the table: {error}; "
                 "it was written with another type: give fields that came later a default, or delete or assign the key"
             ) from error
+        if self._left_out.looks:
+            self._left_out.look(key, data, value)
+        return value  # type: ignore[no-any-return]
 
     def shown(self, key: bytes) -> str:
         """Show a key in a message."""
