@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pictures import Picture
 
 project = "Stream"
 author = "the Stream authors"
 project_copyright = f"{author}, Apache-2.0"
 version = release = version_of("stream-app")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"Stream {version}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["stream.css"]
+
+copybutton_selector = "div:not(.highlight-output) > div.highlight > pre"  # nobody types what a program prints
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
 
 myst_heading_anchors = 3
 
@@ -51,6 +63,7 @@ def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options:
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the events."""
+    """Connect the events, and add the directive."""
+    app.add_directive("picture", Picture)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", tidy, priority=400)
