@@ -107,6 +107,20 @@ async def test_sends_are_safe_from_threads(make: Make) -> None:
     assert sorted(heard) == sorted([*range(1, 61), *(-value for value in range(1, 61))])
 
 
+async def test_questions_are_asked_from_threads(make: Make) -> None:
+    """Other threads ask agents of an app that runs, each in an event loop of its own."""
+    app = make()
+
+    @app.agent()
+    async def double(stream: Any) -> Any:
+        async for value in stream:
+            yield 2 * value
+
+    async with app:
+        asking = (asyncio.to_thread(asyncio.run, double.ask(number)) for number in range(10))
+        assert await asyncio.gather(*asking) == [2 * number for number in range(10)]
+
+
 def test_definitions_are_safe_from_threads(make: Make) -> None:
     """A topic that several threads describe at once is one topic."""
     app = make()

@@ -353,7 +353,7 @@ def test_an_app_in_a_worker_of_mode(fails: bool) -> None:
 
 def test_names_of_faust_for_the_life_of_an_app() -> None:
     """They are there, and do what they say."""
-    app = make(autodiscover=["stream_app.running.loops"])
+    app = make(autodiscover=["stream_app.running.drivers"])
     heard: list[bool] = []
 
     @app.on_worker_init
@@ -365,7 +365,7 @@ def test_names_of_faust_for_the_life_of_an_app() -> None:
 
     assert app.agents[note.name] is note
     assert not app.finalized
-    assert app.discover("stream_core.memory.log") == ["stream_app.running.loops", "stream_core.memory.log"]
+    assert app.discover("stream_core.memory.log") == ["stream_app.running.drivers", "stream_core.memory.log"]
     app.finalize()
     assert app.finalized
     assert not app.in_worker

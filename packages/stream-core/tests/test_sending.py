@@ -18,7 +18,6 @@ from stream_core.agents.questions import CORRELATION_ID, REPLY_TO
 from stream_core.errors import (
     BrokerUnavailableError,
     CommitError,
-    ConfigurationError,
     DeadlineError,
     EncodeError,
     FencedError,
@@ -346,20 +345,6 @@ async def test_answers_are_read_whatever_they_say(lab: Lab) -> None:
     log.truncate(log.end)
     lab.cluster.faults.fail_next("list_offsets", DeadlineError("no answer"))
     assert await agent.ask(3) == 6
-
-
-async def test_a_question_from_another_thread_is_refused(lab: Lab) -> None:
-    """It says how to ask from there; the way it names works."""
-    agent = lab.agent(double, lab.topic("numbers"))
-    await lab.start([agent])
-    loop = asyncio.get_running_loop()
-
-    def in_a_thread() -> tuple[Any, Any]:
-        with pytest.raises(ConfigurationError, match="run_coroutine_threadsafe"):
-            asyncio.run(agent.ask(1))
-        return asyncio.run_coroutine_threadsafe(agent.ask(2), loop).result()
-
-    assert await asyncio.to_thread(in_a_thread) == 4
 
 
 async def test_a_drop_while_a_refused_record_is_searched_ends_nothing(lab: Lab) -> None:

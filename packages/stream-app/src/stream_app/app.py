@@ -22,12 +22,12 @@ from stream_app.definitions.discovery import discover, share_main
 from stream_app.definitions.registry import Registry
 from stream_app.definitions.signals import Signal, SyncSignal
 from stream_app.definitions.tables import TableDefinitions
-from stream_app.running.loops import run_in
 from stream_app.running.service import Service
 from stream_app.running.services import PATIENCE, crash_of
 from stream_app.running.wiring import Wiring
 from stream_app.settings.options import SettingOptions
 from stream_app.settings.parameters import masked
+from stream_core.calls import run_in
 from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, MissingPackageError, WorkerError
 from stream_core.primitives import TP, HeadersArg, RecordMetadata

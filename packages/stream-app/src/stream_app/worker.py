@@ -19,7 +19,6 @@ from stream_app.definitions.signals import BoundSyncSignal
 from stream_app.running.blocking import BlockingDetector
 from stream_app.running.console import start_console
 from stream_app.running.logs import LogFormat, set_up_logging
-from stream_app.running.loops import run_in
 from stream_app.running.process import (
     Title,
     allow_open_files,
@@ -31,6 +30,7 @@ from stream_app.running.process import (
 from stream_app.running.service import Service
 from stream_app.running.services import Services, check_service
 from stream_core.background import Background
+from stream_core.calls import run_in
 from stream_core.errors import ConfigurationError, StreamError
 from stream_core.event_loops import loop_factory
 from stream_core.together import together

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from stream_core.clocks import SYSTEM, Clock
@@ -68,31 +69,34 @@ class Run:
 
 
 class PerRun(Generic[T]):
-    """What one definition has in each engine that runs.
+    """What one definition has in each engine that runs. Engines may begin and end in several threads, and any thread may ask.
 
     Attributes:
         only: that of the only engine, or what all engines share; ``None`` while there is none, and while there are several. It is right
             for every caller, so that the path of an event needs to look at nothing else.
     """
 
-    __slots__ = ("_parts", "only")
+    __slots__ = ("_lock", "_parts", "only")
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._parts: dict[Run, T] = {}
         self.only: T | None = None
 
     def bind(self, run: Run, part: T) -> None:
         """Bind ``part`` to a run, until the run ends. A run that has ended binds nothing: its leftovers must not look like an engine."""
-        if not run.ended:
-            self._parts[run] = part
-            run._bound[self] = None
-            self._settle()
+        with self._lock:
+            if not run.ended:
+                self._parts[run] = part
+                run._bound[self] = None
+                self._settle()
 
     def unbind(self, run: Run) -> None:
         """Remove what is bound to a run."""
-        self._parts.pop(run, None)
-        run._bound.pop(self, None)
-        self._settle()
+        with self._lock:
+            self._parts.pop(run, None)
+            run._bound.pop(self, None)
+            self._settle()
 
     def _settle(self) -> None:
         parts = {id(part): part for part in self._parts.values()}
@@ -129,10 +133,11 @@ class PerRun(Generic[T]):
             return part
         if not self._parts:
             raise ConfigurationError(f"{what}: {NOT_STARTED}")
-        names = ", ".join(sorted(run.name or "one without a name" for run in self._parts))
-        hint = "; or send by the app.send() of one of them" if len({run.name for run in self._parts}) > 1 else ""
+        runs = list(self._parts)
+        names = ", ".join(sorted(run.name or "one without a name" for run in runs))
+        hint = "; or send by the app.send() of one of them" if len({run.name for run in runs}) > 1 else ""
         raise ConfigurationError(
-            f"{what}: {len(self._parts)} engines of this process have it ({names}), and this task or thread belongs to none of them: do it "
+            f"{what}: {len(runs)} engines of this process have it ({names}), and this task or thread belongs to none of them: do it "
             f"in an agent, a task or a timer, or in a task that one of these has made{hint}"
         )
 

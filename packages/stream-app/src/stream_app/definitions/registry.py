@@ -18,7 +18,8 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """The definitions of an app, by name. They may be made in any thread, until the app starts.
+    """The definitions of an app, by name. They may be made in any thread, until the app starts; what is read of
+    them is a copy, which no other thread changes.
 
     Args:
         conf: the settings.
@@ -53,17 +54,17 @@ class Registry:
     @property
     def topics(self) -> Mapping[str, AnyTopic]:
         """The topics by name."""
-        return self._topics
+        return dict(self._topics)
 
     @property
     def agents(self) -> Mapping[str, Agent]:
         """The agents by name."""
-        return self._agents
+        return dict(self._agents)
 
     @property
     def tables(self) -> Mapping[str, Table[Any, Any]]:
         """The tables by name."""
-        return self._tables
+        return dict(self._tables)
 
     @property
     def chores(self) -> tuple[Chore, ...]:

@@ -177,6 +177,8 @@ class Wiring:
             run=self.run,
         )
         self._app.engines.bind(self.run, engine)
+        for topic in self._app.topics.values():  # those that another thread has described meanwhile
+            engine.add(topic)
         engine.background.name = conf.id
         engine.outbox.on_produce = self.on_produce
         if self.on_partitions is not None:

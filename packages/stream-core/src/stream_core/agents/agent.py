@@ -15,6 +15,7 @@ from stream_core.agents.questions import Question
 from stream_core.agents.replies import Replies, ReplyPromise
 from stream_core.agents.supervisors import Strategy
 from stream_core.agents.wrapped import unwrap, wrap
+from stream_core.calls import run_in
 from stream_core.errors import ConfigurationError, NoReplyError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import HeadersArg, RecordMetadata
@@ -209,7 +210,7 @@ class Agent:
     async def ask(
         self, value: Any = None, *, key: Any = None, timeout: float = ASK_TIMEOUT, **options: Unpack[QuestionOptions]
     ) -> Any:
-        """Send a value to the agent and wait for the first value that it yields for it.
+        """Send a value to the agent and wait for the first value that it yields for it; from any thread or event loop.
 
         Questions are at least once: after a crash the agent may work on one twice; the first answer counts.
 
@@ -244,6 +245,10 @@ class Agent:
     ) -> ReplyPromise:
         """Send a value to the agent, and return a promise of its answer; the arguments are those of :meth:`ask`."""
         replies = await self._get_replies()
+        return await run_in(replies.loop, lambda: self._promise(replies, value, key, options), "the app")
+
+    async def _promise(self, replies: Replies, value: Any, key: Any, options: QuestionOptions) -> ReplyPromise:
+        """Ask, in the event loop of the engine."""
         reply_to = options.get("reply_to")
         to = None if reply_to is None else _reply_topic(reply_to)
         promise = await replies.promise(to, options.get("correlation_id"))

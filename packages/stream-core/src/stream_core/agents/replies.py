@@ -7,11 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
-from threading import get_ident
 from typing import Any, Literal
 from uuid import uuid4
 
 from stream_core.agents.questions import ERROR
+from stream_core.calls import act_in, is_here, run_in
 from stream_core.errors import ConfigurationError, OffsetOutOfRangeError, RequestFailedError, TransportError
 from stream_core.ports import Admin, Reader, Transport
 from stream_core.primitives import TP, RawRecord, RecordMetadata, TopicSpec
@@ -29,7 +29,7 @@ _LATE = 1000
 
 
 class ReplyPromise:
-    """An answer that is on its way: await it.
+    """An answer that is on its way: await it, in any event loop. It lives in the loop of the engine.
 
     Attributes:
         reply_to: topic of the answer.
@@ -39,7 +39,8 @@ class ReplyPromise:
     def __init__(self, reply_to: str, correlation_id: str) -> None:
         self.reply_to = reply_to
         self.correlation_id = correlation_id
-        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[Any] = self._loop.create_future()
         self._answer.add_done_callback(_seen)
 
     def done(self) -> bool:
@@ -83,14 +84,21 @@ class ReplyPromise:
 
     def cancel(self) -> None:
         """Wait no more: a late answer is ignored."""
-        self._answer.cancel()
+        act_in(self._loop, self._answer.cancel)
 
     def when_done(self, tell: Callable[[ReplyPromise], None]) -> None:
         """Call ``tell`` with this promise when the answer, or an error, is there, or nobody waits any more."""
-        self._answer.add_done_callback(lambda _: tell(self))
+        here = asyncio.get_running_loop()
+
+        def told(_: asyncio.Future[Any]) -> None:
+            act_in(here, lambda: tell(self))
+
+        act_in(self._loop, lambda: self._answer.add_done_callback(told))
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return asyncio.shield(self._answer).__await__()
+        if is_here(self._loop):
+            return asyncio.shield(self._answer).__await__()
+        return run_in(self._loop, lambda: asyncio.shield(self._answer), "the app").__await__()
 
 
 def _seen(answer: asyncio.Future[Any]) -> None:
@@ -134,10 +142,10 @@ class Replies:
         self._reading: asyncio.Task[None] | None = None
         self._closed = False
         self._fail = fail
-        self._thread = get_ident()
+        self.loop = asyncio.get_running_loop()
 
     async def promise(self, reply_to: str | None = None, correlation_id: str | None = None) -> ReplyPromise:
-        """Promise the answer to a question, which is to be sent behind this.
+        """Promise the answer to a question, which is to be sent behind this; in the event loop of the engine only.
 
         Args:
             reply_to: topic of the answer, which must exist; our own when left out.
@@ -145,14 +153,8 @@ class Replies:
 
         Raises:
             TransportError: the topic cannot be made or read.
-            ConfigurationError: the app is stopped, there is no such topic, a question with this id waits for its answer, or this is
-                not the thread of the app.
+            ConfigurationError: the app is stopped, there is no such topic, or a question with this id waits for its answer.
         """
-        if get_ident() != self._thread:
-            raise ConfigurationError(
-                "questions are asked in the event loop of the app: from another thread call "
-                "asyncio.run_coroutine_threadsafe(agent.ask(...), loop).result()"
-            )
         topic = reply_to or self.topic
         await self.listen(topic)
         promise = ReplyPromise(topic, correlation_id or str(uuid4()))

@@ -21,6 +21,7 @@ from stream_core.agents.agent import Agent
 from stream_core.agents.answers import AnswerTopics
 from stream_core.agents.replies import Replies
 from stream_core.background import Background
+from stream_core.calls import act_in
 from stream_core.counters import Counters
 from stream_core.engine.announcing import Announcing
 from stream_core.engine.backpressure import BackPressure
@@ -90,6 +91,7 @@ class Engine:
         self.host = NOBODY
         self.counters = Counters(settings.reply_prefix)
         self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
+        self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._collapse: asyncio.Task[None] | None = None
@@ -228,13 +230,13 @@ class Engine:
             self.background.spawn(self._joining.join(), "join for another topic")
 
     def add(self, topic: AnyTopic) -> None:
-        """Let programs send to a topic that was described after the start.
+        """Let programs send to a topic that was described after the start, in whichever thread.
 
         :meta private:
         """
         if topic.name not in self._topics:
-            self._topics[topic.name] = topic
             topic.bind(self.run, self.outbox)
+            act_in(self._loop, lambda: self._topics.setdefault(topic.name, topic))  # where others iterate over them
 
     async def stop(self) -> None:
         """Finish open events, commit, leave the group and close everything; within ``stop_timeout``, and only once.

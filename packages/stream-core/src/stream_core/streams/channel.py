@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from operator import attrgetter
-from threading import get_ident
 from typing import Any, Generic, TypeVar
 
+from stream_core.calls import is_here, run_in
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP, Batch, HeadersArg, RawRecord, RecordMetadata, StoredRecord, header_pairs
 from stream_core.runs import PerRun, current_clock, current_run
@@ -79,15 +79,13 @@ class Line(Generic[V]):
         self._told = False
         self._readers = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
 
     async def send(self, value: Any, key: Any, timestamp: float | None, headers: HeadersArg | None) -> RecordMetadata:
         """Hand an event to all readers, in the thread in which they read; the arguments are those of :meth:`Channel.send`."""
-        loop, here = self._loop, asyncio.get_running_loop()
-        sending = self._hand(value, key, timestamp, headers)
-        if loop is None or loop is here or get_ident() == self._thread:
-            return await sending
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, loop))
+        loop = self._loop
+        if loop is None or is_here(loop) or not loop.is_running():
+            return await self._hand(value, key, timestamp, headers)
+        return await run_in(loop, lambda: self._hand(value, key, timestamp, headers), f"channel {self._name}")
 
     async def _hand(self, value: Any, key: Any, timestamp: float | None, headers: HeadersArg | None) -> RecordMetadata:
         session = self.session
@@ -107,6 +105,7 @@ class Line(Generic[V]):
 
     async def get(self, timeout: float | None) -> Event[V]:
         """Take the next event; see :meth:`Channel.get`."""
+        self._read_here()
         if self._pulled is None:
             self._pulled = deque(maxlen=self._maxsize)
         if self._pulled:
@@ -149,10 +148,28 @@ class Line(Generic[V]):
     def subscribe(self, subscription: Subscription) -> None:
         """Hand every event to this subscription from now on."""
         session = self.session
-        with suppress(RuntimeError):  # no loop runs yet
-            self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+        self._read_here()
         subscription.on_progress = self.progressed
         session.feeds[subscription.name] = Feed(session, subscription, session.fetch_position)
+
+    def _read_here(self) -> None:
+        """Hand events over in the loop that runs here, from now on.
+
+        Raises:
+            ConfigurationError: another loop that runs reads it.
+        """
+        with suppress(RuntimeError):  # no loop runs yet
+            here, before = asyncio.get_running_loop(), self._loop
+            if (
+                before is not None
+                and before is not here
+                and before.is_running()
+                and (self._getters or self.session.feeds)
+            ):
+                raise ConfigurationError(
+                    f"channel {self._name} is read in another event loop already: read it in one loop, and send to it from any"
+                )
+            self._loop = here
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Hand nothing to this subscription any more, where it is one of this engine."""
