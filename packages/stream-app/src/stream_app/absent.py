@@ -53,7 +53,7 @@ ABSENT: dict[str, str] = {
     "WindowRange": _WINDOWS,
     "WindowT": _WINDOWS,
     "assignor": "the assignment of partitions is not for programs to change",
-    "contrib": "the helpers for other frameworks are not here: `async with app:` starts and stops an app in any program",
+    "contrib": "for ASGI servers there is faust.lifespan(app), and `async with app:` starts and stops an app in any program",
     "fixups": INSIDE,
     "joins": "streams cannot be joined, in Faust neither: keep one side in a table",
     "livecheck": "LiveCheck is not here: test agents with agent.test_context()",
