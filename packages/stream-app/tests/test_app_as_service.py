@@ -373,3 +373,37 @@ def test_names_of_faust_for_the_life_of_an_app() -> None:
     assert heard == [True]
     with pytest.raises(ConfigurationError, match="there is no module 'no_such_module'"):
         app.discover("no_such_module")
+
+
+@pytest.mark.parametrize("name", ["on_first_start", "on_start", "on_started", "on_stop", "on_shutdown"])
+async def test_a_hook_that_is_not_async(name: str) -> None:
+    """Is named, by the start or by the stop, and nothing is left."""
+    called: list[str] = []
+    plain = type("Plain", (faust.App,), {name: lambda self: called.append(name)})
+    vars(plain)[name].__name__ = name
+    app, before = plain("shop", broker=make().conf.broker, web_enabled=False), asyncio.all_tasks()
+
+    async def run() -> None:
+        async with app:
+            pass
+
+    with pytest.raises(ConfigurationError, match=rf"is not async: write `async def {name}\(self\)`"):
+        await run()
+    assert called == [name]
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_dependency_that_is_no_service() -> None:
+    """Is refused in a sentence."""
+
+    class Depending(faust.App):
+        def on_init_dependencies(self) -> list[Any]:
+            return [7]
+
+    app = Depending("shop", broker=make().conf.broker, web_enabled=False)
+    with pytest.raises(
+        ConfigurationError, match="Depending: 7 is no service of mode, so that nothing can depend on it"
+    ):
+        await app.start()
+    with pytest.raises(ConfigurationError, match="App: 7 is no service of mode"):
+        make().add_dependency(7)  # type: ignore[arg-type]

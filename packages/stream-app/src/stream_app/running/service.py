@@ -7,6 +7,7 @@ All that mode promises holds: hooks, dependencies, tasks, contexts, the tree of 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
@@ -114,18 +115,18 @@ class Service(services.Service):
                 self.add_dependency(service)
             self._dependencies_known = True
         if not self._first_start_over:
-            await self.on_first_start()
+            await _call(self.on_first_start)
             self._first_start_over = True
         if not self._goes_on():
             return
         self._log_mundane("Starting...")
-        await self.on_start()
+        await _call(self.on_start)
         self._entered = True
         if not self._goes_on():
             return
         await self._open()
         if not self.should_stop:
-            await self.on_started()
+            await _call(self.on_started)
 
     def _goes_on(self) -> bool:
         """Whether the start goes on: not when it was stopped meanwhile; a crash is raised."""
@@ -171,6 +172,18 @@ class Service(services.Service):
             return False
         await self.start()
         return True
+
+    def add_dependency(self, service: Any) -> Any:
+        """Start and stop another service of mode with this one.
+
+        Raises:
+            ConfigurationError: it is none.
+        """
+        if not hasattr(service, "beacon"):
+            raise ConfigurationError(
+                f"{self.label}: {service!r} is no service of mode, so that nothing can depend on it: derive its class from mode.Service"
+            )
+        return super().add_dependency(service)
 
     # -- stop
 
@@ -231,7 +244,7 @@ class Service(services.Service):
     async def _left(self, hook: Callable[[], Awaitable[None]]) -> None:
         """Call a hook of the stop, where ``on_start`` was called."""
         if self._entered:
-            await hook()
+            await _call(hook)
 
     async def _wait_for_shutdown(self) -> None:
         async with asyncio.timeout(self.shutdown_timeout):
@@ -410,6 +423,17 @@ class Service(services.Service):
             return cls.task(run)
 
         return decorate
+
+
+async def _call(hook: Callable[[], Any]) -> None:
+    """Call a hook of a user. Raises ConfigurationError when it is not async."""
+    result = hook()
+    if not inspect.isawaitable(result):
+        name = hook.__name__
+        raise ConfigurationError(
+            f"the hook {getattr(hook, '__qualname__', name)} is not async: write `async def {name}(self)`"
+        )
+    await result
 
 
 def _name_of(task: Any) -> str:
