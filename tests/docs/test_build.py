@@ -15,6 +15,7 @@ from sphinx.util.inventory import InventoryFile
 import stream_app
 from stream_app.testing import AgentTest
 from stream_core import Engine
+from stream_core.absent import NotHere
 from stream_core.agents.replies import ReplyPromise
 from stream_kafka import KafkaTransport
 
@@ -119,8 +120,8 @@ def members(of: type) -> tuple[set[str], set[str]]:
 
 
 def is_member(value: Any) -> bool:
-    """Tell whether this is something that a class does or tells: no constant, and no slot, which the text of its class describes."""
-    return hasattr(value, "__get__") and not inspect.ismemberdescriptor(value)
+    """Tell whether a class does or tells this: it is no constant, no absent name, and no slot, which the text of its class describes."""
+    return hasattr(value, "__get__") and not inspect.ismemberdescriptor(value) and not isinstance(value, NotHere)
 
 
 def test_internal_members_are_found() -> None:

@@ -30,7 +30,7 @@ from stream_app.settings.sections import (
 from stream_app.settings.transport import TransportSettings
 from stream_core.errors import ConfigurationError, UnknownSettingError
 
-__all__ = ["SettingRow", "Settings", "known_settings"]
+__all__ = ["SettingRow", "Settings", "known_settings", "parameters_of"]
 
 DEFAULT = "default"
 """Where a value is from that nobody has given."""
@@ -105,7 +105,7 @@ class Settings(
         for name, value in options.items():
             setattr(self, name, value)
         self._prefix = (environ.get("APP_ENV_PREFIX") or self.env_prefix).rstrip("_")
-        for name, parameter in _parameters(type(self)).items():
+        for name, parameter in parameters_of(type(self)).items():
             variable = self._variable(parameter)
             weak = next(filter(environ.get, parameter.fallback_env), None)
             if weak is not None:
@@ -261,7 +261,7 @@ class Settings(
 
     def describe(self) -> Iterator[SettingRow]:
         """All settings, section by section."""
-        for name, parameter in _parameters(type(self)).items():
+        for name, parameter in parameters_of(type(self)).items():
             yield SettingRow(
                 name=name,
                 value=parameter.show(getattr(self, name)),
@@ -283,7 +283,7 @@ _OWN = frozenset(name for name in Settings.__annotations__ if name.startswith("_
 """What settings keep beside settings."""
 
 
-def _parameters(owner: type) -> Mapping[str, Parameter[Any]]:
+def parameters_of(owner: type) -> Mapping[str, Parameter[Any]]:
     """The settings of a class by name: its own first, then section by section."""
     found: dict[str, Parameter[Any]] = {}
     for base in owner.__mro__:
@@ -301,7 +301,7 @@ def _title(parameter: Parameter[Any]) -> str:
 
 def known_settings(owner: type = Settings) -> Collection[str]:
     """The names of all settings."""
-    return _parameters(owner).keys()
+    return parameters_of(owner).keys()
 
 
 def _named(source: object) -> str:
@@ -319,7 +319,7 @@ def _check_id(id_: str) -> None:
 
 def _check_name(owner: type[Settings], name: str) -> None:
     """Raise UnknownSettingError or ConfigurationError unless there is such a setting."""
-    known = _parameters(owner)
+    known = parameters_of(owner)
     if name in known:
         return
     if new := RENAMED.get(name):
