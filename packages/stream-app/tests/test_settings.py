@@ -113,6 +113,7 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
         ("web_enabled", "maybe", r"Expected `bool`"),
         ("store", "rocksdb", r"it has no scheme: write rocksdb://"),
         ("broker", "", r"it names no broker"),
+        ("broker", b"kafka://a", r"it is bytes: write text"),
         ("broker", "kafka://a;redis://b", r"more than one driver: kafka, redis"),
         ("processing_guarantee", "twice", r"Invalid enum value 'twice'"),
         ("producer_acks", 1, r"the producer is idempotent"),
@@ -153,6 +154,9 @@ def test_an_unknown_setting_names_the_nearest() -> None:
         settings().qqqq = 1
     with pytest.raises(UnknownSettingError, match="did you mean 'store'"):
         settings(stor=None)
+    for name in ("_source", "values", "id"):  # what settings have beside settings
+        with pytest.raises(UnknownSettingError, match=f"there is no setting '{name}'"):
+            settings(**{name: "x"})
 
 
 def test_an_old_name_says_the_new_one() -> None:

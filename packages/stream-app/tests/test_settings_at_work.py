@@ -335,6 +335,15 @@ def test_what_a_module_must_not_say(
     ]
 
 
+@pytest.mark.parametrize("source", [None, 3, ["broker"], b"module", "", ":Class", ".module"])
+def test_what_is_no_configuration(source: Any) -> None:
+    """Is refused, and not passed over."""
+    with pytest.raises(
+        ConfigurationError, match=r"is no configuration: give a module|cannot be loaded: it is no name of a module"
+    ):
+        make().config_from_object(source)
+
+
 def test_a_module_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``silent`` is for a module that does not exist, not for one that fails."""
     app = make()

@@ -122,7 +122,7 @@ class Worker(ModeWorker, Service):
         services: more apps, and services (``async start()`` and ``async stop()``), that start and stop together with it.
         debug: start a debugging console on this machine (aiomonitor), and log who blocks the event loop; a setting.
         quiet: print nothing by :meth:`say` and :meth:`carp`.
-        loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL, or a number.
+        loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL, or a number; INFO when left out.
         logfile: where to log; standard error when left out.
         log_format: ``text``, in colours on a terminal, or ``json``, an object a line.
         loghandlers: log to these, too; a setting.
@@ -156,7 +156,7 @@ class Worker(ModeWorker, Service):
         *services: Any,
         debug: bool | None = None,
         quiet: bool = False,
-        loglevel: str | int = "INFO",
+        loglevel: str | int | None = None,
         logfile: str | Path | TextIO | None = None,
         log_format: LogFormat = "text",
         loghandlers: Sequence[logging.Handler] | None = None,

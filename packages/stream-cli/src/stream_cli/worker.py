@@ -48,7 +48,7 @@ _LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
     "--blocking-timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="With --debug, log who blocks the event loop for longer.  [default: 10]",
+    help="Log who blocks the event loop for longer.  [default: setting blocking_timeout; 10 with --debug]",
 )
 @click.option(
     "--console-port",

@@ -45,7 +45,8 @@ def checked(method: F) -> F:
     functions, lists and mappings, any value passes: whoever uses it knows more of it.
 
     Raises:
-        ConfigurationError: in place of TypeError: there is no such option, with the nearest one, or its value is none of the types.
+        ConfigurationError: in place of TypeError: there is no such option, with the nearest one; an argument is missing, or one too many;
+            a value is none of the types.
     """
     signature = inspect.signature(method)
 
@@ -58,21 +59,27 @@ def checked(method: F) -> F:
             if parameter.kind is parameter.VAR_KEYWORD:
                 (more,) = get_args(hint) or (None,)
                 names |= get_type_hints(more) if is_typeddict(more) else {}
-            elif parameter.kind is not parameter.VAR_POSITIONAL:
+            else:
                 names[name] = hint
         return names
 
     positional = [
         name
         for name, parameter in list(signature.parameters.items())[1:]
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
+    several = next((name for name, one in signature.parameters.items() if one.kind is one.VAR_POSITIONAL), None)
 
     @wraps(method)
     def call(self: Any, *args: Any, **options: Any) -> Any:
         where = _where(method.__name__, args, options)
-        _check_names(where, options, known())
-        for name, value in [*zip(positional, args, strict=False), *options.items()]:
+        _check_names(where, options, known().keys() - {several})
+        try:
+            signature.bind(self, *args, **options)
+        except TypeError as error:
+            raise ConfigurationError(f"{where}: {error}") from None
+        last = len(positional) - 1  # where there are more arguments than names, the last one takes them all
+        for name, value in [*((positional[min(at, last)], value) for at, value in enumerate(args)), *options.items()]:
             _check_type(where, name, value, known()[name])
         return method(self, *args, **options)
 

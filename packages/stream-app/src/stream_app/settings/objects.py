@@ -36,6 +36,10 @@ def read_object(
     if isinstance(source, str):
         try:
             source = _load(source)
+        except (ValueError, TypeError) as error:  # of a name that is empty, or begins with a dot
+            raise ConfigurationError(
+                f"the configuration {source!r} cannot be loaded: it is no name of a module"
+            ) from error
         except ModuleNotFoundError as error:
             if not _is_of(source, error):
                 raise  # an import in the module that was found
@@ -44,6 +48,8 @@ def read_object(
             raise ConfigurationError(
                 f"the configuration {source!r} cannot be loaded: {error}; check the name, and the directory"
             ) from error
+    elif source is None or isinstance(source, int | float | bytes | list | tuple | set):
+        raise ConfigurationError(f"{source!r} is no configuration: give a module, a class, an object, or a mapping")
     names = {name.upper(): name for name in known if name.islower()}
     if isinstance(source, Mapping):
         given = [(str(name), value) for name, value in source.items()]

@@ -348,6 +348,8 @@ def web_url(value: object) -> object:
 
 def urls(value: object) -> list[str]:
     """Broker URLs from text that ``;`` or ``,`` separates, or from a list; a missing scheme is that of the first, else kafka."""
+    if isinstance(value, bytes):
+        raise ValueError("it is bytes: write text")
     given = re.split("[;,]", value) if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     parts = [part for item in given if (part := (item.clear if isinstance(item, BrokerURL) else str(item)).strip())]
     if not parts:

@@ -103,6 +103,7 @@ class Settings(
             name=id_, values={}, sources={}, frozen=False, _source="argument", _defaults={}, _strong=set(), _settled={}
         )
         for name, value in options.items():
+            _check_name(type(self), name)
             setattr(self, name, value)
         self._prefix = (environ.get("APP_ENV_PREFIX") or self.env_prefix).rstrip("_")
         for name, parameter in parameters_of(type(self)).items():
