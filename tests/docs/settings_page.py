@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_app.settings import Settings
-from stream_app.settings.faust_names import REFUSED, RENAMED
+from stream_app.settings.faust_names import OTHER_DEFAULTS, REFUSED, RENAMED
 from stream_app.settings.parameters import Parameter
 from stream_app.settings.settings import parameters_of
 
@@ -62,6 +62,11 @@ def _faust() -> Iterator[str]:
     for old, new in sorted(RENAMED.items()):
         name, _, note = new.partition(" ")
         yield f"| `{old}` | `{name}` {note}".rstrip() + " |"
+    yield from ("", "## Settings with another default than in Faust", "", "| setting | Faust | here |", "|---|---|---|")
+    ours = parameters_of(Settings)
+    for name, default in sorted(OTHER_DEFAULTS.items()):
+        shown = default if " " in default else f"`{default.lower() if default in ('True', 'False') else default}`"
+        yield f"| `{name}` | {shown} | {_default(ours[name])} |"
     yield from ("", "## Settings of Faust that are refused", "")
     yield from ("An app that has one of them is not made: it would rely on what does not happen.", "")
     yield from ("| setting | why | what to do |", "|---|---|---|")

@@ -16,7 +16,7 @@ import pytest
 
 from stream_app import Agent, Worker
 from stream_app.settings import Settings
-from stream_app.settings.faust_names import REFUSED, RENAMED
+from stream_app.settings.faust_names import OTHER_DEFAULTS, REFUSED, RENAMED
 from stream_app.settings.parameters import Parameter
 from stream_core.errors import ConfigurationError, UnknownSettingError
 from stream_kafka import KafkaSettings, SASLCredentials
@@ -207,6 +207,12 @@ def test_every_setting_of_faust_is_honoured_or_refused() -> None:
             assert ours[name] == (env or name.upper()).replace("-", ""), name
         else:
             assert name in REFUSED, name
+
+
+def test_other_defaults_than_those_of_faust() -> None:
+    """Each that is said to be another one is."""
+    ours = {row.name: row.default for row in settings().describe()}
+    assert {name for name, default in OTHER_DEFAULTS.items() if ours[name] == default} == set()
 
 
 def test_the_lists_of_names_do_not_overlap() -> None:

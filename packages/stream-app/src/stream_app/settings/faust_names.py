@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["REFUSED", "RENAMED", "Refusal"]
+__all__ = ["OTHER_DEFAULTS", "REFUSED", "RENAMED", "Refusal"]
 
 
 class Refusal(NamedTuple):
@@ -42,6 +42,9 @@ _ACKS = Refusal(
     "Faust does not read it either: an event counts when its body asks for the next one",
     "say on_failure= at the agent for events that fail",
 )
+_COUNTS = Refusal(
+    "a worker counts for itself", "read app.engine.snapshot(), or the pages /stats and /metrics of the worker"
+)
 _INSIDE = Refusal("it names a part of the inside of Faust, and nothing takes its place")
 _VIEWS = Refusal("tables, and who owns their keys, are not shown by pages of the worker")
 
@@ -53,9 +56,7 @@ REFUSED: dict[str, Refusal] = {
     "GlobalTable": _TABLES,
     "HttpClient": _INSIDE,
     "LeaderAssignor": _INSIDE,
-    "Monitor": Refusal(
-        "a worker counts for itself", "read app.engine.snapshot(), or the pages /stats and /metrics of the worker"
-    ),
+    "Monitor": _COUNTS,
     "PartitionAssignor": Refusal("one assignor keeps tables where their stores are, and takes part in each rebalance"),
     "Router": _INSIDE,
     "Schema": Refusal(
@@ -95,6 +96,7 @@ REFUSED: dict[str, Refusal] = {
     ),
     "crash_app_on_aerospike_exception": _AEROSPIKE,
     "cython_optimizations": Refusal("nothing is written in Cython: what decodes records is compiled already"),
+    "monitor": _COUNTS,
     "num_standby_replicas": _STANDBYS,
     "producer_api_version": _VERSIONS,
     "producer_request_timeout": Refusal(
@@ -129,3 +131,23 @@ REFUSED: dict[str, Refusal] = {
     "web_transport": Refusal("the web server listens on TCP", "use web_bind and web_port"),
 }
 """Settings that can mean nothing here."""
+
+OTHER_DEFAULTS = {
+    "broker_client_id": "faust-VERSION",
+    "broker_commit_every": "10000",
+    "broker_rebalance_timeout": "60.0",
+    "broker_request_timeout": "90.0",
+    "broker_session_timeout": "60.0",
+    "consumer_metadata_max_age_ms": "300000",
+    "producer_max_batch_size": "16384",
+    "producer_metadata_max_age_ms": "300000",
+    "table_key_index_size": "1000",
+    "topic_disable_leader": "False",
+    "topic_partitions": "8",
+    "web_bind": "0.0.0.0",
+    "web_host": "the name of the machine",
+    "web_metrics_enabled": "False",
+    "web_stats_enabled": "that of debug",
+    "worker_redirect_stdouts": "True",
+}
+"""The defaults that Faust has in place of those here; it has all others, or none to compare."""
