@@ -1,8 +1,30 @@
-"""The web server of a worker: health, status and metrics over HTTP."""
+"""The web server of a worker: its own pages (health, status and metrics), and those of the app."""
 
+from stream_web.blueprints import Blueprint
+from stream_web.exceptions import WebError
+from stream_web.forwarding import FORWARDED, Forwarder
 from stream_web.health import Health
 from stream_web.middlewares import Limits, is_loopback
+from stream_web.pages import Node, Page, ResourceOptions, Web
 from stream_web.server import WebServer
 from stream_web.stats import Stats
+from stream_web.views import View, gives_model, takes_model
 
-__all__ = ["Health", "Limits", "Stats", "WebServer", "is_loopback"]
+__all__ = [
+    "FORWARDED",
+    "Blueprint",
+    "Forwarder",
+    "Health",
+    "Limits",
+    "Node",
+    "Page",
+    "ResourceOptions",
+    "Stats",
+    "View",
+    "Web",
+    "WebError",
+    "WebServer",
+    "gives_model",
+    "is_loopback",
+    "takes_model",
+]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
+from uuid import uuid4
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
@@ -14,6 +15,11 @@ from aiohttp.typedefs import Middleware
 __all__ = ["Limits", "is_loopback", "middlewares", "protect"]
 
 logger = logging.getLogger(__name__)
+
+STARTED = "stream.started"
+"""Where a request keeps the answer that has begun to leave."""
+
+_OF_BODIES = frozenset((hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH))
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,15 +51,15 @@ def is_loopback(bind: str) -> bool:
         return bind == "localhost"
 
 
-def middlewares(bind: str, limits: Limits, hosts: Collection[str] = ()) -> list[Middleware]:
+def middlewares(bind: str | None, limits: Limits, hosts: Collection[str] = ()) -> list[Middleware]:
     """The middlewares of a server that listens on ``bind``, the outermost first.
 
     Args:
-        bind: the address.
+        bind: the address; ``None`` for a socket in a directory, which no page of a browser reaches.
         limits: what one client may take.
         hosts: further names that it is asked by, where only this machine reaches it: those of a proxy in front, for instance.
     """
-    known = {"localhost", "127.0.0.1", "[::1]", bind, *hosts} if is_loopback(bind) else set()
+    known = {"localhost", "127.0.0.1", "[::1]", bind, *hosts} if bind is not None and is_loopback(bind) else set()
     allowed = {name.lower() for name in known}
     return [_json_errors, *([_allow_hosts(allowed)] if allowed else []), _deadline(limits.request)]
 
@@ -61,23 +67,39 @@ def middlewares(bind: str, limits: Limits, hosts: Collection[str] = ()) -> list[
 async def protect(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers that every answer has."""
     response.headers[hdrs.SERVER] = "stream"
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault(
+        hdrs.CACHE_CONTROL, "no-cache" if isinstance(response, web.FileResponse) else "no-store"
+    )
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    request[STARTED] = response
 
 
 @web.middleware
 async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer errors as JSON; what went wrong inside is logged, never sent."""
+    """Answer errors as JSON; what went wrong inside is logged under an id, which is all that is sent of it."""
     try:
         return await handler(request)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
-        return web.json_response({"error": error.reason}, status=error.status, headers=allow)
+        if (begun := _broken_off(request)) is not None:
+            return begun
+        headers = {name: value for name, value in error.headers.items() if name not in _OF_BODIES}
+        return web.json_response({"error": error.reason}, status=error.status, headers=headers)
     except Exception:
-        logger.exception("%s %s failed", request.method, request.path)
-        return web.json_response({"error": "Internal Server Error"}, status=500)
+        number = uuid4().hex
+        logger.exception("%s %s failed (error %s)", request.method, request.path, number)
+        if (begun := _broken_off(request)) is not None:
+            return begun
+        return web.json_response({"error": "Internal Server Error", "id": number}, status=500)
+
+
+def _broken_off(request: web.Request) -> web.StreamResponse | None:
+    """Close the connection of an answer that has begun, so that its client does not take it for whole; ``None`` when none has."""
+    begun: web.StreamResponse | None = request.get(STARTED)
+    if begun is not None and request.transport is not None:
+        request.transport.abort()
+    return begun
 
 
 def _allow_hosts(hosts: set[str]) -> Middleware:

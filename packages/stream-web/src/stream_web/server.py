@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Collection, Iterable
+import ssl
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 
 from stream_core.errors import ConfigurationError
-from stream_web.middlewares import Limits, is_loopback, middlewares, protect
+from stream_web.forwarding import Forwarder
+from stream_web.middlewares import Limits, is_loopback, protect
+from stream_web.middlewares import middlewares as limiting
+from stream_web.pages import Routes
 
 __all__ = ["WebServer"]
 
@@ -35,7 +42,13 @@ class WebServer:
         port: port to listen on; 0 is any free one.
         explicit_port: whether somebody chose the port: if it is taken, that is an error, else the next free one is used.
         app_id: id of the app, for messages.
-        routes: what it answers: method, path and handler.
+        routes: what it answers: method, path and handler. One at a path that a page of ``pages`` has is left out.
+        pages: the pages of the app.
+        cors: which sites may read pages that do not say it, in a browser.
+        middlewares: put around all that is answered, within limits and deadlines.
+        forwarder: passes requests on to other workers; it is closed with the server.
+        tls: for https.
+        socket: listen at this path, and neither at an address nor at a port.
         hosts: further names that it is asked by, where it listens to this machine only.
         limits: what one client may take.
     """
@@ -48,6 +61,12 @@ class WebServer:
         explicit_port: bool,
         app_id: str,
         routes: Iterable[web.AbstractRouteDef],
+        pages: Routes | None = None,
+        cors: Mapping[str, Any] | None = None,
+        middlewares: Iterable[Middleware] = (),
+        forwarder: Forwarder | None = None,
+        tls: ssl.SSLContext | None = None,
+        socket: Path | None = None,
         hosts: Collection[str] = (),
         limits: Limits | None = None,
     ) -> None:
@@ -56,6 +75,12 @@ class WebServer:
         self._explicit_port = explicit_port
         self._app_id = app_id
         self._routes = tuple(routes)
+        self._pages = pages
+        self._cors = cors
+        self._middlewares = tuple(middlewares)
+        self.forwarder = forwarder
+        self._tls = tls
+        self._socket = socket
         self._hosts = hosts
         self._limits = limits or Limits()
         self._runner: web.AppRunner | None = None
@@ -64,8 +89,15 @@ class WebServer:
     @property
     def url(self) -> str:
         """Where the server is reached; once started this is the port that it got."""
+        if self._socket is not None:
+            return f"unix://{self._socket}"
         host = f"[{self._bind}]" if ":" in self._bind else self._bind
-        return f"http://{host}:{self._port}"
+        return f"{self.scheme}://{host}:{self._port}"
+
+    @property
+    def scheme(self) -> str:
+        """``http``, or ``https``."""
+        return "http" if self._tls is None else "https"
 
     async def start(self) -> None:
         """Listen and answer.
@@ -90,7 +122,9 @@ class WebServer:
         except BaseException:
             await self.stop()
             raise
-        asked, self._port = self._port, self._listener.sockets[0].getsockname()[1]
+        asked = self._port
+        if self._socket is None:
+            self._port = self._listener.sockets[0].getsockname()[1]
         self._announce(asked, [resource.canonical for resource in app.router.resources()])
 
     async def stop(self) -> None:
@@ -99,23 +133,35 @@ class WebServer:
         runner, self._runner = self._runner, None
         if listener is not None:
             listener.close()
+            if self._socket is not None:
+                self._socket.unlink(missing_ok=True)
         if runner is not None:
             await runner.cleanup()
+        if self.forwarder is not None:
+            await self.forwarder.close()
 
     def _application(self) -> web.Application:
-        app = web.Application(
-            middlewares=middlewares(self._bind, self._limits, self._hosts), client_max_size=self._limits.body
-        )
+        bind = self._bind if self._socket is None else None
+        around = [*limiting(bind, self._limits, self._hosts), *self._middlewares]
+        app = web.Application(middlewares=around, client_max_size=self._limits.body)
         app.on_response_prepare.append(protect)
-        app.add_routes(self._routes)
+        taken = set() if self._pages is None else self._pages.paths
+        app.add_routes(one for one in self._routes if getattr(one, "path", None) not in taken)
+        if self._pages is not None:
+            self._pages.put_into(app, self._cors)
         return app
 
     async def _listen(self) -> asyncio.Server:
         loop, first = asyncio.get_running_loop(), self._port
+        handshake = None if self._tls is None else self._limits.head
+        if self._socket is not None:
+            return await self._listen_at(self._socket, handshake)
         ports = range(first, first + 1 if self._explicit_port else min(first + PORTS, 65536))
         for port in ports:
             try:
-                return await loop.create_server(self._connection, self._bind, port)
+                return await loop.create_server(
+                    self._connection, self._bind, port, ssl=self._tls, ssl_handshake_timeout=handshake
+                )
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise ConfigurationError(
@@ -127,6 +173,24 @@ class WebServer:
                 f"web_port={first} is taken by another program: choose another, or none to get the next free one"
             )
         raise ConfigurationError(f"the ports {first} to {ports[-1]} are all taken: choose a web_port that is free")
+
+    async def _listen_at(self, path: Path, handshake: float | None) -> asyncio.Server:
+        """Listen at a path. What nobody listens at any more is replaced."""
+        try:
+            _, writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            pass
+        else:
+            writer.close()
+            raise ConfigurationError(f"web_transport=unix://{path} is taken by another program: choose another path")
+        try:
+            return await asyncio.get_running_loop().create_unix_server(
+                self._connection, path, ssl=self._tls, ssl_handshake_timeout=handshake
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"the web server cannot listen on web_transport=unix://{path}: {error}; choose another path"
+            ) from error
 
     def _connection(self) -> asyncio.Protocol:
         """The protocol of a new connection: one that closes it when there are too many, or the server is stopping."""
@@ -140,7 +204,7 @@ class WebServer:
             logger.info("the web server of %s listens on %s", self._app_id, self.url)
         else:
             logger.warning("port %d is taken: the web server of %s listens on %s", asked, self._app_id, self.url)
-        if not is_loopback(self._bind):
+        if self._socket is None and not is_loopback(self._bind):
             logger.warning("it is open to the network and asks for no password: %s", ", ".join(paths))
 
 

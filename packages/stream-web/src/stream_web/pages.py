@@ -1,0 +1,369 @@
+"""The pages of an app: how they are defined, and the routes that they become when its web server starts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from json import JSONDecodeError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
+
+import aiohttp_cors
+import msgspec
+from aiohttp import web
+
+from stream_core.errors import ConfigurationError
+from stream_core.runs import PerRun
+from stream_web.blueprints import Blueprints
+from stream_web.exceptions import NotFound, ParseError
+from stream_web.responses import Responses, answer_of
+from stream_web.views import METHODS, View
+
+if TYPE_CHECKING:
+    from stream_web.forwarding import Forwarder
+
+__all__ = ["Node", "Page", "ResourceOptions", "Web"]
+
+P = TypeVar("P", bound=Callable[..., Any])
+
+ResourceOptions = aiohttp_cors.ResourceOptions
+"""What another site may do with a page in a browser: ``allow_credentials``, ``expose_headers``, ``allow_headers``, ``allow_methods``,
+``max_age`` (seconds)."""
+
+Around = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page.
+
+    Attributes:
+        path: its path, in which ``{name}`` and ``{name:pattern}`` are parts.
+        view: the class that answers.
+        name: the name of the page.
+        cors: which sites may read it in a browser; ``None`` for those of the app.
+        where: names it in messages.
+    """
+
+    path: str
+    view: type[View]
+    name: str
+    cors: Mapping[str, Any] | None
+    where: str
+
+    @cached_property
+    def resource(self) -> web.Resource:
+        """What makes paths of it."""
+        return web.UrlDispatcher().add_resource(self.path)
+
+    @cached_property
+    def shape(self) -> str:
+        """The path without the names of its parts: two pages of one shape would answer the same requests."""
+        return re.sub(r"\{[_a-zA-Z]\w*", "{", self.path)
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """The names of the parts of the path."""
+        return list(self.resource.get_info().get("pattern", _NOTHING).groupindex)
+
+    def functions(self) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """Give the functions that answer, by their methods."""
+        for method in METHODS:
+            if (function := getattr(self.view, method, None)) is not None:
+                yield method, function
+
+    def check(self) -> None:
+        """Raise ConfigurationError unless the page can be asked."""
+        if not self.path.startswith("/"):
+            raise ConfigurationError(f"{self.where}: its path begins with a slash: write '/{self.path}'")
+        try:
+            parts = dict.fromkeys(self.parts)
+        except ValueError as error:
+            raise ConfigurationError(f"{self.where}: {error}; parts of a path are written {{name}}") from error
+        if not dict(self.functions()):
+            raise ConfigurationError(
+                f"{self.where} answers nothing: give it `async def get(self, request)`, or post, …"
+            )
+        for _, function in self.functions():
+            name = getattr(function, "__qualname__", repr(function))
+            if not inspect.iscoroutinefunction(function):
+                raise ConfigurationError(f"{self.where}: {name} is not asynchronous: write it as `async def`")
+            try:
+                inspect.signature(function).bind(None, None, **parts)
+            except TypeError as error:
+                expected = ", ".join(["view", "request", *parts])
+                raise ConfigurationError(
+                    f"{self.where}: {name} cannot be called with ({expected}), a view, the request and the parts of the path: {error}"
+                ) from None
+
+    def types(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Give the types of the parts that ``function`` wants converted. Raises ConfigurationError when one cannot be evaluated."""
+        found = {}
+        parameters = inspect.signature(function).parameters
+        for part in self.parts:
+            annotation = parameters[part].annotation if part in parameters else inspect.Parameter.empty
+            if annotation in (inspect.Parameter.empty, str, "str"):
+                continue
+            found[part] = _evaluated(annotation, inspect.unwrap(function), f"{self.where}: the type of {part}")
+        return found
+
+
+class Node(NamedTuple):
+    """A web server that has started.
+
+    Attributes:
+        url: where it is reached.
+        forwarder: passes requests on to other workers.
+    """
+
+    url: str
+    forwarder: Forwarder
+
+
+@dataclass(frozen=True)
+class _Static:
+    """Files below a path."""
+
+    path: str
+    directory: Path
+    name: str
+
+
+class Web(Responses):
+    """The pages of an app.
+
+    Args:
+        app: the app: each view gets it.
+
+    Attributes:
+        app: the same.
+        blueprints: pages that are written apart; ``blueprints.add("/prefix", blueprint)``.
+        nodes: the web servers that answer with these pages: nearly always one at most.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.blueprints = Blueprints(self)
+        self.nodes = PerRun[Node]()
+        self._pages: list[Page] = []
+        self._statics: list[_Static] = []
+
+    @property
+    def url(self) -> str:
+        """Where the worker is reached.
+
+        Raises:
+            ConfigurationError: its web server has not started.
+        """
+        return self.nodes.find("the URL of the worker is not known").url
+
+    def __bool__(self) -> bool:
+        """Whether there are pages."""
+        return bool(self._pages or self._statics)
+
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        """The pages, in the order of their definitions."""
+        return tuple(self._pages)
+
+    def page(
+        self,
+        path: str,
+        *,
+        base: type[Any] | None = None,
+        cors_options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Callable[[P], P]:
+        """Define a page, as ``app.page`` does: see :meth:`App.page <stream_app.app.App.page>`."""
+
+        def define(page: P) -> P:
+            where = f"page {path} ({page.__module__}.{page.__qualname__})"
+            view: Any = page
+            if not isinstance(page, type):
+                view = (base or View).from_handler(page)
+            elif not issubclass(page, View):
+                raise ConfigurationError(f"{where} is a class, and no View: write `class {page.__name__}(View)`")
+            made = Page(path, view, name or page.__name__, cors_options, where)
+            made.check()
+            for other in self._pages:
+                if other.shape == made.shape:
+                    raise ConfigurationError(f"{where} has the path of {other.where}: give one of them another path")
+            if name is not None and name in (known := {one.name: one for one in self._pages}):
+                raise ConfigurationError(f"{where} has the name {name!r} of {known[name].where}: give it another name")
+            self._pages.append(made)
+            return page
+
+        return define
+
+    def static(self, prefix: str, file_or_directory: str | Path, *, name: str = "static") -> None:
+        """Serve the files of a directory below a path, or one file at it.
+
+        Args:
+            prefix: the path, such as ``/static/``.
+            file_or_directory: where they are.
+            name: of the path; ``url_for(name, filename="app.css")``.
+
+        Raises:
+            ConfigurationError: there is no such directory or file.
+        """
+        where = Path(file_or_directory)
+        if not where.exists():
+            raise ConfigurationError(f"the files at {prefix} cannot be served: there is no {where.absolute()}")
+        self._statics.append(_Static(prefix, where, name))
+
+    def url_for(self, view_name: str, **parts: Any) -> str:
+        """Give the path of a page.
+
+        Args:
+            view_name: the name of the page; one of a blueprint is ``blueprint:name``.
+            parts: the parts of its path that have names.
+
+        Raises:
+            ConfigurationError: there is no such page, there are several, or its path needs other parts.
+        """
+        found = [one for one in self._pages if one.name == view_name]
+        if len(found) > 1:
+            listed = ", ".join(one.where for one in found)
+            raise ConfigurationError(
+                f"there are several pages named {view_name!r}: {listed}; give them names with name="
+            )
+        if not found:
+            for static in self._statics:
+                if static.name == view_name:
+                    return f"{static.path.rstrip('/')}/{str(parts.get('filename', '')).lstrip('/')}"
+            known = ", ".join(sorted({one.name for one in self._pages})) or "none"
+            raise ConfigurationError(f"there is no page named {view_name!r}; those of the app are: {known}")
+        page = found[0]
+        if set(parts) != set(page.parts):
+            expected = ", ".join(page.parts) or "no parts"
+            raise ConfigurationError(f"{page.where} needs {expected}, and is given {', '.join(parts) or 'none'}")
+        return str(page.resource.url_for(**{part: str(value) for part, value in parts.items()}))
+
+    def routes(self, around: Around = nullcontext) -> Routes:
+        """Make the routes of all pages, for one web server.
+
+        Args:
+            around: entered for each request: what pages use belongs to it.
+
+        Raises:
+            ConfigurationError: the type of a part of a path cannot be evaluated.
+        """
+        routes = Routes({page.path for page in self._pages})
+        for page in self._pages:
+            view = page.view(self.app, self)
+            view.view_name, view.view_path = page.name, page.path
+            types = {method.upper(): page.types(function) for method, function in page.functions()}
+            handler = _handler(page, view, types, around)
+            methods = page.view.get_methods()
+            cors = {} if "OPTIONS" in methods else page.cors  # such a page answers browsers itself
+            for method in sorted(methods):
+                routes.add(web.route(method, page.path, handler), cors)
+        for static in self._statics:
+            routes.add(_files(static), None)
+        return routes
+
+
+@dataclass
+class Routes:
+    """Routes, each with the sites that may read it.
+
+    Attributes:
+        paths: those of the pages.
+    """
+
+    paths: set[str]
+    _routes: list[tuple[web.AbstractRouteDef, Mapping[str, Any] | None]] = field(default_factory=list)
+
+    def add(self, route: web.AbstractRouteDef, cors: Mapping[str, Any] | None) -> None:
+        """Take a route in."""
+        self._routes.append((route, cors))
+
+    def put_into(self, app: web.Application, cors_options: Mapping[str, Any] | None) -> None:
+        """Add them to the application of a server.
+
+        Args:
+            app: the application.
+            cors_options: the sites that may read pages that name none.
+        """
+        setup: Any = None
+        for definition, own in self._routes:
+            chosen = cors_options if own is None else own
+            for route in definition.register(app.router):
+                if chosen:
+                    setup = setup or aiohttp_cors.setup(app)
+                    setup.add(route, {origin: _resource_options(given) for origin, given in chosen.items()})
+
+
+def _resource_options(given: Any) -> Any:
+    make: Any = ResourceOptions
+    return make(**given) if isinstance(given, Mapping) else given
+
+
+def _files(static: _Static) -> web.AbstractRouteDef:
+    if static.directory.is_dir():
+        return web.static(static.path, static.directory)
+
+    async def file(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(static.directory)
+
+    return web.get(static.path, file)
+
+
+def _handler(page: Page, view: View, types: Mapping[str, Mapping[str, Any]], around: Around) -> Any:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        wanted = types.get(request.method) or (types.get("GET", {}) if request.method == "HEAD" else {})
+        with around():
+            try:
+                parts = _converted(request.match_info, wanted)
+                return answer_of(await view.dispatch(request, **parts), view, page.where)
+            except NotFound as error:
+                return view.notfound(error.detail)
+            except (JSONDecodeError, UnicodeDecodeError) as error:
+                if not await _is_about(error, request):
+                    raise
+                return view.error(ParseError.code, f"The body cannot be read: {error}")
+
+    return handle
+
+
+def _converted(match: Mapping[str, str], types: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a path, of their types. Raises NotFound when one is no such value: there is no such page."""
+    parts: dict[str, Any] = dict(match)
+    for name, type_ in types.items():
+        try:
+            parts[name] = msgspec.convert(parts[name], type_, strict=False)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise NotFound from error
+    return parts
+
+
+async def _is_about(error: JSONDecodeError | UnicodeDecodeError, request: web.Request) -> bool:
+    """Whether it is the body of the request that could not be read, and not something else that the page reads."""
+    if not request.can_read_body and not request.body_exists:
+        return False
+    body = await request.read()
+    if isinstance(error, UnicodeDecodeError):
+        return error.object == body
+    try:
+        return error.doc == await request.text()
+    except (UnicodeDecodeError, LookupError):
+        return False
+
+
+def _evaluated(annotation: Any, function: Any, what: str) -> Any:
+    """The type that an annotation means, which may be text."""
+
+    def shape() -> None: ...
+
+    shape.__annotations__ = {"part": annotation}
+    try:
+        return get_type_hints(shape, globalns=getattr(function, "__globals__", None))["part"]
+    except Exception as error:
+        raise ConfigurationError(f"{what} cannot be evaluated: {error}; import it in its module") from error
+
+
+_NOTHING = re.compile("")
