@@ -43,6 +43,13 @@ NAMES = {
     "faust.cli": "AppCommand Command argument call_command option",
     "faust.cli.worker": "worker",
     "faust.cli.faust": "cli",
+    "faust.web": "Request Response ResourceOptions Web Blueprint View gives_model takes_model",
+    "faust.web.base": "Request Response ResourceOptions Web",
+    "faust.web.blueprints": "Blueprint",
+    "faust.web.views": "View gives_model takes_model",
+    "faust.web.exceptions": """
+        WebError ServerError ValidationError ParseError AuthenticationFailed NotAuthenticated PermissionDenied NotFound MethodNotAllowed
+        NotAcceptable UnsupportedMediaType Throttled ServiceUnavailable""",
     "faust.utils": "uuid",
     "faust.utils.iso8601": "parse",
     "faust.utils.json": "dumps loads",

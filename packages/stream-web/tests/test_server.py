@@ -131,9 +131,10 @@ async def test_a_page_that_fails_is_an_error_of_that_request_only(caplog: pytest
         return web.json_response("fine")
 
     async with serving(status, web.get("/fine", fine)) as server:
-        assert await ask(f"{server.url}/health/ready?token=s3cret") == (500, {"error": "Internal Server Error"})
+        code, answer = await ask(f"{server.url}/health/ready?token=s3cret")
+        assert (code, answer) == (500, {"error": "Internal Server Error", "id": answer["id"]})
         assert await ask(f"{server.url}/fine") == (200, "fine")
-    assert "GET /health/ready failed" in caplog.text
+    assert f"GET /health/ready failed (error {answer['id']})" in caplog.text
     assert "secret detail" in caplog.text
     assert "s3cret" not in caplog.text
 

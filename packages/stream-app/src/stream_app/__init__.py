@@ -68,7 +68,7 @@ __all__ = [
     "uuid",
 ]
 
-SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils")
+SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils", "web")
 """The modules that programs import from, beside the names above."""
 
 LAZY = {"AppCommand": "cli", "Command": "cli", "Worker": "worker"}

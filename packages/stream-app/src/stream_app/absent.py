@@ -20,13 +20,11 @@ __all__ = ["ABSENT", "Finder", "answers", "listen"]
 TABLES = "an app has only ordinary tables so far: app.Table(...)"
 _WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
 SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
-_PAGES = "apps cannot add pages yet: serve them with another framework, and start the app in it with app.start()"
 INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
 
 ABSENT: dict[str, str] = {
     "AgentManagerT": "app.agents is a mapping of agents by their names: annotate it as Mapping[str, Agent]",
     "AlreadyConfiguredWarning": "a setting that is changed after the start is a ConfigurationError",
-    "Blueprint": _PAGES,
     "ConsumerNotStarted": "the broker's client waits, and raises BrokerUnavailableError; a send before the start is a ConfigurationError",
     "FaustPredicate": INSIDE,
     "FaustWarning": "what looks wrong is logged, and nothing here is a Python warning",
@@ -40,7 +38,7 @@ ABSENT: dict[str, str] = {
     "PendingMessage": "what was not sent yet is not seen: what `await topic.send(...)` returns can be awaited for its metadata",
     "Registry": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
     "RegistryT": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
-    "SameNode": "requests are not forwarded between workers yet",
+    "SameNode": "requests are passed on to the worker that has a key by @app.table_route and @app.topic_route",
     "SecurityWarning": "pickle is refused unless a topic asks for it by name",
     "Sensor": SENSORS,
     "SensorT": SENSORS,
@@ -48,7 +46,6 @@ ABSENT: dict[str, str] = {
     "SetTable": TABLES + ", with value_type=set[str], for instance",
     "SlidingWindow": _WINDOWS,
     "TumblingWindow": _WINDOWS,
-    "View": _PAGES,
     "Window": _WINDOWS,
     "WindowRange": _WINDOWS,
     "WindowT": _WINDOWS,
@@ -60,7 +57,6 @@ ABSENT: dict[str, str] = {
     "router": "requests are not forwarded between workers yet",
     "sensors": SENSORS,
     "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",
-    "web": _PAGES,
     "windows": _WINDOWS,
 }
 """Names of Faust, of modules and in modules, and why they are not here."""

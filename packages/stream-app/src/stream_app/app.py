@@ -19,6 +19,7 @@ from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
 from stream_app.definitions.commands import CommandDefinitions
 from stream_app.definitions.discovery import discover, share_main
+from stream_app.definitions.pages import PageDefinitions
 from stream_app.definitions.registry import Registry
 from stream_app.definitions.signals import Signal, SyncSignal
 from stream_app.definitions.tables import TableDefinitions
@@ -48,7 +49,7 @@ _apps: WeakSet[App] = WeakSet()
 """All apps of this process."""
 
 
-class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitions, Service):  # type: ignore[misc]  # app.task is for functions of the app
+class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions, CommandDefinitions, Service):  # type: ignore[misc]  # app.task is for functions of the app
     """An application: agents over topics, with tables.
 
     Several apps may run in one process. Definitions and sends are safe from any thread.

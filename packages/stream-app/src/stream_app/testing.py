@@ -50,6 +50,7 @@ class _Stage:
         self.tables: Mapping[str, Table[Any, Any]] = app.tables
         self.chores: tuple[Chore, ...] = ()
         self.services: tuple[Any, ...] = ()
+        self.pages = None
         self.engines = app.engines
 
 

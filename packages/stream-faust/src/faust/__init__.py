@@ -22,7 +22,7 @@ SUBMODULES = (
         "topics",
         "types",
     ),
-    *("utils", "worker"),
+    *("utils", "web", "worker"),
 )
 """The modules that programs import from, beside the names above."""
 

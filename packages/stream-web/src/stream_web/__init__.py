@@ -1,5 +1,7 @@
 """The web server of a worker: its own pages (health, status and metrics), and those of the app."""
 
+from aiohttp.web import Request, Response, StreamResponse
+
 from stream_web.blueprints import Blueprint
 from stream_web.exceptions import WebError
 from stream_web.forwarding import FORWARDED, Forwarder
@@ -18,8 +20,11 @@ __all__ = [
     "Limits",
     "Node",
     "Page",
+    "Request",
     "ResourceOptions",
+    "Response",
     "Stats",
+    "StreamResponse",
     "View",
     "Web",
     "WebError",

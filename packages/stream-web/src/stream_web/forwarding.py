@@ -11,12 +11,15 @@ from yarl import URL
 
 from stream_web.exceptions import ServiceUnavailable
 
-__all__ = ["FORWARDED", "Forwarder"]
+__all__ = ["AGAIN", "FORWARDED", "Forwarder"]
 
 logger = logging.getLogger(__name__)
 
 FORWARDED = "X-Stream-Forwarded-By"
 """The header of a request that another worker has passed on; it has the instance of that worker, and is passed on no further."""
+
+AGAIN = {"Retry-After": "1"}
+"""Tells a client to come back."""
 
 DEADLINE = 10.0
 """Seconds for the other worker to answer."""
@@ -87,7 +90,7 @@ class Forwarder:
             logger.warning(
                 "the worker at %s has not answered %s %s: %r", _shown(url), request.method, request.path, error
             )
-            raise ServiceUnavailable("The worker that has this does not answer; try again") from error
+            raise ServiceUnavailable("The worker that has this does not answer; try again", headers=AGAIN) from error
 
     async def close(self) -> None:
         """Close the connections."""

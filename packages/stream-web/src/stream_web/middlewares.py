@@ -16,7 +16,7 @@ __all__ = ["Limits", "is_loopback", "middlewares", "protect"]
 
 logger = logging.getLogger(__name__)
 
-STARTED = "stream.started"
+STARTED = web.RequestKey("started", web.StreamResponse)
 """Where a request keeps the answer that has begun to leave."""
 
 _OF_BODIES = frozenset((hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH))
@@ -96,7 +96,7 @@ async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResp
 
 def _broken_off(request: web.Request) -> web.StreamResponse | None:
     """Close the connection of an answer that has begun, so that its client does not take it for whole; ``None`` when none has."""
-    begun: web.StreamResponse | None = request.get(STARTED)
+    begun = request.get(STARTED)
     if begun is not None and request.transport is not None:
         request.transport.abort()
     return begun

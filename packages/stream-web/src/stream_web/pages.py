@@ -10,21 +10,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from json import JSONDecodeError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 import aiohttp_cors
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from stream_core.errors import ConfigurationError
 from stream_core.runs import PerRun
 from stream_web.blueprints import Blueprints
-from stream_web.exceptions import NotFound, ParseError
+from stream_web.exceptions import NotFound, ParseError, ServiceUnavailable
+from stream_web.forwarding import AGAIN, FORWARDED, Forwarder
 from stream_web.responses import Responses, answer_of
 from stream_web.views import METHODS, View
-
-if TYPE_CHECKING:
-    from stream_web.forwarding import Forwarder
 
 __all__ = ["Node", "Page", "ResourceOptions", "Web"]
 
@@ -70,6 +68,14 @@ class Page:
         """The names of the parts of the path."""
         return list(self.resource.get_info().get("pattern", _NOTHING).groupindex)
 
+    def path_of(self, parts: Mapping[str, Any]) -> str:
+        """Give the path with these parts in it; a slash within one is quoted, unless its pattern decides which it takes."""
+        quoted = {
+            part: str(value).replace("/", _SLASH) if f"{{{part}}}" in self.path else str(value)
+            for part, value in parts.items()
+        }
+        return str(self.resource.url_for(**quoted)).replace(_SLASH, "%2F")
+
     def functions(self) -> Iterator[tuple[str, Callable[..., Any]]]:
         """Give the functions that answer, by their methods."""
         for method in METHODS:
@@ -110,6 +116,14 @@ class Page:
                 continue
             found[part] = _evaluated(annotation, inspect.unwrap(function), f"{self.where}: the type of {part}")
         return found
+
+
+class Destination(Protocol):
+    """Who is to answer a request: a worker with its URL, or ``None`` for this one."""
+
+    @property
+    def host(self) -> Any:
+        """The worker."""
 
 
 class Node(NamedTuple):
@@ -241,7 +255,28 @@ class Web(Responses):
         if set(parts) != set(page.parts):
             expected = ", ".join(page.parts) or "no parts"
             raise ConfigurationError(f"{page.where} needs {expected}, and is given {', '.join(parts) or 'none'}")
-        return str(page.resource.url_for(**{part: str(value) for part, value in parts.items()}))
+        return page.path_of(parts)
+
+    async def elsewhere(self, request: web.Request, destination: Destination | None) -> web.StreamResponse | None:
+        """Answer a request that belongs to another worker, by asking that one; ``None`` where it belongs to this one.
+
+        Args:
+            request: the request.
+            destination: who is to answer it; ``None`` when nobody can now.
+
+        Raises:
+            ServiceUnavailable: nobody can, the other worker does not answer, or one worker has passed the request on already.
+        """
+        if destination is not None and destination.host is None:
+            return None
+        if destination is None or FORWARDED in request.headers:
+            raise ServiceUnavailable("The partition of this is on the move; try again", headers=AGAIN)
+        url = destination.host.url
+        if not url:
+            raise ServiceUnavailable(
+                "The worker that has this tells no URL: its settings web_bind, web_host or canonical_url make one"
+            )
+        return await self.nodes.find("cannot ask another worker").forwarder.forward(request, url)
 
     def routes(self, around: Around = nullcontext) -> Routes:
         """Make the routes of all pages, for one web server.
@@ -261,7 +296,8 @@ class Web(Responses):
             methods = page.view.get_methods()
             cors = {} if "OPTIONS" in methods else page.cors  # such a page answers browsers itself
             for method in sorted(methods):
-                routes.add(web.route(method, page.path, handler), cors)
+                own_head = {"allow_head": False} if method == "GET" else {}  # else that of aiohttp
+                routes.add(web.route(method, page.path, handler, **own_head), cors)
         for static in self._statics:
             routes.add(_files(static), None)
         return routes
@@ -343,9 +379,9 @@ def _converted(match: Mapping[str, str], types: Mapping[str, Any]) -> dict[str, 
 
 async def _is_about(error: JSONDecodeError | UnicodeDecodeError, request: web.Request) -> bool:
     """Whether it is the body of the request that could not be read, and not something else that the page reads."""
-    if not request.can_read_body and not request.body_exists:
-        return False
     body = await request.read()
+    if not body and request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
+        return False  # nobody has tried to read it
     if isinstance(error, UnicodeDecodeError):
         return error.object == body
     try:
@@ -367,3 +403,6 @@ def _evaluated(annotation: Any, function: Any, what: str) -> Any:
 
 
 _NOTHING = re.compile("")
+
+_SLASH = "--slash--"
+"""Stands for a slash while the rest is quoted."""

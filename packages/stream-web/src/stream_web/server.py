@@ -15,10 +15,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from stream_core.errors import ConfigurationError
+from stream_core.runs import Run
 from stream_web.forwarding import Forwarder
 from stream_web.middlewares import Limits, is_loopback, protect
 from stream_web.middlewares import middlewares as limiting
-from stream_web.pages import Routes
+from stream_web.pages import Node, Routes, Web
 
 __all__ = ["WebServer"]
 
@@ -139,6 +140,17 @@ class WebServer:
             await runner.cleanup()
         if self.forwarder is not None:
             await self.forwarder.close()
+
+    def answer_for(self, pages: Web, run: Run, url: str) -> None:
+        """Let pages know where they are reached, from the start on until the end of ``run``.
+
+        Args:
+            pages: the pages.
+            run: the worker that they belong to.
+            url: where other workers reach it; its own URL when there is none.
+        """
+        if self.forwarder is not None:
+            pages.nodes.bind(run, Node(url or self.url, self.forwarder))
 
     def _application(self) -> web.Application:
         bind = self._bind if self._socket is None else None

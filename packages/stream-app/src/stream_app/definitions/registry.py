@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stream_app.settings import Settings
 from stream_core.agents.agent import Agent
@@ -13,6 +13,9 @@ from stream_core.engine.engine import Engine
 from stream_core.runs import PerRun
 from stream_core.sending.topic import AnyTopic
 from stream_tables.table import Table
+
+if TYPE_CHECKING:
+    from stream_web import Web
 
 __all__ = ["Registry"]
 
@@ -37,6 +40,7 @@ class Registry:
         self._chores: list[Chore] = []
         self._services: list[Any] = []
         self._commands: dict[str, Any] = {}
+        self._web: Web | None = None
         self._defining = threading.RLock()
         self.engines = PerRun[Engine]()
 
@@ -75,6 +79,11 @@ class Registry:
     def services(self) -> tuple[Any, ...]:
         """The services: classes, and objects."""
         return tuple(self._services)
+
+    @property
+    def pages(self) -> Web | None:
+        """The pages of the web server, where there are some."""
+        return self._web or None
 
     def _require_stopped(self, what: str) -> None:
         """Raise ConfigurationError when the app runs: what is defined then would have no effect."""

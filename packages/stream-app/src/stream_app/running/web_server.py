@@ -14,20 +14,38 @@ from stream_core.engine.engine import Engine
 from stream_core.errors import MissingPackageError
 
 if TYPE_CHECKING:
-    from stream_web import WebServer
+    from stream_web import Web, WebServer
 
-__all__ = ["make_web_server", "published_url"]
+__all__ = ["load_web", "make_web_server", "published_url"]
 
 logger = logging.getLogger(__name__)
 
 
-def make_web_server(conf: Settings, engine: Engine) -> WebServer | None:
+def load_web() -> Any:
+    """Load the package of the web server. Raises MissingPackageError."""
+    try:
+        return importlib.import_module("stream_web")
+    except ImportError as error:
+        raise MissingPackageError(
+            f"the app has pages, and the web server cannot be loaded ({error}); pip install stream-web"
+        ) from error
+
+
+def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, instance: str = "") -> WebServer | None:
     """Make the web server for ``engine``, not started yet; ``None`` when it is off, or not installed and nobody asked for it.
+
+    Args:
+        conf: the settings.
+        engine: what its pages tell about.
+        pages: those of the app.
+        instance: id of this worker.
 
     Raises:
         MissingPackageError: the settings ask for it, or for a page of it, and it cannot be loaded.
     """
     if not conf.web_enabled:
+        if pages is not None:
+            logger.info("the pages of %s are not served: web_enabled is false", conf.id)
         return None
     try:
         web = importlib.import_module("stream_web")
@@ -51,6 +69,8 @@ def make_web_server(conf: Settings, engine: Engine) -> WebServer | None:
         explicit_port="web_port" in conf.values,
         app_id=conf.id,
         routes=routes,
+        pages=None if pages is None else pages.routes(engine.run.entered),
+        forwarder=None if pages is None else web.Forwarder(instance),
         hosts=[name for name in names if name],
     )
     return server

@@ -37,7 +37,7 @@ from stream_tables.table import Table
 from stream_tables.tables import Tables
 
 if TYPE_CHECKING:
-    from stream_web import WebServer
+    from stream_web import Web, WebServer
 
 __all__ = ["Defined", "Wiring"]
 
@@ -71,6 +71,10 @@ class Defined(Protocol):
     @property
     def services(self) -> tuple[Any, ...]:
         """What starts and stops with the app."""
+
+    @property
+    def pages(self) -> Web | None:
+        """The pages of the web server."""
 
     @property
     def engines(self) -> PerRun[Engine]:
@@ -185,10 +189,12 @@ class Wiring:
             engine.announcing.handler = self.on_partitions
         if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
             engine.leadership.elect(self._leader_topic())
-        self._web = None if self._client_only else make_web_server(conf, engine)
+        self._web = None if self._client_only else make_web_server(conf, engine, self._app.pages, self._name)
         if self._web is not None:
             await self._web.start()
         engine.host = Host(self._name, published_url(conf, self._web))
+        if self._web is not None and self._app.pages is not None:
+            self._web.answer_for(self._app.pages, self.run, engine.host.url)
         await engine.start()
         await self.services.start(engine.background)
         if self._stopping:

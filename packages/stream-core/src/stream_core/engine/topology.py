@@ -131,6 +131,11 @@ class Topology:
         return list({cursor: None for subscription in self.subscriptions for cursor in subscription.cursors})
 
     @property
+    def topics(self) -> Mapping[str, AnyTopic]:
+        """All topics by name, with those of pipes and dead letters."""
+        return self._topics
+
+    @property
     def sources(self) -> set[str]:
         """The topics that somebody reads."""
         return {topic for subscription in self.subscriptions for topic in subscription.topics}

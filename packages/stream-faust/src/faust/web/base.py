@@ -1,0 +1,10 @@
+"""Requests, answers, and the pages of an app, in the module in which Faust has them."""
+
+from typing import TYPE_CHECKING
+
+from stream_app.absent import answers
+from stream_app.web.base import *  # noqa: F403 - this module is that list of names
+from stream_app.web.base import __all__ as __all__
+
+if not TYPE_CHECKING:
+    __getattr__ = answers(__name__, __all__)
