@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import urllib.error
@@ -85,6 +86,6 @@ async def test_views_are_found_by_autodiscovery(
     write(tmp_path, {**files, f"{name}/users/views.py": source})
     monkeypatch.syspath_prepend(tmp_path)
     app = make("proj", web_enabled=True, web_port=free_ports(1)[0], autodiscover=[f"{name}.users.views"], origin=name)
-    monkeypatch.setattr(f"{name}.app.app", app)
+    importlib.import_module(f"{name}.app").app = app  # type: ignore[attr-defined]
     async with app:
         assert await get(f"http://localhost:{app.conf.web_port}/users/") == (200, "all users")
