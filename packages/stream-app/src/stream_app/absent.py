@@ -54,7 +54,7 @@ ABSENT: dict[str, str] = {
     "fixups": INSIDE,
     "joins": "streams cannot be joined, in Faust neither: keep one side in a table",
     "livecheck": "LiveCheck is not here: test agents with agent.test_context()",
-    "router": "requests are not forwarded between workers yet",
+    "router": "requests are passed on to the worker that has a key by @app.table_route and @app.topic_route",
     "sensors": SENSORS,
     "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",
     "windows": _WINDOWS,
