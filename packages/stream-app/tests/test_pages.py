@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import pytest
+import trustme
+from aiohttp.web import middleware
 
 import stream_app as faust
 from stream_app.running.routing import Destination, Router, key_of
@@ -162,6 +166,76 @@ async def test_an_app_serves_its_pages_again_after_a_stop() -> None:
         async with app:
             assert app.web.url == "https://proxy.example/shop"
             assert (await ask(f"http://127.0.0.1:{app.conf.web_port}/send/rose/"))[0] == 200
+
+
+# -- settings
+
+
+async def test_settings_reach_the_server(tmp_path: Path) -> None:
+    """Bodies, middlewares, other sites and a socket."""
+    path = tmp_path / "web.sock"
+
+    @middleware
+    async def named(request: Any, handler: Any) -> Any:
+        response = await handler(request)
+        response.headers["X-Named"] = "yes"
+        return response
+
+    app = make(
+        web_enabled=True,
+        web_transport=f"unix://{path}",
+        web_cors_options='{"*": {"allow_credentials": true}}',
+        web_application_options={"client_max_size": 10, "middlewares": [named]},
+    )
+
+    @app.page("/it")
+    class It(View):
+        """Reads a body."""
+
+        async def post(self, request: Any) -> Any:
+            """Give its size."""
+            return len(await request.read())
+
+    async with app, aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        for size, status in ((10, 200), (11, 413)):
+            async with session.post("http://shop/it", data=b"x" * size, headers={"Origin": "http://a"}) as response:
+                assert response.status == status
+                assert response.headers["Access-Control-Allow-Origin"] == "http://a"
+                assert ("X-Named" in response.headers) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("web_transport", "http://", "write tcp://, with web_bind and web_port beside it, or unix:///path"),
+        ("web_transport", "unix://web.sock", "write tcp://"),
+        ("web_transport", "tcp://0.0.0.0:80", "write tcp://"),
+        ("web_application_options", {"debug": True}, "debug cannot be set: it takes client_max_size and middlewares"),
+        ("web_application_options", {"client_max_size": 0}, "client_max_size is a number of bytes, 1 or more"),
+        ("web_ssl_context", "cert.pem", "it is no ssl.SSLContext"),
+        ("web_cors_options", "[", ""),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(name: str, value: Any, reason: str) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigurationError, match=f"{name}=.* cannot be used: .*{reason}"):
+        make(**{name: value})
+
+
+async def test_options_for_other_sites_are_checked_at_the_start() -> None:
+    """Names that do not exist would allow nothing."""
+    app = counting(web_cors_options={"*": {"allow": True}})
+    with pytest.raises(ConfigurationError, match="web_cors_options: the options for other sites cannot be used"):
+        await app.start()
+
+
+async def test_workers_that_speak_tls_tell_https() -> None:
+    """Others pass requests on by it."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(tls)
+    app = counting(web_ssl_context=tls, web_host="localhost")
+    async with app:
+        assert app.web.url == app.engine.host.url == f"https://localhost:{app.conf.web_port}"
 
 
 # -- who has a key

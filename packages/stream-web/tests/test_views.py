@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp import web as aiohttp_web
 
 from stream_core.errors import ConfigurationError
@@ -607,3 +610,83 @@ async def test_other_sites_read_what_they_may(pages: Web, tmp_path: Path) -> Non
             "60",
         )
         assert (await ask(f"{url}/itself", "OPTIONS", headers=asked))[1] == "itself"
+
+
+def test_options_for_other_sites_that_do_not_exist_are_refused(pages: Web) -> None:
+    """The message names those that do."""
+    with pytest.raises(
+        ConfigurationError, match=r"page /it .*unexpected keyword argument 'allow'.* allow_credentials, "
+    ):
+        pages.page("/it", cors_options={"*": {"allow": True}})(page)
+
+
+# -- TLS and sockets
+
+
+async def test_pages_are_served_by_tls(pages: Web) -> None:
+    """The URL says so; a client that does not speak TLS is told nothing, and the next one is answered."""
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    pages.page("/it")(_it)
+    async with serving(pages, tls=tls) as url:
+        assert url.startswith("https://127.0.0.1:")
+        assert await ask(f"{url}/it", ssl=trusting) == (200, "it")
+        with pytest.raises(aiohttp.ClientError):
+            await ask(f"{url.replace('https', 'http')}/it")
+        assert await ask(f"{url}/it", ssl=trusting) == (200, "it")
+
+
+async def test_a_client_that_does_not_shake_hands_is_not_waited_for(pages: Web) -> None:
+    """Its connection is closed at the deadline of a head."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(tls)
+    async with serving(pages, tls=tls, limits=Limits(head=0.1)) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def _it(view: View, request: aiohttp_web.Request) -> str:
+    return "it"
+
+
+async def test_pages_are_served_at_a_socket_in_a_directory(pages: Web, tmp_path: Path) -> None:
+    """Any host is answered; what a killed worker has left there is replaced, and it is removed at the end."""
+    path = tmp_path / "web.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    pages.page("/it")(_it)
+    async with serving(pages, socket=path) as url:
+        assert url == f"unix://{path}"
+        there = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)))
+        async with there, there.get("http://any.example/it") as response:
+            assert await response.text() == "it"
+        with pytest.raises(ConfigurationError, match=f"web_transport=unix://{path} is taken by another program"):
+            async with serving(Web(object()), socket=path):
+                pass
+        assert path.exists()
+    assert not path.exists()
+    with pytest.raises(ConfigurationError, match=r"cannot listen on web_transport=unix:///nowhere/web\.sock"):
+        async with serving(pages, socket=Path("/nowhere/web.sock")):
+            pass
+
+
+async def test_middlewares_are_put_around_pages(pages: Web) -> None:
+    """Within the limits, and around what they raise."""
+
+    @aiohttp_web.middleware
+    async def loud(request: aiohttp_web.Request, handler: Any) -> aiohttp_web.StreamResponse:
+        if request.headers.get("Authorization") != "Bearer s3cret":
+            raise aiohttp_web.HTTPUnauthorized
+        response: aiohttp_web.StreamResponse = await handler(request)
+        response.headers["X-Loud"] = "yes"
+        return response
+
+    pages.page("/it")(_it)
+    async with serving(pages, middlewares=[loud]) as url:
+        assert await ask(f"{url}/it") == (401, '{"error": "Unauthorized"}')
+        status, headers = await heads(f"{url}/it", headers={"Authorization": "Bearer s3cret"})
+        assert (status, headers["X-Loud"]) == (200, "yes")

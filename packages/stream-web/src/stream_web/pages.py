@@ -201,7 +201,7 @@ class Web(Responses):
                 view = (base or View).from_handler(page)
             elif not issubclass(page, View):
                 raise ConfigurationError(f"{where} is a class, and no View: write `class {page.__name__}(View)`")
-            made = Page(path, view, name or page.__name__, cors_options, where)
+            made = Page(path, view, name or page.__name__, resource_options(cors_options, where), where)
             made.check()
             for other in self._pages:
                 if other.shape == made.shape:
@@ -326,17 +326,35 @@ class Routes:
             cors_options: the sites that may read pages that name none.
         """
         setup: Any = None
+        cors_options = resource_options(cors_options, "web_cors_options")
         for definition, own in self._routes:
             chosen = cors_options if own is None else own
             for route in definition.register(app.router):
                 if chosen:
                     setup = setup or aiohttp_cors.setup(app)
-                    setup.add(route, {origin: _resource_options(given) for origin, given in chosen.items()})
+                    setup.add(route, chosen)
 
 
-def _resource_options(given: Any) -> Any:
+def resource_options(cors: Mapping[str, Any] | None, where: str) -> Mapping[str, Any] | None:
+    """Give what other sites may do, each as options of aiohttp-cors.
+
+    Args:
+        cors: by origin the options, or a mapping of them.
+        where: names the page, or the setting, for the message.
+
+    Raises:
+        ConfigurationError: there is no such option.
+    """
     make: Any = ResourceOptions
-    return make(**given) if isinstance(given, Mapping) else given
+    try:
+        return cors and {
+            origin: make(**given) if isinstance(given, Mapping) else given for origin, given in cors.items()
+        }
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{where}: the options for other sites cannot be used: {error}; write by origin allow_credentials, allow_headers, "
+            "allow_methods, expose_headers and max_age"
+        ) from error
 
 
 def _files(static: _Static) -> web.AbstractRouteDef:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import socket
+from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -56,12 +58,14 @@ def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, in
             ) from error
         logger.info("there is no web server (%s); pip install stream-web to have one", error)
         return None
-    private = web.is_loopback(conf.web_bind) or conf.debug
+    private = not conf.web_transport.startswith("tcp") or web.is_loopback(conf.web_bind) or conf.debug
     routes = web.Health(conf.id, engine.status).routes()
     if _shown(conf.web_stats_enabled, private=private):
         routes += web.Stats(engine.snapshot).routes()
     if _shown(conf.web_metrics_enabled, private=private) and (metrics := _metrics(conf)) is not None:
         routes += metrics.Metrics(engine.snapshot).routes()
+    options = conf.web_application_options or {}
+    limits = web.Limits()
     names = [conf.web_host, urlsplit(conf.canonical_url or "").hostname]
     server: WebServer = web.WebServer(
         bind=conf.web_bind,
@@ -71,7 +75,12 @@ def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, in
         routes=routes,
         pages=None if pages is None else pages.routes(engine.run.entered),
         forwarder=None if pages is None else web.Forwarder(instance),
+        cors=conf.web_cors_options,
+        middlewares=options.get("middlewares", ()),
+        tls=conf.web_ssl_context,
+        socket=None if conf.web_transport.startswith("tcp") else Path(conf.web_transport.removeprefix("unix://")),
         hosts=[name for name in names if name],
+        limits=replace(limits, body=options.get("client_max_size", limits.body)),
     )
     return server
 
@@ -105,16 +114,19 @@ def published_url(conf: Settings, server: WebServer | None) -> str:
         return conf.canonical_url
     if server is None:
         return ""
-    port = urlsplit(server.url).port
+    parts = urlsplit(server.url)
+    scheme, port = parts.scheme, parts.port
+    if scheme == "unix":
+        return ""
     if conf.web_host:
-        return f"http://{_bracketed(conf.web_host)}:{port}"
+        return f"{scheme}://{_bracketed(conf.web_host)}:{port}"
     try:
         address = ip_address(conf.web_bind)
     except ValueError:
-        return "" if conf.web_bind == "localhost" else f"http://{conf.web_bind or socket.gethostname()}:{port}"
+        return "" if conf.web_bind == "localhost" else f"{scheme}://{conf.web_bind or socket.gethostname()}:{port}"
     if address.is_loopback:  # another machine would look for this worker on itself
         return ""
-    return f"http://{socket.gethostname()}:{port}" if address.is_unspecified else server.url
+    return f"{scheme}://{socket.gethostname()}:{port}" if address.is_unspecified else server.url
 
 
 def _bracketed(host: str) -> str:

@@ -46,7 +46,9 @@ _COUNTS = Refusal(
     "a worker counts for itself", "read app.engine.snapshot(), or the pages /stats and /metrics of the worker"
 )
 _INSIDE = Refusal("it names a part of the inside of Faust, and nothing takes its place")
-_VIEWS = Refusal("tables, and who owns their keys, are not shown by pages of the worker")
+_VIEWS = Refusal(
+    "tables, and who owns their keys, are not shown by pages of the worker", "write a page, with @app.table_route"
+)
 
 REFUSED: dict[str, Refusal] = {
     "ConsumerScheduler": Refusal("records are taken in the order in which they arrive"),
@@ -118,17 +120,13 @@ REFUSED: dict[str, Refusal] = {
     ),
     "table_standby_replicas": _STANDBYS,
     "web": Refusal("there is one web server, on aiohttp", "serve others beside the app: async with app: ..."),
-    "web_application_options": Refusal("the application of aiohttp is made by the worker"),
-    "web_cors_options": Refusal("pages of the worker are read by its own origin only"),
     "web_graph_enabled": Refusal("the worker draws no graph of itself"),
-    "web_in_thread": Refusal("the web server shares the event loop of the app, and its pages do not hold it up"),
-    "web_router_enabled": _VIEWS,
-    "web_ssl_context": Refusal(
-        "the web server speaks plain HTTP, to this machine alone unless web_bind says otherwise",
-        "put a proxy that speaks TLS in front of it",
+    "web_in_thread": Refusal(
+        "pages send, ask and read tables, which belong to the event loop of the app",
+        "await asyncio.to_thread(...) in a page that would hold it up",
     ),
+    "web_router_enabled": _VIEWS,
     "web_tables_enabled": _VIEWS,
-    "web_transport": Refusal("the web server listens on TCP", "use web_bind and web_port"),
 }
 """Settings that can mean nothing here."""
 

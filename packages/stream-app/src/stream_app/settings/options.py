@@ -84,6 +84,10 @@ class SettingOptions(TypedDict, total=False):
     web_enabled: bool | None
     web_port: int | None
     web_bind: str | None
+    web_transport: str | None
+    web_ssl_context: ssl.SSLContext | None
+    web_cors_options: Mapping[str, Any] | str | None
+    web_application_options: Mapping[str, Any] | str | None
     web_host: str | None
     canonical_url: str | None
     web_stats_enabled: bool | None

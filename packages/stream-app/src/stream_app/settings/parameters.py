@@ -46,6 +46,8 @@ __all__ = [
     "tls_context",
     "url",
     "urls",
+    "web_application",
+    "web_transport",
     "web_url",
     "zone",
 ]
@@ -344,6 +346,27 @@ def web_url(value: object) -> object:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it is no URL of a web server: write http://host:port")
     return text
+
+
+def web_transport(value: object) -> str:
+    """Where a web server listens: ``tcp://``, or ``unix://`` with the path of a socket."""
+    text = str(value)
+    scheme, _, path = text.partition("://")
+    if path.strip("/") if scheme == "tcp" else not (scheme == "unix" and path.startswith("/")):
+        raise ValueError("write tcp://, with web_bind and web_port beside it, or unix:///path/of/the/socket")
+    return text
+
+
+def web_application(value: object) -> object:
+    """Options of the application of a web server: a mapping, or the text of one as JSON."""
+    options = mapping(value)
+    if isinstance(options, Mapping):
+        if unknown := sorted(set(options) - {"client_max_size", "middlewares"}):
+            raise ValueError(f"{', '.join(unknown)} cannot be set: it takes client_max_size and middlewares")
+        size = options.get("client_max_size", 1)
+        if not isinstance(size, int) or size < 1:
+            raise ValueError("client_max_size is a number of bytes, 1 or more")
+    return options
 
 
 def urls(value: object) -> list[str]:

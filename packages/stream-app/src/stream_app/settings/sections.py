@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -26,7 +27,10 @@ from stream_app.settings.parameters import (
     seconds,
     some_or_all,
     subclass_of,
+    tls_context,
     url,
+    web_application,
+    web_transport,
     web_url,
     zone,
 )
@@ -258,6 +262,37 @@ class WebSettings(Section):
         "127.0.0.1",
         "Address that the web server listens on.",
         cost="With 0.0.0.0 every machine that reaches this one reads its pages, and nobody has to log in.",
+    )
+    web_transport = Parameter(
+        str,
+        "tcp://",
+        "Where the web server listens: tcp:// is at web_bind and web_port, unix:///path a socket in a directory.",
+        parse=web_transport,
+        kind="URL",
+    )
+    web_ssl_context = Parameter[ssl.SSLContext | None](
+        Any,
+        None,
+        "TLS of the web server, with its certificate: it speaks https.",
+        env=None,
+        parse=tls_context,
+        kind="ssl.SSLContext",
+        cost="Workers that pass requests on trust what their machines trust, and what SSL_CERT_FILE names.",
+    )
+    web_cors_options = Parameter[Mapping[str, Any] | None](
+        Any,
+        None,
+        "Which other sites may read pages in a browser: by origin, or '*', what they may do; a page may say its own.",
+        parse=mapping,
+        kind="mapping",
+        cost="A site that may do so reads pages as whoever looks at it.",
+    )
+    web_application_options = Parameter[Mapping[str, Any] | None](
+        Any,
+        None,
+        "Options of the application of aiohttp: client_max_size, bytes of a body (1 MiB when unset), and middlewares, a list.",
+        parse=web_application,
+        kind="mapping",
     )
     web_host = Parameter[str | None](str | None, None, "Name in the URL that other workers are told of this one.")
     canonical_url = Parameter[str | None](
