@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from stream_core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from stream_web.pages import Web
+from stream_web.site import Site
 
 __all__ = ["Blueprint", "Blueprints"]
 
@@ -38,7 +36,7 @@ class Blueprint:
     def __init__(self, name: str, *, url_prefix: str | None = None) -> None:
         self.name = name
         self.url_prefix = url_prefix
-        self._pages: list[Callable[[Web, str], None]] = []
+        self._pages: list[Callable[[Site, str], None]] = []
 
     def route(
         self,
@@ -60,7 +58,7 @@ class Blueprint:
         def define(page: P) -> P:
             own = name or page.__name__
 
-            def put(web: Web, prefix: str) -> None:
+            def put(web: Site, prefix: str) -> None:
                 web.page(prefix + uri, base=base, cors_options=cors_options, name=f"{self.name}:{own}")(page)
 
             self._pages.append(put)
@@ -77,7 +75,7 @@ class Blueprint:
             name: of the path, ``static`` when left out; ``url_for("blueprint:static", filename="app.css")`` gives a path.
         """
 
-        def put(web: Web, prefix: str) -> None:
+        def put(web: Site, prefix: str) -> None:
             web.static(prefix + uri, file_or_directory, name=f"{self.name}:{name or 'static'}")
 
         self._pages.append(put)
@@ -94,7 +92,7 @@ class Blueprint:
         """
         app.web.blueprints.add(url_prefix or self.url_prefix or "", self)
 
-    def _put_into(self, web: Web, prefix: str) -> None:
+    def _put_into(self, web: Site, prefix: str) -> None:
         for put in self._pages:
             put(web, prefix)
 
@@ -109,7 +107,7 @@ class Blueprints(Mapping[str, Blueprint]):
         web: where their pages go.
     """
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Site) -> None:
         self._web = web
         self._known: dict[str, Blueprint] = {}
 

@@ -21,7 +21,8 @@ from stream_core.runs import PerRun
 from stream_web.blueprints import Blueprints
 from stream_web.exceptions import NotFound, ParseError, ServiceUnavailable
 from stream_web.forwarding import AGAIN, FORWARDED, Forwarder
-from stream_web.responses import Responses, answer_of
+from stream_web.responses import answer_of
+from stream_web.site import Site
 from stream_web.views import METHODS, View
 
 __all__ = ["Node", "Page", "ResourceOptions", "Web"]
@@ -147,7 +148,7 @@ class _Static:
     name: str
 
 
-class Web(Responses):
+class Web(Site):
     """The pages of an app.
 
     Args:

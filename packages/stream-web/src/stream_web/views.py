@@ -6,16 +6,14 @@ import builtins
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from aiohttp import web
 
 from stream_core.errors import StreamError
 from stream_web import exceptions
 from stream_web.responses import Responses
-
-if TYPE_CHECKING:
-    from stream_web.pages import Web
+from stream_web.site import Site
 
 __all__ = ["METHODS", "View", "gives_model", "takes_model"]
 
@@ -56,7 +54,7 @@ class View(Responses):
     view_name: str = ""
     view_path: str = ""
 
-    def __init__(self, app: Any, web: Web) -> None:
+    def __init__(self, app: Any, web: Site) -> None:
         self.app = app
         self.web = web
         self.__post_init__()
