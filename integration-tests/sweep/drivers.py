@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stream_core.counters import TopicTraffic
 from stream_core.memory import MemoryTransport
-from stream_core.ports import Stores, Transport
+from stream_core.ports import Groups, Stores, Transport
 from sweep.proxies import SweptAdmin, SweptConsumer, SweptProducer, SweptReader
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class SweptTransport:
     def admin(self) -> SweptAdmin:
         """An admin client."""
         return SweptAdmin(self._party, self._memory.admin())
+
+    def groups(self) -> Groups:
+        """A client for those who operate an app; no engine has one, so nothing of it is to fail."""
+        return self._memory.groups()
 
 
 _: type[Transport] = SweptTransport  # the type checker compares each method with the ports

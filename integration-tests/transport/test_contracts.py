@@ -17,6 +17,7 @@ SUITES = (
     contracts.reader,
     contracts.consumer,
     contracts.groups,
+    contracts.outside,
     contracts.transactions,
 )
 CHECKS = [

@@ -21,6 +21,7 @@ SUITES = (
     contracts.cleaning,
     contracts.consumer,
     contracts.groups,
+    contracts.outside,
     contracts.producer,
     contracts.reader,
     contracts.topics,

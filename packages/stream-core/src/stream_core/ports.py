@@ -32,6 +32,7 @@ __all__ = [
     "Admin",
     "Consumer",
     "Delivery",
+    "Groups",
     "KeyRange",
     "Producer",
     "Reader",
@@ -308,6 +309,31 @@ class Admin(Protocol):
         """Take a member that is known to be dead out of its group, so that nobody waits for its session; unknown ones are ignored."""
 
 
+class Groups(Protocol):
+    """Looks at consumer groups from outside, and changes the offsets of one that nobody is in: for whoever operates an app."""
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailableError."""
+
+    async def stop(self) -> None:
+        """Close; within a deadline, never raises."""
+
+    async def members(self, group: str) -> Collection[str]:
+        """Return the ids of the members of ``group``; none for a group that does not exist."""
+
+    async def offsets(self, group: str) -> dict[TP, Offset]:
+        """Return all committed offsets of ``group``, stable ones only, as :meth:`Consumer.committed` does; none for an unknown group."""
+
+    async def change(self, group: str, offsets: Mapping[TP, Offset]) -> None:
+        """Commit offsets for a group that has no members; a group that does not exist begins with them.
+
+        Raises:
+            FencedError: it has members, whose commits would come on top; nothing was committed.
+            CommitError: the metadata text of an offset is too long.
+            UnknownTopicError: a partition does not exist.
+        """
+
+
 class Transport(Protocol):
     """A driver: makes the clients of one cluster. Named by the scheme of the broker URL."""
 
@@ -334,6 +360,9 @@ class Transport(Protocol):
 
     def admin(self) -> Admin:
         """An admin client."""
+
+    def groups(self) -> Groups:
+        """A client that looks at groups from outside."""
 
 
 KeyRange = tuple[bytes, bytes | None]

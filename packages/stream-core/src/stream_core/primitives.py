@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ __all__ = [
     "TopicInfo",
     "TopicSpec",
     "header_pairs",
+    "listed",
 ]
 
 SAMPLE = 64
@@ -47,6 +48,21 @@ class TP(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}-{self.partition}"
+
+
+def listed(tps: Iterable[TP]) -> str:
+    """Return partitions in words that stay short: ``deposits 0-5, echo 0, 2``."""
+    topics: dict[str, list[list[int]]] = {}
+    for topic, partition in sorted(tps):
+        ranges = topics.setdefault(topic, [])
+        if ranges and ranges[-1][1] == partition - 1:
+            ranges[-1][1] = partition
+        else:
+            ranges.append([partition, partition])
+    return ", ".join(
+        f"{topic} " + ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+        for topic, ranges in topics.items()
+    )
 
 
 class RawRecord(Protocol):

@@ -114,17 +114,24 @@ class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]
 
 
 class OffsetFetch(Request[_OffsetFetchStruct]):  # type: ignore[misc]
-    """The committed offsets of a group, refused while a transaction that commits one of them is undecided."""
+    """The committed offsets of a group, refused while a transaction that commits one of them is undecided.
+
+    Args:
+        group: name of the group.
+        tps: the partitions; ``None`` for all that it has an offset of.
+    """
 
     API_KEY = 9
 
-    def __init__(self, group: str, tps: Collection[TP]) -> None:
+    def __init__(self, group: str, tps: Collection[TP] | None) -> None:
         self._group = group
         self._tps = tps
 
     def build(self, struct: Any) -> Any:
         """Make the structure that is sent."""
-        topics = [(topic, partitions, _NO_TAGS) for topic, partitions in partitions_by_topic(self._tps).items()]
+        topics = None
+        if self._tps is not None:
+            topics = [(topic, partitions, _NO_TAGS) for topic, partitions in partitions_by_topic(self._tps).items()]
         return struct(self._group, topics, True, _NO_TAGS)
 
 

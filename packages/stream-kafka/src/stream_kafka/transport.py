@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from stream_core.counters import TopicTraffic
-from stream_core.ports import Admin, Consumer, Producer, Reader
+from stream_core.ports import Admin, Consumer, Groups, Producer, Reader
 from stream_kafka.cluster.admin import KafkaAdmin
+from stream_kafka.cluster.groups import KafkaGroups
 from stream_kafka.connecting import logs
 from stream_kafka.consuming.assignor import StreamAssignor
 from stream_kafka.consuming.consumer import KafkaConsumer
@@ -76,3 +77,7 @@ class KafkaTransport:
     def admin(self) -> Admin:
         """Make an admin client."""
         return KafkaAdmin(self._settings)
+
+    def groups(self) -> Groups:
+        """Make a client that looks at groups from outside."""
+        return KafkaGroups(self._settings)

@@ -25,7 +25,7 @@ from stream_core.errors import (
     TransportError,
     WorkerError,
 )
-from stream_core.primitives import TP, GroupMetadata, Offset, TopicInfo
+from stream_core.primitives import TP, GroupMetadata, Offset, TopicInfo, listed
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
@@ -130,7 +130,8 @@ class Ownership:
         self.sessions = {tp: self._session(tp) for tp in sorted(tps)}
         for subscription in self._subscriptions:
             subscription.verdicts.clear()  # these were for the interval that was dropped, if one was
-        logger.info("generation %d: %d partitions assigned", group.generation, len(tps))
+        shown = f": {listed(tps)}" if tps else ""
+        logger.info("generation %d: %d partitions assigned%s", group.generation, len(tps), shown)
         self._open_soon(self._settings.recovery_delay)
 
     def _session(self, tp: TP) -> PartitionSession:

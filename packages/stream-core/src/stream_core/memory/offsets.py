@@ -43,6 +43,14 @@ class GroupOffsets:
         """Whether no open transaction wants to commit an offset of these partitions."""
         return not any(tp in pending for pending in self._pending.values() for tp in tps)
 
+    def decided(self) -> bool:
+        """Whether no open transaction wants to commit anything."""
+        return not any(self._pending.values())
+
+    def all(self) -> dict[TP, Offset]:
+        """All committed offsets."""
+        return dict(self._committed)
+
     def fetch(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
         """The committed offsets; ``None`` for partitions without one."""
         return {tp: self._committed.get(tp) for tp in tps}

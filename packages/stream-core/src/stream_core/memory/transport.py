@@ -9,6 +9,7 @@ from stream_core.counters import TopicTraffic
 from stream_core.memory.admin import MemoryAdmin
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.consumer import MemoryConsumer
+from stream_core.memory.outside import MemoryGroups
 from stream_core.memory.producer import MemoryProducer
 from stream_core.memory.reader import MemoryReader
 from stream_core.memory.settings import MemorySettings
@@ -53,3 +54,7 @@ class MemoryTransport:
     def admin(self) -> MemoryAdmin:
         """An admin client."""
         return MemoryAdmin(self.cluster)
+
+    def groups(self) -> MemoryGroups:
+        """A client that looks at groups from outside."""
+        return MemoryGroups(self.cluster, self.settings)

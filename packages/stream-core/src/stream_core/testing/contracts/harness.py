@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 from uuid import uuid4
 
 from stream_core.counters import TopicTraffic
-from stream_core.ports import NOBODY, Admin, Consumer, Producer, Reader, Transport
+from stream_core.ports import NOBODY, Admin, Consumer, Groups, Producer, Reader, Transport
 from stream_core.primitives import TP, Host, TopicSpec
 from stream_core.testing.contracts.observe import GroupMember, Received, Revoked, do_nothing
 
@@ -97,6 +97,10 @@ class BrokerHarness:
     async def admin(self) -> Admin:
         """An admin client."""
         return await self._started(self.transport.admin())
+
+    async def groups(self) -> Groups:
+        """A client that looks at groups from outside."""
+        return await self._started(self.transport.groups())
 
     async def producer(
         self,
