@@ -393,3 +393,16 @@ def test_definitions_from_threads(app: faust.App) -> None:
     for thread in threads:
         thread.join()
     assert len(app.commands) == 8
+
+
+def test_a_module_of_the_project_that_raises(app: faust.App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The traceback is that of the module, without a frame of ours, and the exit code is 1, whichever command was typed."""
+    (tmp_path / "broken_commands.py").write_text("def fail():\n    raise ValueError('broken')\n\n\nfail()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    app.conf.autodiscover = ["broken_commands"]
+    for typed in (("agents",), ("no-such-command",), ("worker",)):
+        result = run(app, *typed)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("Error: app shop: a module of it raised when it was imported:\n")
+        assert result.stderr.count("File ") == result.stderr.count("broken_commands.py") == 2
+        assert result.stderr.endswith("ValueError: broken\n")

@@ -51,12 +51,16 @@ def test_models(write: Write) -> None:
 def test_fields_of_a_model(write: Write) -> None:
     """A model shows what to type: names as on the wire, types, and the defaults of what may be left out."""
     assert json.loads(call(write, "model", "Book", "--json").stdout) == [
-        {"field": "title", "type": "str", "default": ""},
-        {"field": "bought", "type": "datetime.date | None", "default": "None"},
-        {"field": "pages", "type": "int", "default": "0"},
-        {"field": "tags", "type": "list[str]", "default": "<factory>"},
+        {"field": "title", "in code": "title", "type": "str", "default": ""},
+        {"field": "bought", "in code": "bought", "type": "datetime.date | None", "default": "None"},
+        {"field": "pages", "in code": "pages", "type": "int", "default": "0"},
+        {"field": "tags", "in code": "tags", "type": "list[str]", "default": "<factory>"},
     ]
-    assert call(write, "model", "library.Shelf").stdout.splitlines()[0].startswith("┌Shelf─")
+    assert "in code" not in call(write, "model", "Book").stdout
+    shelf = call(write, "model", "library.Shelf").stdout.splitlines()
+    assert shelf[0].startswith("┌Shelf─")
+    assert [word.strip() for word in shelf[1].split("│")[1:3]] == ["field", "in code"]
+    assert [word.strip() for word in shelf[3].split("│")[1:3]] == ["Books", "books"]
     assert [row["field"] for row in json.loads(call(write, "model", "Shelf", "--json").stdout)] == ["Books"]
 
 

@@ -121,10 +121,18 @@ def test_a_worker_is_told_the_loop_that_was_asked_for(write: Write, loop: str) -
     assert call("-A", "bank", *given, "worker").stdout.splitlines()[-1] == loop
 
 
-@pytest.mark.parametrize("command", ["agents", "completion", "model", "models", "send", "tables", "worker"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *sorted(cli.commands),
+        "offsets show",
+        "offsets reset",
+        *(f"dlq {name}" for name in ("list", "show", "retry", "drop")),
+    ],
+)
 def test_help_of_each_command_has_examples(command: str) -> None:
     """``--help`` teaches by examples, and needs no app."""
-    result = call(command, "--help")
+    result = call(*command.split(), "--help")
     assert result.exit_code == 0
     assert "Examples:\n" in result.stdout
 

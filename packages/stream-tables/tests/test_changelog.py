@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.engine.participants import Interval, Reading
-from stream_core.primitives import TP, Headers
-from stream_tables.changelog import HEADER, Origin, decode_origin, encode_origin
+from stream_core.primitives import TP, Headers, StoredRecord
+from stream_core.values.schemas import Schema
+from stream_tables.changelog import HEADER, Origin, Replay, claim, decode_origin, encode_origin
 
 readings = st.builds(
     Reading, st.builds(TP, st.text(min_size=1, max_size=10), st.integers(0, 1000)), st.text(min_size=1, max_size=10)
@@ -70,3 +71,38 @@ def test_intervals_begin_where_commits_end(committed: dict[Reading, int], uncomm
     """A record is uncommitted exactly when one of its intervals begins at the committed position."""
     origin = Origin(0, {CLICKS: Interval(5, 9), ORDERS: Interval(1, 2)})
     assert origin.uncommitted(committed) is uncommitted
+
+
+def replayed(*records: StoredRecord, only: set[bytes] | None = None) -> list[tuple[object, object]]:
+    """What a changelog with these records says of a table of text and numbers."""
+    replay = Replay(Schema.for_table(str, int), only)
+    for record in records:
+        replay.apply(record)
+    return list(replay.items())
+
+
+def written(epoch: int, key: str, value: bytes | None) -> StoredRecord:
+    """A record of an owner."""
+    return StoredRecord(0, 0, f'"{key}"'.encode(), value, encode_origin(epoch, {CLICKS: Interval(0, 1)}))
+
+
+def claimed(epoch: int) -> StoredRecord:
+    """The claim of an owner."""
+    _, _, key, value, headers = claim(TP("changelog", 0), epoch)
+    return StoredRecord(0, 0, key, value, headers)
+
+
+def test_a_changelog_says_what_a_table_holds() -> None:
+    """The last value of each key counts; claims are no values, and neither is a tombstone; one key can be looked for."""
+    records = claimed(1), written(1, "b", b"1"), written(1, "a", b"2"), written(1, "b", b"3"), written(1, "c", b"4")
+    assert replayed(*records, written(1, "c", None)) == [("a", 2), ("b", 3)]
+    assert replayed(*records, only={b'"b"'}) == [("b", 3)]
+    assert replayed(StoredRecord(0, 0, b'"x"', b"9"), StoredRecord(1, 0, None, b"1")) == [("x", 9)]
+
+
+def test_what_a_replaced_owner_writes_does_not_count() -> None:
+    """Behind the claim of another one its records are passed over."""
+    assert replayed(claimed(1), written(1, "a", b"1"), claimed(2), written(1, "a", b"7"), written(2, "b", b"2")) == [
+        ("a", 1),
+        ("b", 2),
+    ]

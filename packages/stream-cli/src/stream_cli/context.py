@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from stream_cli.locate import Application, locate
-from stream_core.errors import ConfigurationError
+from stream_cli.locate import Application, locate, report_of
+from stream_core.errors import ConfigurationError, StreamError
 
 __all__ = ["Invocation", "json_option", "pass_invocation"]
 
@@ -85,9 +85,17 @@ class Invocation:
         """Return ``app``, with everything that belongs to it imported.
 
         Raises:
-            ConfigurationError: it adds a command that the program has itself.
+            ConfigurationError: it adds a command that the program has itself, or a module of it cannot be imported; the message has
+                the traceback of the user's code.
         """
-        app.finalize()
+        try:
+            app.finalize()
+        except StreamError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"app {app.id}: a module of it raised when it was imported:\n{report_of(error)}"
+            ) from error
         context = click.get_current_context(silent=True)
         own = getattr(context.find_root().command, "commands", {}) if context is not None else {}
         if taken := sorted(typed for typed in app.commands if typed.partition(" ")[0] in own):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from typing import Any, Protocol, TypeGuard
 
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
+from stream_core.ports import Transport
 from stream_core.sending.topic import AnyTopic
 
-__all__ = ["Application", "Runnable", "is_app", "locate"]
+__all__ = ["Application", "Runnable", "is_app", "locate", "report_of"]
 
 DEFAULT_ATTRIBUTE = "app"
 
@@ -55,8 +57,15 @@ class Application(Protocol):
         """The topics that it describes, by name."""
 
     @property
+    def local_state(self) -> Any:
+        """What it keeps on this machine: ``tables``, ``old_versions``, ``held`` and ``delete``."""
+
+    @property
     def engine(self) -> Engine:
         """What runs, once it is started."""
+
+    def transport(self) -> Transport:
+        """Make the driver of its broker."""
 
     def finalize(self) -> None:
         """Make the settings final, and import what belongs to it."""
@@ -129,10 +138,18 @@ def _not_found(name: str, missing: str) -> str:
 
 
 def _raised(name: str, error: BaseException) -> str:
+    return f"the module {name!r} was found, but raised when it was imported:\n{report_of(error)}"
+
+
+def report_of(error: BaseException) -> str:
+    """Return the traceback of an error in code of the user: the frames of that code, and the error."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
-    report = traceback.StackSummary.from_list(own).format() + traceback.format_exception_only(error)
-    return f"the module {name!r} was found, but raised when it was imported:\n{''.join(report).rstrip()}"
+    own = [frame for frame in frames if not _OURS.search(frame.filename)]
+    return "".join(traceback.StackSummary.from_list(own).format() + traceback.format_exception_only(error)).rstrip()
+
+
+_OURS = re.compile(r"importlib|[/\\](stream_cli|stream_app)[/\\]")
+"""Files whose frames tell a user nothing about an import of his."""
 
 
 def _explain(module: ModuleType, attribute: str, value: object) -> str:

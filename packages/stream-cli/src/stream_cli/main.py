@@ -17,10 +17,19 @@ from stream_cli import plugins
 from stream_cli.commands import commands_of
 from stream_cli.completion import completion
 from stream_cli.context import Invocation
+from stream_cli.dlq import dlq
+from stream_cli.graph import graph
 from stream_cli.listing import agents, tables
 from stream_cli.locate import Application
 from stream_cli.models import model, models
+from stream_cli.new import new
+from stream_cli.offsets import offsets
+from stream_cli.reset import clean_versions, reset
 from stream_cli.send import send
+from stream_cli.settings import settings
+from stream_cli.table import table
+from stream_cli.tail import tail
+from stream_cli.topics import lag, topics
 from stream_cli.worker import worker
 from stream_core.errors import StreamError
 from stream_core.event_loops import LOOPS
@@ -114,7 +123,26 @@ def cli(**_: Any) -> None:
     """
 
 
-for _command in (agents, completion, model, models, send, tables, worker):
+for _command in (
+    agents,
+    clean_versions,
+    completion,
+    dlq,
+    graph,
+    lag,
+    model,
+    models,
+    new,
+    offsets,
+    reset,
+    send,
+    settings,
+    table,
+    tables,
+    tail,
+    topics,
+    worker,
+):
     cli.add_command(_command)
 
 

@@ -45,7 +45,8 @@ def models(invocation: Invocation) -> None:
 def model(invocation: Invocation, name: str) -> None:
     """Show the fields of a record class: what to type for a value.
 
-    NAME is one of those that "stream models" lists. A field without default must be given.
+    NAME is one of those that "stream models" lists. A field without default must be given. "field" is what it is called on the topic;
+    where code calls it otherwise, that stands behind it.
 
     \b
     Examples:
@@ -59,9 +60,12 @@ def model(invocation: Invocation, name: str) -> None:
     rows = [
         {
             "field": typed,
+            "in code": field.name,
             "type": inspect.formatannotation(field.annotation),
             "default": "" if field.default is field.empty else repr(field.default),
         }
         for typed, field in zip(cls.__struct_encode_fields__, inspect.signature(cls).parameters.values(), strict=True)
     ]
-    print_rows(cls.__name__, ("field", "type", "default"), rows, as_json=invocation.as_json)
+    renamed = any(row["field"] != row["in code"] for row in rows)
+    columns = ("field", "in code", "type", "default") if renamed else ("field", "type", "default")
+    print_rows(cls.__name__, columns, rows, as_json=invocation.as_json)

@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 
+import click
+
+from stream_cli.context import Invocation
+from stream_cli.locate import Application
 from stream_core.errors import ConfigurationError
 
-__all__ = ["full_name", "short_name", "shortest_end", "suggest"]
+__all__ = [
+    "complete_agents_and_topics",
+    "complete_tables",
+    "complete_topics",
+    "completing",
+    "full_name",
+    "short_name",
+    "shortest_end",
+    "suggest",
+]
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def completing(names: Callable[[Application], Collection[str]]) -> Complete:
+    """Make what completes an argument in the shell by names of the app; an app that cannot be had completes nothing."""
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+        try:
+            app = Invocation.of(context).app()
+            app.finalize()
+            return sorted(name for name in names(app) if name.startswith(begun))
+        except Exception:  # a shell that is told of it would print it into the line that is typed
+            return []
+
+    return complete
+
+
+def _sendable(app: Application) -> list[str]:
+    return [*app.topics, *(short_name(name, app.agents) for name in app.agents)]
+
+
+complete_agents_and_topics = completing(_sendable)
+"""Completes an agent, as ``@count``, or a topic that the app describes."""
+
+complete_topics = completing(lambda app: [*_sendable(app), *(table.changelog for table in app.tables.values())])
+"""Completes a topic, an agent for its topic, or a changelog."""
+
+complete_tables = completing(lambda app: list(app.tables))
+"""Completes the name of a table."""
 
 
 def short_name(name: str, names: Collection[str]) -> str:

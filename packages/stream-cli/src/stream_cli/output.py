@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -12,31 +13,76 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_core.values.codecs import json_dumps
+from stream_core.values.record import Record
 
-__all__ = ["format_table", "print_json", "print_rows", "print_table"]
+__all__ = ["format_table", "moment", "print_json", "print_rows", "print_table", "shown"]
 
 WIDEST = 100_000
 """Columns of what is no terminal: nothing is wrapped, so that each row is one line."""
 
 
 def print_json(value: Any) -> None:
-    """Print a value as one line of JSON."""
-    click.echo(json_dumps(value))
+    """Print a value as one line of JSON; bytes are text, and what is no text in them is escaped."""
+    click.echo(json_dumps(_plain(value)))
 
 
-def print_rows(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
+def print_rows(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Print rows as a table, or whole as one line of JSON.
 
     Args:
         title: one word, over the table.
         columns: the keys of the rows that the table shows, in order.
-        rows: what to print.
+        rows: what to print; ``None`` is an empty cell.
         as_json: print JSON, for programs.
     """
     if as_json:
         print_json(rows)
     else:
-        print_table(title, columns, rows)
+        print_table(title, columns, [{column: _cell(row[column]) for column in columns} for row in rows])
+
+
+def shown(value: Any) -> str:
+    """Return a key or value as one line: text as it is, everything else as JSON; nothing is ``-``.
+
+    Text that is more than one line, or would tell a terminal to do something, is JSON as well: records come from anybody.
+    """
+    if value is None:
+        return "-"
+    plain = _plain(value)
+    return plain if isinstance(plain, str) and plain.isprintable() else json_dumps(plain).decode()
+
+
+def moment(millis: int, precision: str = "milliseconds") -> str:
+    """Return a time as people read it; a number that is no time, which a record may have, as it is.
+
+    Args:
+        millis: milliseconds since the epoch.
+        precision: the last part that is shown, as ``datetime.isoformat`` calls it.
+    """
+    try:
+        return datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return str(millis)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else shown(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return plain data with text for bytes, as JSON can have it."""
+    match value:
+        case bytes():
+            return value.decode(errors="backslashreplace")
+        case Record():
+            return {
+                name: _plain(one) for name, one in value.asdict().items()
+            }  # without what names the class on the topic
+        case Mapping():
+            return {_plain(key): _plain(one) for key, one in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(one) for one in value]
+    return value
 
 
 def print_table(

@@ -15,7 +15,7 @@ import click
 from stream_cli.clients import tell_private, timeout_option
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.locate import Application
-from stream_cli.names import full_name, short_name
+from stream_cli.names import complete_agents_and_topics, full_name, short_name
 from stream_cli.output import print_json
 from stream_cli.sending import Sending, lines
 from stream_cli.texts import TextEncoder
@@ -32,7 +32,7 @@ _SECONDS = click.FloatRange(min=0)
 
 
 @click.command()
-@click.argument("entity")
+@click.argument("entity", shell_complete=complete_agents_and_topics)
 @click.argument("value", required=False)
 @click.option("-k", "--key", help="The key; it chooses the partition.  [default: none]")
 @click.option("-K", "--key-type", metavar="TYPE", help="Check the key against this type.  [default: the topic's]")

@@ -14,15 +14,16 @@ is passed over by whoever reads the changelog.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from stream_core.engine.participants import Change, Interval, Reading
-from stream_core.primitives import TP, Headers
+from stream_core.primitives import TP, Headers, RawRecord
+from stream_core.values.schemas import Schema
 
-__all__ = ["CLAIM", "HEADER", "Origin", "claim", "decode_claim", "decode_origin", "encode_origin"]
+__all__ = ["CLAIM", "HEADER", "Origin", "Replay", "claim", "decode_claim", "decode_origin", "encode_origin"]
 
 HEADER = "stream-origin"
 
@@ -91,6 +92,46 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True):
 
 _decode = msgspec.json.Decoder(tuple[_Epoch, list[_Row]]).decode
 _decode_epoch = msgspec.json.Decoder(_Epoch).decode
+
+
+class Replay:
+    """What one changelog partition says of its table, for whoever looks at it without a worker.
+
+    Claims are no values, and what a replaced owner has written behind a claim does not count. What the last owner has written counts,
+    also where its offsets are not committed yet: it writes the same again.
+
+    Args:
+        schema: of the table.
+        only: the keys to look for; ``None`` for all.
+    """
+
+    def __init__(self, schema: Schema, only: Collection[bytes] | None = None) -> None:
+        self._schema = schema
+        self._only = only
+        self._values: dict[bytes, bytes] = {}
+        self._epoch = 0
+
+    def apply(self, record: RawRecord) -> None:
+        """Take in the next record."""
+        if record.key is None:
+            return
+        origin, claimed = decode_origin(record.headers), decode_claim(record.headers)
+        epoch = claimed if origin is None else origin.epoch
+        if epoch is not None:
+            if epoch < self._epoch:
+                return
+            self._epoch = epoch
+        if claimed is not None or (self._only is not None and record.key not in self._only):
+            return
+        if record.value is None:
+            self._values.pop(record.key, None)
+        else:
+            self._values[record.key] = record.value
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Iterate over the keys and their values, decoded, in the order of the bytes of the keys. Raises ValidationError."""
+        for key, value in sorted(self._values.items()):
+            yield self._schema.decode_key(key), self._schema.decode_value(value)
 
 
 def encode_origin(epoch: int, intervals: Mapping[Reading, Interval], ids: Mapping[str, str] | None = None) -> Headers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
@@ -13,6 +13,7 @@ from stream_core.runs import PerRun, Run
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Effects, Session, active_effects, current_effects
 from stream_core.values.schemas import Schema
+from stream_tables.changelog import Replay
 from stream_tables.errors import PartitionsMismatchError, TableError, TableKeyError
 from stream_tables.keys import Keys
 from stream_tables.partition import TablePartition
@@ -150,6 +151,14 @@ class Table(Generic[K, V]):
         :meta private:
         """
         return TP(self.changelog, partition)
+
+    def replay(self, only: Collection[bytes] | None = None) -> Replay:
+        """Give what reads one partition of the changelog and says what the table holds, where no worker runs.
+
+        Args:
+            only: the keys to look for, as they are encoded; ``None`` for all.
+        """
+        return Replay(self.schema, only)
 
     # -- reading
 

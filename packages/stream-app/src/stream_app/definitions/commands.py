@@ -1,4 +1,4 @@
-"""Commands that an app adds to its command line. The command line makes them; nothing here needs it to be installed."""
+"""Commands that an app adds to its command line, and what commands look at. Nothing here needs a command line to be installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from stream_app.definitions.registry import Registry
+from stream_app.running.state import LocalState
+from stream_app.running.wiring import make_transport
 from stream_core.errors import ConfigurationError
+from stream_core.ports import Transport
 
 __all__ = ["CommandDefinition", "CommandDefinitions"]
 
@@ -36,7 +39,7 @@ class CommandDefinition:
 
 
 class CommandDefinitions(Registry):
-    """Defines commands."""
+    """Defines commands, and has what commands look at beside the definitions: the broker, and the state on this machine."""
 
     @overload
     def command(self, body: C, /) -> C: ...
@@ -89,6 +92,19 @@ class CommandDefinitions(Registry):
     def commands(self) -> Mapping[str, CommandDefinition]:
         """The commands that the app adds, by what is typed."""
         return self._commands
+
+    def transport(self) -> Transport:
+        """Make the driver of the broker, for programs that look at topics and groups themselves; the app need not be started.
+
+        Raises:
+            ConfigurationError: there is no such driver, or its package is not installed.
+        """
+        return make_transport(self.conf)
+
+    @property
+    def local_state(self) -> LocalState:
+        """What the app keeps on this machine, which may be deleted while it is stopped."""
+        return LocalState(self.conf)
 
     def _add_command(self, definition: CommandDefinition) -> None:
         with self._defining:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from stream_core.errors import StoreError
 
-__all__ = ["Instance"]
+__all__ = ["Instance", "try_lock"]
 
 
 class Instance:
@@ -50,7 +50,7 @@ class Instance:
     def _try(cls, path: Path) -> Instance | None:
         """The instance of a directory, ``None`` when another one has it."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _try_lock(path / "lock")
+        lock = try_lock(path / "lock")
         return None if lock is None else cls(path, lock)
 
     @property
@@ -89,7 +89,7 @@ class Instance:
             self._lock = None
 
 
-def _try_lock(path: Path) -> int | None:
+def try_lock(path: Path) -> int | None:
     """The descriptor that holds the lock, ``None`` when another one does. The file is never removed: that would be a race."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -39,7 +39,7 @@ from stream_tables.tables import Tables
 if TYPE_CHECKING:
     from stream_web import Web, WebServer
 
-__all__ = ["Defined", "Wiring"]
+__all__ = ["Defined", "Wiring", "make_transport"]
 
 STOP_STARTING = 5.0
 """Seconds for a start to end that a stop has come before."""
@@ -140,7 +140,7 @@ class Wiring:
     async def _start(self) -> None:
         conf = self._conf
         conf.freeze()
-        transport = self._transport()
+        transport = make_transport(conf)
         durable = not self._client_only and (conf.broker_scheme != "memory" or conf.store_scheme != "memory")
         self._instance = instance = Instance.acquire(self._root) if durable else None
         if instance is not None:
@@ -292,12 +292,6 @@ class Wiring:
         if self._instance is not None:
             self._instance.member = member
 
-    def _transport(self) -> Transport:
-        conf = self._conf
-        make = load_driver("stream.transports", conf.broker_scheme, MemoryTransport)
-        transport: Transport = make(conf.broker_url, **conf.transport_options)
-        return transport
-
     def _stores(self) -> Callable[[Path], Stores]:
         """What makes the stores in a directory; loaded before anything is waited for."""
         make = load_driver("stream.stores", self._conf.store_scheme, MemoryStores)
@@ -349,6 +343,17 @@ class Wiring:
             fail_fast=self._fail_fast,
             predecessor=instance.member if instance is not None else None,
         )
+
+
+def make_transport(conf: Settings) -> Transport:
+    """Make the driver of the broker that the settings name.
+
+    Raises:
+        ConfigurationError: there is no such driver, or its package is not installed.
+    """
+    make = load_driver("stream.transports", conf.broker_scheme, MemoryTransport)
+    transport: Transport = make(conf.broker_url, **conf.transport_options)
+    return transport
 
 
 @cache

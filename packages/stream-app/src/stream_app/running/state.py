@@ -1,0 +1,84 @@
+"""What an app keeps on this machine, for whoever deletes some of it. None of it is the only copy: changelogs have it, too."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from stream_app.running.instances import try_lock
+from stream_app.settings import Settings
+from stream_core.errors import StoreError, StoreLockedError
+
+__all__ = ["LocalState"]
+
+
+class LocalState:
+    """The directories of an app on this machine.
+
+    Args:
+        conf: its settings.
+    """
+
+    def __init__(self, conf: Settings) -> None:
+        self._conf = conf
+
+    def tables(self) -> list[Path]:
+        """Return the directories with stores of tables of this version, of all clusters and instances."""
+        conf = self._conf
+        if conf.tabledir.is_relative_to(conf.appdir):
+            own = conf.tabledir.relative_to(conf.appdir)
+            found = [conf.appdir / own, *conf.appdir.glob(f"clusters/*/{own}")]
+        else:
+            found = [*conf.tabledir.glob("*.db"), *conf.tabledir.glob("clusters/*")]
+        found += [*conf.appdir.glob("instances/*/tables"), *conf.appdir.glob("instances/*/clusters/*/tables")]
+        return sorted(path for path in found if path.is_dir())
+
+    def old_versions(self) -> list[Path]:
+        """Return the directories of the versions before this one."""
+        version = self._conf.version
+        named = [(path, re.fullmatch(r"v(\d+)", path.name)) for path in self._conf.datadir.glob("v*")]
+        return sorted(path for path, found in named if found and int(found[1]) < version and path.is_dir())
+
+    @contextmanager
+    def held(self, paths: Sequence[Path]) -> Iterator[None]:
+        """Keep workers from starting where these directories are, during a block of code.
+
+        Raises:
+            StoreLockedError: a worker runs there.
+            StoreError: the directory of its lock cannot be written.
+        """
+        with ExitStack() as stack:
+            for root in sorted({self._root(path) for path in paths}):
+                for place in sorted(root.glob("instances/*")):
+                    try:
+                        lock = try_lock(place / "lock")
+                    except OSError as error:
+                        raise StoreError(
+                            f"{place} cannot be locked: {error.strerror}; check the data directory"
+                        ) from error
+                    if lock is None:
+                        raise StoreLockedError(
+                            f"a worker of {self._conf.id} runs with the directory {place}: stop it first; nothing was deleted"
+                        )
+                    stack.callback(os.close, lock)
+            yield
+
+    def delete(self, paths: Sequence[Path]) -> None:
+        """Delete directories with all that is in them. Raises StoreError when one of them cannot be deleted."""
+        for path in paths:
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                raise StoreError(
+                    f"{path} cannot be deleted: {error.strerror or error}; those before it are gone"
+                ) from error
+
+    def _root(self, path: Path) -> Path:
+        """The directory of the version that a directory belongs to."""
+        datadir = self._conf.datadir
+        inside = path.relative_to(datadir).parts if path.is_relative_to(datadir) else ()
+        return datadir / inside[0] if inside and re.fullmatch(r"v\d+", inside[0]) else self._conf.appdir

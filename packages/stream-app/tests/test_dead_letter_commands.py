@@ -1,0 +1,200 @@
+"""The commands that look after dead letters, on a broker in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+import stream_app as faust
+from stream_cli.letters import Letter, Letters
+from stream_cli.main import cli
+from stream_core.memory import MemoryCluster
+from stream_core.primitives import TP, Offset, StoredRecord
+
+CLUSTER = "letters"
+LETTERS = TP("bank-dead-letter", 0)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[faust.App]:
+    """A bank whose worker could not work on three of five deposits, and is stopped."""
+    app = faust.App("bank", broker=f"memory://{CLUSTER}", datadir=tmp_path, web_enabled=False)
+    deposits = app.topic("deposits", key_type=str, value_type=int, partitions=2)
+    seen: list[int] = []
+
+    @app.agent(deposits, name="bank.count", on_failure="dead_letter")
+    async def count(stream: Any) -> None:
+        async for value in stream:
+            seen.append(value)
+            if value < 0:
+                raise ValueError(f"{value} is less than nothing")
+
+    async def work() -> None:
+        await app.start()
+        for number in (-1, 1, -2, 2, -3):
+            await (await deposits.send(number, key="joe", partition=1, headers={"n": b"%d" % number}))
+        async with asyncio.timeout(20):
+            while len(seen) < 5:  # noqa: ASYNC110 - the list has no event for it
+                await asyncio.sleep(0.001)
+        await app.stop()
+
+    asyncio.run(work())
+    yield app
+    MemoryCluster.discard(CLUSTER)
+
+
+def run(app: faust.App, *arguments: str, input: str | None = None) -> Result:  # noqa: A002 - as click has it
+    """Run a command of ``dlq``."""
+    return CliRunner().invoke(cli, ["-q", "dlq", *arguments], obj=app, input=input)
+
+
+def listed(app: faust.App) -> list[dict[str, Any]]:
+    """The letters that are not done with."""
+    result = run(app, "list", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+def ids(app: faust.App) -> list[str]:
+    """Their names, and the offsets of their records."""
+    return [row["letter"] for row in listed(app)]
+
+
+def deposits() -> list[tuple[bytes | None, bytes | None, Any]]:
+    """What is on the topic of deposits."""
+    log = MemoryCluster.named(CLUSTER).log(TP("deposits", 1))
+    return [(one.key, one.value, list(one.headers)) for one in log.read(0, 100, committed=True).records]
+
+
+def test_letters_are_listed(app: faust.App) -> None:
+    """Each says where its record was, who could not work on it, and why."""
+    first, *others = listed(app)
+    assert {name: first[name] for name in ("letter", "source", "agent", "error")} == {
+        "letter": f"{first['letter'].partition(':')[0]}:0",
+        "source": "deposits 1:0",
+        "agent": "bank.count",
+        "error": "ValueError: -1 is less than nothing",
+    }
+    assert [row["source"] for row in others] == ["deposits 1:2", "deposits 1:4"]
+    assert run(app, "list").stdout.startswith("┌Letters")
+
+
+def test_a_letter_is_shown_whole(app: faust.App) -> None:
+    """Its record is decoded by the types of the topic that it was on; the headers of the failure are no headers of it."""
+    letter = ids(app)[1]
+    shown = json.loads(run(app, "show", letter, "--json").stdout)
+    assert (shown["key"], shown["value"], shown["headers"]) == ("joe", -2, [["n", "-2"]])
+    assert "value: -2\n" in run(app, "show", letter).stdout
+
+
+def test_letters_are_sent_again(app: faust.App) -> None:
+    """The record goes to its partition as it was, and the letter is listed no more; the others are."""
+    first, second, third = ids(app)
+    before = deposits()
+    result = run(app, "retry", second, input="y\n")
+    assert "Send 1 records again?" in result.stderr
+    assert deposits() == [*before, (b"joe", b"-2", [("n", b"-2")])]
+    assert ids(app) == [first, third]
+    assert run(app, "retry", "--all", "--yes").exit_code == 0
+    assert [value for _, value, _ in deposits()[len(before) :]] == [b"-2", b"-1", b"-3"]
+    assert ids(app) == []
+
+
+def test_letters_are_dropped(app: faust.App) -> None:
+    """Nothing is sent, and they are listed no more; a plan or a no drops nothing."""
+    first, second, third = ids(app)
+    before = deposits()
+    assert run(app, "drop", third, "--dry-run").exit_code == 0
+    assert run(app, "drop", third, input="n\n").exit_code == 1
+    assert ids(app) == [first, second, third]
+    assert run(app, "drop", first, third, "--yes").exit_code == 0
+    assert ids(app) == [second]
+    assert run(app, "drop", "--all", "--yes").exit_code == 0
+    assert (ids(app), deposits()) == ([], before)
+
+
+def test_letters_that_cannot_be_sent_stay(app: faust.App) -> None:
+    """Without its topic nothing is sent; when sending fails on the way, what was acknowledged is done with."""
+    MemoryCluster.named(CLUSTER).delete("deposits")
+    result = run(app, "retry", "--all", "--yes")
+    assert result.exit_code == 1
+    assert (
+        "topic deposits, where some of the records come from, is not on the broker; nothing was sent" in result.stderr
+    )
+    assert len(ids(app)) == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (
+            ("show", "9:9"),
+            1,
+            "there is no letter 9:9, or it is done with; `stream dlq list` lists those that there are",
+        ),
+        (("retry",), 2, "name letters, as `stream dlq list` does, or all of them with --all"),
+        (("drop", "0:0", "--all"), 2, "name letters"),
+        (
+            ("list", "--topic", "bank-dead-leter"),
+            1,
+            "topic bank-dead-leter is not on the broker; did you mean bank-dead-letter?",
+        ),
+        (("drop", "--all", "--json"), 2, "with --json nobody is asked: give --yes, or --dry-run"),
+    ],
+)
+def test_mistakes(app: faust.App, typed: tuple[str, ...], code: int, said: str) -> None:
+    """Each is one sentence, and changes nothing."""
+    result = run(app, *typed)
+    assert result.exit_code == code
+    assert said in " ".join(result.stderr.split())
+    assert len(ids(app)) == 3
+
+
+def test_an_app_in_which_nothing_has_failed(tmp_path: Path) -> None:
+    """The list is empty while there is no topic; of several topics one must be named."""
+    app = faust.App("shop", broker=f"memory://{CLUSTER}", datadir=tmp_path)
+    assert listed(app) == []
+    for name in ("a", "b"):
+        app.topic(name, on_decode_error=faust.FailurePolicy.dead_letter(f"letters-{name}"))
+    result = run(app, "list")
+    assert result.exit_code == 2
+    assert "name one with --topic: letters-a, letters-b" in result.stderr
+
+
+def test_records_that_are_no_letters(app: faust.App) -> None:
+    """What others have put on the topic is listed, and cannot be sent anywhere."""
+    topic = app.topic("bank-dead-letter")
+
+    async def send() -> None:
+        await app.start_client()
+        await (await topic.send(b"odd"))
+        await app.stop()
+
+    asyncio.run(send())
+    odd = next(row["letter"] for row in listed(app) if not row["source"])
+    result = run(app, "retry", odd, "--yes")
+    assert result.exit_code == 1
+    assert "does not say where its record comes from; nothing was sent" in result.stderr
+    assert run(app, "drop", odd, "--yes").exit_code == 0
+
+
+@given(st.sets(st.integers(0, 40), min_size=1), st.data())
+def test_what_is_done_with_is_remembered(present: set[int], data: st.DataObject) -> None:
+    """However letters lie and in whichever order they are done with, what a broker keeps says exactly which ones these are."""
+    offsets = sorted(present)
+    chosen = data.draw(st.sets(st.sampled_from(offsets)))
+    letters = [Letter(LETTERS, StoredRecord(number, 0, None, None)) for number in offsets]
+    done = frozenset((LETTERS, number) for number in chosen)
+    kept: Offset = Letters("group", {LETTERS: 41}, letters, done)._offset(LETTERS, done)
+    left = [one.record.offset for one in letters if one.record.offset >= kept.offset]
+    again = Letters.done_with({LETTERS: kept}, [one for one in letters if one.record.offset in left])
+    assert {number for _, number in again} | {number for number in offsets if number < kept.offset} == chosen

@@ -1,0 +1,153 @@
+"""The commands ``offsets show`` and ``offsets reset``: where an app goes on after a restart, and how to change that."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from stream_cli.clients import tell_private, timeout_option
+from stream_cli.cluster import Cluster, Lag, run
+from stream_cli.context import Invocation, json_option, pass_invocation
+from stream_cli.names import complete_topics
+from stream_cli.output import print_rows
+from stream_cli.planning import dry_run_option, go_on, yes_option
+from stream_core.errors import FencedError
+from stream_core.primitives import TP, Offset
+
+__all__ = ["offsets"]
+
+
+@click.group()
+def offsets() -> None:
+    """Show or change where the app goes on after a restart.
+
+    \b
+    Examples:
+      stream -A bank offsets show
+      stream -A bank offsets reset --to earliest --topic deposits
+    """
+
+
+@offsets.command()
+@click.argument("names", metavar="[TOPIC]...", nargs=-1, shell_complete=complete_topics)
+@timeout_option
+@json_option
+@pass_invocation
+def show(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> None:
+    """Show the offsets that the group of the app has committed.
+
+    "text" is what the workers keep beside an offset: which events behind it are finished already.
+
+    \b
+    Examples:
+      stream -A bank offsets show
+      stream -A bank offsets show deposits --json
+    """
+    app = invocation.whole_app()
+    tell_private(invocation, app, "no other worker has committed anything there")
+    rows = [
+        {
+            "topic": one.tp.topic,
+            "partition": one.tp.partition,
+            "offset": one.committed.offset,
+            "text": one.committed.metadata,
+        }
+        for one in run(invocation, app, timeout, lambda cluster: cluster.lags(names))
+        if one.committed is not None
+    ]
+    print_rows("Offsets", ("topic", "partition", "offset", "text"), rows, as_json=invocation.as_json)
+
+
+@offsets.command()
+@click.option("--to", "target", required=True, metavar="earliest|latest|OFFSET", help="Where to go on.")
+@click.option(
+    "--topic", "names", multiple=True, shell_complete=complete_topics, help="Only this topic; may be repeated."
+)
+@click.option(
+    "--partition", "partitions", type=click.IntRange(min=0), multiple=True, help="Only this partition; may be repeated."
+)
+@dry_run_option
+@yes_option
+@timeout_option
+@json_option
+@pass_invocation
+def reset(
+    invocation: Invocation,
+    /,
+    target: str,
+    names: tuple[str, ...],
+    partitions: tuple[int, ...],
+    dry_run: bool,
+    yes: bool,
+    timeout: float,
+) -> None:
+    """Change where the app goes on, after showing what that means.
+
+    The workers of the app must be stopped: as long as one of them is in the group, nothing is changed. Events behind the new offset are
+    worked on again, and those before it never. Tables are not turned back: what comes again is counted on top of what they hold. With
+    another version of the app, App(version=2), both begin afresh.
+
+    \b
+    Examples:
+      stream -A bank offsets reset --to earliest --dry-run
+      stream -A bank offsets reset --to latest --topic deposits
+      stream -A bank offsets reset --to 120 --topic deposits --partition 3 --yes
+    """
+    if not re.fullmatch(r"earliest|latest|\d{1,18}", target):
+        raise click.BadParameter(
+            f"{target!r} is neither earliest nor latest nor the number of an offset", param_hint="--to"
+        )
+    if target.isdigit() and len(names) != 1:
+        raise click.UsageError("an offset is that of one topic: name it with --topic")
+    app = invocation.whole_app()
+    tell_private(invocation, app, "no other worker has committed anything there")
+
+    async def plan(cluster: Cluster) -> list[tuple[Lag, int]]:
+        if members := await cluster.groups.members(app.id):
+            raise _in_use(app.id, len(members))
+        lags = [one for one in await cluster.lags(names) if not partitions or one.tp.partition in partitions]
+        return [(one, _new(one, target)) for one in lags]
+
+    async def act(cluster: Cluster) -> None:
+        try:
+            await cluster.groups.change(app.id, changes)
+        except FencedError as error:
+            raise _in_use(app.id, len(await cluster.groups.members(app.id))) from error
+
+    planned = run(invocation, app, timeout, plan)
+    rows = [
+        {
+            "topic": one.tp.topic,
+            "partition": one.tp.partition,
+            "from": None if one.committed is None else one.committed.offset,
+            "to": new,
+            "again": max(0, _position(one) - new),
+            "left out": max(0, new - _position(one)),
+        }
+        for one, new in planned
+    ]
+    changes: dict[TP, Offset] = {
+        one.tp: Offset(new) for one, new in planned if one.committed is None or one.committed != Offset(new)
+    }
+    print_rows("Plan", ("topic", "partition", "from", "to", "again", "left out"), rows, as_json=invocation.as_json)
+    question = f"Change {len(changes)} offsets of group {app.id}?"
+    if go_on(invocation, question, anything=bool(changes), dry_run=dry_run, yes=yes):
+        run(invocation, app, timeout, act)
+
+
+def _position(one: Lag) -> int:
+    return one.start if one.committed is None else one.committed.offset
+
+
+def _new(one: Lag, target: str) -> int:
+    match target:
+        case "earliest":
+            return one.start
+        case "latest":
+            return one.end
+    return min(max(int(target), one.start), one.end)
+
+
+def _in_use(group: str, members: int) -> FencedError:
+    return FencedError(f"group {group} has {members} members: stop the workers of the app first; nothing was changed")
