@@ -20,8 +20,8 @@ __all__ = ["settings"]
 def settings(invocation: Invocation, /, names: tuple[str, ...], changed: bool) -> None:
     """List the settings of the app: the value of each, and where it comes from.
 
-    That is "the app" for arguments and assignments, the name of an environment variable, or "default". Credentials are shown as ***.
-    --json has the meaning of each setting, its default and its environment variable, too. No broker is needed.
+    That is an argument of the app, an assignment, an environment variable, a configuration, or the default. Credentials are shown as
+    ***. --json has the meaning of each setting, its default and its environment variable, too. No broker is needed.
 
     \b
     Examples:
