@@ -140,7 +140,7 @@ async def connected(app: Application, timeout: float) -> AsyncIterator[Cluster]:
     Raises:
         BrokerUnavailableError: no broker answered in time.
     """
-    transport = app.transport()
+    transport = app.make_transport()
     admin, groups, reader = transport.admin(), transport.groups(), transport.reader(read_committed=True)
     async with AsyncExitStack() as stack:
         try:

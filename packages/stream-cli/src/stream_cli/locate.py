@@ -64,7 +64,7 @@ class Application(Protocol):
     def engine(self) -> Engine:
         """What runs, once it is started."""
 
-    def transport(self) -> Transport:
+    def make_transport(self) -> Transport:
         """Make the driver of its broker."""
 
     def finalize(self) -> None:

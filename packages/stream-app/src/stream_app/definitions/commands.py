@@ -93,7 +93,7 @@ class CommandDefinitions(Registry):
         """The commands that the app adds, by what is typed."""
         return self._commands
 
-    def transport(self) -> Transport:
+    def make_transport(self) -> Transport:
         """Make the driver of the broker, for programs that look at topics and groups themselves; the app need not be started.
 
         Raises:
