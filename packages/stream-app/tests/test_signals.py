@@ -111,6 +111,21 @@ def test_signals_of_one_sender() -> None:
     assert heard == ["object one", "id two", "class special"]
 
 
+def test_an_id_is_compared_by_its_letters() -> None:
+    """A function that is connected twice for one id is called once, and disconnected by that id."""
+    one, heard = sends("one"), list[str]()
+
+    def note(app: Sends, **kwargs: Any) -> None:
+        heard.append(app.id)
+
+    for _ in range(2):
+        Sends.on_plain.connect(note, sender="".join(["o", "ne"]))  # another object each time
+    one.on_plain.send(1, 2)
+    assert heard == ["one"]
+    Sends.on_plain.disconnect(note, sender="".join(["o", "ne"]))
+    assert not one.on_plain
+
+
 def test_what_is_told() -> None:
     """By position or by name, whatever the handler calls it; the sender by name, too."""
     app, heard = sends(), list[Any]()

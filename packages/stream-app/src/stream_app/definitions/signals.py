@@ -194,7 +194,7 @@ class BoundSignal:
         self._drop(handler, self._app if self._app is not None else sender or self._owner)
 
     def _drop(self, handler: Callable[..., Any], sender: Any) -> None:
-        self._keep(*(one for one in self._connected() if one.function != handler or one.sender is not sender))
+        self._keep(*(one for one in self._connected() if one.function != handler or one.sender != sender))
 
     def _connected(self) -> tuple[Handler, ...]:
         """Those of this app, or of the classes."""
