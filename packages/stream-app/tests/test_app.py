@@ -60,9 +60,9 @@ async def test_tasks_and_timers_run_beside_agents() -> None:
 async def test_a_stop_before_the_start_is_over_ends_it() -> None:
     """Whenever it comes, nothing is left: no task, no member of the group, and whoever waits for the start hears why it ended."""
     turns = 0
+    ticked: list[int] = []
     while True:
         app = make()
-        ticked: list[int] = []
 
         @app.agent(app.topic("numbers", value_type=int))
         async def note(stream: faust.Stream[int]) -> None:
@@ -70,7 +70,7 @@ async def test_a_stop_before_the_start_is_over_ends_it() -> None:
                 pass
 
         @app.timer(0.001)
-        async def tick(ticked: list[int] = ticked) -> None:
+        async def tick() -> None:
             ticked.append(1)
 
         before = asyncio.all_tasks()
