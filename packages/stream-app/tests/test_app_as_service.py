@@ -269,6 +269,21 @@ async def test_a_client_has_no_tasks_and_services() -> None:
     assert dependency.told == ["first start", "start", "started", "stop", "shutdown"]
 
 
+async def test_an_app_that_is_started_again_by_restart() -> None:
+    """Is a client again where it was one, and runs in its own event loop whoever asks for it."""
+    app = make()
+    await app.start_client()
+    await app.restart()
+    assert app.client_only
+    await app.stop()
+    await app.start()
+    await asyncio.to_thread(asyncio.run, app.restart())
+    assert not app.client_only
+    assert app.loop is asyncio.get_running_loop()
+    assert app.engine.ready
+    await app.stop()
+
+
 async def test_waiting_with_an_app() -> None:
     """As in mode: for something, as long as the app goes on; and for its end, as long as one wants."""
     app = make()

@@ -300,6 +300,26 @@ async def test_whoever_stops_a_service_from_its_own_task() -> None:
     assert told == ["first start", "start", "started", "stop", "shutdown", "left"]
 
 
+@pytest.mark.parametrize("hook", ["on_stop", "on_shutdown", "on_stop below"])
+async def test_a_hook_of_the_stop_that_stops(hook: str) -> None:
+    """Goes on at once: the stop that it is a part of would else wait for itself."""
+    told: list[str] = []
+    service: Told
+
+    async def stop(self: Any) -> None:
+        await service.stop()
+        told.append("hook")
+
+    below = type("Below", (mode.Service,), {"on_stop": stop} if hook == "on_stop below" else {})()
+    service = type("Above", (Told,), {} if hook == "on_stop below" else {hook: stop})(told)
+    service.add_dependency(below)
+    async with asyncio.timeout(10):
+        await service.start()
+        await service.stop()
+    assert "hook" in told
+    assert not service.running
+
+
 async def test_a_task_that_is_cancelled_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing ends without a word."""
 

@@ -169,6 +169,60 @@ async def test_a_worker_that_returns_when_it_is_ready() -> None:
     assert await faust.Worker(broken, daemon=False, loglevel="CRITICAL").start() == 1
 
 
+async def test_a_worker_that_is_given_up_before_it_is_ready() -> None:
+    """With ``daemon=False`` too, a start that is cancelled leaves nothing that runs."""
+    app, begun, before = make(), asyncio.Event(), asyncio.all_tasks()
+
+    class Slow(mode.Service):
+        async def on_start(self) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+    app.service(Slow)
+    worker = faust.Worker(app, daemon=False, loglevel="CRITICAL")
+    starting = asyncio.create_task(worker.start())
+    await begun.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert (worker.running, app.running) == (False, False)
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("hook", ["on_stop", "on_shutdown"])
+async def test_a_hook_of_a_worker_that_stops_it(hook: str) -> None:
+    """Goes on at once: the end of the worker would else wait for itself."""
+    worker_class = type("Stopping", (faust.Worker,), {hook: faust.Worker.stop})
+    app = make()
+    worker = worker_class(app, daemon=False, loglevel="CRITICAL")
+    assert await worker.start() == 0
+    async with asyncio.timeout(10):
+        await worker.stop()
+    assert (worker.running, app.running) == (False, False)
+
+
+async def test_a_worker_that_is_started_again_by_restart() -> None:
+    """Has ended wholly before."""
+    app = make()
+    worker = faust.Worker(app, daemon=False, loglevel="CRITICAL")
+    assert await worker.start() == 0
+    first = app.engine
+    await worker.restart()
+    assert app.engine is not first
+    assert app.engine.ready
+    await worker.stop()
+    assert (worker.running, app.running) == (False, False)
+
+
+async def test_a_worker_of_an_app_that_runs() -> None:
+    """Is refused, and leaves the app alone."""
+    app = make()
+    async with app:
+        with pytest.raises(ConfigurationError, match="a worker cannot start shop: it runs already"):
+            await faust.Worker(app, loglevel="CRITICAL").start()
+        assert app.engine.ready
+
+
 async def test_a_crash_of_one_app_leaves_the_others_to_commit(caplog: pytest.LogCaptureFixture) -> None:
     """The worker crashes with the first, and the second stops as ever."""
     one, two = make("one"), make("two")

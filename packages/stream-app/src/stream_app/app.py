@@ -301,6 +301,16 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         self._fail_fast, self._start_timeout, self.client_only = fail_fast, timeout, client_only
         await super().start()
 
+    async def restart(self) -> None:
+        """Stop, and start again in the same way: as a client where it is one. While the app runs, it may be called from any thread."""
+        if self.running:
+            await run_in(self.loop, super().restart, f"app {self.id}")
+        else:
+            await super().restart()
+
+    async def _start_again(self) -> None:
+        await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
+
     async def _open(self) -> None:
         """Start what the app depends on, then the engine with all that is defined, then tasks of the class."""
         await self._start_children()

@@ -80,6 +80,10 @@ class Served(Protocol):
         """The settings."""
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and is not wholly stopped."""
+
+    @property
     def failure(self) -> BaseException | None:
         """Why it cannot go on, which is logged already."""
 
@@ -240,10 +244,12 @@ class Worker(ModeWorker, Service):
         With ``daemon=False`` it returns when the worker is ready, and the worker runs until :meth:`stop`.
 
         Raises:
-            ConfigurationError: logging cannot be set up, or the worker runs already.
+            ConfigurationError: logging cannot be set up, or the worker or one of its apps runs already.
         """
         if self.running:
             raise ConfigurationError("the worker runs already: stop it first")
+        if busy := [app.id for app in self._apps if app.running]:  # else the worker would stop what it has not started
+            raise ConfigurationError(f"a worker cannot start {', '.join(busy)}: it runs already; stop it first")
         if self._done.is_set():
             self.service_reset()
             self._ready = False
@@ -259,18 +265,22 @@ class Worker(ModeWorker, Service):
             return await self._run(Background())
         ready = self.loop.create_future()
         self._run_apart = asyncio.create_task(self._run(Background(), ready), name="worker")
-        await asyncio.wait([ready, self._run_apart], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait([ready, self._run_apart], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # nobody would stop it
+            self._stopped_set()
+            await asyncio.wait([self._run_apart])
+            raise
         return self._run_apart.result() if self._run_apart.done() else 0
 
     async def stop(self) -> None:
         """Let the worker end, as a signal does, and wait for that. It may be called from any thread."""
-
-        async def ask() -> None:
-            self._stopped_set()
-            await self._done.wait()
-
         if self.running:
-            await run_in(self.loop, ask, "the worker")
+            await run_in(self.loop, self._end, "the worker")
+
+    async def _end(self) -> None:
+        self._stopped_set()
+        await self._wait_for_end()
 
     def stop_and_shutdown_loop(self) -> None:
         """Stop, end what else runs in the event loop, and close it; for whoever called ``run_until_complete(worker.start())`` on it."""
@@ -446,7 +456,8 @@ class Worker(ModeWorker, Service):
                 start.cancel()
                 await asyncio.wait([start])
             try:
-                end = await self._stop_all(background)
+                with self._ending():
+                    end = await self._stop_all(background)
             finally:
                 self._tear_down()
         return end or code

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from datetime import tzinfo
 from functools import wraps
 from types import TracebackType
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 GIVE_UP = 5.0
 """Seconds for a start, or for tasks, to end that were cancelled."""
 
+_ending: ContextVar[tuple[Service, ...]] = ContextVar("services that are being stopped here", default=())
+
 
 class Service(services.Service):
     """A service of mode that finishes what it has begun, and tells why it could not.
@@ -37,7 +40,8 @@ class Service(services.Service):
     Beside what mode says:
 
     - ``stop`` lets the tasks of the service finish for ``drain_timeout`` seconds before they are cancelled, makes each of its steps
-      whatever the others raise, and returns when all is done, also for whoever calls it a second time.
+      whatever the others raise, and returns when all is done, also for whoever calls it a second time. A hook of the stop
+      that calls it, also one of a service below, goes on at once.
     - A crash is raised by ``stop``, by ``wait()``, and at the end of ``async with``, unless a service above has crashed for it.
     - A start that fails, is cancelled, or is overtaken by ``stop`` leaves nothing behind; ``on_stop`` is called where ``on_start`` was.
     - A stopped service can be started again, in another event loop too. None is looked for before the start.
@@ -209,15 +213,30 @@ class Service(services.Service):
         if not self.running:
             return
         if self._stopped.is_set():
-            await self._done.wait()
+            await self._wait_for_end()
             return
         self._stopped_set()
         try:
-            async with AsyncExitStack() as steps:  # from the last to the first
-                self._push_steps(steps)
+            with self._ending():
+                async with AsyncExitStack() as steps:  # from the last to the first
+                    self._push_steps(steps)
         finally:
             self._shutdown.set()
             self._done.set()
+
+    async def _wait_for_end(self) -> None:
+        """Wait for the stop that runs, unless it is a part of that stop that asks: it would wait for itself."""
+        if self not in _ending.get():
+            await self._done.wait()
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Know what is called in here, and the tasks that it makes, as parts of the stop."""
+        token = _ending.set((*_ending.get(), self))
+        try:
+            yield
+        finally:
+            _ending.reset(token)
 
     def _push_steps(self, steps: AsyncExitStack) -> None:
         """Say what a stop does, from the last step to the first: each is made whatever the ones before it raise."""
@@ -269,10 +288,13 @@ class Service(services.Service):
         self._over.set()
 
     async def restart(self) -> None:
-        """Stop, and start again."""
+        """Stop, and start again in the same way."""
         await self._end()
         self.service_reset()
         await self.on_restart()
+        await self._start_again()
+
+    async def _start_again(self) -> None:
         await self.start()
 
     def service_reset(self) -> None:
