@@ -89,6 +89,7 @@ class Buffers:
     async def read(self, form: Form) -> AsyncGenerator[list[Any], None]:
         """Yield lists of values, events, or pairs of key and value."""
         iteration, buffers, clock = self._iteration, self._buffers, self._clock.monotonic
+        cursor = iteration.cursor
         await iteration.begin(self)
         records: Iterator[tuple[RawRecord, Any]] = iter(())
         ready: Sequence[Session | None] = ()
@@ -122,12 +123,23 @@ class Buffers:
                 buffer = buffers[key] = Buffer(clock() + self._within)
             buffer.entries.append(await self._entry(feed, chunk, record, value, form, last=last))
             buffer.size += len(buffer.entries[-1].items)
-            if buffer.size >= self._size or (last and not buffer.size):
-                ready = (key,)  # full; or nothing that the body gets, which need not wait for more
+            if buffer.size >= self._size or self._is_urgent(buffer):
+                ready = (key,)
             elif self._within != inf and next(iter(buffers.values())).due <= clock():  # the first is due first
                 ready = self._due(clock())
-            if monotonic() >= iteration.turn:
+            # What has left is handed over in the same moment: between the two no event would be open that a revocation waits for.
+            if monotonic() >= iteration.turn and not cursor.pinned:
                 await iteration.give_turn()
+
+    def _is_urgent(self, buffer: Buffer) -> bool:
+        """Tell whether a buffer that is not full must not wait for more.
+
+        One with nothing that the body gets does not wait for another chunk, nor with sends: when it is opened the position passes what is
+        before the first event that the body gets. And no cut passes a send that has left, which must not wait for events that may never
+        come.
+        """
+        entry = buffer.entries[-1]
+        return self._iteration.cursor.pinned or (not buffer.size and (entry.last or bool(entry.held)))
 
     def _due(self, now: float) -> list[Session | None]:
         """Return the keys of the buffers that are handed over although they are not full."""
@@ -164,7 +176,9 @@ class Buffers:
             raise ConfigurationError(
                 f"subscription {feed.subscription.name}: a processor changed a table in front of take(); change it in the body"
             )
-        held, cursor.held = cursor.held, []
+        held, cursor.held, cursor.held_bytes = cursor.held, [], 0
+        for send in held:
+            send.parked = True
         cursor.attention = cursor.pinned
         cursor.record = None
         acknowledgement = Acknowledgement() if feed.subscription.manual else None
@@ -177,7 +191,11 @@ class Buffers:
     def _open(self, key: Session | None) -> list[Entry] | None:
         """Make a buffer the open event; ``None`` when the body gets nothing of it."""
         cursor = self._iteration.cursor
-        entries = [entry for entry in self._buffers.pop(key).entries if entry.chunk.session.open]
+        # What has left counts with its event only, which therefore goes on when the partition is given up, as an open one does.
+        entries = self._buffers.pop(key).entries
+        entries = [
+            entry for entry in entries if entry.chunk.session.open or (cursor.pinned and not entry.chunk.session.dead)
+        ]
         if not entries:
             self._iteration.forget_closed()
             return None
@@ -186,13 +204,28 @@ class Buffers:
         cursor.others = [(entry.feed.session, entry.record) for entry in others]
         cursor.session, cursor.record = last.feed.session, last.record
         cursor.subscription = last.feed.subscription.name
-        cursor.held = [send for entry in entries for send in entry.held]
-        cursor.attention = True
+        self._hold(entries)
         self._handed = entries
         if shown:
             return entries
         self._finish(entries)
         return None
+
+    def _hold(self, entries: list[Entry]) -> None:
+        """Let the open event hold what the processors of these events have sent."""
+        cursor = self._iteration.cursor
+        cursor.held = [send for entry in entries for send in entry.held]
+        cursor.held_bytes = sum(send.size for send in cursor.held)
+        cursor.attention = True
+        for send in cursor.held:
+            send.parked = False
+
+    def forget(self) -> None:
+        """Forget what fills: its events are taken again, and sent again is what their processors have sent."""
+        for buffer in self._buffers.values():
+            for entry in buffer.entries:
+                for send in entry.held:
+                    send.dropped = True
 
     def finish_open(self) -> None:
         """Finish the list that the body has; an event that failed while its list fills comes again."""
@@ -216,11 +249,10 @@ class Buffers:
         Events that a processor dropped belong to the list, too. They have not failed, so what their processors sent counts. An event that
         failed while its list fills cannot be finished before the others: it is rejected when the list fills again.
         """
-        entries, cursor = self._handed, self._iteration.cursor
+        entries = self._handed
         if not entries:
             return
-        cursor.held = [send for entry in entries if not entry.items for send in entry.held]
-        cursor.attention = True
+        self._hold([entry for entry in entries if not entry.items])
         for entry in _shown(entries):
             await entry.feed.subscription.reject(entry.feed.session.tp, Rejected(0, entry.record, verdict))
             if entry.acknowledgement is not None:

@@ -69,7 +69,7 @@ class HeldSend(msgspec.Struct, eq=False):
         size: its bytes.
         delivery: the acknowledgement, once it has left.
         dropped: it will never leave.
-        parked: its event is finished, and one before it is not.
+        parked: its event is finished, and one before it is not; or it waits in a list of ``take`` that fills.
     """
 
     deliver: Callable[[HeldSend], Coroutine[Any, Any, RecordMetadata]]

@@ -68,6 +68,9 @@ class Lists(Protocol):
     def finish_open(self) -> None:
         """Finish the open list, if one is open."""
 
+    def forget(self) -> None:
+        """Forget the lists that fill: their events are taken again."""
+
     def judge_open(self, verdict: Verdict) -> None:
         """Remember what was decided on each event of the open list."""
 
@@ -376,6 +379,8 @@ class Iteration:
         """
         taken, self.taken, self.left = self.taken, [], 0
         rest: list[GiveBack] = []
+        if self.lists is not None:
+            self.lists.forget()
         for feed, chunk in taken:
             if feed.progress is not None:  # chunks of one record, each of which is finished by itself
                 rest.append(partial(feed.put_back, chunk))

@@ -82,6 +82,9 @@ class Stream(Generic[T]):
     def take(self, max_: int, within: float | None = None, *, by_partition: bool = False) -> AsyncIterator[list[T]]:
         """Iterate over lists of values. A list is one event: it is finished, or fails, as a whole.
 
+        Under exactly-once a list is handed over at once when a processor has waited for the acknowledgement of what it sent: that has
+        left, and nothing can be committed until its event is finished.
+
         Args:
             max_: how many values a list has at most.
             within: seconds after the first value when a list is handed over although it is not full; ``None`` waits until it is.
