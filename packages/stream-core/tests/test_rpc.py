@@ -625,6 +625,42 @@ async def test_a_topic_of_answers_that_cannot_be_read_yet_is_read_later(lab: Lab
     assert await agent.ask(2) == 4
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_stop_while_the_first_question_connects(lab: Lab, fails: bool) -> None:
+    """The reader that is on its way is closed all the same, whether it connects or not, and the question fails."""
+    asked, gate, stopped = asyncio.Event(), asyncio.Event(), list[MemoryReader]()
+
+    class Slow(MemoryReader):
+        """A reader whose broker answers late."""
+
+        async def start(self) -> None:
+            """Wait for the broker."""
+            asked.set()
+            await gate.wait()
+            if fails:
+                raise DeadlineError("no answer")
+            await super().start()
+
+        async def stop(self) -> None:
+            """Take note."""
+            stopped.append(self)
+            await super().stop()
+
+    agent = lab.agent(double, lab.topic("numbers"))
+    engine = await lab.start([agent])
+    lab.transport.reader = lambda *, read_committed: Slow(lab.cluster, read_committed=read_committed)  # type: ignore[method-assign]
+    asking = asyncio.create_task(agent.ask(1))
+    await asked.wait()
+    stopping = asyncio.create_task(engine.replies.stop())
+    await asyncio.sleep(0)
+    gate.set()
+    await stopping
+    with pytest.raises(DeadlineError if fails else RequestFailedError):
+        await asking
+    assert len(stopped) == 1
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "replies" and not task.cancelling()]
+
+
 async def test_an_answer_that_cannot_be_encoded(lab: Lab) -> None:
     """That is a failure of the event, and whoever asked is told when the policy gives it up."""
 

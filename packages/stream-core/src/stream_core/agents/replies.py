@@ -187,8 +187,10 @@ class Replies:
         """
         self._closed = True
         complete = not (self._promises or self._late)
-        for promise in list(self._promises.values()):
-            promise.fail(RequestFailedError("the app stopped before there was an answer"))
+        self._fail_all()
+        async with self._lock:  # a question may be connecting: what it makes is closed, too
+            pass
+        self._fail_all()
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
@@ -202,6 +204,10 @@ class Replies:
             with suppress(TransportError):
                 await self._admin.delete([self.topic])
 
+    def _fail_all(self) -> None:
+        for promise in list(self._promises.values()):
+            promise.fail(RequestFailedError("the app stopped before there was an answer"))
+
     async def _listen(self, topic: str) -> None:
         if topic == self.topic:
             await self._admin.create([TopicSpec(topic, 1, self._replication, self._config)])
@@ -213,7 +219,11 @@ class Replies:
         count = described[topic].partitions
         if self._reader is None:
             reader = self._transport.reader(read_committed=False)
-            await reader.start()
+            try:
+                await reader.start()
+            except BaseException:
+                await reader.stop()
+                raise
             self._reader = reader
         ends = await self._reader.end_offsets([TP(topic, number) for number in range(count)])
         positions = self._positions | ends
