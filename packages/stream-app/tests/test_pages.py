@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import socket
 import ssl
@@ -271,6 +272,11 @@ async def test_each_worker_answers_for_every_key() -> None:
             ]
             owner = next(answer["port"] for _, answer in answers[0] if answer["word"] == word)
             assert posted == [(200, [[word], "a", ["b", "c"], owner])] * 2
+            packed = gzip.compress(b"[1]")
+            given = {"X-Mine": "a", "X-Two": "b", "Content-Encoding": "gzip"}
+            for app in apps:
+                posted = [await ask(f"{app.web.url}/count/?word={word}", "POST", data=packed, headers=given)]
+                assert posted == [(200, [[1], "a", ["b"], owner])]
 
 
 async def test_a_request_is_passed_on_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import socket
@@ -222,6 +223,24 @@ async def test_a_body_that_cannot_be_read_is_the_error_of_the_client(pages: Web,
         status, text = await ask(f"{url}/it", "POST", data=body)
         assert (status, "The body cannot be read" in text) == (400, True)
         assert (await ask(f"{url}/it", "PUT", data=body))[0] == 500
+
+
+async def test_a_body_that_is_garbled_is_the_error_of_the_client(pages: Web, caplog: pytest.LogCaptureFixture) -> None:
+    """It fills no log."""
+
+    @pages.page("/it")
+    class It(View):
+        async def post(self, request: aiohttp_web.Request) -> Any:
+            return len(await request.read())
+
+    async with serving(pages) as url:
+        status, text = await ask(f"{url}/it", "POST", data=b"garbage", headers={"Content-Encoding": "gzip"})
+        assert (status, text.startswith('{"error":"The body cannot be read: ')) == (400, True)
+        packed = gzip.compress(b"x" * 100)
+        assert await ask(f"{url}/it", "POST", data=packed, headers={"Content-Encoding": "gzip"}) == (200, "100")
+        bomb = gzip.compress(b"x" * 10 * 1024 * 1024)
+        assert (await ask(f"{url}/it", "POST", data=bomb, headers={"Content-Encoding": "gzip"}))[0] == 413
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_an_answer_that_breaks_off_is_not_taken_for_whole(pages: Web) -> None:
@@ -610,6 +629,27 @@ async def test_other_sites_read_what_they_may(pages: Web, tmp_path: Path) -> Non
             "60",
         )
         assert (await ask(f"{url}/itself", "OPTIONS", headers=asked))[1] == "itself"
+
+
+async def test_pages_of_other_sites_change_nothing_on_this_machine(pages: Web) -> None:
+    """A browser sends forms wherever a page tells it to: only sites that may do something with a page get there."""
+
+    @pages.page("/it")
+    class It(View):
+        async def get(self, request: aiohttp_web.Request) -> Any:
+            return "got"
+
+        async def post(self, request: aiohttp_web.Request) -> Any:
+            return "posted"
+
+    async with serving(pages) as url:
+        for origin, status in (("http://other.example", 403), ("null", 403), (url, 200), ("http://localhost:1", 200)):
+            assert (await ask(f"{url}/it", "POST", headers={"Origin": origin}))[0] == status
+            assert await ask(f"{url}/it", headers={"Origin": origin}) == (200, "got")
+        assert await ask(f"{url}/it", "POST") == (200, "posted")
+    for origins, status in ((["http://other.example"], 200), (["*"], 200), (["http://third.example"], 403)):
+        async with serving(pages, cors={origin: {"allow_methods": ["POST"]} for origin in origins}) as url:
+            assert (await ask(f"{url}/it", "POST", headers=ORIGIN))[0] == status
 
 
 def test_options_for_other_sites_that_do_not_exist_are_refused(pages: Web) -> None:

@@ -74,6 +74,7 @@ class Forwarder:
         headers = request.headers.copy()
         for name in _OWN:
             headers.popall(name, None)
+        headers.popall(hdrs.CONTENT_ENCODING, None)  # what read() gives is unpacked
         headers[FORWARDED] = self._instance
         body = await request.read()
         try:

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 STARTED = web.RequestKey("started", web.StreamResponse)
 """Where a request keeps the answer that has begun to leave."""
 
+SAFE = frozenset((hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS))
+"""Methods that change nothing; with OPTIONS a browser asks what it may do."""
+
 _OF_BODIES = frozenset((hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH))
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,17 +54,21 @@ def is_loopback(bind: str) -> bool:
         return bind == "localhost"
 
 
-def middlewares(bind: str | None, limits: Limits, hosts: Collection[str] = ()) -> list[Middleware]:
+def middlewares(
+    bind: str | None, limits: Limits, hosts: Collection[str] = (), origins: Collection[str] = ()
+) -> list[Middleware]:
     """The middlewares of a server that listens on ``bind``, the outermost first.
 
     Args:
         bind: the address; ``None`` for a socket in a directory, which no page of a browser reaches.
         limits: what one client may take.
         hosts: further names that it is asked by, where only this machine reaches it: those of a proxy in front, for instance.
+        origins: sites that may do more than read, such as ``https://shop.example``; ``*`` for all.
     """
     known = {"localhost", "127.0.0.1", "[::1]", bind, *hosts} if bind is not None and is_loopback(bind) else set()
     allowed = {name.lower() for name in known}
-    return [_json_errors, *([_allow_hosts(allowed)] if allowed else []), _deadline(limits.request)]
+    guards = [_allow_hosts(allowed), _allow_origins(allowed, origins)] if allowed else []
+    return [_json_errors, *guards, _deadline(limits.request)]
 
 
 async def protect(request: web.Request, response: web.StreamResponse) -> None:
@@ -107,13 +114,31 @@ def _allow_hosts(hosts: set[str]) -> Middleware:
 
     @web.middleware
     async def allow_hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get(hdrs.HOST, "").lower()
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if name not in hosts:
+        if _name_of(request.headers.get(hdrs.HOST, "")) not in hosts:
             raise web.HTTPForbidden(reason="This server answers to localhost only")
         return await handler(request)
 
     return allow_hosts
+
+
+def _name_of(host: str) -> str:
+    """The name in ``name:port``, in small letters."""
+    host = host.lower()
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
+
+
+def _allow_origins(hosts: set[str], origins: Collection[str]) -> Middleware:
+    """Refuse what a page of a foreign site lets a browser on this machine do: it may send forms to any address."""
+
+    @web.middleware
+    async def allow_origins(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = request.headers.get(hdrs.ORIGIN)
+        foreign = origin is not None and _name_of(origin.partition("://")[2]) not in hosts
+        if foreign and request.method not in SAFE and not {"*", origin} & set(origins):
+            raise web.HTTPForbidden(reason="Pages of other sites may not do this")
+        return await handler(request)
+
+    return allow_origins
 
 
 def _deadline(seconds: float) -> Middleware:

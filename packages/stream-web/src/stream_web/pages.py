@@ -319,6 +319,11 @@ class Routes:
         """Take a route in."""
         self._routes.append((route, cors))
 
+    def origins(self, cors_options: Mapping[str, Any] | None) -> set[str]:
+        """Give the sites that may do something with any page; ``*`` for all."""
+        own = {origin for _, cors in self._routes for origin in cors or ()}
+        return own | set(cors_options or ())
+
     def put_into(self, app: web.Application, cors_options: Mapping[str, Any] | None) -> None:
         """Add them to the application of a server.
 
@@ -381,6 +386,8 @@ def _handler(page: Page, view: View, types: Mapping[str, Mapping[str, Any]], aro
                 if not await _is_about(error, request):
                     raise
                 return view.error(ParseError.code, f"The body cannot be read: {error}")
+            except web.RequestPayloadError as error:
+                return view.error(ParseError.code, f"The body cannot be read: {error.__cause__ or error!r}")
 
     return handle
 

@@ -154,7 +154,8 @@ class WebServer:
 
     def _application(self) -> web.Application:
         bind = self._bind if self._socket is None else None
-        around = [*limiting(bind, self._limits, self._hosts), *self._middlewares]
+        origins = set() if self._pages is None else self._pages.origins(self._cors)
+        around = [*limiting(bind, self._limits, self._hosts, origins), *self._middlewares]
         app = web.Application(middlewares=around, client_max_size=self._limits.body)
         app.on_response_prepare.append(protect)
         taken = set() if self._pages is None else self._pages.paths
@@ -229,8 +230,8 @@ class _Refusal(asyncio.Protocol):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a record is about this server, and not about a client that does not speak HTTP."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    """Whether a record is about this server, and not about a client that does not speak HTTP, or breaks off."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError))
 
 
 _protocol_logger = logging.getLogger(f"{__name__}.protocol")

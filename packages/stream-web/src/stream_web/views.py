@@ -71,7 +71,7 @@ class View(Responses):
     @classmethod
     def get_methods(cls) -> set[str]:
         """Give the methods that it answers, in capitals; HEAD wherever it has GET."""
-        found = {name.upper() for name in METHODS if hasattr(cls, name)}
+        found = {name.upper() for name in METHODS if getattr(cls, name, None) is not None}
         return found | ({"HEAD"} if "GET" in found else set())
 
     async def dispatch(self, request: web.Request, **parts: Any) -> Any:
