@@ -22,8 +22,8 @@ from stream_kafka import KafkaTransport
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-ALIASES = {"ChannelT", "EventT", "Model", "ServiceT", "StreamT", "TopicT"}
-"""Other names, for annotations, of what is described under its own."""
+ALIASES = {"ChannelT", "EventT", "Model", "ServiceT", "StreamT", "TopicT", "Request", "Response", "StreamResponse"}
+"""Other names, for annotations, of what is described under its own; and names of aiohttp."""
 
 
 @pytest.fixture(scope="module")
