@@ -23,7 +23,8 @@ from stream_app.running.routing import Destination, Router, key_of
 from stream_app.web import View
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP
-from stream_web import FORWARDED, Forwarder
+from stream_web import Forwarder
+from stream_web.forwarding import FORWARDED
 
 from .apps import make, until
 

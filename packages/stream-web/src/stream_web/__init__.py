@@ -4,7 +4,7 @@ from aiohttp.web import Request, Response, StreamResponse
 
 from stream_web.blueprints import Blueprint
 from stream_web.exceptions import WebError
-from stream_web.forwarding import FORWARDED, Forwarder
+from stream_web.forwarding import Forwarder
 from stream_web.health import Health
 from stream_web.middlewares import Limits, is_loopback
 from stream_web.pages import Node, Page, ResourceOptions, Web
@@ -13,7 +13,6 @@ from stream_web.stats import Stats
 from stream_web.views import View, gives_model, takes_model
 
 __all__ = [
-    "FORWARDED",
     "Blueprint",
     "Forwarder",
     "Health",
