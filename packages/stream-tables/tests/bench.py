@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stream_core.memory import MemoryStores
+from stream_core.ports import Stores
 from stream_core.primitives import TP, StoredRecord
 from stream_core.runs import Run
 from stream_core.streams.cursor import Cursor
@@ -24,6 +25,7 @@ class Bench:
         schema: of the table.
         partitions: how many this worker holds; the table has as many.
         limits: options of its partitions.
+        stores: where they are.
         options: of the table.
     """
 
@@ -33,13 +35,14 @@ class Bench:
         partitions: int = 2,
         *,
         limits: dict[str, Any] | None = None,
+        stores: Stores | None = None,
         **options: Any,
     ) -> None:
         self.schema = schema or Schema.for_table(str, int)
         self.table: Table[Any, Any] = Table("table", schema=self.schema, changelog="changelog", **options)
         self.run = Run()
         self.table.join(self.run)
-        self.stores = MemoryStores()
+        self.stores: Stores = MemoryStores() if stores is None else stores
         self._limits = limits or {}
         self.parts = [self._part(partition, partitions) for partition in range(partitions)]
         self.cursor = Cursor("agent[0]", "agent", lambda held: None)

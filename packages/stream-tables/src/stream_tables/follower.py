@@ -22,7 +22,7 @@ from stream_core.engine.participants import Reading
 from stream_core.primitives import Batch, Headers, RawRecord
 from stream_tables.changelog import Origin, decode_claim, decode_origin
 from stream_tables.partition import Facts, TablePartition
-from stream_tables.stores import CHUNK, write_chunked
+from stream_tables.stores import write_chunked
 
 __all__ = ["COMPACTION_LAG", "REWRITE", "Follower"]
 
@@ -84,7 +84,8 @@ class Follower:
     def _forget(self) -> None:
         """Begin with nothing held, passed over or met."""
         self._passed: set[bytes] = set()
-        self._held: dict[bytes, bytes | None] = {}
+        self._held: dict[bytes, RawRecord] = {}
+        self._decided: Sequence[RawRecord] = ()
         self._first_passed = self._first_held = Place(self.position, self.part.epoch)
         self._headers: Headers = ()
         self._origin: Origin | None = None
@@ -124,23 +125,33 @@ class Follower:
         Raises:
             StoreError: the store cannot be read or written; no later record may be applied.
         """
-        records, done = batch.records, self.done
-        for at in range(0, max(len(records), 1), CHUNK):
-            chunk = records[at : at + CHUNK]
-            await self._write(chunk, batch.next_offset if at + CHUNK >= len(records) else chunk[-1].offset + 1, done)
+        records, done, applying = batch.records, self.done, self.part.applying
+        size = (
+            applying.recovery_buffer if self.target is not None else applying.standby_buffer or applying.recovery_buffer
+        )
+        for at in range(0, max(len(records), 1), size):
+            chunk = records[at : at + size]
+            await self._write(chunk, batch.next_offset if at + size >= len(records) else chunk[-1].offset + 1, done)
             await asyncio.sleep(0)
             if done.done():  # cancelled: the store may belong to others already
                 return
 
     async def _write(self, records: Sequence[RawRecord], position: int, done: asyncio.Future[None]) -> None:
         changes: dict[bytes, bytes | None] = {}
-        expected = self.position
+        expected, tell = self.position, self.part.applying.on_event
         for record in records:
             key = record.key
             if record.offset != expected:
                 self._whole = False  # compaction has removed what was there, or it is no record
             expected = record.offset + 1
-            if key is not None and (not (headers := record.headers) or self._counts(record, key, headers, changes)):
+            counts = key is not None and (
+                not (headers := record.headers) or self._counts(record, key, headers, changes)
+            )
+            if tell is not None:
+                decided, self._decided = self._decided, ()
+                for one in (*decided, record) if counts else decided:  # those that were held until now come first
+                    await tell(self.part.changelog, one)
+            if counts and key is not None:
                 changes[key] = record.value
                 if self._passed:
                     self._passed.discard(key)
@@ -176,7 +187,7 @@ class Follower:
             return True
         place = Place(record.offset, epoch)
         if self._committed is None:
-            self._hold(key, record.value, place)
+            self._hold(key, record, place)
         else:
             self._pass_over(key, place)
         return False
@@ -194,14 +205,15 @@ class Follower:
             return
         epoch, before = self._checkpoint
         if origin.epoch == epoch and headers != before:  # its owner has gone on: everything before is decided
-            changes.update(self._held)
+            self._decided = list(self._held.values())
+            changes.update((record.key or b"", record.value) for record in self._decided)
             self._held.clear()
         self._checkpoint = origin.epoch, headers
 
-    def _hold(self, key: bytes, value: bytes | None, place: Place) -> None:
+    def _hold(self, key: bytes, record: RawRecord, place: Place) -> None:
         if not self._held:
             self._first_held = place
-        self._held[key] = value
+        self._held[key] = record
         self._passed.discard(key)  # who takes over meets this record again, and decides on the key by it
 
     def _pass_over(self, key: bytes, place: Place) -> None:

@@ -11,6 +11,7 @@ What is kept is what will be read, before a checkpoint and after it. So a value 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 
 from stream_core.engine.participants import Reading
 from stream_core.errors import StoreError
@@ -41,6 +42,7 @@ class Overlay:
         session: of the event that made the last change of the running interval.
         size: bytes of the active layer, roughly.
         frozen_size: bytes of the frozen layer, roughly.
+        thread: the only one that may change it: events, checkpoints and roll-backs take turns there. Any other may read.
     """
 
     __slots__ = (
@@ -56,10 +58,12 @@ class Overlay:
         "guard",
         "session",
         "size",
+        "thread",
         "writer",
     )
 
     def __init__(self, table: str, partitions: int) -> None:
+        self.thread = get_ident()
         self._table = table
         self._partitions = partitions
         self.active: dict[bytes, Entry] = {}
@@ -79,6 +83,11 @@ class Overlay:
         Raises:
             TableError: the event may not change this table.
         """
+        if get_ident() != self.thread:
+            raise TableError(
+                f"table {self._table} is changed in another thread than that of its event, as by asyncio.to_thread(): return what is to be "
+                "assigned, and assign it in the loop over the stream"
+            )
         if cursor is not self.writer or cursor.session is not self.session:
             self._meet(cursor, key, value)
         active = self.active
@@ -107,8 +116,10 @@ class Overlay:
 
     def _put(self, key: bytes, value: Before) -> None:
         """Let the active layer say this of ``key``; ABSENT lets it say nothing."""
-        self.count(key, self.active.pop(key, ABSENT), value)
-        if value is not ABSENT:
+        self.count(key, self.active.get(key, ABSENT), value)
+        if value is ABSENT:
+            self.active.pop(key, None)
+        else:
             self.active[key] = value
 
     def _meet(self, cursor: Effects, key: bytes, value: Entry) -> None:
@@ -182,6 +193,8 @@ class Overlay:
         """
         self.check()
         frozen, active, readings = self.active, dict[bytes, Entry](), set[Reading]()
+        if any(cursor.undo for cursor in unfinished):
+            frozen = frozen.copy()  # threads that read meanwhile must find what is taken out below
         frozen_size, size = self.size, 0
         for cursor in unfinished:
             for at, (overlay, key, previous) in enumerate(cursor.undo):
@@ -195,7 +208,8 @@ class Overlay:
                     frozen[key] = previous
                 if cursor.session is not None:
                     readings.add(Reading(cursor.session.tp, cursor.subscription))
-        self.frozen, self.active = frozen, active
+        self.frozen = frozen  # first: threads read the active layer before this one, and must not miss it in both
+        self.active = active
         self.frozen_size, self.size = frozen_size, size
         self.frozen_readings, self._readings = self._readings, readings
         self.session = None
@@ -213,7 +227,8 @@ class Overlay:
 
     def range(self, begin: bytes, end: bytes | None) -> dict[bytes, Entry]:
         """Give the uncommitted entries of a range, the newer layer over the older one; the order is that of the changes."""
-        entries = {**self.frozen, **self.active}
+        active = self.active  # before the other one: see cut()
+        entries = {**self.frozen, **active}
         return {key: entry for key, entry in entries.items() if begin <= key and (end is None or key < end)}
 
 

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from operator import itemgetter
 from threading import get_ident
@@ -39,7 +40,7 @@ from stream_core.errors import (
     StoreError,
 )
 from stream_core.ports import Store
-from stream_core.primitives import TP
+from stream_core.primitives import TP, RawRecord
 from stream_core.states import Machine
 from stream_core.streams.effects import Effects
 from stream_core.values.schemas import Schema
@@ -47,10 +48,10 @@ from stream_tables.changelog import encode_origin
 from stream_tables.in_place import InPlace
 from stream_tables.overlay import Overlay
 from stream_tables.refusals import Refusals
-from stream_tables.stores import write_chunked
-from stream_tables.values import ABSENT, DELETED, Absent, Encoded, Entry, Kept, Values
+from stream_tables.stores import CHUNK, write_chunked
+from stream_tables.values import ABSENT, DELETED, Absent, Before, Encoded, Entry, Kept, Values
 
-__all__ = ["PARTITION", "Facts", "State", "TablePartition"]
+__all__ = ["PARTITION", "Applying", "Facts", "Found", "State", "TablePartition"]
 
 V = TypeVar("V")
 
@@ -95,6 +96,24 @@ def _not_told(reason: str, error: BaseException) -> None:
     """Tell nobody: the partition belongs to no engine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """How a changelog is applied to the store of a table partition.
+
+    Attributes:
+        recovery_buffer: records that are written to the store at a time, with the position behind them.
+        standby_buffer: the same for who follows without end; ``None`` for the same number.
+        on_event: told of each record of the changelog that counts, before it is applied. What it raises ends the replay.
+    """
+
+    recovery_buffer: int = CHUNK
+    standby_buffer: int | None = None
+    on_event: Callable[[TP, RawRecord], Awaitable[None]] | None = None
+
+
+APPLYING = Applying()
+
+
 class Followed(Protocol):
     """How far a follower is in the changelog: where it began, is, and ends; without end the target is ``None``."""
 
@@ -116,8 +135,10 @@ class TablePartition(Generic[V]):
         clock: tells when the store was written.
         max_record_size: bytes of the largest changelog record, with key and headers; ``None`` for no limit.
         check_mutations: find values that an event changes in place and does not assign.
+        applying: how its changelog is applied.
 
     Attributes:
+        applying: the same.
         clock: the same.
         end: the changelog offset behind the last record that this owner knows of; ``None`` when the log is not claimed.
         epoch: of its owner, which stands in each changelog record.
@@ -137,6 +158,7 @@ class TablePartition(Generic[V]):
         "_state",
         "_table",
         "_thread",
+        "applying",
         "changelog",
         "clock",
         "end",
@@ -164,12 +186,14 @@ class TablePartition(Generic[V]):
         clock: Clock = SYSTEM,
         max_record_size: int | None = None,
         check_mutations: bool = False,
+        applying: Applying = APPLYING,
     ) -> None:
         self._table = table
         self._on_lost = on_lost
         self._loop: asyncio.AbstractEventLoop | None = None  # of the engine, which a bench has none of
         self._thread = get_ident()
         self.clock = clock
+        self.applying = applying
         with suppress(RuntimeError):
             self._loop = asyncio.get_running_loop()
         self.changelog = changelog
@@ -270,7 +294,9 @@ class TablePartition(Generic[V]):
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
             overlay.entangle(cursor, key, key + b"\0")
-        value = overlay.active.get(key, overlay.frozen.get(key, ABSENT))
+        value: Before = overlay.active.get(key, ABSENT)
+        if value is ABSENT:
+            value = overlay.frozen.get(key, ABSENT)
         return self._read(key) is not None if value is ABSENT else value is not DELETED
 
     def range(
@@ -296,12 +322,15 @@ class TablePartition(Generic[V]):
         overlay = self.overlay
         if cursor is not None and cursor is not overlay.writer:
             overlay.entangle(cursor, begin, end)
-        try:  # in the same moment as the overlay: a checkpoint moves values from there to here
+        changed = overlay.range(
+            begin, end
+        )  # before the store: in another thread, a checkpoint may move values from here to there
+        try:
             stored = self.store.range(begin, end)
         except StoreCorruptError as error:
             self.lose(error)
             raise
-        return self._over(stored, overlay.range(begin, end))
+        return self._over(stored, changed)
 
     def value_of(self, cursor: Effects | None, key: bytes, found: Found) -> V:
         """Give the value that stands behind what :meth:`range` has found.
@@ -352,7 +381,9 @@ class TablePartition(Generic[V]):
 
     def _kept(self, key: bytes) -> bytes | None:
         """Give the bytes of the value that is seen, or ``None``."""
-        value = self.overlay.active.get(key, self.overlay.frozen.get(key, ABSENT))
+        value: Before = self.overlay.active.get(key, ABSENT)
+        if value is ABSENT:
+            value = self.overlay.frozen.get(key, ABSENT)
         return self._read(key) if value is ABSENT else self.values.stored(value)
 
     # -- writing

@@ -284,17 +284,19 @@ class _Items(Iterator[tuple[bytes, bytes]]):
         self._path = path
 
     def __next__(self) -> tuple[bytes, bytes]:
-        if self._cursor is None:
+        cursor = self._cursor  # once: another thread may release it
+        if cursor is None:
             raise StoreError(f"store {self._path} was closed or wiped during an iteration")
-        # The cursor is in no local variable: the traceback of an error would keep it alive, and with it the lock.
-        if self._cursor.valid():
-            item = self._cursor.key(), self._cursor.value()
-            self._cursor.next()
-            return item
         try:
-            self._cursor.status()
+            if cursor.valid():
+                item = cursor.key(), cursor.value()
+                cursor.next()
+                return item
+            cursor.status()
         except Exception as error:
             raise _failure(error, self._path) from error
+        finally:
+            del cursor  # the traceback of an error would keep it alive, and with it the lock
         raise StopIteration
 
     def release(self) -> None:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
+from inspect import isawaitable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from stream_core.absent import NotHere
-from stream_core.errors import ConfigurationError
-from stream_core.primitives import TP
+from stream_core.errors import ConfigurationError, StoreError, WorkerError
+from stream_core.primitives import TP, RawRecord
 from stream_core.runs import PerRun, Run
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Effects, Session, active_effects, current_effects
+from stream_core.streams.events import Event
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import Replay
 from stream_tables.errors import PartitionsMismatchError, TableError, TableKeyError
 from stream_tables.keys import Keys
-from stream_tables.partition import TablePartition
+from stream_tables.partition import Applying, Found, TablePartition
+from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
 
 __all__ = ["Table"]
 
+logger = logging.getLogger(__name__)
+
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
+R = TypeVar("R", bound=Callable[[], Any])
 
 
 _WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
@@ -44,10 +52,24 @@ class Table(Generic[K, V]):
         partitions: partitions of the changelog; ``None`` takes the count of the source topics.
         changelog: name of the changelog topic.
         help: one sentence on what it holds.
+        store: URL of its store; ``None`` for that of the app.
+        changelog_config: configuration of the changelog beside what a changelog needs, in Kafka's names.
+        replicas: replication factor of the changelog; ``None`` for that of the app.
+        recovery_buffer_size: changelog records that a recovery writes to the store at a time.
+        standby_buffer_size: the same while a standby follows the changelog; ``None`` for the same number.
+        on_changelog_event: called with the event of each changelog record that is applied, while partitions are recovered and followed,
+            before it is written to the store; sync or async. One that raises ends the worker. A subclass may have a method of that name.
+        on_recover: called when a rebalance is over and all partitions of this worker are recovered; sync or async.
 
     Attributes:
         key_index_size: keys whose partition is remembered, for reads outside of events.
+        recover_callbacks: what is called then.
+
+    Raises:
+        ConfigurationError: the name is none, or a size is not at least 1.
     """
+
+    on_changelog_event: Callable[[Event[Any]], Any] | None = None
 
     def __init__(
         self,
@@ -58,11 +80,28 @@ class Table(Generic[K, V]):
         default: Callable[[], V] | None = None,
         partitions: int | None = None,
         help: str = "",  # noqa: A002 - the name is the guides'
+        store: str | None = None,
+        changelog_config: Mapping[str, str] | None = None,
+        replicas: int | None = None,
+        recovery_buffer_size: int = CHUNK,
+        standby_buffer_size: int | None = None,
+        on_changelog_event: Callable[[Event[Any]], Any] | None = None,
+        on_recover: Callable[[], Any] | None = None,
     ) -> None:
         if not name or len(name) > 200 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
             raise ConfigurationError(
                 f"{name!r} is no table name: use at most 200 letters, digits, dots, underscores, dashes"
             )
+        sizes = {
+            "partitions": partitions,
+            "recovery_buffer_size": recovery_buffer_size,
+            "standby_buffer_size": standby_buffer_size,
+        }
+        for option, size in sizes.items():
+            if size is not None and size < 1:
+                raise ConfigurationError(
+                    f"table {name}: {option}={size} is not at least 1; leave it out for the default"
+                )
         self.name = name
         self.schema = schema
         self.default = default
@@ -70,6 +109,15 @@ class Table(Generic[K, V]):
         self.changelog = changelog
         self.help = help
         self.key_index_size = 10_000
+        self.store = store
+        self.changelog_config = dict(changelog_config or {})
+        self.replicas = replicas
+        if on_changelog_event is not None:
+            self.on_changelog_event = on_changelog_event
+        self.recover_callbacks: list[Callable[[], Any]] = [] if on_recover is None else [on_recover]
+        self.applying = Applying(
+            recovery_buffer_size, standby_buffer_size, None if self.on_changelog_event is None else self._tell
+        )
         self._held = PerRun[dict[int, TablePartition[V]]]()
         self._routes: dict[bytes, int] = {}
         self._keys: Keys[K] = Keys(name, schema)
@@ -89,6 +137,44 @@ class Table(Generic[K, V]):
         as_ansitable = NotHere("print sorted(table.items()), or look at a table with the command line of the app")
         clear = NotHere("delete each key in an agent: for key in list(table): del table[key]")
         copy = NotHere("dict(table) is a copy of what this worker holds")
+
+    def on_recover(self, callback: R) -> R:
+        """Call a function when a rebalance is over and all partitions of this worker are recovered; a decorator.
+
+        Args:
+            callback: a function of nothing, sync or async. What it raises ends the worker.
+        """
+        self.recover_callbacks.append(callback)
+        return callback
+
+    async def recovered(self) -> None:
+        """Call what waits for the recovery. Raises WorkerError when it raises.
+
+        :meta private:
+        """
+        for callback in self.recover_callbacks:
+            await self._called(callback, f"on_recover of table {self.name}")
+
+    async def _tell(self, changelog: TP, record: RawRecord) -> None:
+        """Call ``on_changelog_event`` with the event of a changelog record. Raises WorkerError when it raises."""
+        where, tell = (
+            f"on_changelog_event of table {self.name}, at {changelog} offset {record.offset}",
+            self.on_changelog_event,
+        )
+        try:
+            value = None if record.value is None else self.schema.decode_value(record.value)
+        except Exception as error:
+            logger.error("%s, is not told of a value that is not of the type of the table: %s", where, error)
+            return
+        if tell is not None:
+            await self._called(partial(tell, Event(self.schema, changelog, record, value)), where)
+
+    async def _called(self, callback: Callable[[], Any], what: str) -> None:
+        try:
+            if isawaitable(result := callback()):
+                await result
+        except Exception as error:
+            raise WorkerError(f"{what} failed: {type(error).__name__}: {error}") from error
 
     # -- partitions, for the manager of tables
 
@@ -114,7 +200,7 @@ class Table(Generic[K, V]):
         :meta private:
         """
         if (held := self._held.of(run)) is not None:
-            held[partition] = part
+            self._held.bind(run, {**held, partition: part})  # a new one: other threads may iterate over the one before
         self._forget()
 
     def detach(self, run: Run, partition: int) -> None:
@@ -122,9 +208,8 @@ class Table(Generic[K, V]):
 
         :meta private:
         """
-        held = self._held.of(run)
-        if held is not None:
-            held.pop(partition, None)
+        if (held := self._held.of(run)) is not None:
+            self._held.bind(run, {number: part for number, part in held.items() if number != partition})
         self._forget()
 
     def _forget(self) -> None:
@@ -220,7 +305,7 @@ class Table(Generic[K, V]):
         data = self._encode(key)
         cursor = active_effects()
         if cursor is None:
-            return any(part.holds(None, data) for part in self.parts.values())
+            return any(self._look(part, partial(part.holds, None, data), False) for part in self.parts.values())
         return self._part(cursor).holds(cursor, data)
 
     def _get(self, key: object, *, committed: bool = False) -> V | Absent:
@@ -241,13 +326,23 @@ class Table(Generic[K, V]):
         parts, known = self.parts, self._routes.get(data)
         for partition in (known, *parts) if known in parts else parts:
             part = parts[partition]
-            value = part.committed_value(data) if committed else part.get(None, data)
+            read = partial(part.committed_value, data) if committed else partial(part.get, None, data)
+            value: V | Absent = self._look(part, read, ABSENT)
             if value is not ABSENT:
                 if len(self._routes) >= self.key_index_size:
                     self._routes.clear()
                 self._routes[data] = partition
                 return value
         return ABSENT
+
+    def _look(self, part: TablePartition[V], read: Callable[[], D], nothing: D) -> D:
+        """Read a partition from outside of events; one that was given up meanwhile is not held here any more, and has nothing."""
+        try:
+            return read()
+        except StoreError:
+            if self.parts.get(part.changelog.partition) is part:
+                raise
+            return nothing
 
     def _part(self, cursor: Effects) -> TablePartition[V]:
         session = cursor.session
@@ -276,7 +371,8 @@ class Table(Generic[K, V]):
                 f"table {self.name} has {part.partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
                 "repartition the stream, or declare the table with partitions= of its source"
             )
-        self._session, self._here = session, part
+        if get_ident() == part.overlay.thread:  # one look at both is whole there only
+            self._session, self._here = session, part
         return part
 
     # -- iteration
@@ -306,7 +402,8 @@ class Table(Generic[K, V]):
         """Give the keys, each with what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
         cursor = active_effects()
         parts = list(self.parts.values()) if cursor is None else [self._part(cursor)]
-        taken = [(part, part.range(cursor)) for part in parts]
+        none: Iterator[tuple[bytes, Found]] = iter(())
+        taken = [(part, self._look(part, partial(part.range, cursor), none)) for part in parts]
         return (
             (key, partial(part.value_of, cursor, data, entry))
             for part, entries in taken
@@ -329,6 +426,7 @@ class Table(Generic[K, V]):
         if (
             cursor is overlay.writer
             and cursor.session is overlay.session
+            and get_ident() == overlay.thread
             and (kind is self._plain or kind in self._kept)
             and (  # what is_kept() says, and below what overlay.set() does, without the calls
                 LOWEST <= value <= HIGHEST  # type: ignore[operator]

@@ -23,9 +23,16 @@ from stream_tables.recovery import TOMBSTONES, Owner, recover
 from stream_tables.stores import close_all, open_when_free
 from stream_tables.table import Table
 
-__all__ = ["Tables"]
+__all__ = ["CHANGELOG", "Tables"]
 
 logger = logging.getLogger(__name__)
+
+CHANGELOG = {
+    "cleanup.policy": "compact",
+    "min.compaction.lag.ms": str(int(COMPACTION_LAG * 1000)),
+    "delete.retention.ms": str(int(TOMBSTONES * 1000)),
+}
+"""The configuration of a changelog where nobody says something else."""
 
 ATTEMPTS = 3
 """How often one partition is emptied and replayed in a row, before the disk is to blame."""
@@ -67,14 +74,22 @@ class Tables:
         self._check_mutations = check_mutations
         self._max_record_size: int | None = None
         self._tables: dict[str, Table[Any, Any]] = {}
+        self._of_tables: dict[str, tuple[Stores, Stores | None]] = {}
+        self._wanted: Collection[Shard] = ()
+        self._opened: set[str] = set()
         self._counts: dict[str, int] = {}
         self._parts: dict[TP, TablePartition[Any]] = {}
         self._cut: dict[TP, TablePartition[Any]] = {}
         self._following: Following | None = None
         self._on_lost: OnLost | None = None
 
-    def add(self, table: Table[Any, Any]) -> None:
+    def add(self, table: Table[Any, Any], stores: Stores | None = None, spare: Stores | None = None) -> None:
         """Take a table in, before the start.
+
+        Args:
+            table: the table.
+            stores: the driver of its stores; that of all tables when left out.
+            spare: as for all tables, with that driver.
 
         Raises:
             ConfigurationError: there is one of that name.
@@ -84,6 +99,7 @@ class Tables:
                 f"there are two tables named {table.name!r}: they would share a changelog; rename one"
             )
         self._tables[table.name] = table
+        self._of_tables[table.name] = (self._stores, self._spare) if stores is None else (stores, spare)
         table.join(self._run)
 
     def __iter__(self) -> Iterator[Table[Any, Any]]:
@@ -118,12 +134,9 @@ class Tables:
             )
         count = table.partitions or next(iter(counts), 1)
         self._counts[table.name] = count
-        config = {
-            "cleanup.policy": "compact",
-            "min.compaction.lag.ms": str(int(COMPACTION_LAG * 1000)),
-            "delete.retention.ms": str(int(TOMBSTONES * 1000)),
-        }
-        return TopicSpec(table.changelog, count, self._replication, config)
+        return TopicSpec(
+            table.changelog, count, table.replicas or self._replication, CHANGELOG | table.changelog_config
+        )
 
     async def start(self, max_record_size: int | None = None) -> None:
         """Connect the reader of changelogs, when there is a table.
@@ -148,8 +161,12 @@ class Tables:
         await self.keep(())
         for table in self._tables.values():
             table.leave(self._run)
-        drivers = {"the stores": self._stores, "the stores of this worker alone": self._spare}
-        await close_all({what: driver.close for what, driver in drivers.items() if driver is not None})
+        drivers: dict[int, tuple[str, Stores]] = {}
+        for name, (stores, spare) in [("all tables", (self._stores, self._spare)), *self._of_tables.items()]:
+            drivers.setdefault(id(stores), (f"the stores of {name}", stores))
+            if spare is not None:
+                drivers.setdefault(id(spare), (f"the stores of {name} that are this worker's alone", spare))
+        await close_all({what: driver.close for what, driver in drivers.values()})
 
     async def open(
         self,
@@ -169,7 +186,18 @@ class Tables:
         """
         mine = [table for table in self._tables.values() if self._counts[table.name] == shard.partitions]
         owner = Owner(committed, generation, ids or {}, send, exactly_once)
+        self._opened.update(table.name for table in mine)
         await together(self._open(table, shard.partition, owner) for table in mine)
+        for table in mine:
+            if table.name in self._opened and self._whole(table):
+                self._opened.discard(table.name)
+                await table.recovered()
+
+    def _whole(self, table: Table[Any, Any]) -> bool:
+        """Tell whether all partitions of a table that this worker is to hold are recovered."""
+        mine = [shard.partition for shard in self._wanted if shard.partitions == self._counts[table.name]]
+        parts = [self._parts.get(table.changelog_tp(partition)) for partition in mine]
+        return all(part is not None and part.state is State.RUNNING for part in parts)
 
     async def _open(self, table: Table[Any, Any], partition: int, owner: Owner) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -208,7 +236,7 @@ class Tables:
             await self._give_up([tp])  # a store that failed to write takes no more writes until it is opened anew
             part = None
         if part is None:
-            store = await self._store(table.name, partition)
+            store = await self._store(table, partition)
             part = TablePartition[Any](
                 table.name,
                 tp,
@@ -219,25 +247,28 @@ class Tables:
                 clock=self._run.clock,
                 max_record_size=self._max_record_size,
                 check_mutations=self._check_mutations,
+                applying=table.applying,
             )
             self._parts[tp] = part
         part.enter(State.OPENING)
         part.overlay.clear()
         return part
 
-    async def _store(self, table: str, partition: int) -> Store:
+    async def _store(self, table: Table[Any, Any], partition: int) -> Store:
         """Open a store; a predecessor's lock is waited for, damaged files are removed."""
-        opened = partial(open_when_free, self._stores, table, partition, timeout=self._lock_timeout, spare=self._spare)
+        stores, spare = self._of_tables[table.name]
+        opened = partial(open_when_free, stores, table.name, partition, timeout=self._lock_timeout, spare=spare)
         for _ in range(ATTEMPTS - 1):
             try:
                 return await opened()
             except StoreCorruptError as error:
                 logger.error("%s; its files are removed and it is replayed", error)
-                self._stores.destroy(table, partition)
+                stores.destroy(table.name, partition)
         return await opened()
 
     async def keep(self, shards: Collection[Shard]) -> None:
         """Close the partitions of all other shards, side by side; what cannot be closed is reported."""
+        self._wanted = shards
         moved = [tp for tp, part in self._parts.items() if Shard(part.partitions, tp.partition) not in shards]
         by_changelog = {table.changelog: table for table in self._tables.values()}
         for tp in moved:

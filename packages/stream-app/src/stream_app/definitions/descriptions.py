@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from stream_core.errors import ConfigurationError
 from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.values.schemas import Schema
 
-__all__ = ["check_again"]
+__all__ = ["check_again", "refusing"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 TYPES = ("key_type", "value_type", "key_serializer", "value_serializer")
 POLICIES = {"compacting": "compact", "deleting": "delete"}
+
+
+def refusing(reasons: Mapping[str, str]) -> Callable[[F], F]:
+    """Refuse options of Faust that have no effect here, before the method is called; ``None`` and ``False`` ask for nothing, and pass.
+
+    Args:
+        reasons: by name, why it is refused, and what to use.
+
+    Raises:
+        ConfigurationError: one is given; says the reason.
+    """
+
+    def of(method: F) -> F:
+        @wraps(method)
+        def call(self: Any, *args: Any, **options: Any) -> Any:
+            for name in options.keys() & reasons.keys():
+                value = options.pop(name)
+                if value is not None and value is not False:
+                    raise ConfigurationError(
+                        f"{method.__name__.lower()}: {name}={value!r} has no effect: {reasons[name]}"
+                    )
+            return method(self, *args, **options)
+
+        return cast(F, call)
+
+    return of
 
 
 def check_again(topic: AnyTopic, schema: Schema | None, options: Mapping[str, Any]) -> None:

@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypedDict, TypeVar, Unpack, overload
 
 from stream_app.definitions.checked import checked
+from stream_app.definitions.descriptions import refusing
 from stream_app.definitions.registry import Registry
+from stream_app.settings import Settings
 from stream_core.errors import ConfigurationError
+from stream_core.sending.topic import AnyTopic, TopicGroup
+from stream_core.streams.events import Event
+from stream_core.values.codecs import CodecArg
 from stream_core.values.schemas import Schema
 from stream_tables import table as tables
+from stream_tables.tables import CHANGELOG
 
-__all__ = ["TableDefinitions"]
+__all__ = ["TableDefinitions", "TableOptions"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class TableOptions(TypedDict, total=False):
+    """What a table may say beside its types.
+
+    Attributes:
+        key_serializer: codec of the keys, by name; JSON when left out.
+        value_serializer: codec of the values, by name; JSON when left out.
+        schema: types and serializers as one object, in place of those.
+        partitions: partitions of the table; those of its source topics when left out.
+        help: one sentence on what it holds.
+        store: URL of its store, or the name of one: ``rocksdb://`` or ``memory``; the setting ``store`` when left out.
+        changelog_topic: the topic that has its changes, from :meth:`topic`; one of its own when left out.
+        extra_topic_configs: more configuration of the changelog, in Kafka's names.
+        recovery_buffer_size: changelog records that a recovery writes to the store at a time; 1000 when left out.
+        standby_buffer_size: the same where a standby follows the changelog; the same number when left out.
+        on_changelog_event: called with the event of each changelog record that is applied while partitions are recovered or followed,
+            before the store has it; sync or async. One that raises ends the worker.
+        on_recover: called behind each rebalance when all partitions of this worker are recovered; sync or async.
+    """
+
+    key_serializer: CodecArg
+    value_serializer: CodecArg
+    schema: Schema | None
+    partitions: int | None
+    help: str
+    store: Any
+    changelog_topic: AnyTopic | None
+    extra_topic_configs: Mapping[str, str] | None
+    recovery_buffer_size: int
+    standby_buffer_size: int | None
+    on_changelog_event: Callable[[Event[Any]], Any] | None
+    on_recover: Callable[[], Any] | None
+
+
+_WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
+_GLOBAL = "an app has only tables with partitions so far: ask an agent for what other workers hold"
+
+REFUSED: dict[str, str] = {
+    "options": "all stores of a worker share one cache and one bound for what is not in files yet: there is nothing to set for one",
+    "use_partitioner": "a key belongs to the partition of the event that changes it: bring events to it with stream.group_by(key)",
+    "window": _WINDOWS,
+    "on_window_close": _WINDOWS,
+    "is_global": _GLOBAL,
+    "synchronize_all_active_partitions": _GLOBAL,
+    "recover_callbacks": "write on_recover=, or decorate functions with @table.on_recover",
+}
+"""Options of Faust's tables that have no effect here, and why."""
 
 
 class TableDefinitions(Registry):
@@ -31,10 +85,7 @@ class TableDefinitions(Registry):
         default: Callable[[], V] | None = None,
         key_type: type[K],
         value_type: type[V],
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        partitions: int | None = None,
-        help: str = "",
+        **options: Unpack[TableOptions],
     ) -> tables.Table[K, V]: ...
     @overload
     def Table(
@@ -44,23 +95,18 @@ class TableDefinitions(Registry):
         default: Callable[[], V] | None = None,
         key_type: Any = None,
         value_type: Any = None,
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        partitions: int | None = None,
-        help: str = "",
+        **options: Unpack[TableOptions],
     ) -> tables.Table[Any, V]: ...
+    @refusing(REFUSED)
     @checked
     def Table(  # noqa: N802 - names and arguments are the guides'
         self,
-        name: str,
+        name: str = "",
         *,
         default: Callable[[], Any] | None = None,
         key_type: Any = None,
         value_type: Any = None,
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        partitions: int | None = None,
-        help: str = "",  # noqa: A002 - the name is the guides'
+        **options: Unpack[TableOptions],
     ) -> tables.Table[Any, Any]:
         """Define a table.
 
@@ -69,25 +115,78 @@ class TableDefinitions(Registry):
             default: makes the value of a missing key, such as ``int``.
             key_type: type of the keys.
             value_type: type of the values.
-            key_serializer: codec of the keys, by name; JSON when left out.
-            value_serializer: codec of the values, by name; JSON when left out.
-            partitions: partitions of the table; those of its source topics when left out.
-            help: one sentence on what it holds.
+            options: see :class:`TableOptions`.
 
         Raises:
-            ConfigurationError: there is a table of that name, or no such option.
+            ConfigurationError: there is a table of that name, no such option, or two of them contradict each other.
         """
-        schema = Schema.for_table(
-            key_type=key_type, value_type=value_type, key_serializer=key_serializer, value_serializer=value_serializer
-        )
-        changelog = f"{self._id_for(f'table {name}')}-{name}-changelog"
-        cls: type[tables.Table[Any, Any]] = self.conf.settle("Table", f"table {name}") or self.table_class
-        table = cls(name, schema=schema, changelog=changelog, default=default, partitions=partitions, help=help)
+        if not name:
+            raise ConfigurationError('a table needs a name: app.Table("totals", ...); its changelog has it, too')
+        what, rest = f"table {name}", dict[str, Any](options)
+        schema = self._table_schema(what, rest, key_type, value_type)
+        if (store := rest.pop("store", None)) is not None:
+            url = store if "://" in str(store) else f"{store}://"
+            rest["store"] = Settings.store.convert(url, f"{what}: store")
+        cls: type[tables.Table[Any, Any]] = self.conf.settle("Table", what) or self.table_class
+        table = cls(name, schema=schema, default=default, **self._changelog(name, rest), **rest)
         with self._defining:
-            self._require_stopped(f"table {name}")
+            self._require_stopped(what)
             if name in self._tables:
                 raise ConfigurationError(
                     f"there are two tables named {name!r}: they would share a changelog; rename one"
                 )
+            sharing = [other.name for other in self._tables.values() if other.changelog == table.changelog]
+            if sharing:
+                raise ConfigurationError(
+                    f"tables {sharing[0]} and {name} would share the changelog {table.changelog}: give each one of its own"
+                )
             self._tables[name] = table
         return table
+
+    def _table_schema(self, what: str, options: dict[str, Any], key_type: Any, value_type: Any) -> Schema:
+        given: Schema | None = options.pop("schema", None)
+        serializers = options.pop("key_serializer", None), options.pop("value_serializer", None)
+        if given is None:
+            return Schema.for_table(
+                key_type=key_type, value_type=value_type, key_serializer=serializers[0], value_serializer=serializers[1]
+            )
+        if any(one is not None for one in (key_type, value_type, *serializers)):
+            raise ConfigurationError(
+                f"{what} has either schema=, or types and serializers of its own: leave one of them out"
+            )
+        return Schema.for_table(
+            key_type=given.key_type,
+            value_type=given.value_type,
+            key_serializer=given.key_serializer,
+            value_serializer=given.value_serializer,
+        )
+
+    def _changelog(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
+        """What is said of the changelog, taken out of the options of a table."""
+        topic: AnyTopic | None = options.pop("changelog_topic", None)
+        config = dict(options.pop("extra_topic_configs", None) or {})
+        partitions = options.pop("partitions", None)
+        if topic is not None:
+            if isinstance(topic, TopicGroup):
+                raise ConfigurationError(f"table {name}: changelog_topic={topic!r} are several topics: give one")
+            if partitions is not None and topic.partitions not in (None, partitions):
+                raise ConfigurationError(
+                    f"table {name}: partitions={partitions}, and its changelog_topic has partitions={topic.partitions}: say it once"
+                )
+            config = topic.config | config
+            partitions = partitions or topic.partitions
+        if "compact" not in config.get("cleanup.policy", "compact"):
+            raise ConfigurationError(
+                f"table {name}: a changelog with cleanup.policy={config['cleanup.policy']} would lose state; describe it with "
+                "compacting=True"
+            )
+        if topic is None:
+            changelog = f"{self._id_for(f'table {name}')}-{name}-changelog"
+            return {"changelog": changelog, "changelog_config": config, "partitions": partitions}
+        topic.config, topic.partitions = CHANGELOG | config, partitions  # for an agent that reads it, too
+        return {
+            "changelog": topic.name,
+            "changelog_config": config,
+            "partitions": partitions,
+            "replicas": topic.replicas,
+        }

@@ -141,23 +141,26 @@ class Wiring:
         conf = self._conf
         conf.freeze()
         transport = make_transport(conf)
-        durable = not self._client_only and (conf.broker_scheme != "memory" or conf.store_scheme != "memory")
+        durable = not self._client_only and (conf.broker_scheme != "memory" or self._schemes != {"memory"})
         self._instance = instance = Instance.acquire(self._root) if durable else None
         if instance is not None:
             self._name = instance.id
-        make_stores = self._stores()
-        stores, spare = PlacedStores(make_stores), PlacedStores(make_stores)
+        drivers = {scheme: self._stores(scheme) for scheme in self._schemes}
+        stores = {scheme: PlacedStores(make) for scheme, make in drivers.items()}
+        spare = {scheme: PlacedStores(make) for scheme, make in drivers.items() if instance is not None}
 
         async def prepare() -> None:
             cluster = await engine.clients.admin.cluster_id()
-            stores.place(self._tabledir(cluster))
+            for placed in stores.values():
+                placed.place(self._tabledir(cluster))
             if instance is not None:
-                spare.place(place_of(cluster, instance.path) / "tables")
+                for placed in spare.values():
+                    placed.place(place_of(cluster, instance.path) / "tables")
 
         tables = Tables(
-            stores,
+            stores[conf.store_scheme],
             lambda: transport.reader(read_committed=True),  # the guarantee may have been another one before
-            spare=spare if instance is not None else None,
+            spare=spare.get(conf.store_scheme),
             prepare=prepare,
             lock_timeout=conf.store_lock_timeout,
             replication=conf.topic_replication_factor,
@@ -167,13 +170,14 @@ class Wiring:
         for table in self._tables:
             table.schema.check()
             table.key_index_size = conf.table_key_index_size
-            tables.add(table)
+            scheme = self._scheme(table)
+            tables.add(table, stores[scheme], spare.get(scheme))
         for topic in self._app.topics.values():
             topic.schema.check()
         self.engine = engine = Engine(
             transport,
             self._settings(),
-            topics=self._app.topics.values(),
+            topics=self._topics(),
             agents=list(self._app.agents.values()),
             participants=[tables] if self._tables else [],
             client_only=self._client_only,
@@ -181,7 +185,7 @@ class Wiring:
             run=self.run,
         )
         self._app.engines.bind(self.run, engine)
-        for topic in self._app.topics.values():  # those that another thread has described meanwhile
+        for topic in self._topics():  # those that another thread has described meanwhile
             engine.add(topic)
         engine.background.name = conf.id
         engine.outbox.on_produce = self.on_produce
@@ -292,9 +296,28 @@ class Wiring:
         if self._instance is not None:
             self._instance.member = member
 
-    def _stores(self) -> Callable[[Path], Stores]:
+    @property
+    def _schemes(self) -> set[str]:
+        """The drivers of the stores: that of the app, and those that tables name."""
+        return {self._conf.store_scheme, *map(self._scheme, self._tables)}
+
+    def _scheme(self, table: Table[Any, Any]) -> str:
+        return self._conf.store_scheme if table.store is None else table.store.partition("://")[0]
+
+    def _topics(self) -> list[AnyTopic]:
+        """The topics of the app; not those that a table keeps its changes in, which the tables declare, unless somebody reads them."""
+        changelogs = {table.changelog for table in self._tables}
+        read = {
+            part.name
+            for agent in self._app.agents.values()
+            if isinstance(agent.topic, Topic)
+            for part in agent.topic.parts
+        }
+        return [topic for topic in self._app.topics.values() if topic.name in read or topic.name not in changelogs]
+
+    def _stores(self, scheme: str) -> Callable[[Path], Stores]:
         """What makes the stores in a directory; loaded before anything is waited for."""
-        make = load_driver("stream.stores", self._conf.store_scheme, MemoryStores)
+        make = load_driver("stream.stores", scheme, MemoryStores)
         return (lambda directory: MemoryStores()) if make is MemoryStores else make
 
     @property

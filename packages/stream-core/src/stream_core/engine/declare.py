@@ -68,7 +68,7 @@ async def declare(
     for spec in changelogs:
         if spec.name in found:
             _check(spec, found[spec.name])
-        else:
+        elif spec.name not in missing:  # else it is read, too, and made as it is described
             specs.append(spec)
     _allow(specs, settings)
     # The others follow what is led, which somebody else may have been quicker to make, with another number of partitions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 
 from stream_core.errors import StoreCorruptError, StoreError, StoreLockedError
 from stream_core.ports import KeyRange
@@ -24,6 +25,7 @@ class _Data:
     damaged: set[bytes] = field(default_factory=set)
     refused: StoreError | None = None
     on_close: Callable[[], None] | None = None
+    lock: Lock = field(default_factory=Lock)  # any thread may iterate, and remembers the order of the keys
 
     def within(self, begin: bytes, end: bytes | None) -> list[bytes]:
         """Give the keys of a range in order."""
@@ -62,7 +64,8 @@ class MemoryStore:
     def range(self, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over the keys of a range and their values, in the order of bytes, as they were when the call was made."""
         data = self._opened
-        return self._each(data, data.wipes, [(key, data.values[key]) for key in data.within(begin, end)])
+        with data.lock:
+            return self._each(data, data.wipes, [(key, data.values[key]) for key in data.within(begin, end)])
 
     def write(
         self,
@@ -75,12 +78,13 @@ class MemoryStore:
         data = self._opened
         if data.refused is not None:
             raise data.refused
-        for begin, end in deleted:
-            for key in data.within(begin, end):
-                data.put(key, None)
-        for key, value in changes.items():
-            data.put(key, value)
-        data.facts.update(facts or {})
+        with data.lock:
+            for begin, end in deleted:
+                for key in data.within(begin, end):
+                    data.put(key, None)
+            for key, value in changes.items():
+                data.put(key, value)
+            data.facts.update(facts or {})
 
     def fact(self, name: str) -> bytes | None:
         """Read a named fact."""
@@ -89,12 +93,13 @@ class MemoryStore:
     def wipe(self) -> None:
         """Remove all values and facts."""
         data = self._opened
-        data.values.clear()
-        data.order = None
-        data.facts.clear()
-        data.wipes += 1
-        data.damaged.clear()
-        data.refused = None
+        with data.lock:
+            data.values.clear()
+            data.order = None
+            data.facts.clear()
+            data.wipes += 1
+            data.damaged.clear()
+            data.refused = None
 
     def close(self) -> None:
         """Give up the store; the values stay for the next one that opens it."""
