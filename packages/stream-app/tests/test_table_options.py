@@ -294,7 +294,7 @@ def test_what_a_table_does_not_take(make: Callable[..., App], options: dict[str,
 def test_descriptions_that_contradict_each_other(make: Callable[..., App]) -> None:
     """A table and its changelog are described alike, and no two tables share one."""
     app = make()
-    with pytest.raises(ConfigurationError, match="a table needs a name"):
+    with pytest.raises(ConfigurationError, match="missing a required argument: 'name'"):
         app.Table(key_type=bytes)  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="say it once"):
         app.Table("t", partitions=3, changelog_topic=app.topic("three", partitions=2))

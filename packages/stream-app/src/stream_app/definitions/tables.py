@@ -101,7 +101,7 @@ class TableDefinitions(Registry):
     @checked
     def Table(  # noqa: N802 - names and arguments are the guides'
         self,
-        name: str = "",
+        name: str,
         *,
         default: Callable[[], Any] | None = None,
         key_type: Any = None,
@@ -120,8 +120,6 @@ class TableDefinitions(Registry):
         Raises:
             ConfigurationError: there is a table of that name, no such option, or two of them contradict each other.
         """
-        if not name:
-            raise ConfigurationError('a table needs a name: app.Table("totals", ...); its changelog has it, too')
         what, rest = f"table {name}", dict[str, Any](options)
         schema = self._table_schema(what, rest, key_type, value_type)
         if (store := rest.pop("store", None)) is not None:
