@@ -113,12 +113,29 @@ async def test_timers_of_the_leader(bootstrap: str, name: str, tmp_path: Path) -
             assert await second.terminate() == 0, second.log
 
 
+async def test_a_leader_that_is_killed_is_replaced(
+    bootstrap: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ``kill -9`` the group gives its seat away when the session is over, and the other worker ticks with its next interval."""
+    monkeypatch.setenv("BROKER_SESSION_TIMEOUT", "6")
+    monkeypatch.setenv("BROKER_HEARTBEAT_INTERVAL", "1")
+    async with (
+        started(tmp_path, LEADING, name, bootstrap, "worker", "-l", "info") as one,
+        started(tmp_path, LEADING, name, bootstrap, "worker", "-l", "info") as two,
+    ):
+        first, second = (one, two) if await leads(one, two) else (two, one)
+        first.signal(signal.SIGKILL)
+        await second.said("LEADER")
+        assert await second.terminate() == 0, second.log
+
+
 async def leads(one: Worker, two: Worker) -> bool:
     """Whether the first of two workers is the leader: who says so first, after both are in the group."""
     says = {asyncio.create_task(worker.said("LEADER")): worker for worker in (one, two)}
     done, late = await asyncio.wait(says, return_when=asyncio.FIRST_COMPLETED)
     for task in late:
         task.cancel()
+    await asyncio.wait(late)  # else it would still read what the worker says
     return says[done.pop()] is one
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from stream_app import App, Record
+from stream_core.memory import MemoryCluster
+from stream_core.primitives import TP
 
 from .programs import take
 
@@ -69,3 +71,31 @@ async def test_a_full_channel_makes_senders_wait(make: Make) -> None:
 def test_the_size_of_a_channel_comes_from_the_settings(make: Make) -> None:
     """Without ``maxsize`` a channel takes as many as the setting ``stream_buffer_maxsize`` says."""
     assert make(stream_buffer_maxsize=5).channel().maxsize == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "written"),
+    [
+        ({}, {}, b'{"n":1}'),
+        ({"value_serializer": "json|binary"}, {}, b"eyJuIjoxfQ=="),
+        ({}, {"value_serializer": "json|binary"}, b"eyJuIjoxfQ=="),
+    ],
+)
+async def test_serializers_of_a_channel(
+    make: Make, options: dict[str, Any], settings: dict[str, Any], written: bytes
+) -> None:
+    """What is sent to a channel is not encoded; where its events go through a topic, they are as the channel says, or the settings."""
+    app, done = make(**settings), asyncio.Queue[Any]()
+    local = app.channel(**options)
+
+    @app.agent(local)
+    async def through(stream: Any) -> None:
+        async for value in stream.through("behind"):
+            await done.put(value)
+
+    async with app:
+        await local.send({"n": 1})
+        assert await take(done) == [{"n": 1}]
+    cluster = MemoryCluster.named(app.conf.broker[0].partition("://")[2])
+    (record,) = cluster.log(TP("behind", 0)).read(0, 1000, committed=True).records
+    assert record.value == written

@@ -159,3 +159,30 @@ def test_settings_from_elsewhere() -> None:
     """``config_source`` is what ``config_from_object`` takes."""
     app = make(config_source={"topic_partitions": 3})
     assert app.conf.topic_partitions == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["allow_empty", "has_prefix", "active_partitions", "loop", "queue", "root", "is_iterator"]
+)
+@pytest.mark.parametrize("define", ["topic", "channel"])
+def test_options_of_faust_that_have_no_effect(define: str, name: str) -> None:
+    """They are refused with the reason, of an agent's own topic too; where they ask for nothing they pass."""
+    app = make()
+    with pytest.raises(ConfigurationError, match=f"{name}=True has no effect: "):
+        getattr(app, define)("numbers", **{name: True})
+    with pytest.raises(ConfigurationError, match=f"{name}=True has no effect: "):
+        app.agent(**{name: True})
+    getattr(app, define)("numbers", **{name: None})
+
+
+def test_the_help_of_an_agent() -> None:
+    """It is said, or the docstring of the body."""
+    app = make()
+
+    async def body(stream: Any) -> None:
+        """Reads."""
+        async for _ in stream:
+            pass
+
+    assert app.agent(name="one")(body).help == "Reads."
+    assert app.agent(name="two", help="Counts.")(body).help == "Counts."

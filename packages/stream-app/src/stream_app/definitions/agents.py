@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Unpack, overload
 
 from stream_app.definitions.checked import checked
-from stream_app.definitions.topics import TopicDefinitions, TypedTopicOptions
+from stream_app.definitions.descriptions import refusing
+from stream_app.definitions.topics import REFUSED, TopicDefinitions, TypedTopicOptions
 from stream_app.running.wiring import Defined
 from stream_app.testing import AgentTest
 from stream_core.agents import agent as agents
 from stream_core.agents.agent import AgentBody, OnError
 from stream_core.errors import ConfigurationError
+from stream_core.functions import function_of, name_of
 from stream_core.policies import FailurePolicy
 from stream_core.sending.sinks import Sink
 from stream_core.sending.topic import AnyTopic, Topic
@@ -68,8 +69,10 @@ class AgentDefinitions(TopicDefinitions):
         supervisor_strategy: Any = None,
         use_reply_headers: bool = True,
         isolated_partitions: bool = False,
+        help: str = "",
         **topic: Unpack[TypedTopicOptions],
     ) -> Callable[[AgentBody], Agent]: ...
+    @refusing(REFUSED)
     @checked
     def agent(
         self,
@@ -83,6 +86,7 @@ class AgentDefinitions(TopicDefinitions):
         supervisor_strategy: Any = None,
         use_reply_headers: bool = True,
         isolated_partitions: bool = False,
+        help: str = "",  # noqa: A002 - the name is the guides'
         **topic: Unpack[TypedTopicOptions],
     ) -> Any:
         """Define a stream processor; a decorator, ``@app.agent`` or ``@app.agent(...)``.
@@ -100,6 +104,7 @@ class AgentDefinitions(TopicDefinitions):
                 the setting ``agent_supervisor`` when left out.
             use_reply_headers: whether questions carry the address of the answer in headers; ``False`` wraps their values, as Faust does.
             isolated_partitions: refused with a sentence.
+            help: what it does, in one sentence; the docstring of the body when left out.
             topic: arguments of :meth:`topic`, for a topic of the agent's own.
 
         Raises:
@@ -108,7 +113,7 @@ class AgentDefinitions(TopicDefinitions):
         """
 
         def define(body: AgentBody) -> Agent:
-            known = name or _name_of(body)
+            known, body = name or _name_of(body), function_of(body)
             source = self._source(channel, known, topic)
             cls: type[Agent] = self.conf.settle("Agent", f"agent {known}") or self.agent_class
             agent = cls(
@@ -124,6 +129,7 @@ class AgentDefinitions(TopicDefinitions):
                 use_reply_headers=use_reply_headers,
                 isolated_partitions=isolated_partitions,
             )
+            agent.help = help or agent.help
             with self._defining:
                 self._require_stopped(f"agent {known}")
                 if known in self._agents:
@@ -131,8 +137,8 @@ class AgentDefinitions(TopicDefinitions):
                 self._agents[known] = agent
             return agent
 
-        if inspect.iscoroutinefunction(channel) or inspect.isasyncgenfunction(channel):
-            body, channel = channel, None
+        if not isinstance(channel, (Topic, Channel, str)) and (callable(channel) or isinstance(channel, classmethod)):
+            body, channel = channel, None  # @app.agent without parentheses
             return define(body)
         return define
 
@@ -153,9 +159,6 @@ class AgentDefinitions(TopicDefinitions):
 
 def _name_of(body: Any) -> str:
     """The name of an agent that is given none: ``module.function``."""
-    function = getattr(body, "func", body)  # of a partial
-    if not hasattr(function, "__qualname__"):
-        raise ConfigurationError(
-            f"{body!r} has no name, and is no function: make an agent of an async function or method, such as obj.method, or obj.__call__"
-        )
-    return qualified_name(function.__module__, function.__qualname__.rpartition("<locals>.")[2])
+    function = getattr(function_of(body), "func", body)  # of a partial
+    module = getattr(function, "__module__", None) or type(body).__module__
+    return qualified_name(module, name_of(body).rpartition("<locals>.")[2])

@@ -14,6 +14,7 @@ from stream_app.running.services import check_service
 from stream_app.settings import Settings
 from stream_core.agents import chores
 from stream_core.agents.chores import Chore
+from stream_core.functions import function_of, name_of
 
 __all__ = ["ChoreDefinitions"]
 
@@ -73,7 +74,7 @@ class ChoreDefinitions(Registry):
 
         def define(function: Any) -> Any:
             where = (
-                self.conf.settle("timezone", f"crontab {getattr(function, '__qualname__', function)}")
+                self.conf.settle("timezone", f"crontab {name_of(function)}")
                 if timezone is None
                 else Settings.timezone.convert(timezone, "crontab(): timezone")
             )
@@ -105,8 +106,14 @@ class ChoreDefinitions(Registry):
 
     def _with_app(self, body: Any) -> Any:
         """A body that takes the app, called with it; any other as it is."""
-        if not inspect.iscoroutinefunction(body) or not inspect.signature(body).parameters:
+        function = function_of(body)
+        if not inspect.iscoroutinefunction(function) or not _takes_one(function):
             return body
-        bound = partial(body, self)
-        bound.__qualname__ = getattr(body, "__qualname__", repr(body))  # type: ignore[attr-defined]  # for messages
-        return bound
+        return partial(body.__func__ if isinstance(body, staticmethod) else body, self)
+
+
+def _takes_one(function: Any) -> bool:
+    """Tell whether a function has a parameter, by position, that nothing is given for yet."""
+    parameters = inspect.signature(function).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(one.kind in positional and one.default is one.empty for one in parameters)

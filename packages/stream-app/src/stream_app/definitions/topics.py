@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, TypedDict, TypeVar, Unpack, overload
 
 from stream_app.definitions.checked import checked
-from stream_app.definitions.descriptions import check_again
+from stream_app.definitions.descriptions import check_again, refusing
 from stream_app.definitions.registry import Registry
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
@@ -18,7 +18,7 @@ from stream_core.streams.channel import Channel
 from stream_core.values.codecs import CodecArg
 from stream_core.values.schemas import Schema
 
-__all__ = ["TopicDefinitions", "TopicOptions", "TypedTopicOptions"]
+__all__ = ["REFUSED", "ChannelOptions", "TopicDefinitions", "TopicOptions", "TypedTopicOptions"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -73,6 +73,40 @@ class TypedTopicOptions(TopicOptions, total=False):
     schema: Schema | None
 
 
+_INSIDE = "it belongs to the inside of Faust: leave it out"
+
+REFUSED: dict[str, str] = {
+    "allow_empty": "a record without a key or value has None there, in every topic; where others write empty bytes, decode them in a codec "
+    "of your own (key_serializer, value_serializer)",
+    "has_prefix": "names are taken as they are: write the whole name of the topic",
+    "active_partitions": "the group assigns partitions to workers: send to a topic of its own what one worker is to have",
+    "loop": "nothing is bound to an event loop before the app starts: leave it out",
+    "queue": _INSIDE,
+    "root": _INSIDE,
+    "is_iterator": _INSIDE,
+}
+"""Options of Faust's topics and channels that have no effect here, and why."""
+
+
+class ChannelOptions(TypedDict, total=False):
+    """What a channel may say beside its types.
+
+    A channel hands objects over as they are. Types and serializers count where its events go through a topic: ``stream.through(topic)`` and
+    ``stream.group_by(...)``, for a topic that says nothing of its own.
+
+    Attributes:
+        key_serializer: codec of the keys, by name.
+        value_serializer: codec of the values, by name.
+        schema: types and serializers as one object, in place of those.
+        maxsize: events that may wait for the slowest reader before ``send`` waits; the setting ``stream_buffer_maxsize`` when left out.
+    """
+
+    key_serializer: CodecArg
+    value_serializer: CodecArg
+    schema: Schema | None
+    maxsize: int | None
+
+
 class TopicDefinitions(Registry):
     """Defines topics and channels."""
 
@@ -100,6 +134,7 @@ class TopicDefinitions(Registry):
         pattern: str | re.Pattern[str] | None = None,
         **options: Unpack[TopicOptions],
     ) -> Topic[Any, Any]: ...
+    @refusing(REFUSED)
     @checked
     def topic(
         self,
@@ -148,14 +183,17 @@ class TopicDefinitions(Registry):
 
     @overload
     def channel(
-        self, name: str = "channel", *, key_type: type[K], value_type: type[V], maxsize: int | None = None
+        self, name: str = "channel", *, key_type: type[K], value_type: type[V], **options: Unpack[ChannelOptions]
     ) -> Channel[K, V]: ...
     @overload
-    def channel(self, name: str = "channel", *, value_type: type[V], maxsize: int | None = None) -> Channel[Any, V]: ...
+    def channel(
+        self, name: str = "channel", *, value_type: type[V], **options: Unpack[ChannelOptions]
+    ) -> Channel[Any, V]: ...
     @overload
     def channel(
-        self, name: str = "channel", *, key_type: Any = None, value_type: Any = None, maxsize: int | None = None
+        self, name: str = "channel", *, key_type: Any = None, value_type: Any = None, **options: Unpack[ChannelOptions]
     ) -> Channel[Any, Any]: ...
+    @refusing(REFUSED)
     @checked
     def channel(
         self,
@@ -163,7 +201,7 @@ class TopicDefinitions(Registry):
         *,
         key_type: Any = None,
         value_type: Any = None,
-        maxsize: int | None = None,
+        **options: Unpack[ChannelOptions],
     ) -> Channel[Any, Any]:
         """Make an in-memory channel: for agents that work for others of this process, and for tests.
 
@@ -171,14 +209,15 @@ class TopicDefinitions(Registry):
             name: for messages.
             key_type: type of the keys, for readers and type checkers.
             value_type: type of the values, likewise.
-            maxsize: events that may wait for the slowest reader before ``send`` waits; the setting
-                ``stream_buffer_maxsize`` when left out.
+            options: see :class:`ChannelOptions`.
         """
-        what = f"channel {name}"
-        size = self.conf.settle("stream_buffer_maxsize", what) if maxsize is None else maxsize
-        wire = self._schema(what, None, key_type, value_type, None, None)
+        what, size, schema = f"channel {name}", options.get("maxsize"), options.get("schema")
+        if size is None:
+            size = self.conf.settle("stream_buffer_maxsize", what)
+        serializers = options.get("key_serializer"), options.get("value_serializer")
+        wire = self._schema(what, schema, key_type, value_type, *serializers)
         cls: type[Channel[Any, Any]] = self.conf.settle("Channel", what) or self.channel_class
-        return cls(name, maxsize=size, key_type=key_type, value_type=value_type, wire_schema=wire)
+        return cls(name, maxsize=size, key_type=wire.key_type, value_type=wire.value_type, wire_schema=wire)
 
     # -- parts
 

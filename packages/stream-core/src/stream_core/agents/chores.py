@@ -13,6 +13,7 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from stream_core.errors import TROUBLE, ConfigurationError
+from stream_core.functions import function_of, name_of
 from stream_core.runs import current_clock
 
 __all__ = ["Chore", "crontab", "seconds_of", "task", "timer"]
@@ -231,7 +232,7 @@ def _moments(spec: str, zone: tzinfo, after: datetime) -> Iterator[datetime]:
 
 def _checked(body: Any, kind: str) -> tuple[str, Body]:
     """Give the name of a chore for messages, such as ``timer cleanup``, and its body. Raises ConfigurationError."""
-    name = f"{kind} {getattr(body, '__qualname__', None) or repr(body)}"
+    name, body = f"{kind} {name_of(body)}", function_of(body)
     if not inspect.iscoroutinefunction(body):
         raise ConfigurationError(f"{name}: write it as `async def`")
     return name, body
