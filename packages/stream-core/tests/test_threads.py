@@ -62,6 +62,31 @@ async def in_threads(body: Callable[[int], Any], count: int = THREADS) -> list[A
 # -- calls
 
 
+async def test_what_is_cancelled_is_cancelled_for_who_awaits_it_elsewhere() -> None:
+    """A promise that is given up, and a call, raise in another loop what they raise in that of the engine."""
+    loop = asyncio.get_running_loop()
+    given_up: asyncio.Future[None] = loop.create_future()
+
+    async def promise() -> None:
+        loop.call_soon(given_up.cancel)
+        await asyncio.shield(given_up)
+
+    async def cancelled() -> None:
+        call = call_in(loop, forever, "the app")
+        call.cancel()
+        await call
+
+    async def both() -> None:
+        for awaited in (run_in(loop, promise, "the app"), cancelled()):
+            with pytest.raises(asyncio.CancelledError):
+                await awaited
+
+    def elsewhere(_: int) -> None:
+        asyncio.run(both())
+
+    await in_threads(elsewhere, 1)
+
+
 async def test_a_call_runs_in_the_loop_it_is_made_into() -> None:
     """Whoever calls, and from whichever loop: results and errors are those of the coroutine."""
     loop = asyncio.get_running_loop()

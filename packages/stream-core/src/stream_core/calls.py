@@ -46,7 +46,7 @@ class Call(Generic[T]):
         return self._future.done()
 
     def cancel(self) -> None:
-        """Cancel what runs."""
+        """Cancel what runs. Whoever awaits it gets asyncio.CancelledError, and :meth:`result` raises the one of concurrent.futures."""
         self._future.cancel()
 
     def result(self, timeout: float | None = None) -> T:
@@ -98,6 +98,8 @@ class Call(Generic[T]):
                 await asyncio.wait([arrival], timeout=LOOK)
                 if not self.done():
                     self._look()
+        if self._future.cancelled():  # the error of its own kind would be one that nobody in an event loop expects
+            raise asyncio.CancelledError
         return self._future.result()
 
     def _look(self) -> None:
@@ -153,7 +155,9 @@ def call_in(loop: asyncio.AbstractEventLoop, body: Callable[[], Awaitable[T]], w
 
     def finish(task: asyncio.Task[T]) -> None:
         with suppress(InvalidStateError):  # whoever called it has cancelled it
-            if task.cancelled():
+            if task.cancelled() and not task.cancelling():  # what it awaited was cancelled, such as a promise
+                future.cancel()
+            elif task.cancelled():
                 future.set_exception(ended(what))
             elif (error := task.exception()) is not None:
                 future.set_exception(error)

@@ -190,6 +190,7 @@ class Replies:
         self._fail_all()
         async with self._lock:  # a question may be connecting: what it makes is closed, too
             pass
+        complete = complete and not self._promises
         self._fail_all()
         if self._reading is not None:
             self._reading.cancel()
