@@ -133,6 +133,23 @@ async def test_a_unit_that_fails_behind_what_others_have_seen_asks_for_a_replay(
     await windows.app.stop()
 
 
+async def test_one_unit_at_a_time() -> None:
+    """A second unit of the same effects is refused, and takes nothing from the first one, which is taken back as a whole."""
+    windows = Windows()
+    await windows.start()
+    with suppress(ZeroDivisionError), windows.unit("first"):
+        windows.closed["a"] = 5
+        with (
+            pytest.raises(IllegalStateError, match="'first' is open, and 'second' cannot begin"),
+            windows.unit("second"),
+        ):
+            pass
+        raise ZeroDivisionError
+    assert "a" not in windows.closed
+    await windows.app.stop()
+    assert windows.sent(CHANGELOG) == []
+
+
 async def test_a_partition_that_is_given_up_waits_for_an_open_unit() -> None:
     """The unit finishes and is committed; another one cannot begin."""
     windows = Windows()

@@ -205,8 +205,12 @@ class Effects:
             on_conflict: asks for the interval to be dropped and replayed; called with a reason, and no error.
 
         Raises:
-            IllegalStateError: the partition takes no more work.
+            IllegalStateError: the partition takes no more work, or a unit of these effects is open.
         """
+        if self.atom is not None:  # finishing the one would make the changes of the other final
+            raise IllegalStateError(
+                f"{self.name}: {self.atom!r} is open, and {atom!r} cannot begin: give it Effects of its own"
+            )
         if not session.open:
             raise IllegalStateError(
                 f"{self.name}: {session.tp} takes no work in the state {session.state.name}; begin it anew with the next session"
