@@ -297,6 +297,20 @@ def test_a_descriptor_with_a_constructor_of_its_own() -> None:
         Counted(3)
 
 
+def test_a_tagged_number_out_of_bounds() -> None:
+    """Is reported without the number."""
+
+    class Pin(Record, validation=True):
+        pin: Secret[int] = IntegerField(max_value=9)  # type: ignore[assignment]
+        rate: Secret[Decimal] = DecimalField(min_value=10, default=None)  # type: ignore[assignment]
+
+    with pytest.raises(ValidationError, match="pin is <Secret: pin>, and at most 9 is right"):
+        Pin(1815)  # type: ignore[arg-type]
+    for rate in ("NaN", "9"):
+        with pytest.raises(ValidationError, match="rate is <Secret: rate>, "):
+            Pin(1, Decimal(rate))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("type_", [list[Secret[str]], dict[str, Secret[str]], list[list[Secret[str] | None]]])
 def test_a_tag_is_on_the_whole_value(type_: Any) -> None:
     """A tag on a part of a value would hide nothing, and is refused when the class is made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import pytest
@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.errors import ConfigurationError, EncodeError, ValidationError
-from stream_core.primitives import StoredRecord
+from stream_core.primitives import TP, StoredRecord
 from stream_core.values.codecs import get_codec
 from stream_core.values.record import Record
-from stream_core.values.schemas import Failure, Schema
+from stream_core.values.schemas import Failure, Schema, decode_error
+from stream_core.values.tags import Secret
 
 NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
 
@@ -170,6 +171,51 @@ def test_failures_keep_their_place_and_lose_nothing() -> None:
     assert [type(value) for value in (values[1], values[3])] == [Failure, Failure]
     assert values[1].record is batch[1]
     assert str(values[1].error) == "Transfer: Expected `str`, got `int` - at `$.account`"
+
+
+class Login(Record, namespace="bank.Login"):
+    """A record with something to hide."""
+
+    user: str
+    code: Secret[int]
+
+
+class Session(Record):
+    """A record with such a record in it."""
+
+    logins: dict[str, list[Login] | None]
+
+
+T = TypeVar("T")
+
+
+class Box(Record, Generic[T]):
+    """A generic record."""
+
+    inside: T
+
+
+@pytest.mark.parametrize(
+    ("type_", "hides"),
+    [
+        (Login, True),
+        (Login | None, True),
+        (Session, True),
+        (list[Session], True),
+        (Any, True),  # the payload may name the class
+        (None, True),
+        (Transfer, False),
+        (Transfer | None, False),
+        (Box[Login], True),
+        (Box[int], False),
+        (dict[str, int], False),
+    ],
+)
+def test_bytes_of_tagged_fields_are_not_shown(type_: Any, hides: bool) -> None:
+    """An error tells how the bytes begin, unless a tag hides some of them."""
+    error = decode_error("value", b'{"code":"1815"}', type_, ValueError("no"), TP("logins", 0), 7)
+    assert ("1815" not in str(error)) is hides
+    assert ("15 bytes that are not shown" in str(error)) is hides
 
 
 @given(st.lists(st.none() | st.binary(max_size=20) | st.just(TRANSFER)))

@@ -62,7 +62,9 @@ class Decoded(NamedTuple):
         def check(record: RawRecord, value: Any) -> Any:
             if type(value) is not Failure:
                 return value
-            return Rejected(0, record, decode_error("value", record.value, value.error, tp, record.offset))
+            return Rejected(
+                0, record, decode_error("value", record.value, schema.value_type, value.error, tp, record.offset)
+            )
 
         return cls(records, values)._sift(check)
 
@@ -136,4 +138,4 @@ def key_of(schema: Schema, tp: TP, record: RawRecord) -> Any:
     try:
         return schema.read_key(record)
     except Exception as cause:
-        raise decode_error("key", record.key, cause, tp, record.offset) from cause
+        raise decode_error("key", record.key, schema.key_type, cause, tp, record.offset) from cause

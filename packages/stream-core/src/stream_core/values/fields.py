@@ -169,6 +169,10 @@ class FieldDescriptor(Generic[T]):
         """Make the error with this reason."""
         return ValidationError(f"{self.model.__name__}: {reason}" if self.model is not None else reason)
 
+    def _shown(self, value: T) -> str:
+        """Return a value as text for a message, without what a tag hides."""
+        return str(value) if self.tag is None else repr(self.tag(value, field=self.field))
+
     @property
     def checks(self) -> bool:
         """Tell whether the class looks at values."""
@@ -205,9 +209,9 @@ class NumberField(FieldDescriptor[T]):
     def validate(self, value: Any) -> Iterable[ValidationError]:
         """Report a value out of bounds."""
         if self.max_value is not None and value > self.max_value:
-            yield self.validation_error(f"{self.field} is {value}, and at most {self.max_value} is right")
+            yield self.validation_error(f"{self.field} is {self._shown(value)}, and at most {self.max_value} is right")
         if self.min_value is not None and value < self.min_value:
-            yield self.validation_error(f"{self.field} is {value}, and at least {self.min_value} is right")
+            yield self.validation_error(f"{self.field} is {self._shown(value)}, and at least {self.min_value} is right")
 
 
 class IntegerField(NumberField[int]):
@@ -235,7 +239,7 @@ class DecimalField(NumberField[Decimal]):
     def validate(self, value: Decimal) -> Iterable[ValidationError]:
         """Report a value with too many digits, and one that is no number."""
         if not value.is_finite():
-            yield self.validation_error(f"{self.field} is {value}, which is no number")
+            yield self.validation_error(f"{self.field} is {self._shown(value)}, which is no number")
             return
         yield from super().validate(value)
         _, digits, exponent = value.as_tuple()

@@ -29,6 +29,7 @@ from stream_core.values.encoding import (
     same,
     type_name,
 )
+from stream_core.values.wire import is_tagged
 
 __all__ = ["Failure", "Schema", "decode_error"]
 
@@ -36,17 +37,23 @@ SHOWN = 80
 """Bytes of a key or value that an error shows."""
 
 
-def decode_error(part: str, data: bytes | None, cause: Exception, tp: TP, offset: int) -> DecodeError:
+def decode_error(part: str, data: bytes | None, type_: Any, cause: Exception, tp: TP, offset: int) -> DecodeError:
     """Make the error of a record that cannot be decoded: one sentence with the place, the path inside the value, and how it begins.
 
     Args:
         part: ``"key"`` or ``"value"``.
-        data: its bytes.
+        data: its bytes; they are not shown where a tag may hide some of them.
+        type_: what they should have become.
         cause: what the decoder said.
         tp: the topic and partition of the record.
         offset: its offset.
     """
-    shown = "" if data is None else f", in {data!r}" if len(data) <= SHOWN else f", in {data[:SHOWN]!r} and more"
+    if data is None:
+        shown = ""
+    elif is_tagged(type_):
+        shown = f", in {len(data)} bytes that are not shown: fields of it have tags"
+    else:
+        shown = f", in {data!r}" if len(data) <= SHOWN else f", in {data[:SHOWN]!r} and more"
     error = DecodeError(f"cannot decode the {part}: {cause}{shown}", tp, offset, final=is_final(cause))
     error.__cause__ = cause
     return error

@@ -22,7 +22,7 @@ from msgspec import Raw, UnsetType, structs
 from stream_core.values.annotations import explain_names
 from stream_core.values.codecs import CodecArg, json_dumps
 
-__all__ = ["Encoders", "RecordOptions", "encoders", "is_record", "options_of", "registry", "without_none"]
+__all__ = ["Encoders", "RecordOptions", "encoders", "is_record", "is_tagged", "options_of", "registry", "without_none"]
 
 registry: dict[str, type[Any]] = {}
 """Record classes by namespace; abstract ones are not in it."""
@@ -97,6 +97,27 @@ def options_of(type_: Any) -> RecordOptions | None:
     """Return the options of a record class, of ``Box[int]`` for a generic one, or of the one in ``Optional[...]``; else ``None``."""
     options = getattr(without_none(type_), "_options", None)
     return options if isinstance(options, RecordOptions) else None
+
+
+def is_tagged(type_: Any) -> bool:
+    """Tell whether values of a type may have tagged fields, at any depth. Where the payload names its class, that may be any class."""
+    seen: list[Any] = []
+
+    def look(one: Any) -> bool:
+        if one in seen:
+            return False
+        seen.append(one)
+        if one is None or one is Any:
+            return any(map(look, list(registry.values())))
+        if not is_record(one):
+            return any(map(look, get_args(one)))
+        options = options_of(get_origin(one) or one)
+        assert options is not None
+        if options.tags or (options.polymorphic and look(None)):
+            return True
+        return any(look(field.type) for field in structs.fields(one)) or any(map(look, get_args(one)))
+
+    return look(type_)
 
 
 def without_none(type_: Any) -> Any:
