@@ -761,23 +761,6 @@ def test_settings_of_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     app.config_from_object("nowhere", silent=True)
 
 
-def test_autodiscovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The modules of the project are imported when the app is made final; tests and ``__main__`` are not."""
-    for name in ("__init__", "agents", "__main__", "test_agents", "orders/__init__", "orders/agents"):
-        path = tmp_path / "discovered" / f"{name}.py"
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    app = make(origin="discovered", autodiscover=True)
-    app.finalize()
-    found = sorted(name for name in sys.modules if name.split(".")[0] == "discovered")
-    assert found == ["discovered", "discovered.agents", "discovered.orders", "discovered.orders.agents"]
-    with pytest.raises(ConfigurationError, match=r"no module 'discovered\.nothing'"):
-        make(autodiscover=["discovered.nothing"]).finalize()
-    with pytest.raises(ConfigurationError, match="origin="):
-        make(autodiscover=True).finalize()
-
-
 # -- tests of agents
 
 

@@ -403,6 +403,7 @@ def test_a_module_of_the_project_that_raises(app: faust.App, tmp_path: Path, mon
     for typed in (("agents",), ("no-such-command",), ("worker",)):
         result = run(app, *typed)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr.startswith("Error: app shop: a module of it raised when it was imported:\n")
+        said = "Error: autodiscover: the module 'broken_commands' was found, but raised when it was imported:\n"
+        assert result.stderr.startswith(said)
         assert result.stderr.count("File ") == result.stderr.count("broken_commands.py") == 2
         assert result.stderr.endswith("ValueError: broken\n")

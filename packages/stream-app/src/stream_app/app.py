@@ -18,7 +18,7 @@ from stream_app.absent_members import explain
 from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
 from stream_app.definitions.commands import CommandDefinitions
-from stream_app.definitions.discovery import discover, share_main
+from stream_app.definitions.discovery import SCAN_IGNORE, Ignore, discover, share_main
 from stream_app.definitions.pages import PageDefinitions
 from stream_app.definitions.registry import Registry
 from stream_app.definitions.signals import Signal, SyncSignal
@@ -110,6 +110,13 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
     worker_class: ClassVar[type[Worker] | None] = None
     """The class of workers, where it is one of one's own. In a subclass ``Worker = MyWorker`` means it."""
 
+    SCAN_IGNORE: Iterable[Ignore] = SCAN_IGNORE
+    """What ``autodiscover`` leaves out: by default ``__main__`` and tests.
+
+    Names of modules, which leave out what is below them too (``"proj.old"``, or ``".old"`` in each place where it looks), and functions
+    that take a full name, as in ``re.compile("_old$").search``.
+    """
+
     mundane_level = "debug"  # of mode's messages; the worker says when an app is ready, and when it has stopped
 
     def __init__(
@@ -195,7 +202,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
             self.configure()
             if self.conf.autodiscover:
                 share_main(self)
-            discover(self.conf.origin, self.conf.autodiscover)
+            discover(self.conf.origin, self.conf.autodiscover, self.SCAN_IGNORE)
         except BaseException:
             self._final = False
             raise
@@ -205,20 +212,22 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         """Whether the settings are final."""
         return self._final
 
-    def discover(self, *modules: str) -> list[str]:
+    def discover(self, *modules: str, ignore: Iterable[Ignore] | None = None) -> list[str]:
         """Import modules in which parts of the app are defined, and those in the packages among them, beside what ``autodiscover`` names.
 
         Args:
             modules: names of modules and packages.
+            ignore: what to leave out, in place of :attr:`SCAN_IGNORE`.
 
         Returns:
             the modules that were imported.
 
         Raises:
-            ConfigurationError: there is no such module.
+            ConfigurationError: there is no such module, or one raised when it was imported.
         """
         share_main(self)
-        return [*discover(self.conf.origin, self.conf.autodiscover), *discover(None, modules)]
+        ignored = self.SCAN_IGNORE if ignore is None else tuple(ignore)
+        return [*discover(self.conf.origin, self.conf.autodiscover, ignored), *discover(None, modules, ignored)]
 
     def worker_init(self) -> None:
         """Send ``on_worker_init``; a worker does it before it starts the app."""

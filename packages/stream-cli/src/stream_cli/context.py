@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from stream_cli.locate import Application, locate, report_of
+from stream_cli.locate import Application, locate
 from stream_core.errors import ConfigurationError, StreamError
+from stream_core.stacks import report_of
 
 __all__ = ["Invocation", "json_option", "pass_invocation"]
 
@@ -85,8 +86,8 @@ class Invocation:
         """Return ``app``, with everything that belongs to it imported.
 
         Raises:
-            ConfigurationError: it adds a command that the program has itself, or a module of it cannot be imported; the message has
-                the traceback of the user's code.
+            ConfigurationError: it adds a command that the program has itself, a module of it cannot be imported, or a function that
+                configures it raised; the message has the traceback of the user's code.
         """
         try:
             app.finalize()
@@ -94,7 +95,7 @@ class Invocation:
             raise
         except Exception as error:
             raise ConfigurationError(
-                f"app {app.id}: a module of it raised when it was imported:\n{report_of(error)}"
+                f"app {app.id} could not be configured:\n{report_of(error)}"
             ) from error
         context = click.get_current_context(silent=True)
         own = getattr(context.find_root().command, "commands", {}) if context is not None else {}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
-import traceback
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,8 +15,9 @@ from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
 from stream_core.ports import Transport
 from stream_core.sending.topic import AnyTopic
+from stream_core.stacks import report_of
 
-__all__ = ["Application", "Runnable", "is_app", "locate", "report_of"]
+__all__ = ["Application", "Runnable", "is_app", "locate"]
 
 DEFAULT_ATTRIBUTE = "app"
 
@@ -139,17 +138,6 @@ def _not_found(name: str, missing: str) -> str:
 
 def _raised(name: str, error: BaseException) -> str:
     return f"the module {name!r} was found, but raised when it was imported:\n{report_of(error)}"
-
-
-def report_of(error: BaseException) -> str:
-    """Return the traceback of an error in code of the user: the frames of that code, and the error."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _OURS.search(frame.filename)]
-    return "".join(traceback.StackSummary.from_list(own).format() + traceback.format_exception_only(error)).rstrip()
-
-
-_OURS = re.compile(r"importlib|[/\\](stream_cli|stream_app)[/\\]")
-"""Files whose frames tell a user nothing about an import of his."""
 
 
 def _explain(module: ModuleType, attribute: str, value: object) -> str:

@@ -1,14 +1,17 @@
-"""What stacks tell: where a coroutine waits, and which errors are logged with a traceback."""
+"""What stacks tell: where a coroutine waits, which errors are logged with a traceback, and where a module failed."""
 
 from __future__ import annotations
 
 import logging
+import traceback
+from itertools import dropwhile
 from typing import Any
 
-from stream_core.errors import DecodeError
+from stream_core.errors import DecodeError, StreamError
 
-__all__ = ["traceback_of", "waiting_in"]
+__all__ = ["report_of", "traceback_of", "waiting_in"]
 
+_OURS = ("stream_core", "stream_kafka", "stream_tables", "stream_web", "stream_cli", "stream_app", "faust")
 _CHAIN = (("cr_frame", "cr_await"), ("ag_frame", "ag_await"), ("gi_frame", "gi_yieldfrom"))
 
 
@@ -20,6 +23,34 @@ def traceback_of(error: BaseException, logger: logging.Logger) -> BaseException 
         logger: at the level DEBUG it shows the traceback of every error.
     """
     return None if isinstance(error, DecodeError) and not logger.isEnabledFor(logging.DEBUG) else error
+
+
+def report_of(error: BaseException) -> str:
+    """Give the traceback of code that we have imported for its author, without the frames that are ours or of the import system.
+
+    Args:
+        error: what the code raised. Frames of ours inside of the code are left out where the error is ours too, because its sentence
+            says what was wrong.
+    """
+    frames = [
+        (str(frame.f_globals.get("__name__")), frame, line) for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    of_its_author = dropwhile(lambda each: _is_ours(each[0]) or _is_of_imports(each[0]), frames)
+    shown = [
+        (frame, line)
+        for module, frame, line in of_its_author
+        if not _is_of_imports(module) and not (isinstance(error, StreamError) and _is_ours(module))
+    ]
+    stack = traceback.StackSummary.extract(iter(shown)).format()
+    return "".join((*stack, *traceback.format_exception_only(error))).rstrip()
+
+
+def _is_of_imports(module: str) -> bool:
+    return module.partition(".")[0] == "importlib"
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in _OURS
 
 
 def waiting_in(awaitable: Any) -> str:
