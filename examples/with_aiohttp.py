@@ -51,10 +51,12 @@ async def quote(questions: faust.Stream[Question]) -> AsyncIterator[Quote]:
 
 async def get_quote(request: web.Request) -> web.Response:
     """Ask the agent."""
-    item, amount = request.match_info["item"], int(request.query.get("amount", "1"))
+    item, amount = request.match_info["item"], request.query.get("amount", "1")
+    if not amount.isdecimal():
+        raise web.HTTPBadRequest(text="amount is no number")
     print("asking about", item, flush=True)
     try:
-        answer: Quote = await quote.ask(Question(item=item, amount=amount), timeout=30)
+        answer: Quote = await quote.ask(Question(item=item, amount=int(amount)), timeout=30)
     except faust.StreamError as error:  # no worker answers, or no broker
         raise web.HTTPServiceUnavailable(text=str(error)) from error
     if answer.total is None:

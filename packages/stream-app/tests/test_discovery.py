@@ -60,6 +60,7 @@ def test_a_list_keeps_its_order(write: Write) -> None:
     write("proj.__init__", "proj.b.__init__", "proj.b.agents", "proj.a")
     assert discover(None, ["proj.b", "proj.a", "proj"]) == ["proj.b", "proj.b.agents", "proj.a", "proj"]
     assert discover(None, lambda: ("proj.a",)) == ["proj.a"]
+    assert discover(None, "proj.a") == discover(None, lambda: "proj.a") == ["proj.a"]
     assert discover("proj", False) == []
 
 
@@ -111,6 +112,12 @@ def test_patterns_leave_modules_out(write: Write) -> None:
     write(**dict.fromkeys(wrong, "raise AssertionError"))
     Picky("picky", broker="memory://", origin="proj", autodiscover=True).finalize()
     assert {"proj.users.older", "proj.users.legacy", "proj.test_it"} <= set(sys.modules)
+
+
+def test_one_pattern_needs_no_list(write: Write) -> None:
+    """A name or a function on its own is meant as a whole, not letter by letter."""
+    write("proj.__init__", "proj.a", "proj.b")
+    assert discover("proj", True, "proj.b") == discover("proj", True, re.compile("b$").search) == ["proj", "proj.a"]
 
 
 def test_a_module_that_raises(write: Write, tmp_path: Path) -> None:

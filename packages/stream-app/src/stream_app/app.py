@@ -110,7 +110,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
     worker_class: ClassVar[type[Worker] | None] = None
     """The class of workers, where it is one of one's own. In a subclass ``Worker = MyWorker`` means it."""
 
-    SCAN_IGNORE: Iterable[Ignore] = SCAN_IGNORE
+    SCAN_IGNORE: str | Iterable[Ignore] = SCAN_IGNORE
     """What ``autodiscover`` leaves out: by default ``__main__`` and tests.
 
     Names of modules, which leave out what is below them too (``"proj.old"``, or ``".old"`` in each place where it looks), and functions
@@ -212,7 +212,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         """Whether the settings are final."""
         return self._final
 
-    def discover(self, *modules: str, ignore: Iterable[Ignore] | None = None) -> list[str]:
+    def discover(self, *modules: str, ignore: Ignore | Iterable[Ignore] | None = None) -> list[str]:
         """Import modules in which parts of the app are defined, and those in the packages among them, beside what ``autodiscover`` names.
 
         Args:
@@ -226,7 +226,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
             ConfigurationError: there is no such module, or one raised when it was imported.
         """
         share_main(self)
-        ignored = self.SCAN_IGNORE if ignore is None else tuple(ignore)
+        ignored = self.SCAN_IGNORE if ignore is None else ignore
         return [*discover(self.conf.origin, self.conf.autodiscover, ignored), *discover(None, modules, ignored)]
 
     def worker_init(self) -> None:

@@ -51,8 +51,8 @@ def share_main(app: Any) -> None:
 
 def discover(
     origin: str | None,
-    where: bool | Iterable[str] | Callable[[], Iterable[str]],
-    ignore: Iterable[Ignore] = SCAN_IGNORE,
+    where: bool | str | Iterable[str] | Callable[[], Iterable[str]],
+    ignore: Ignore | Iterable[Ignore] = SCAN_IGNORE,
 ) -> list[str]:
     """Import what the setting ``autodiscover`` names: each module once, a package before what is in it, and that by name.
 
@@ -61,7 +61,7 @@ def discover(
     Args:
         origin: the package of the project; needed when ``where`` is true.
         where: ``True`` for everything in the package of ``origin``, in a Django project in the apps of ``INSTALLED_APPS``; or modules and
-            packages, or a function that names them.
+            packages, or one, or a function that names them.
         ignore: what to leave out. ``"proj.old"`` is that module with all that is below it, ``".old"`` such a module of each package
             that ``where`` names; a function is called with the full name of a module, as in ``re.compile("_old$").search``.
 
@@ -74,17 +74,18 @@ def discover(
     if not where:
         return []
     in_django = django.set_up()
+    ignored: tuple[Ignore, ...] = (ignore,) if isinstance(ignore, str) or callable(ignore) else tuple(ignore)
     if where is not True:
-        roots = list(where() if callable(where) else where)
+        named = where() if callable(where) else where
+        roots = [named] if isinstance(named, str) else list(named)
     elif in_django:
         roots = django.installed_apps()
-        ignore = (*ignore, *django.IGNORE)
+        ignored += django.IGNORE
     elif origin:
         roots = [origin]
     else:
         raise ConfigurationError('autodiscover=True needs the package to look in: origin="proj"')
-    ignore = tuple(ignore)
-    return list(dict.fromkeys(name for root in roots for name in _import_all(root, root, ignore)))
+    return list(dict.fromkeys(name for root in roots for name in _import_all(root, root, ignored)))
 
 
 def _import_all(name: str, root: str, ignore: tuple[Ignore, ...]) -> Iterator[str]:
