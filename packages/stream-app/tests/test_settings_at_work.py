@@ -136,6 +136,36 @@ async def test_whether_open_events_may_finish(wait: bool) -> None:
     assert seen == ([1, 2] if wait else [1, 1, 2])
 
 
+@pytest.mark.looptime
+@pytest.mark.parametrize("wait", [True, False])
+async def test_open_events_that_hold_up_the_commit(wait: bool) -> None:
+    """Two open events that have changed one key can only be committed together: without ``stream_wait_empty`` nobody waits for that."""
+    app, loop = (
+        make(stream_wait_empty=wait, broker_rebalance_timeout=39, topic_partitions=1),
+        asyncio.get_running_loop(),
+    )
+    table, begun = app.Table("counts", default=int, key_type=str, value_type=int), asyncio.Barrier(3)
+    numbers = app.topic("numbers", partitions=1)
+
+    def counting() -> Any:
+        async def count(stream: Any) -> None:
+            async for _ in stream:
+                table["all"] += 1
+                await begun.wait()
+                await asyncio.Event().wait()
+
+        return count
+
+    for name in ("one", "two"):
+        app.agent(numbers, name=name)(counting())
+    await app.start()
+    await numbers.send(1)
+    await begun.wait()
+    before = loop.time()
+    await app.stop()
+    assert (loop.time() - before >= 5) is wait
+
+
 @pytest.mark.looptime(start=0, end=2000)
 async def test_recovery_waits_for_a_delay() -> None:
     """Between the assignment and the first event."""

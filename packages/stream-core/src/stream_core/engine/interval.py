@@ -292,10 +292,11 @@ class RunningInterval:
             async with asyncio.timeout(budget):
                 if ownership.sessions and not lost:
                     drained = await self._drained(budget / 2 if self._settings.wait_empty else 0.0)
-                    async with self._lock:
-                        epoch = ownership.epoch
-                        await self._checkpoint(budget)
-                        committed = drained and ownership.epoch == epoch
+                    if drained or self._settings.wait_empty or not self._held_up():
+                        async with self._lock:
+                            epoch = ownership.epoch
+                            await self._checkpoint(budget)
+                            committed = drained and ownership.epoch == epoch
                 if telling is not None:
                     await asyncio.wait([telling])
         except TimeoutError:
@@ -311,6 +312,10 @@ class RunningInterval:
             else:
                 self._counters.drops["given_up"] += 1
                 self.drop()
+
+    def _held_up(self) -> bool:
+        """Tell whether an open event keeps everything from being committed before it finishes."""
+        return any(effects.pinned for effects in self._ownership.open_work())
 
     async def _drained(self, budget: float) -> bool:
         """Wait up to ``budget`` seconds until no event is open; return whether none is."""
