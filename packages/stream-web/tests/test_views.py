@@ -243,6 +243,33 @@ async def test_a_body_that_is_garbled_is_the_error_of_the_client(pages: Web, cap
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def test_clients_that_break_off_fill_no_log(pages: Web, caplog: pytest.LogCaptureFixture) -> None:
+    """Within a body; an error of a connection that the page itself has is logged."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    @pages.page("/it")
+    class It(View):
+        async def post(self, request: aiohttp_web.Request) -> Any:
+            begun.set()
+            try:
+                return len(await request.read())
+            finally:
+                ended.set()
+
+        async def get(self, request: aiohttp_web.Request) -> Any:
+            raise ConnectionResetError("of a database")
+
+    async with serving(pages) as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST /it HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx")
+        await begun.wait()
+        writer.transport.abort()
+        await ended.wait()
+        assert (await ask(f"{url}/it"))[0] == 500
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage().startswith("GET /it failed (error ")
+
+
 async def test_an_answer_that_breaks_off_is_not_taken_for_whole(pages: Web) -> None:
     """A page that fails within its answer closes the connection."""
 

@@ -93,7 +93,10 @@ async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResp
             return begun
         headers = {name: value for name, value in error.headers.items() if name not in _OF_BODIES}
         return web.json_response({"error": error.reason}, status=error.status, headers=headers)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            logger.debug("the client of %s %s has broken off", request.method, request.path)
+            return web.Response(status=400)  # that nobody gets
         number = uuid4().hex
         logger.exception("%s %s failed (error %s)", request.method, request.path, number)
         if (begun := _broken_off(request)) is not None:
