@@ -440,6 +440,15 @@ def test_two_pages_of_one_path_are_refused(pages: Web) -> None:
         pages.page("/again/", name="page")(page)
 
 
+async def test_a_page_that_comes_too_late_is_refused(pages: Web) -> None:
+    """Also one of a blueprint."""
+    pages.page("/it")(_it)
+    async with serving(pages):
+        with pytest.raises(ConfigurationError, match=r"page /users/\{name\}/ .* is defined while the web server runs"):
+            pages.blueprints.add("/users", users)
+    pages.blueprints.add("/users", users)
+
+
 async def test_a_type_that_cannot_be_evaluated_is_named_at_the_start(pages: Web) -> None:
     """The server does not start."""
 

@@ -202,6 +202,10 @@ class Web(Site):
                 view = (base or View).from_handler(page)
             elif not issubclass(page, View):
                 raise ConfigurationError(f"{where} is a class, and no View: write `class {page.__name__}(View)`")
+            if self.nodes:
+                raise ConfigurationError(
+                    f"{where} is defined while the web server runs, and would have no effect: define it before"
+                )
             made = Page(path, view, name or page.__name__, resource_options(cors_options, where), where)
             made.check()
             for other in self._pages:
