@@ -25,11 +25,12 @@ ENDED = {"fastapi": -signal.SIGTERM, "aiohttp": 0}
 @asynccontextmanager
 async def server(framework: str, **environ: str) -> AsyncIterator[Worker]:
     """A process of the example, with any port that is free."""
-    command = {
-        "fastapi": (UVICORN, "--app-dir", str(EXAMPLES), "with_fastapi:api", "--port", "0"),
-        "aiohttp": (EXAMPLES / "with_aiohttp.py",),
-    }[framework]
-    async with run(*command, environ={"PORT": "0", "PYTHONUNBUFFERED": "1", **environ}) as process:
+    commands: dict[str, tuple[Path, list[str]]] = {
+        "fastapi": (UVICORN, ["--app-dir", str(EXAMPLES), "with_fastapi:api", "--port", "0"]),
+        "aiohttp": (EXAMPLES / "with_aiohttp.py", []),
+    }
+    program, arguments = commands[framework]
+    async with run(program, *arguments, environ={"PORT": "0", "PYTHONUNBUFFERED": "1", **environ}) as process:
         yield process
 
 

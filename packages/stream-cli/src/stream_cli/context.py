@@ -94,9 +94,7 @@ class Invocation:
         except StreamError:
             raise
         except Exception as error:
-            raise ConfigurationError(
-                f"app {app.id} could not be configured:\n{report_of(error)}"
-            ) from error
+            raise ConfigurationError(f"app {app.id} could not be configured:\n{report_of(error)}") from error
         context = click.get_current_context(silent=True)
         own = getattr(context.find_root().command, "commands", {}) if context is not None else {}
         if taken := sorted(typed for typed in app.commands if typed.partition(" ")[0] in own):
