@@ -22,7 +22,7 @@ from stream_core.values.tags import Secret
 NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
 
 
-class Transfer(Record, namespace="bank.Transfer"):
+class Transfer(Record, namespace="schemas.Transfer"):
     """A record."""
 
     account: str
@@ -62,7 +62,7 @@ def records(*values: bytes | None) -> list[StoredRecord]:
     return [StoredRecord(offset, 0, None, value) for offset, value in enumerate(values)]
 
 
-TRANSFER = b'{"account":"a","amount":1.5,"__faust":{"ns":"bank.Transfer"}}'
+TRANSFER = b'{"account":"a","amount":1.5,"__faust":{"ns":"schemas.Transfer"}}'
 
 TOPIC_VALUES: list[tuple[Any, Any, bytes]] = [
     (None, {"a": [1]}, b'{"a":[1]}'),
@@ -313,7 +313,7 @@ def test_custom_codecs_get_plain_data() -> None:
 
     schema = Schema(value_type=Transfer, value_serializer=Parts())
     assert schema.encode_value(Transfer("a", 1.5)) == (
-        b"{'account': 'a', 'amount': 1.5, '__faust': {'ns': 'bank.Transfer'}}"
+        b"{'account': 'a', 'amount': 1.5, '__faust': {'ns': 'schemas.Transfer'}}"
     )
     assert schema.decode_value(b"x") == Transfer("a", 1.5)
     with pytest.raises(ValidationError, match=r"^Transfer: "):

@@ -19,7 +19,6 @@ OF_APP: dict[str, str] = {
     "GlobalTable": TABLES,
     "LiveCheck": "LiveCheck is not here: test agents with agent.test_context()",
     "SCAN_CATEGORIES": "modules are imported as a whole: name them in the setting autodiscover",
-    "SCAN_IGNORE": "tests and __main__ are left out: name other modules in the setting autodiscover",
     "SetGlobalTable": TABLES,
     "SetTable": TABLES + ", with value_type=set[str], for instance",
     "assignor": "the assignment of partitions is not for programs to change",
