@@ -47,7 +47,7 @@ def python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_new_project_works(here: Path) -> None:
-    """Its program has the command, its tests pass, and a strict type checker finds nothing."""
+    """Its program has the command, and its tests pass; what a type checker says of it is asked in an environment from wheels."""
     written = run(None, "new", "my-shop")
     assert written.exit_code == 0
     assert "my-shop/README.md says what to type next." in written.output
@@ -58,8 +58,6 @@ def test_a_new_project_works(here: Path) -> None:
     assert (sent.returncode, sent.stdout) == (0, "joe has visited /home\n"), sent.stderr
     tested = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:looptime")
     assert tested.returncode == 0, tested.stdout
-    checked = python(project, "-m", "mypy", "my_shop", "tests", "--cache-dir", os.devnull)
-    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize(
