@@ -172,9 +172,12 @@ class WebServer:
         ports = range(first, first + 1 if self._explicit_port else min(first + PORTS, 65536))
         for port in ports:
             try:
-                return await loop.create_server(
+                listener = await loop.create_server(
                     self._connection, self._bind, port, ssl=self._tls, ssl_handshake_timeout=handshake
                 )
+                if None not in listener.sockets:
+                    return listener
+                listener.close()  # uvloop has closed it already: another program came first, between our bind and our listen
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise ConfigurationError(
