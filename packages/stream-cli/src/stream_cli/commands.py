@@ -169,9 +169,12 @@ class Command(ABC):
 
     @classmethod
     def _check(cls, names: Sequence[str]) -> None:
-        static = isinstance(inspect.getattr_static(cls, "run"), staticmethod)
+        signature, given_by_options = inspect.signature(cls.run), dict.fromkeys(names)
         try:
-            inspect.signature(cls.run).bind(*(() if static else (None,)), **dict.fromkeys(names))
+            if isinstance(inspect.getattr_static(cls, "run"), staticmethod):
+                signature.bind(**given_by_options)
+            else:
+                signature.bind(None, **given_by_options)
         except TypeError as error:
             given = ", ".join(names) or "none"
             raise ConfigurationError(

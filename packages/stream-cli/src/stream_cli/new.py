@@ -51,7 +51,7 @@ def new(invocation: Invocation, /, name: str, directory: Path | None) -> None:
     \b
     Examples:
       stream new shop
-      stream new shop --directory ~/work/shop
+      stream new shop --directory projects/shop
     """
     package = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", name) or keyword.iskeyword(package):

@@ -9,40 +9,25 @@ import aiokafka.errors as kafka
 from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from stream_core.errors import DeadlineError, TransportError
+from stream_core.errors import DeadlineError
 from stream_core.primitives import TopicInfo, TopicSpec
+from stream_kafka.cluster.asking import Asking
 from stream_kafka.cluster.topics import Layout, cluster_id, configurations, layouts, names
-from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import attempt
-from stream_kafka.settings import KafkaSettings
 
 __all__ = ["KafkaAdmin"]
 
 _LOOK_AGAIN = 0.05
 
 
-class KafkaAdmin:
+class KafkaAdmin(Asking):
     """The :class:`~stream_core.ports.Admin` of a Kafka cluster.
 
     Args:
         settings: the cluster.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        self._client: Client | None = None
-
-    async def start(self) -> None:
-        """Connect. Raises BrokerUnavailableError."""
-        client = Client(self._settings)
-        await client.connect()
-        self._client = client
-
-    async def stop(self) -> None:
-        """Close, within a deadline; never raises."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.disconnect()
+    who = "the admin client"
 
     async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
         """Describe those of ``topics`` that exist: partition count, id, and configuration if wanted. Creates none."""
@@ -138,8 +123,3 @@ class KafkaAdmin:
                     f"{doing}: the brokers accepted it, but it was not done in {self._settings.request_timeout:g} s"
                 )
             await asyncio.sleep(_LOOK_AGAIN)
-
-    def _started(self) -> Client:
-        if self._client is None:
-            raise TransportError("the admin client is not started; await start() first")
-        return self._client

@@ -9,12 +9,11 @@ import aiokafka.errors as kafka
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest
 
-from stream_core.errors import FencedError, TransportError, UnknownTopicError
+from stream_core.errors import FencedError, UnknownTopicError
 from stream_core.primitives import TP, Offset
-from stream_kafka.connecting.client import Client
+from stream_kafka.cluster.asking import Asking
 from stream_kafka.deadlines import attempt
 from stream_kafka.protocol import OffsetFetch
-from stream_kafka.settings import KafkaSettings
 
 __all__ = ["KafkaGroups"]
 
@@ -25,28 +24,14 @@ _MEMBERS = (kafka.UnknownMemberIdError, kafka.IllegalGenerationError, kafka.Reba
 """What a broker answers to a commit of nobody where somebody is."""
 
 
-class KafkaGroups:
+class KafkaGroups(Asking):
     """The :class:`~stream_core.ports.Groups` of a Kafka cluster.
 
     Args:
         settings: the cluster.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        self._client: Client | None = None
-
-    async def start(self) -> None:
-        """Connect. Raises BrokerUnavailableError."""
-        client = Client(self._settings)
-        await client.connect()
-        self._client = client
-
-    async def stop(self) -> None:
-        """Close, within a deadline; never raises."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.disconnect()
+    who = "the client that looks at groups"
 
     async def members(self, group: str) -> Collection[str]:
         """Return the ids of the members of ``group``; none for a group that does not exist."""
@@ -122,8 +107,3 @@ class KafkaGroups:
                         raise error(f"partition {topic}-{partition}")
 
         await attempt(self._settings.request_timeout, ask, f"changing the offsets of group {group}")
-
-    def _started(self) -> Client:
-        if self._client is None:
-            raise TransportError("the client that looks at groups is not started; await start() first")
-        return self._client
