@@ -165,9 +165,8 @@ class _Place:
         except TimeoutError:
             self._world.problem(f"worker {self._name} has not stopped after {10 * STOP:g} s")
         except Exception as error:
-            if (
-                failure is None or not failure.done() or failure.result() is not error
-            ):  # a stop says why a worker could not go on
+            if failure is None or not failure.done() or failure.result() is not error:
+                # A stop says why a worker could not go on.
                 self._world.problem(f"the stop of worker {self._name} raised {error!r}")
         if (took := loop.time() - began) > STOP:
             self._world.problem(f"the stop of worker {self._name} took {took:.0f} s, and may take {STOP:g} s")

@@ -112,9 +112,8 @@ def members(of: type) -> tuple[set[str], set[str]]:
     """The public members of a class that are ours, and those that are internal by their docstring."""
     public: set[str] = set()
     internal: set[str] = set()
-    for name in filter(
-        partial(hasattr, of), dir(of)
-    ):  # a name of Faust that is not here has a sentence, and is no attribute
+    # A name of Faust that is not here has a sentence, and is no attribute.
+    for name in filter(partial(hasattr, of), dir(of)):
         owner = next((base for base in of.__mro__ if name in vars(base)), of)
         if name.startswith("_") or not owner.__module__.startswith("stream_") or not is_member(vars(owner).get(name)):
             continue

@@ -317,9 +317,8 @@ async def test_crash(lab: Lab, kind: Kind, policy: Any, settings: dict[str, Any]
     assert ("on_decode_error=" in str(error)) == (kind.declared == "source")
     assert 'or "dead_letter"' in str(error)
     committed = lab.committed(case.topic)
-    if (
-        kind.limit < 1000
-    ):  # the interval is dropped whole, each time; one in between may have ended before the bad event
+    if kind.limit < 1000:
+        # The interval is dropped whole, each time; one in between may have ended before the bad event.
         assert committed is not None
         assert committed.offset <= BAD
     else:

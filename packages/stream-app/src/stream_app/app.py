@@ -432,9 +432,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
 
     async def _give_up_start(self) -> None:
         wiring = self._wiring
-        if (
-            wiring is None or wiring.started
-        ):  # else its stop gives the start up, also where one of its services stops the app
+        if wiring is None or wiring.started:
+            # Else its stop gives the start up, also where one of its services stops the app.
             await super()._give_up_start()
 
     async def _stop_children(self) -> None:

@@ -81,6 +81,7 @@ class Call(Generic[T]):
         return self._wait().__await__()
 
     async def _wait(self) -> T:
+        """Wait in another event loop, looking now and then whether the loop that works is still there."""
         if not self.done():
             arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             here = arrival.get_loop()

@@ -157,10 +157,8 @@ class Table(Generic[K, V]):
 
     async def _tell(self, changelog: TP, record: RawRecord) -> None:
         """Call ``on_changelog_event`` with the event of a changelog record. Raises WorkerError when it raises."""
-        where, tell = (
-            f"on_changelog_event of table {self.name}, at {changelog} offset {record.offset}",
-            self.on_changelog_event,
-        )
+        where = f"on_changelog_event of table {self.name}, at {changelog} offset {record.offset}"
+        tell = self.on_changelog_event
         try:
             value = None if record.value is None else self.schema.decode_value(record.value)
         except Exception as error:

@@ -151,6 +151,7 @@ class Actor:
         return waiting_in(self._body)
 
     async def _run(self) -> None:
+        """Run the body until the actor is stopped, again after each failure that its policy forgives."""
         set_effects(self.cursor)
         set_current_agent(self.agent)
         task = asyncio.current_task()
@@ -167,9 +168,8 @@ class Actor:
                 if fault is not None and not cancelled:
                     await self._failed(fault)
                     continue
-                if not (
-                    interrupted or cancelled
-                ):  # an error, or what the body waited for was cancelled, and not the actor
+                if not (interrupted or cancelled):
+                    # An error, or what the body waited for was cancelled, and not the actor.
                     await self._failed(error)
                     continue
                 if not isinstance(error, asyncio.CancelledError):
@@ -181,9 +181,8 @@ class Actor:
                 give_back(self.cursor.withdraw())
                 if self._stopped:
                     return
-                if (
-                    cancelled
-                ):  # by whoever stops the engine; or by the body itself, which is told as a failure of the worker
+                if cancelled:
+                    # By whoever stops the engine; or by the body itself, which is told as a failure of the worker.
                     raise
             else:
                 self._returned()
@@ -199,6 +198,7 @@ class Actor:
             )
 
     async def _run_body(self, stream: Stream[Any]) -> None:
+        """Run the body once; what it yields goes to the sinks, and answers whoever asked."""
         self._body = result = self.agent.body(stream)
         if isinstance(result, Awaitable):
             await result
@@ -215,6 +215,11 @@ class Actor:
                     await answers.give(cursor, value)
 
     def _returned(self) -> NoReturn:
+        """Take back what a body has left open that ended although its stream has not.
+
+        Raises:
+            WorkerError: always; it says what to change.
+        """
         self.cursor.rollback()
         give_back(self.cursor.withdraw())
         raise WorkerError(
@@ -242,6 +247,7 @@ class Actor:
             await asyncio.sleep(0)  # many events may fail in a row, and nothing else on the way waits
 
     async def _failed(self, error: BaseException) -> None:
+        """Take back what the open event did, and do what follows from its failure."""
         self._failing = True
         self._subscription.counts.failures += 1
         events = self.cursor.open_records()
@@ -260,6 +266,11 @@ class Actor:
         self._failing = False
 
     async def _judge(self, error: BaseException, events: Opened) -> None:
+        """Let the policy decide: again after a delay, skipped, to the dead letters, or the end of the worker.
+
+        Raises:
+            WorkerError: the policy gives up.
+        """
         policy, supervisor = self._policy(self.agent, error, events), self._supervisor
         event = (events[0][0].tp, events[0][1].offset) if events else None
         times = supervisor.failed(event)

@@ -100,6 +100,7 @@ async def refuse(outbox: Outbox, tp: TP, record: RawRecord, reason: str) -> None
 
 
 def _key(session: Session, record: RawRecord) -> Any:
+    """Decode the key of a question; bytes when it cannot be decoded."""
     try:
         return session.schema.read_key(record)
     except Exception:  # the body has not asked for it, so no policy has decided on it
@@ -109,6 +110,11 @@ def _key(session: Session, record: RawRecord) -> Any:
 async def _answer(
     outbox: Outbox, record: RawRecord, key: Any, value: Any, headers: Headers = (), *, optional: bool = False
 ) -> None:
+    """Answer the question that a record is; nothing when it is none.
+
+    Raises:
+        EncodeError: JSON has no form for the value.
+    """
     question = Question.of(record)
     if question is None:
         return

@@ -58,6 +58,7 @@ class Questions(Generic[T]):
         return [found[number] for number in range(len(found))]
 
     async def _numbered(self) -> AsyncGenerator[tuple[int, Any], None]:
+        """Give each answer with the number of its question, in the order of their arrival."""
         asking = asyncio.create_task(self._ask_all(), name=f"questions to {self._whom}")
         asking.add_done_callback(lambda _: self._answered.put_nowait(None))
         try:
@@ -77,6 +78,7 @@ class Questions(Generic[T]):
                 left.cancel()
 
     async def _ask_all(self) -> None:
+        """Ask one question after the other, as many at a time as there is room for."""
         number = 0
         async for value in each(self._values):
             await self._room.acquire()

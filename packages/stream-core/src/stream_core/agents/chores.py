@@ -171,6 +171,12 @@ def seconds_of(interval: float | timedelta) -> float:
 
 
 async def _steadily(name: str, every: float) -> Ticks:
+    """Tick once per interval; ticks that come too late are left out, and a warning counts them.
+
+    Args:
+        name: of the timer, for the warning.
+        every: seconds between two ticks.
+    """
     clock = current_clock()
     due = clock.monotonic() + every
     missed, told = 0, -QUIET

@@ -206,10 +206,12 @@ class Replies:
                 await self._admin.delete([self.topic])
 
     def _fail_all(self) -> None:
+        """Let all questions fail that have no answer yet."""
         for promise in list(self._promises.values()):
             promise.fail(RequestFailedError("the app stopped before there was an answer"))
 
     async def _listen(self, topic: str) -> None:
+        """Read the answers that come to a topic from now on."""
         if topic == self.topic:
             await self._admin.create([TopicSpec(topic, 1, self._replication, self._config)])
         described = await self._admin.describe([topic])
@@ -235,10 +237,12 @@ class Replies:
             self._reading.add_done_callback(self._ended)
 
     def _ended(self, reading: asyncio.Task[None]) -> None:
+        """Pass on why the reading of answers has ended, unless it was stopped."""
         if not reading.cancelled() and (error := reading.exception()) is not None:
             self._fail(error)
 
     async def _read(self, reader: Reader) -> None:
+        """Read answers without end; a broker that cannot be reached is tried again."""
         while True:
             try:
                 try:
@@ -257,6 +261,7 @@ class Replies:
                     self._received(record)
 
     def _received(self, record: RawRecord) -> None:
+        """Give one answer to whoever waits for it."""
         try:
             answer = json_loads(record.value or b"null")
             promise = self._promises.get(answer["correlation_id"])

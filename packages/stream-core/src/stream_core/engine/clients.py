@@ -86,6 +86,7 @@ class Clients:
         await self.patiently(self.consumer.start)
 
     async def _produce(self) -> None:
+        """Start both producers side by side; when one fails the other is given up, too."""
         making = [asyncio.create_task(self._make_aside()), asyncio.create_task(self._make_effects())]
         try:
             aside, effects = await asyncio.gather(*making)

@@ -189,6 +189,7 @@ class Engine:
             await self._start()
 
     async def _start(self) -> None:
+        """Start the parts in the order in which they need each other, and wait until the first assignment is worked on."""
         self._machine.to(EngineState.STARTING)
         clients, settings = self.clients, self._settings
         await clients.start()
@@ -371,9 +372,8 @@ class Engine:
         self._machine.to(EngineState.RUNNING)
         self._ready.set()
         telling, self._telling = self._telling, None
-        if (
-            telling is not None
-        ):  # else it was no rebalance: an interval was dropped, and the same partitions opened again
+        if telling is not None:
+            # Else it was no rebalance: an interval was dropped, and the same partitions opened again.
             self.background.spawn(self.announcing.tell("complete", frozenset(), after=telling), "rebalance complete")
 
     def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:

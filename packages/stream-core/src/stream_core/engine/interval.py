@@ -171,6 +171,7 @@ class RunningInterval:
             return await self._checkpoint(self._settings.deadline)
 
     async def _checkpoint(self, deadline: float) -> bool:
+        """Run one checkpoint, and drop the interval when it fails; returns whether anything was committed."""
         if self._ownership.group is None:  # nothing is owned, or it was dropped
             return False
         if self.status.spoiled:

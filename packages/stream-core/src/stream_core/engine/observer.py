@@ -106,6 +106,7 @@ class Observer:
         return Status(self._engine.state.value, not reason, reason, self._background.failure.done())
 
     def _look(self) -> Snapshot:
+        """Put the snapshot together from what is in memory."""
         counters, host, group = self._counters, self._host(), self._ownership.group
         owners = self._clients.consumer.owners()
         return Snapshot(
@@ -152,6 +153,7 @@ class Observer:
         return "waiting for partitions" if self._ownership.group is None else "recovering"
 
     def _agents(self) -> Iterator[AgentSnapshot]:
+        """Tell how each reader is: those of agents, and those of streams outside of agents."""
         actors = list(self._topology.actors)
         for subscription in list(self._topology.subscriptions):
             mine = [actor for actor in actors if actor.cursor in subscription.cursors]
@@ -202,6 +204,7 @@ def _open(subscription: Subscription) -> int:
 
 
 def _partition(session: PartitionSession, unreadable: Mapping[TP, TransportError]) -> PartitionSnapshot:
+    """Tell how one assigned partition is."""
     feeds, known = session.feeds.copy(), session.committed >= 0
     end = session.fetch_position + session.lag if session.lag >= 0 else None
     readers = tuple(

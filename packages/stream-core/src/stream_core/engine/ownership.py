@@ -195,6 +195,7 @@ class Ownership:
             self._background.fail(error)
 
     async def _recover(self, epoch: int) -> None:
+        """Recover the partitions of the assignment with number ``epoch``; one that comes meanwhile ends this one."""
         # First, because the new owner of a partition waits for its store, and the steps below may wait for the broker.
         shards = self._shards(list(self.sessions.values()))
         for participant in self._participants:
@@ -383,9 +384,8 @@ class Ownership:
         """
         sources, ids = {tp.topic for tp in self.sessions}, await self._look_at_topics()
         for topic in sorted(sources & self._ids.keys()):
-            if (
-                topic not in ids
-            ):  # clients try such a commit again until there is a topic of that name: it may be another one
+            if topic not in ids:
+                # Clients try such a commit again until there is a topic of that name: it may be another one.
                 raise BrokerUnavailableError(
                     f"topic {topic} is not known: it was deleted, or the broker has just started"
                 )
@@ -410,6 +410,11 @@ class Ownership:
         return {name: info.id for name, info in described.items() if info.id}
 
     def _compare_counts(self, described: Mapping[str, TopicInfo]) -> None:
+        """Look whether sources have as many partitions as when the worker started.
+
+        Raises:
+            WorkerError: one has not, and there are tables: their keys would be elsewhere.
+        """
         for topic, info in described.items():
             known = self.counts.get(topic, info.partitions)
             if info.partitions == known:

@@ -257,6 +257,11 @@ class Topology:
     # -- parts
 
     def _subscribe(self, name: str, channel: Source, concurrency: int = 1) -> Subscription:
+        """Make the reader of a channel or of topics, known by a name of its own.
+
+        Raises:
+            ConfigurationError: the name is taken.
+        """
         if any(subscription.name == name for subscription in self.subscriptions):
             raise ConfigurationError(f"there is a reader named {name} already: give one of the two another name=")
         if isinstance(channel, Channel):

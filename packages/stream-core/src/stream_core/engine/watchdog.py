@@ -66,6 +66,7 @@ class Watchdog:
             self._end_long_events()
 
     def _report_long_events(self, now: float) -> None:
+        """Say once of each event that is worked on for too long where its agent waits."""
         for actor in self._topology.actors:
             record = actor.cursor.record
             known, since = self._since.get(actor, (None, now))

@@ -129,9 +129,8 @@ class Resending:
         aside, failures, silent = self._aside, 0, False
         while True:
             await self._retire()
-            if (
-                silent
-            ):  # a partition without a leader must not hold up the others for as long as something is searched for
+            if silent:
+                # A partition without a leader must not hold up the others for as long as something is searched for.
                 for kept in self._records:
                     kept.suspect, kept.failures = False, 0
             try:

@@ -88,15 +88,14 @@ class Line(Generic[V]):
         return await run_in(loop, lambda: self._hand(value, key, timestamp, headers), f"channel {self._name}")
 
     async def _hand(self, value: Any, key: Any, timestamp: float | None, headers: HeadersArg | None) -> RecordMetadata:
+        """Put a value into the channel, in its own event loop; waits while it is full."""
         session = self.session
         while session.waiting >= self._maxsize:
             room = asyncio.get_running_loop().create_future()
             self._senders.append(room)
             await room
-        offset, millis = (
-            session.fetch_position,
-            round((current_clock().wall() if timestamp is None else timestamp) * 1000),
-        )
+        offset = session.fetch_position
+        millis = round((current_clock().wall() if timestamp is None else timestamp) * 1000)
         record: Any = StoredRecord(offset, millis, key, value, header_pairs(headers))  # not bytes: never encoded
         session.deliver(_Objects(session.tp, [record], offset + 1))
         if self._pulled is not None:

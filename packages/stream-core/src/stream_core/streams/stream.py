@@ -350,6 +350,7 @@ class LooseStream(Stream[T]):
         return self._guarded(super()._take(form, max_, within, by_partition=by_partition))
 
     async def _guarded(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """Iterate, and close the stream when the loop is left, so that its open event is taken back."""
         if self._alone:
             set_effects(self._iteration.cursor)
         try:

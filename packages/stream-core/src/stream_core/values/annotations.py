@@ -70,9 +70,8 @@ def _evaluate(annotation: Any, module: str) -> Any:
         return annotation
     try:
         return eval(annotation, {}, _Names(vars(builtins) | vars(sys.modules.get(module, builtins))))
-    except (
-        Exception
-    ):  # such as an attribute of an undefined name: msgspec names the mistake when the type is first used
+    except Exception:
+        # Such as an attribute of an undefined name: msgspec names the mistake when the type is first used.
         return Any
 
 

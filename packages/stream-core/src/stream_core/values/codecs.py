@@ -159,12 +159,10 @@ class _Yaml(Codec):
                     f"{len(data)} bytes of YAML are more than {_YAML_BYTES}: it is slow to read; send JSON"
                 )
             depth = 0
-            for event in self._yaml.parse(
-                data, self._loader
-            ):  # step by step; to build what is nested deeper ends the process in C
-                depth += isinstance(event, self._yaml.CollectionStartEvent) - isinstance(
-                    event, self._yaml.CollectionEndEvent
-                )
+            # Step by step: to build what is nested deeper ends the process in C.
+            for event in self._yaml.parse(data, self._loader):
+                depth += isinstance(event, self._yaml.CollectionStartEvent)
+                depth -= isinstance(event, self._yaml.CollectionEndEvent)
                 if depth > _YAML_DEPTH:
                     raise ValueError(f"it is nested more than {_YAML_DEPTH} deep")
             return self._yaml.load(data, self._loader)  # both loaders are safe ones

@@ -129,6 +129,7 @@ class Rules:
         return lambda data: self.plain(inner(data), type_)
 
     def _help_with_union(self, type_: Any, above: frozenset[Any]) -> Convert | None:
+        """Make what converts a value of one of several types; ``None`` when msgspec needs no help with it."""
         members = [member for member in get_args(type_) if member is not NoneType]
         records = [member for member in members if is_record(member)]
         others = [(member, self.help(member, above)) for member in members if not is_record(member)]

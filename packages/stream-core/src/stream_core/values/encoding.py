@@ -84,6 +84,16 @@ def type_name(type_: Any) -> str:
 
 
 def decoder_of(type_: Any, codec: Codec | str, part: str) -> Decode:
+    """Make what decodes a key or a value.
+
+    Args:
+        type_: what it becomes; ``None`` or ``Any`` for what the codec gives.
+        codec: the codec, or the name ``raw``.
+        part: ``key`` or ``value``, for messages.
+
+    Raises:
+        ConfigurationError: the type cannot be decoded.
+    """
     if codec == "raw":
         return _text_decoder(type_)
     untyped = type_ is None or type_ is Any

@@ -64,6 +64,7 @@ async def _list(client: Client, tps: Collection[TP], time: int, isolation: int) 
 
 
 def _by_leader(client: Client, tps: Collection[TP], time: int) -> dict[int, dict[str, list[tuple[int, int]]]]:
+    """Group partitions by the broker that leads them; raises what can be tried again when one has no leader."""
     nodes: defaultdict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
     for tp in tps:
         leader = client.cluster.leader_for_partition(TopicPartition(*tp))
@@ -76,6 +77,7 @@ def _by_leader(client: Client, tps: Collection[TP], time: int) -> dict[int, dict
 
 
 async def _ask_leader(client: Client, node: int, wanted: Any, isolation: int) -> dict[TP, int]:
+    """Ask one broker for offsets of the partitions that it leads."""
     response = await client.send(node, OffsetRequest(_CONSUMER, isolation, list(wanted.items())))
     found: dict[TP, int] = {}
     for topic, partitions in response.topics:

@@ -133,6 +133,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         ) from failures[0]
 
     async def _learn_from(self, host: str, port: int, cluster_metadata: Any, request: MetadataRequest) -> None:
+        """Ask one address for metadata, over a connection that is used once."""
         connection = Connection(host, port, **self._connection)
         try:
             await connection.connect()
@@ -141,6 +142,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
 
     async def _get_conn(self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:
+        """Give the connection to a broker, made when there is none; ``None`` when it cannot be made."""
         # Replaces aiokafka's, which keeps to itself why there is no connection, and makes one connection after the other: a broker
         # that swallows packets would hold up the heartbeats to all others for longer than the session.
         if self._closed:
@@ -159,6 +161,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return None if attempt.cancelled() else attempt.result()
 
     async def _make_connection(self, node_id: Any, group: Any) -> Any:
+        """Connect to a broker, and keep the connection; ``None`` when it cannot be made."""
         broker = self.cluster.broker_metadata(node_id)
         if broker is None:
             return self._not_connected(node_id, BrokerUnavailableError("the cluster does not have it (any more)"))
@@ -174,6 +177,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return made
 
     def _not_connected(self, node_id: Any, reason: TransportError) -> None:
+        """Remember why there is no connection to a node, for whoever wants one; asks for metadata, since the node may have moved."""
         self._unreachable[node_id] = reason
         log.error("Unable to connect to node %s: %s", node_id, reason)
         now = time.monotonic()
@@ -226,6 +230,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             )
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:
+        """Learn about topics from any broker; returns whether one has answered."""
         # Replaces aiokafka's, whose request lets the broker create every topic that it names: one that was deleted while it
         # was consumed came back by itself, with the broker's default number of partitions. It also asks again at once, as long as
         # a partition has no leader.
@@ -238,6 +243,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return False
 
     async def _learn(self, cluster_metadata: Any, request: MetadataRequest) -> bool:
+        """Ask the known brokers one after the other, in random order, until one answers; returns whether one has."""
         nodes = [broker.nodeId for broker in self.cluster.brokers()]
         random.shuffle(nodes)
         for node in nodes:
@@ -297,6 +303,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return answer
 
     def _on_connection_closed(self, conn: Any, reason: Any) -> None:
+        """Count the connections that broke while a request may have been on its way."""
         # All others may have had a request on its way; a reason that is new to us, too.
         if reason not in (None, CloseReason.SHUTDOWN, CloseReason.IDLE_DROP):
             self.connections_lost += 1
@@ -316,6 +323,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return await within(self.settings.request_timeout, self._find(topic), f"asking for topic {topic}")
 
     async def _find(self, topic: str) -> int:
+        """Ask for a topic until it is there, or was unknown for a second."""
         patient_until = time.monotonic() + _UNKNOWN_TOPIC_PATIENCE
         answers = 0
         self._topics.add(topic)

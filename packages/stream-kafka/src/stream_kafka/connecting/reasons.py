@@ -38,12 +38,14 @@ def why(error: BaseException, address: str, credentials: Credentials | None) -> 
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and what it was raised from, the last cause at the end."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def _refusal(error: BaseException, address: str, credentials: Credentials | None) -> str | None:
+    """Say why a broker that was reached refuses this client, and what to change; ``None`` when it does not refuse it."""
     who = credentials.who if credentials is not None else "this client"
     mechanism = credentials.mechanism if credentials is not None else None
     match error:
@@ -77,6 +79,7 @@ def _refusal(error: BaseException, address: str, credentials: Credentials | None
 
 
 def _absence(reasons: list[BaseException], address: str, credentials: Credentials | None) -> str:
+    """Say why nobody answers at an address, as far as the errors show."""
     if (token_error := next((reason for reason in reasons if isinstance(reason, TokenError)), None)) is not None:
         return f"{address}: {token_error.args[0]}"
     error = reasons[-1]

@@ -214,6 +214,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         return batches, failure
 
     def _batch_of(self, tp: TopicPartition, result: Any) -> Batch | None:
+        """Take the records of one partition out of what was fetched; ``None`` when there are none, or nobody wants them any more."""
         source = result._partition_records
         # False when the partition was paused, sought or given up since: then these records are not wanted.
         if source is None or not result.check_assignment(tp):
@@ -230,6 +231,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         return Batch(TP(*tp), records, source.next_fetch_offset, -1 if end is None else end, garbled)
 
     def _failure_of(self, tp: TopicPartition, result: Any) -> StreamError | None:
+        """Make the error of a partition that a broker refuses to read; ``None`` when nobody reads it any more."""
         subscription = self._subscriptions.subscription
         assignment = subscription.assignment if subscription is not None else None
         state = assignment.state_value(tp) if assignment is not None else None
@@ -265,6 +267,14 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         return None
 
     def _rest(self, tp: TopicPartition, reason: str, error: BaseException, *, certain: bool) -> None:
+        """Let a partition that cannot be read rest, for longer each time; the others go on.
+
+        Args:
+            tp: the partition.
+            reason: why it cannot be read, for the log.
+            error: the cause.
+            certain: it will not mend itself soon, so it is said at once; else after a while of patience.
+        """
         now = self._clock()
         state = (
             self._subscriptions.subscription.assignment.state_value(tp) if self._subscriptions.is_assigned(tp) else None
@@ -284,6 +294,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             log.error("%s; it is tried again, and the other partitions go on", made)
 
     def _readable(self, tp: TopicPartition) -> None:
+        """Forget that a partition could not be read, and say so when the trouble was said."""
         trouble = self._troubles.pop(tp, None)
         if trouble is not None and trouble.said >= 0:
             log.warning("topic %s, partition %d can be read again", tp.topic, tp.partition)
@@ -302,6 +313,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         return fetches, resets, min(timeout, *resting.values()), stale, resumed
 
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
+        """Fetch from one broker; returns whether there is something to poll."""
         # Replaces aiokafka's, which dies of an answer that is no sense, fetches again at once what a broker refuses, and says of
         # most errors nothing but a line of log.
         try:
@@ -348,6 +360,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         return arrived
 
     def _arrived(self, tp: TopicPartition, assignment: Any, highwater: int, rest: list[Any]) -> bool:
+        """Keep what came of one partition until it is polled; returns whether there is something to poll."""
         state = assignment.state_value(tp)
         # Version 4 has the last stable offset, the aborted transactions and the batches; 5 puts the start of the log behind the first,
         # 11 the replica to prefer in front of the last.
@@ -471,6 +484,7 @@ def _unpacked(source: Fetched, batch: Any, garbled: dict[int, str]) -> list[Any]
 
 
 def _wanted(source: PartitionRecords) -> Iterator[Any]:
+    """Give the batches whose records count: no control batches, and no aborted ones where only committed records are read."""
     read_committed = source._isolation_level == READ_COMMITTED
     while source._records.has_next():
         batch = source._records.next_batch()

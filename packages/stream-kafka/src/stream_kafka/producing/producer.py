@@ -300,11 +300,20 @@ class KafkaProducer:
         )
 
     def _seal_all(self) -> None:
+        """Close all open batches, so that they leave without waiting for more records."""
         for lanes in self._lanes.values():
             for lane in lanes.values():
                 lane.seal()
 
     async def _acknowledgements(self, until: str) -> None:
+        """Wait for the batches that are out: for all, or for the first one.
+
+        Args:
+            until: one of asyncio's words for it.
+
+        Raises:
+            DeadlineError: none was acknowledged for a whole request timeout.
+        """
         # The deadline is for silence: a slow link, or a quota, may take long for what has been sent. Other batches do not count as a
         # sign of life, so that a partition without a leader is found while others work.
         timeout = self._settings.request_timeout

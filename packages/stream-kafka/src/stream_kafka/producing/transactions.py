@@ -50,6 +50,11 @@ class _OffsetsHandler(TxnOffsetCommitHandler):  # type: ignore[misc]
     group = ConnectionGroup.COORDINATION
 
     def create_request(self) -> TxnOffsetCommit:
+        """Make the request that commits the offsets as a part of the transaction.
+
+        Raises:
+            FencedError: this worker is not a member of the group.
+        """
         transactions, group = self._sender._txn_manager, self._sender.group_metadata
         # A broker takes a generation below zero for a client that is too old to say it, and commits for it.
         if group.generation < 0:
@@ -59,6 +64,11 @@ class _OffsetsHandler(TxnOffsetCommitHandler):  # type: ignore[misc]
         return TxnOffsetCommit(producer, group, offsets)
 
     def handle_response(self, response: Any) -> float | None:
+        """Look at the answer for each partition; return the seconds to wait before asking again, ``None`` when this was the last time.
+
+        Raises:
+            ProducerFenced: the transactional id has a newer producer.
+        """
         for topic, partitions, _ in response.errors:
             for partition, code, _ in partitions:
                 error = kafka.for_code(code)
@@ -89,6 +99,7 @@ class _TransactionalSender(FencedSender):
     group_metadata: GroupMetadata
 
     async def _do_txn_offset_commit(self, offsets: Any, group_id: str) -> None:
+        """Send the offsets to the coordinator of the group; one that refuses this program fails the transaction."""
         try:
             node = await self._find_coordinator(CoordinationType.GROUP, group_id)
         except kafka.GroupAuthorizationFailedError as error:
@@ -122,6 +133,7 @@ class KafkaTransactionalProducer(KafkaProducer):
         self._connections_lost = 0
 
     def _make_sender(self, client: Client) -> FencedSender:
+        """Make the task that sends batches, and the requests of transactions."""
         return _TransactionalSender(client, self._transactions, self._accumulator, self._fence)
 
     async def begin(self) -> None:
@@ -209,6 +221,7 @@ class KafkaTransactionalProducer(KafkaProducer):
         self._check_connections()
 
     async def _add_offsets(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
+        """Make offsets a part of the transaction, under the group metadata of the checkpoint."""
         self._sender.group_metadata = group
         wanted = {TopicPartition(*tp): OffsetAndMetadata(*offset) for tp, offset in offsets.items()}
         committed = self._transactions.add_offsets_to_txn(wanted, group.group)
@@ -217,6 +230,7 @@ class KafkaTransactionalProducer(KafkaProducer):
         await asyncio.shield(committed)
 
     async def _end(self) -> None:
+        """Wait until the coordinator has ended the transaction; to stop waiting takes nothing back."""
         await asyncio.shield(self._transactions.wait_for_transaction_end())
 
     @property
@@ -224,6 +238,7 @@ class KafkaTransactionalProducer(KafkaProducer):
         return f"transactional id {self._transactional_id}"
 
     def _explain(self, error: BaseException, doing: str) -> StreamError:
+        """Tell a producer whose transaction took too long from one that has a successor: the broker refuses both alike."""
         ours = produce_error(error, doing)
         cause = ours.__cause__ if error is ours else error
         # The broker raises the epoch when it aborts a transaction that has expired, and refuses its producer as it does one that
@@ -238,14 +253,17 @@ class KafkaTransactionalProducer(KafkaProducer):
         return made
 
     def _taking_nothing(self) -> None:
+        """Take no records from now on: what is sent between two transactions belongs to none."""
         self._taking = {}
 
     def _ended(self) -> StreamError:
+        """Make the error of a call that needs an open transaction where there is none."""
         if self._failure is not None:
             return self._failure
         return TransportError(f"transactional id {self._transactional_id}: no transaction is open; await begin() first")
 
     def _check_connections(self) -> None:
+        """Break the producer when one of its connections broke during the transaction that has just ended."""
         # A delayed EndTxn on a broken connection could end the next transaction instead of this one: the requests that this
         # client speaks carry nothing that tells two transactions of one producer apart (KIP-890).
         if self._client is not None and self._client.connections_lost != self._connections_lost:

@@ -15,10 +15,8 @@ __all__ = ["CHECKS"]
 async def describes_what_was_created(harness: BrokerHarness) -> None:
     """Partition count and configuration are told as they were declared; defaults are told as well."""
     admin = await harness.admin()
-    plain, compacted = (
-        await harness.topic(),
-        await harness.topic(3, {"cleanup.policy": "compact", "min.compaction.lag.ms": "60000"}),
-    )
+    plain = await harness.topic()
+    compacted = await harness.topic(3, {"cleanup.policy": "compact", "min.compaction.lag.ms": "60000"})
 
     described = await admin.describe([plain, compacted])
 
