@@ -244,7 +244,15 @@ async def test_threads_send_and_ask_at_once(lab: Lab, settings: dict[str, Any]) 
 async def test_a_loop_of_ones_own_lasts(lab: Lab) -> None:
     """A program that has a loop in another thread asks from it as often as it likes; what it gives up is cancelled."""
     agent = lab.agent(double, lab.topic("numbers"))
-    engine = await lab.start([agent])
+    unanswered = asyncio.Event()
+
+    async def silent(stream: Stream[Any]) -> AsyncIterator[Any]:
+        async for value in stream:
+            await unanswered.wait()
+            yield value
+
+    nobody = lab.agent(silent, lab.topic("unanswered"))
+    engine = await lab.start([agent, nobody])
 
     def elsewhere() -> None:
         with other_loop() as run:
@@ -253,10 +261,11 @@ async def test_a_loop_of_ones_own_lasts(lab: Lab) -> None:
             assert run(promise) == run(promise) == 10
             assert promise.done()
             with pytest.raises(NoReplyError):
-                run(agent.ask(1, timeout=0.0))
+                run(nobody.ask(1, timeout=0.0))
 
     await asyncio.to_thread(elsewhere)
     await lab.until(lambda: not engine.replies._promises, "nothing is waited for")
+    unanswered.set()
 
 
 async def test_a_thread_without_an_engine_is_told(lab: Lab) -> None:
