@@ -18,9 +18,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, StreamError
 
-__all__ = ["FailurePolicy"]
+__all__ = ["FailurePolicy", "JudgedError"]
 
 Action = Literal["crash", "skip", "dead_letter"]
 
@@ -138,3 +138,16 @@ _BY_NAME = {
     "dead_letter": FailurePolicy.DEAD_LETTER,
 }
 _BY_NAME["retry"] = FailurePolicy.retry()
+
+
+class JudgedError(StreamError):
+    """An event failed, and what raised this says what happens to it, whatever the policy of its agent is.
+
+    Args:
+        message: what went wrong, in one sentence.
+        policy: what happens to the event.
+    """
+
+    def __init__(self, message: str, policy: FailurePolicy) -> None:
+        super().__init__(message)
+        self.policy = policy

@@ -140,7 +140,7 @@ class Follower:
         changes: dict[bytes, bytes | None] = {}
         expected, tell = self.position, self.part.applying.on_event
         for record in records:
-            key = record.key
+            key = record.key if record.key is None else self.part.row(record.key)
             if record.offset != expected:
                 self._whole = False  # compaction has removed what was there, or it is no record
             expected = record.offset + 1
@@ -164,6 +164,7 @@ class Follower:
             if self._held:
                 resume = min(resume, self._first_held)
             # What was held is an interval long, so that this may be more than one write; values first, the position with the last.
+            changes.update(self.part.derived(changes))
             await write_chunked(self.part.store, changes, self.part.facts(*resume), lambda: not done.done())
             self._stale = False
         self.position = position
@@ -206,7 +207,7 @@ class Follower:
         epoch, before = self._checkpoint
         if origin.epoch == epoch and headers != before:  # its owner has gone on: everything before is decided
             self._decided = list(self._held.values())
-            changes.update((record.key or b"", record.value) for record in self._decided)
+            changes.update((key, record.value) for key, record in self._held.items())
             self._held.clear()
         self._checkpoint = origin.epoch, headers
 

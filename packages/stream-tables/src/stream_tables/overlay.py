@@ -35,6 +35,7 @@ class Overlay:
 
     Attributes:
         active: the changes of the running interval.
+        cursors: of the actors that change this partition.
         frozen: the changes of the checkpoint that is under way.
         frozen_readings: which readings contributed to them.
         writer: the only actor that changes this partition; ``None`` when there is none, or more than one, or a guard.
@@ -46,12 +47,12 @@ class Overlay:
     """
 
     __slots__ = (
-        "_cursors",
         "_last",
         "_partitions",
         "_readings",
         "_table",
         "active",
+        "cursors",
         "frozen",
         "frozen_readings",
         "frozen_size",
@@ -70,7 +71,7 @@ class Overlay:
         self.frozen: dict[bytes, Entry] = {}
         self._readings: set[Reading] = set()
         self.session: Session | None = None
-        self._cursors: list[Effects] = []
+        self.cursors: list[Effects] = []
         self._last: Effects | None = None
         self.writer: Effects | None = None
         self.frozen_readings: set[Reading] = set()
@@ -147,14 +148,21 @@ class Overlay:
             )
         self._last, self.session = cursor, session
         self._readings.add(Reading(session.tp, cursor.subscription))
-        if cursor not in self._cursors:
-            self._cursors.append(cursor)
-            self.writer = cursor if len(self._cursors) == 1 and self.guard is None else None
+        if cursor not in self.cursors:
+            self.cursors.append(cursor)
+            self.writer = cursor if len(self.cursors) == 1 and self.guard is None else None
+
+    def leave(self, cursor: Effects) -> None:
+        """Forget who has changed this partition and has nothing open: the only actor that is left needs to look at no other again."""
+        if cursor in self.cursors and not cursor.undo:
+            self.cursors.remove(cursor)
+            self._last = None
+            self.writer = self.cursors[0] if len(self.cursors) == 1 and self.guard is None else None
 
     def set_guard(self, guard: Callable[[bytes, Entry], None] | None) -> None:
         """Let ``guard`` see each change before it is made; ``None`` ends that. Without one it costs nothing."""
         self.guard = guard
-        self.writer = self._cursors[0] if guard is None and len(self._cursors) == 1 else None
+        self.writer = self.cursors[0] if guard is None and len(self.cursors) == 1 else None
 
     def entangle(self, cursor: Effects, begin: bytes = b"", end: bytes | None = None) -> None:
         """Pin the open events of other actors that changed keys of a range: this one sees the changes, so they are cut together.
@@ -166,7 +174,7 @@ class Overlay:
             begin: the first key.
             end: the key before which the range ends: ``key + b"\\0"`` for one key alone, ``None`` for no end.
         """
-        for other in self._cursors:
+        for other in self.cursors:
             if other is not cursor and other.atom is not None and not other.pinned:
                 other.pinned = any(
                     overlay is self and begin <= key and (end is None or key < end) for overlay, key, _ in other.undo
@@ -222,7 +230,7 @@ class Overlay:
         """Drop everything that is not committed."""
         self.active, self.frozen = {}, {}
         self._readings, self.frozen_readings = set(), set()
-        self._last, self.session, self._cursors, self.writer = None, None, [], None
+        self._last, self.session, self.cursors, self.writer = None, None, [], None
         self.size = self.frozen_size = 0
 
     def range(self, begin: bytes, end: bytes | None) -> dict[bytes, Entry]:

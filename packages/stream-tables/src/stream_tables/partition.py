@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -39,7 +39,7 @@ from stream_core.errors import (
     StoreCorruptError,
     StoreError,
 )
-from stream_core.ports import Store
+from stream_core.ports import KeyRange, Store
 from stream_core.primitives import TP, RawRecord
 from stream_core.states import Machine
 from stream_core.streams.effects import Effects
@@ -51,7 +51,7 @@ from stream_tables.refusals import Refusals
 from stream_tables.stores import CHUNK, write_chunked
 from stream_tables.values import ABSENT, DELETED, Absent, Before, Encoded, Entry, Kept, Values
 
-__all__ = ["PARTITION", "Applying", "Facts", "Found", "State", "TablePartition"]
+__all__ = ["PARTITION", "Applying", "Facts", "Found", "State", "TablePartition", "not_told"]
 
 V = TypeVar("V")
 
@@ -92,7 +92,7 @@ PARTITION: Final[Mapping[State, Set[State]]] = {
 """The states that may follow each state."""
 
 
-def _not_told(reason: str, error: BaseException) -> None:
+def not_told(reason: str, error: BaseException) -> None:
     """Tell nobody: the partition belongs to no engine."""
 
 
@@ -155,6 +155,7 @@ class TablePartition(Generic[V]):
         "_loop",
         "_on_lost",
         "_refusals",
+        "_sent",
         "_state",
         "_table",
         "_thread",
@@ -181,7 +182,7 @@ class TablePartition(Generic[V]):
         partitions: int,
         schema: Schema,
         store: Store,
-        on_lost: OnLost = _not_told,
+        on_lost: OnLost = not_told,
         *,
         clock: Clock = SYSTEM,
         max_record_size: int | None = None,
@@ -215,6 +216,7 @@ class TablePartition(Generic[V]):
         )
         self._refusals = Refusals(table, self.values)
         self._intervals: Mapping[Reading, Interval] = {}
+        self._sent = 0
 
     # -- states
 
@@ -240,6 +242,9 @@ class TablePartition(Generic[V]):
             self.enter(State.LOST)
             logger.error("table partition %s is replayed from the beginning: %s", self.changelog, error)
             self._on_lost(f"table partition {self.changelog} is lost here", error)
+
+    def ready(self) -> None:
+        """Do what is due when the store has all that the changelog has. Raises StoreError."""
 
     def snapshot(self, table: str, follower: Followed | None) -> TablePartitionSnapshot:
         """Tell how it is, from what is in memory.
@@ -410,8 +415,34 @@ class TablePartition(Generic[V]):
         self._intervals = intervals
         headers = encode_origin(self.epoch, {} if self.exactly_once else self._mine(), self.ids)
         topic, partition = self.changelog
+        self._sent = 0
         for key, value in self.overlay.frozen.items():
-            yield Change(topic, partition, key, self.values.stored(value), headers)
+            logged = self._logged(key)
+            if logged is not None:
+                self._sent += 1
+                yield Change(topic, partition, logged, self._stored(key, value), headers)
+
+    # -- what lies in the store in another way than in the changelog: windows
+
+    def row(self, key: bytes) -> bytes | None:
+        """Give the key in the store of a key in the changelog; ``None`` when it is no key of this table."""
+        return key
+
+    def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
+        """Give what else is to be stored when changes are read from the changelog."""
+        return {}
+
+    def _logged(self, key: bytes) -> bytes | None:
+        """Give the key in the changelog of a key in the store; ``None`` when it is in the store only."""
+        return key
+
+    def _stored(self, key: bytes, entry: Entry) -> bytes | None:
+        """Give what is stored under a key for an entry of the overlay; ``None`` deletes."""
+        return self.values.stored(entry)
+
+    def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
+        """Give the ranges that go when these changes are stored; changes that lie in one are taken out."""
+        return ()
 
     def _mine(self) -> dict[Reading, Interval]:
         """Give the intervals of the events behind the frozen layer."""
@@ -457,11 +488,12 @@ class TablePartition(Generic[V]):
         if not going_on():
             return
         if frozen:
-            changes = {key: self.values.stored(value) for key, value in frozen.items()}
-            alone = end is not None and (self.end is None or end - self.end == len(frozen))
+            changes = {key: self._stored(key, value) for key, value in frozen.items()}
+            alone = end is not None and (self.end is None or end - self.end == self._sent)
             try:
                 facts = self.facts(end, self.epoch) if end is not None and alone else None
-                await write_chunked(self.store, changes, facts, going_on)
+                deleted = self._expired(changes)
+                await write_chunked(self.store, changes, facts, going_on, deleted=deleted)
             except StoreCorruptError as error:
                 self.lose(error)
             except StoreError:
@@ -475,7 +507,7 @@ class TablePartition(Generic[V]):
                 reason = f"table partition {self.changelog} is not written by this worker alone"
                 if end is None:
                     reason = f"table partition {self.changelog} does not know where its records are"
-                self._on_lost(reason, FencedError(f"{len(frozen)} changes end at {end}, and began at {self.end}"))
+                self._on_lost(reason, FencedError(f"{self._sent} changes end at {end}, and began at {self.end}"))
         if going_on():
             self.overlay.thaw()
             if self._refusals:

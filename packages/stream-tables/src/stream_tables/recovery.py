@@ -70,6 +70,7 @@ async def recover(following: Following, part: TablePartition[Any], owner: Owner,
     await _take_over(following, follower, owner)
     check()
     follower.finish()
+    part.ready()
     part.end = follower.target if owner.send is not None else None
     part.enter(State.RUNNING)
     count, seconds = follower.position - follower.start, part.clock.monotonic() - started

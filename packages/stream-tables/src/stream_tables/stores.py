@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from threading import Thread
 
 from stream_core.errors import StoreCorruptError, StoreError, StoreLockedError
-from stream_core.ports import Store, Stores
+from stream_core.ports import KeyRange, Store, Stores
 
 __all__ = ["CHUNK", "close_all", "open_when_free", "write_chunked"]
 
@@ -126,6 +126,8 @@ async def write_chunked(
     changes: Mapping[bytes, bytes | None],
     facts: Mapping[str, bytes] | None = None,
     going_on: Callable[[], bool] = lambda: True,
+    *,
+    deleted: Collection[KeyRange] = (),
 ) -> None:
     """Write any number of changes in chunks, with a turn of the event loop between them; the facts come with the last.
 
@@ -141,9 +143,10 @@ async def write_chunked(
         changes: final value by key, ``None`` deletes; not to be changed before this returns.
         facts: named facts, such as the changelog position.
         going_on: asked before each chunk but the first; nothing more is written once it is false.
+        deleted: ranges of keys to delete, in which no change lies; they go with the last chunk.
     """
     if len(changes) <= CHUNK:
-        store.write(changes, facts)
+        store.write(changes, facts, deleted=deleted)
         return
     pending = iter(changes.items())
     for _ in range((len(changes) - 1) // CHUNK):
@@ -151,4 +154,4 @@ async def write_chunked(
         await asyncio.sleep(0)
         if not going_on():
             return
-    store.write(dict(pending), facts)
+    store.write(dict(pending), facts, deleted=deleted)

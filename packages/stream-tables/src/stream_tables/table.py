@@ -10,6 +10,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from stream_core.absent import NotHere
+from stream_core.clocks import SYSTEM, Clock
 from stream_core.errors import ConfigurationError, StoreError, WorkerError
 from stream_core.primitives import TP, RawRecord
 from stream_core.runs import PerRun, Run
@@ -23,6 +24,12 @@ from stream_tables.keys import Keys
 from stream_tables.partition import Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
+from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
+from stream_tables.windows.keys import RangedKeys
+from stream_tables.windows.kinds import Seconds, Window
+from stream_tables.windows.late import LateArg, LatePolicy
+from stream_tables.windows.partition import WindowedPartition
+from stream_tables.windows.table import WindowedTable
 
 __all__ = ["Table"]
 
@@ -32,9 +39,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
 R = TypeVar("R", bound=Callable[[], Any])
+W = TypeVar("W", bound=Callable[..., Any])
 
 
-_WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
 _JOINS = "tables cannot be joined, in Faust neither: read both in one agent"
 
 
@@ -60,16 +67,20 @@ class Table(Generic[K, V]):
         on_changelog_event: called with the event of each changelog record that is applied, while partitions are recovered and followed,
             before it is written to the store; sync or async. One that raises ends the worker. A subclass may have a method of that name.
         on_recover: called when a rebalance is over and all partitions of this worker are recovered; sync or async.
+        on_window_close: called for each window that closes, where the table has windows; see :meth:`tell_of_closed_windows`. A subclass
+            may have a method of that name.
 
     Attributes:
         key_index_size: keys whose partition is remembered, for reads outside of events.
         recover_callbacks: what is called then.
+        window: the kind of its windows; ``None`` when it has none.
 
     Raises:
         ConfigurationError: the name is none, or a size is not at least 1.
     """
 
     on_changelog_event: Callable[[Event[Any]], Any] | None = None
+    on_window_close: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -87,6 +98,7 @@ class Table(Generic[K, V]):
         standby_buffer_size: int | None = None,
         on_changelog_event: Callable[[Event[Any]], Any] | None = None,
         on_recover: Callable[[], Any] | None = None,
+        on_window_close: Callable[..., Any] | None = None,
     ) -> None:
         if not name or len(name) > 200 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
             raise ConfigurationError(
@@ -114,6 +126,8 @@ class Table(Generic[K, V]):
         self.replicas = replicas
         if on_changelog_event is not None:
             self.on_changelog_event = on_changelog_event
+        if on_window_close is not None:
+            self.on_window_close = on_window_close
         self.recover_callbacks: list[Callable[[], Any]] = [] if on_recover is None else [on_recover]
         self.applying = Applying(
             recovery_buffer_size, standby_buffer_size, None if self.on_changelog_event is None else self._tell
@@ -121,6 +135,9 @@ class Table(Generic[K, V]):
         self._held = PerRun[dict[int, TablePartition[V]]]()
         self._routes: dict[bytes, int] = {}
         self._keys: Keys[K] = Keys(name, schema)
+        self.window_keys = self._keys
+        self.window: Window | None = None
+        self._windows: WindowedTable[K, V] | None = None
         self._known, self._encode = self._keys.known, self._keys.encode
         self._kept = kept = kept_types(schema)
         self._plain = next(iter(kept)) if len(kept) == 1 else self
@@ -128,9 +145,6 @@ class Table(Generic[K, V]):
         self._here: TablePartition[V] | None = None
 
     if not TYPE_CHECKING:  # names of Faust
-        hopping = NotHere(_WINDOWS)
-        tumbling = NotHere(_WINDOWS)
-        using_window = NotHere(_WINDOWS)
         inner_join = NotHere(_JOINS)
         left_join = NotHere(_JOINS)
         outer_join = NotHere(_JOINS)
@@ -173,6 +187,142 @@ class Table(Generic[K, V]):
                 await result
         except Exception as error:
             raise WorkerError(f"{what} failed: {type(error).__name__}: {error}") from error
+
+    # -- windows
+
+    def tumbling(
+        self,
+        size: Seconds,
+        expires: Seconds | None = None,
+        key_index: bool = False,
+        *,
+        grace: Seconds | None = None,
+        late: LateArg = None,
+    ) -> WindowedTable[K, V]:
+        """Keep a value for each key and window; windows stand side by side.
+
+        Args:
+            size: seconds or a timedelta that a window is long.
+            expires: behind the end of a window, for which it can be read; ``None`` for ever.
+            key_index: as in Faust; keys can be listed without it.
+            grace: behind the end of a window, for which events still change it. Left out it is as long as a window can be read.
+            late: what happens to an event whose windows are all closed: ``"skip"``, the default, counts it and says so once,
+                ``"dead_letter"`` sends it to another topic, ``"crash"`` ends the worker; or a function, which is called with a
+                :class:`~stream_tables.windows.late.Late`.
+
+        Returns:
+            the windows: what is read and changed in place of this table.
+
+        Raises:
+            ConfigurationError: a length of time is none, or the table has other windows already.
+        """
+        return self.using_window(TumblingWindow(size, expires, grace=grace), key_index=key_index, late=late)
+
+    def hopping(
+        self,
+        size: Seconds,
+        step: Seconds,
+        expires: Seconds | None = None,
+        key_index: bool = False,
+        *,
+        grace: Seconds | None = None,
+        late: LateArg = None,
+    ) -> WindowedTable[K, V]:
+        """Keep a value for each key and window; a window begins with each step, so that an event counts in several of them.
+
+        Args:
+            size: seconds or a timedelta that a window is long.
+            step: between the starts of two windows; not longer than the size.
+            expires: as of :meth:`tumbling`.
+            key_index: likewise.
+            grace: likewise.
+            late: likewise.
+
+        Returns:
+            the windows: what is read and changed in place of this table.
+
+        Raises:
+            ConfigurationError: a length of time is none, or the table has other windows already.
+        """
+        return self.using_window(HoppingWindow(size, step, expires, grace=grace), key_index=key_index, late=late)
+
+    def using_window(self, window: Window, *, key_index: bool = False, late: LateArg = None) -> WindowedTable[K, V]:
+        """Keep a value for each key and window, of a kind that is given as an object.
+
+        Args:
+            window: such as ``faust.TumblingWindow(60)``.
+            key_index: as of :meth:`tumbling`.
+            late: likewise.
+
+        Raises:
+            ConfigurationError: it is no window, the table has other windows already, or it runs.
+        """
+        if not isinstance(window, Window):
+            raise ConfigurationError(
+                f"table {self.name}: {window!r} is no window; give a TumblingWindow(...), for instance"
+            )
+        if self._windows is None:
+            if self._held:
+                raise ConfigurationError(
+                    f"table {self.name} gets windows while the app runs: give it some where it is defined"
+                )
+            self.window = window
+            self._windows = WindowedTable(self, window, LatePolicy(late, self.name), key_index=key_index)
+            # What is read and written past the windows has keys and rules of its own: see WindowedPartition.
+            self._keys = RangedKeys(self.name, self.schema, window)
+            self._known, self._encode = self._keys.known, self._keys.encode
+            self._plain, self._kept = self, frozenset()
+            self._check_told()
+        elif self.window is not None and (window.name, window.keeps, window.waits) != (
+            self.window.name,
+            self.window.keeps,
+            self.window.waits,
+        ):
+            raise ConfigurationError(
+                f"table {self.name} has {self.window!r} already, and cannot have {window!r} as well: define another table"
+            )
+        elif late is not None and late != self._windows.late.choice:
+            raise ConfigurationError(f"table {self.name} has late={self._windows.late.choice!r} already: say it once")
+        return self._windows
+
+    def tell_of_closed_windows(self, callback: W) -> W:
+        """Call a function for each window that closes, with its key and value; a decorator.
+
+        It is called behind the end of the window and its grace, once for each key and window, in the order of ends. What it sends and
+        what it changes in tables counts as a whole, as in an event; a failure of it ends the worker.
+
+        Args:
+            callback: called with ``(key, (start, end))`` and the value; sync or async.
+
+        Raises:
+            ConfigurationError: windows of the table never close.
+        """
+        self.on_window_close = callback
+        self._check_told()
+        return callback
+
+    def _check_told(self) -> None:
+        if self.window is not None and self.window.waits is None and self.on_window_close is not None:
+            raise ConfigurationError(
+                f"table {self.name} has on_window_close, and its windows never close: give them expires=, or grace="
+            )
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the worker that this task belongs to; that of this machine outside of workers.
+
+        :meta private:
+        """
+        return next((part.clock for part in self.parts.values()), SYSTEM)
+
+    def windowed_parts(self) -> Iterator[tuple[WindowedPartition[V], Effects | None]]:
+        """Give the partition of the open event with its effects; outside of events all that are here.
+
+        :meta private:
+        """
+        effects = active_effects()
+        parts = self.parts.values() if effects is None else [self.part(effects)]
+        return iter([(cast("WindowedPartition[V]", part), effects) for part in parts])
 
     # -- partitions, for the manager of tables
 
@@ -228,6 +378,18 @@ class Table(Generic[K, V]):
             held = self._held.find(f"table {self.name} cannot be used") if self._held else {}
         return held
 
+    def make_part(self, *args: Any, **options: Any) -> TablePartition[V]:
+        """Make a partition of it, with windows where it has some; the arguments are those of a TablePartition without name and schema.
+
+        :meta private:
+        """
+        changelog, partitions, *rest = args
+        first = (self.name, changelog, partitions, self.schema)
+        if self.window is None:
+            return TablePartition[V](*first, *rest, **options)
+        told = self.on_window_close is not None
+        return WindowedPartition[V](*first, *rest, window=self.window, default=self.default, told=told, **options)
+
     def changelog_tp(self, partition: int) -> TP:
         """Give the changelog partition of a table partition.
 
@@ -250,7 +412,7 @@ class Table(Generic[K, V]):
         if cursor is None or cursor.atom is None:
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
-            part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
+            part = self._here if cursor.session is self._session and not cursor.others else self.part(cursor)
             try:
                 data = self._known.get(key) or self._encode(key)  # type: ignore[call-overload]
             except TypeError:  # it has no hash, as a record
@@ -262,19 +424,22 @@ class Table(Generic[K, V]):
         if value is not ABSENT:
             return value
         if self.default is None:
-            raise self._missing(key)
+            raise self.missing(key)
         return self._lend(key, self.default())
 
     def _lend(self, key: K, value: V) -> V:
         """Give a default, a new value, which counts when it is assigned."""
         if type(value) not in PLAIN and (cursor := active_effects()) is not None:
-            part = self._part(cursor)
+            part = self.part(cursor)
             if part.in_place is not None:
                 part.in_place.lend(cursor, self._encode(key), value)
         return value
 
-    def _missing(self, key: object) -> TableKeyError:
-        """Make the KeyError of this key; what it says is put together when somebody reads it."""
+    def missing(self, key: object) -> TableKeyError:
+        """Make the KeyError of this key; what it says is put together when somebody reads it.
+
+        :meta private:
+        """
         error, cursor = TableKeyError(key), active_effects()
         if cursor is None or (session := cursor.session) is None:
             count = next((part.partitions for part in self.parts.values()), self.partitions or 0)
@@ -304,14 +469,14 @@ class Table(Generic[K, V]):
         cursor = active_effects()
         if cursor is None:
             return any(self._look(part, partial(part.holds, None, data), False) for part in self.parts.values())
-        return self._part(cursor).holds(cursor, data)
+        return self.part(cursor).holds(cursor, data)
 
     def _get(self, key: object, *, committed: bool = False) -> V | Absent:
         data = self._encode(key)
         cursor = active_effects()
         if cursor is None:
             return self._probe(data, committed=committed)
-        part = self._part(cursor)
+        part = self.part(cursor)
         if not committed:
             return part.get(cursor, data)
         value = part.committed_value(data)
@@ -342,7 +507,11 @@ class Table(Generic[K, V]):
                 raise
             return nothing
 
-    def _part(self, cursor: Effects) -> TablePartition[V]:
+    def part(self, cursor: Effects) -> TablePartition[V]:
+        """Give the partition that an open event reads and changes. Raises TableError when there is none.
+
+        :meta private:
+        """
         session = cursor.session
         held = self._held.only
         if held is None:  # there are several workers in this process, or none
@@ -399,7 +568,7 @@ class Table(Generic[K, V]):
     def _entries(self) -> Iterator[tuple[K, Callable[[], V]]]:
         """Give the keys, each with what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
         cursor = active_effects()
-        parts = list(self.parts.values()) if cursor is None else [self._part(cursor)]
+        parts = list(self.parts.values()) if cursor is None else [self.part(cursor)]
         none: Iterator[tuple[bytes, Found]] = iter(())
         taken = [(part, self._look(part, partial(part.range, cursor), none)) for part in parts]
         return (
@@ -414,8 +583,8 @@ class Table(Generic[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         cursor = current_effects()
         if cursor is None or cursor.atom is None:
-            cursor = self._writer()
-        part = self._here if cursor.session is self._session and not cursor.others else self._part(cursor)
+            cursor = self.writer()
+        part = self._here if cursor.session is self._session and not cursor.others else self.part(cursor)
         try:
             data = self._known.get(key) or self._encode(key)  # type: ignore[call-overload]
         except TypeError:  # it has no hash, as a record
@@ -446,8 +615,8 @@ class Table(Generic[K, V]):
 
     def __delitem__(self, key: K) -> None:
         """Delete a key; one that is no key of this table, as a version before it wrote it, by its bytes."""
-        cursor = self._writer()
-        part, given = self._part(cursor), cast("Any", key)
+        cursor = self.writer()
+        part, given = self.part(cursor), cast("Any", key)
         try:
             data = self._encode(key)
         except TableError:
@@ -455,7 +624,7 @@ class Table(Generic[K, V]):
                 raise
             data = given
         if not part.holds(cursor, data):
-            raise self._missing(key)
+            raise self.missing(key)
         part.delete(cursor, data)
 
     def pop(self, key: K, *default: D) -> V | D:
@@ -466,7 +635,7 @@ class Table(Generic[K, V]):
             return value
         if default:
             return default[0]
-        raise self._missing(key)
+        raise self.missing(key)
 
     def setdefault(self, key: K, default: V) -> V:
         """Give the value of ``key``, after storing ``default`` when it was missing."""
@@ -482,7 +651,11 @@ class Table(Generic[K, V]):
         for key, value in (*pairs, *more.items()):
             self[key] = value
 
-    def _writer(self) -> Effects:
+    def writer(self) -> Effects:
+        """Give the open unit of work, which may change tables. Raises TableError when there is none.
+
+        :meta private:
+        """
         cursor = current_effects()
         if cursor is None or cursor.atom is None:
             raise TableError(

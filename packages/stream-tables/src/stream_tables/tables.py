@@ -34,6 +34,9 @@ CHANGELOG = {
 }
 """The configuration of a changelog where nobody says something else."""
 
+SPARE = 86_400_000
+"""Milliseconds for which a changelog keeps windows longer than they can be read: so long may what is to be recovered stand still."""
+
 ATTEMPTS = 3
 """How often one partition is emptied and replayed in a row, before the disk is to blame."""
 
@@ -135,7 +138,10 @@ class Tables:
         count = table.partitions or next(iter(counts), 1)
         self._counts[table.name] = count
         return TopicSpec(
-            table.changelog, count, table.replicas or self._replication, CHANGELOG | table.changelog_config
+            table.changelog,
+            count,
+            table.replicas or self._replication,
+            CHANGELOG | _retention(table) | table.changelog_config,
         )
 
     async def start(self, max_record_size: int | None = None) -> None:
@@ -237,11 +243,9 @@ class Tables:
             part = None
         if part is None:
             store = await self._store(table, partition)
-            part = TablePartition[Any](
-                table.name,
+            part = table.make_part(
                 tp,
                 self._counts[table.name],
-                table.schema,
                 store,
                 self._lost,
                 clock=self._run.clock,
@@ -349,6 +353,14 @@ class Tables:
         part = self._parts.get(TP(change.topic, change.partition))
         if part is not None:
             part.refuse(change, error)
+
+
+def _retention(table: Table[Any, Any]) -> dict[str, str]:
+    """Say how long a changelog keeps windows that expire. Its records have the time at which they are written."""
+    window = table.window
+    if window is None or window.keeps is None:
+        return {}
+    return {"cleanup.policy": "compact,delete", "retention.ms": str(window.span + window.keeps + SPARE)}
 
 
 def _check(part: TablePartition[Any], opening: object) -> None:

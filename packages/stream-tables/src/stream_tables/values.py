@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -159,10 +160,22 @@ class Values(Generic[V]):
         max_record_size: bytes of the largest changelog record, with key and headers; ``None`` for no limit.
 
     Attributes:
+        key_of: makes what is shown of a key, from its bytes in the store.
         room: bytes that key and value may have together; ``None`` for no limit.
     """
 
-    __slots__ = ("_changelog", "_encode", "_kept", "_left_out", "_schema", "_table", "_untyped", "decode", "room")
+    __slots__ = (
+        "_changelog",
+        "_encode",
+        "_kept",
+        "_left_out",
+        "_schema",
+        "_table",
+        "_untyped",
+        "decode",
+        "key_of",
+        "room",
+    )
 
     def __init__(self, table: str, changelog: TP, schema: Schema, max_record_size: int | None) -> None:
         self._table = table
@@ -172,6 +185,7 @@ class Values(Generic[V]):
         self._kept = kept_types(schema)
         self._untyped = schema.value_type in (None, Any)
         self.decode = schema.decode_value
+        self.key_of: Callable[[bytes], Any] = schema.decode_key
         self._left_out = LeftOut(table, changelog, schema, self.shown)
         self.room = None if max_record_size is None else max_record_size - min(HEADERS, max_record_size // 16)
 
@@ -226,7 +240,7 @@ class Values(Generic[V]):
     def shown(self, key: bytes) -> str:
         """Show a key in a message."""
         try:
-            return repr(self._schema.decode_key(key))
+            return repr(self.key_of(key))
         except Exception:
             return repr(key)
 

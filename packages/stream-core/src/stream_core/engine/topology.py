@@ -27,7 +27,7 @@ from stream_core.errors import (
     TransportError,
     UnknownTopicError,
 )
-from stream_core.policies import FailurePolicy
+from stream_core.policies import FailurePolicy, JudgedError
 from stream_core.primitives import TP
 from stream_core.runs import Run
 from stream_core.sending.dead_letters import send_dead_letter
@@ -352,6 +352,8 @@ class Topology:
         """Choose the failure policy for an error of an agent during an event."""
         if isinstance(error, DeadLetterError):
             return FailurePolicy.CRASH
+        if isinstance(error, JudgedError):
+            return error.policy
         if isinstance(error, TransportError) and not isinstance(error, UnknownTopicError):
             return FailurePolicy.CRASH  # the broker or the client is to blame: no reason to pass over the event
         if isinstance(error, DecodeError):

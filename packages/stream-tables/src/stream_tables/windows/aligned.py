@@ -1,0 +1,276 @@
+"""Windows of one size that begin at fixed instants: tumbling ones stand side by side, hopping ones overlap.
+
+A window at ``start`` holds the instants ``start <= t < start + size``. Starts are multiples of the step, counted from minus the size as
+Faust does: for a size that is a multiple of the step these are the multiples of the step. A row is the start in eight bytes, then the key:
+one range holds a window with all its keys, the ranges lie in the order of their ends, and expiry deletes one range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from stream_core.errors import ConfigurationError
+from stream_core.ports import KeyRange, Store
+from stream_tables.values import ABSENT, Absent
+from stream_tables.windows.kinds import (
+    ASSIGN,
+    NEVER,
+    ROWS,
+    Change,
+    Closing,
+    LogKeys,
+    Seconds,
+    Window,
+    WindowRange,
+    big_endian,
+    label,
+    milliseconds,
+)
+
+if TYPE_CHECKING:
+    from stream_core.streams.effects import Effects
+    from stream_tables.windows.partition import WindowedPartition
+
+__all__ = ["HoppingWindow", "TumblingWindow"]
+
+_SIGN = 1 << 63
+
+
+class HoppingWindow(Window):
+    """Windows of one size, of which a new one begins with each step: an instant lies in several of them.
+
+    Args:
+        size: seconds or a timedelta that a window is long.
+        step: between the starts of two windows; not longer than the size.
+        expires: behind the end of a window, for which it can be read; ``None`` for ever.
+        grace: behind the end, for which events still change it; as long as it can be read when left out.
+
+    Attributes:
+        size: in seconds.
+        step: in seconds.
+
+    Raises:
+        ConfigurationError: a length is none, or shorter than a millisecond, or the step is longer than the size.
+    """
+
+    def __init__(
+        self, size: Seconds, step: Seconds, expires: Seconds | None = None, *, grace: Seconds | None = None
+    ) -> None:
+        super().__init__(expires, grace)
+        self._size = milliseconds(size, "size")
+        self._step = milliseconds(step, "step")
+        self.size, self.step = self._size / 1000, self._step / 1000
+        if self._step > self._size:
+            raise ConfigurationError(
+                f"hopping windows with size={self.size:g} s and step={self.step:g} s would leave gaps: events in them would be in no "
+                "window; give a step that is not longer than the size"
+            )
+        self._offset = -self._size % self._step
+        self._gone = None if self.keeps is None else self._size + self.keeps
+        """Milliseconds behind its start after which a window cannot be read."""
+        self.open_for = None if self.waits is None else self._size + self.waits
+        """Milliseconds behind its start for which a window takes events."""
+
+    @property
+    def name(self) -> str:
+        """Kind and sizes as text."""
+        return f"hopping {self._size} {self._step}"
+
+    @property
+    def span(self) -> int:
+        """The most milliseconds between the first event of a window and its end."""
+        return self._size
+
+    # -- arithmetic
+
+    def latest(self, at: int) -> int:
+        """Give the start of the latest window that ``at`` lies in; milliseconds."""
+        return at - (at - self._offset) % self._step
+
+    def starts(self, at: int) -> range:
+        """Give the starts of all windows that ``at`` lies in, the earliest first; milliseconds."""
+        latest = self.latest(at)
+        return range(latest - (latest + self._size - 1 - at) // self._step * self._step, latest + 1, self._step)
+
+    def labels(self, start: int) -> WindowRange:
+        """Give the labels of the window at ``start``."""
+        begin = label(start)
+        return WindowRange(begin, begin + self.size - 0.1)  # float arithmetic in this order: it is Faust's, on the wire
+
+    def ranges(self, timestamp: float) -> list[WindowRange]:
+        """Give the windows that an instant lies in, the earliest first.
+
+        Args:
+            timestamp: seconds since the epoch.
+        """
+        return [self.labels(start) for start in self.starts(round(timestamp * 1000))]
+
+    def current(self, timestamp: float) -> WindowRange:
+        """Give the latest window that an instant lies in; seconds since the epoch."""
+        return self.labels(self.latest(round(timestamp * 1000)))
+
+    def earliest(self, timestamp: float) -> WindowRange:
+        """Give the earliest window that an instant lies in; seconds since the epoch."""
+        return self.labels(self.starts(round(timestamp * 1000))[0])
+
+    def delta(self, timestamp: float, d: Seconds) -> WindowRange:
+        """Give the latest window that an instant lies in which is ``d`` before another one; seconds since the epoch."""
+        return self.labels(self.latest(round(timestamp * 1000) - milliseconds(d, "delta", least=0)))
+
+    def stale(self, timestamp: float, latest_timestamp: float) -> bool:
+        """Tell whether the window that begins at an instant cannot be read any more at a later one; seconds since the epoch."""
+        return self._gone is not None and round(timestamp * 1000) + self._gone <= round(latest_timestamp * 1000)
+
+    # -- events
+
+    def change(
+        self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, time: int, change: Change
+    ) -> bool:
+        """See :meth:`.kinds.Window.change`."""
+        function, operand, assigned = change.function, change.operand, change.operation == ASSIGN
+        found = False
+        for start in self.starts(at):
+            if self.open_for is not None and start + self.open_for <= time:
+                continue
+            row = big_endian(start) + key
+            before = None if assigned else part.get(effects, row)
+            if before is ABSENT:
+                before = part.fresh(key)
+            part.put(effects, row, function(before, operand))
+            found = True
+        return found
+
+    def delete(self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, time: int) -> bool | None:
+        """See :meth:`.kinds.Window.delete`."""
+        there = None
+        for start in self.starts(at):
+            if self.open_for is None or start + self.open_for > time:
+                row = big_endian(start) + key
+                there = there or False
+                if part.holds(effects, row):
+                    part.delete(effects, row)
+                    there = True
+        return there
+
+    # -- reading
+
+    def value(self, part: WindowedPartition[Any], effects: Effects | None, key: bytes, at: int) -> Any | Absent:
+        """See :meth:`.kinds.Window.value`."""
+        return self._read(part, effects, key, self.latest(at))
+
+    def within(
+        self, part: WindowedPartition[Any], effects: Effects | None, key: bytes, start: float, end: float
+    ) -> Any | Absent:
+        """See :meth:`.kinds.Window.within`."""
+        at = round(start * 1000)
+        return self._read(part, effects, key, at) if self.latest(at) == at else ABSENT
+
+    def _read(self, part: WindowedPartition[Any], effects: Effects | None, key: bytes, start: int) -> Any | Absent:
+        if self._is_gone(start, part.time(effects)):
+            return ABSENT
+        return part.get(effects, big_endian(start) + key)
+
+    def _is_gone(self, start: int, time: int) -> bool:
+        return self._gone is not None and start + self._gone <= time
+
+    def of_key(
+        self, part: WindowedPartition[Any], effects: Effects | None, key: bytes
+    ) -> Iterator[tuple[WindowRange, Any]]:
+        """See :meth:`.kinds.Window.of_key`; where windows stay for ever, those of all keys are looked through."""
+        time = part.time(effects)
+        if self._gone is None:
+            return ((span, value) for found, span, value in self.everything(part, effects) if found == key)
+        first = self.latest(time - self._gone) + self._step
+        found = ((start, part.get(effects, big_endian(start) + key)) for start in range(first, time + 1, self._step))
+        return iter([(self.labels(start), value) for start, value in found if value is not ABSENT])
+
+    def at(self, part: WindowedPartition[Any], effects: Effects | None, at: int) -> Iterator[tuple[bytes, Any]]:
+        """See :meth:`.kinds.Window.at`."""
+        start = self.latest(at)
+        if self._is_gone(start, part.time(effects)):
+            return iter(())
+        rows = part.range(effects, big_endian(start), big_endian(start + 1))
+        return ((row[8:], part.value_of(effects, row, found)) for row, found in rows)
+
+    def everything(
+        self, part: WindowedPartition[Any], effects: Effects | None
+    ) -> Iterator[tuple[bytes, WindowRange, Any]]:
+        """See :meth:`.kinds.Window.everything`."""
+        rows = part.range(effects, self._first(part.time(effects)))
+        return ((row[8:], self.labels(_start(row)), part.value_of(effects, row, found)) for row, found in rows)
+
+    def _first(self, time: int) -> bytes:
+        """Give the first row that can be read at a time of the partition; where ranges were deleted, a scan begins behind them."""
+        return ROWS if self._gone is None or time == NEVER else big_endian(time - self._gone + 1)
+
+    # -- closing
+
+    def bound(self, time: int) -> bytes:
+        """See :meth:`.kinds.Window.bound`."""
+        return ROWS if self.open_for is None or time == NEVER else big_endian(time - self.open_for + 1)
+
+    def closes(self, row: bytes) -> int:
+        """See :meth:`.kinds.Window.closes`."""
+        return _start(row) + (self.open_for or 0)
+
+    def closing(self, part: WindowedPartition[Any], effects: Effects, row: bytes) -> Closing | None:
+        """See :meth:`.kinds.Window.closing`."""
+        value = part.get(effects, row)
+        return None if value is ABSENT else Closing(row[8:], self.labels(_start(row)), value)
+
+    def expire(
+        self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None
+    ) -> Collection[KeyRange]:
+        """See :meth:`.kinds.Window.expire`."""
+        end = self._first(time)
+        if closed is not None:
+            end = min(end, closed[:8])  # a window is one range: the one that is closed in part stays
+        if end <= ROWS:
+            return ()
+        for row in [row for row in changes if ROWS <= row < end]:
+            del changes[row]
+        return [(ROWS, end)]
+
+    # -- the changelog
+
+    def to_log(self, keys: LogKeys, row: bytes) -> bytes | None:
+        """See :meth:`.kinds.Window.to_log`."""
+        return keys.write(row[8:], *self.labels(_start(row)))
+
+    def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
+        """See :meth:`.kinds.Window.to_row`; a window of another size has another end."""
+        if (found := keys.read(key)) is None:
+            return None
+        row, labels = found
+        start = round(labels[0] * 1000)
+        if self.latest(start) != start or (len(labels) > 1 and abs(labels[1] - self.labels(start).end) > 1e-3):
+            return None
+        return big_endian(start) + row
+
+
+class TumblingWindow(HoppingWindow):
+    """Windows of one size that stand side by side: an instant lies in one of them.
+
+    Args:
+        size: seconds or a timedelta that a window is long.
+        expires: behind the end of a window, for which it can be read; ``None`` for ever.
+        grace: behind the end, for which events still change it; as long as it can be read when left out.
+
+    Raises:
+        ConfigurationError: a length is none, or shorter than a millisecond.
+    """
+
+    tumbling = True
+
+    def __init__(self, size: Seconds, expires: Seconds | None = None, *, grace: Seconds | None = None) -> None:
+        super().__init__(size, size, expires, grace=grace)
+
+    @property
+    def name(self) -> str:
+        """Kind and sizes as text; a hopping window whose step is its size is the same."""
+        return f"hopping {self._size} {self._step}"
+
+
+def _start(row: bytes) -> int:
+    return int.from_bytes(row[:8]) - _SIGN

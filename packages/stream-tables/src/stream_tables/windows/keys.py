@@ -1,0 +1,52 @@
+"""The keys of a table with windows as the table itself has them: a key and the labels of a window, ``(key, (start, end))``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stream_core.primitives import TP
+from stream_core.values.schemas import Schema
+from stream_tables.errors import TableError
+from stream_tables.keys import Keys
+from stream_tables.windows.kinds import LogKeys, Window, WindowRange
+
+__all__ = ["RangedKeys"]
+
+
+class RangedKeys(Keys[Any]):
+    """The keys of one table with windows.
+
+    Args:
+        table: name of the table.
+        schema: how the keys in it are encoded.
+        window: the kind of windows.
+    """
+
+    __slots__ = ("_inner", "_log", "_window")
+
+    def __init__(self, table: str, schema: Schema, window: Window) -> None:
+        super().__init__(table, schema)
+        self._inner = Keys[Any](table, schema)
+        self._log = LogKeys(schema)
+        self._window = window
+
+    def encode(self, key: object) -> bytes:
+        """Give the row of a window. Raises TableError when it is none."""
+        match key:
+            case (inner, (float() | int() as start, float() | int() as end)):
+                row = self._window.to_row(self._log, self._log.write(self._inner.encode(inner), start, end))
+                if row is not None:
+                    return row
+        raise TableError(
+            f"table {self._table} has windows, so that its keys are (key, (start, end)), and {key!r} is none: read and change it by what "
+            "tumbling(), hopping() and their like return"
+        )
+
+    def decode(self, changelog: TP, data: bytes) -> Any:
+        """Make key and labels from a row; ``None`` where it is no window, or its key cannot be read."""
+        logged = self._window.to_log(self._log, data) if len(data) > 8 else None
+        found = None if logged is None else self._log.read(logged)
+        if found is None:
+            return None
+        key = self._inner.decode(changelog, found[0])
+        return None if key is None else (key, WindowRange(found[1][0], found[1][-1]))

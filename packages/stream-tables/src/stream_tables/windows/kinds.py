@@ -1,0 +1,336 @@
+"""What a kind of window has to say: which windows an instant lies in, how they lie in the store and the changelog, and when they close.
+
+Inside all times are whole milliseconds since the epoch; floats are in labels only. Two row keys are reserved, shorter than any other and
+before all of them: the time of a partition, and how far its windows are closed. They lie in the layers of the overlay like any row, so
+that they are taken back with the event that moved them, cut with it, and stored and recovered with it.
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from stream_core.errors import ConfigurationError
+from stream_core.ports import KeyRange, Store
+from stream_core.values.schemas import Schema
+from stream_tables.values import Absent
+
+if TYPE_CHECKING:
+    from stream_core.streams.effects import Effects
+    from stream_tables.windows.partition import WindowedPartition
+
+__all__ = [
+    "ASSIGN",
+    "CLOSED",
+    "NAMES",
+    "NEVER",
+    "OPERATIONS",
+    "ROWS",
+    "TIME",
+    "Change",
+    "Closing",
+    "LogKeys",
+    "Seconds",
+    "Window",
+    "WindowRange",
+    "big_endian",
+    "label",
+    "milliseconds",
+]
+
+Seconds = float | timedelta
+"""A length of time: seconds, or a timedelta."""
+
+TIME: Final = b"\0"
+"""The row that has the time of a partition."""
+
+CLOSED: Final = b"\0\0"
+"""The row that says before which row all windows of a partition are closed."""
+
+ROWS: Final = bytes(8)
+"""No row of a window is less than this, and all reserved ones are."""
+
+NEVER: Final = -(2**62)
+"""The time of a partition that no event has changed yet, in milliseconds."""
+
+_SIGN = 1 << 63
+
+_LONGEST = 1000 * 366 * 86_400 * 1000
+"""Milliseconds of the longest window, a thousand years: no sum of times comes near to what eight bytes hold."""
+
+ASSIGN: Final = "="
+
+OPERATIONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    ASSIGN: lambda before, operand: operand,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "&": operator.and_,
+    "^": operator.xor,
+    "|": operator.or_,
+}
+"""What an event can do to the value of a window, by the name under which a kind may keep it."""
+
+
+NAMES: Final[Mapping[Any, str]] = {function: name for name, function in OPERATIONS.items()}
+"""The other way around."""
+
+
+class WindowRange(NamedTuple):
+    """Begin and end of a window as labels, in seconds since the epoch.
+
+    The end of a tumbling or hopping window is the last tenth of a second in it, as in Faust: nothing is compared with it.
+    """
+
+    start: float
+    end: float
+
+
+class Change(NamedTuple):
+    """What an event does to the value of a window.
+
+    Attributes:
+        operation: a name in :data:`OPERATIONS`, or a function of a user's.
+        operand: the value on the right-hand side.
+    """
+
+    operation: str | Callable[[Any, Any], Any]
+    operand: Any
+
+    @property
+    def function(self) -> Callable[[Any, Any], Any]:
+        """The function of the value before and the operand."""
+        return OPERATIONS[self.operation] if isinstance(self.operation, str) else self.operation
+
+
+class Closing(NamedTuple):
+    """A window that closes.
+
+    Attributes:
+        key: its key, encoded.
+        range: its labels.
+        value: its last value.
+    """
+
+    key: bytes
+    range: WindowRange
+    value: Any
+
+
+class Window(ABC):
+    """A kind of window.
+
+    Args:
+        expires: seconds behind the end of a window for which it can be read; ``None`` for ever.
+        grace: seconds behind the end for which events still change it; as long as it can be read when left out.
+
+    Attributes:
+        expires: seconds, or ``None``.
+        keeps: milliseconds of ``expires``.
+        waits: milliseconds of the grace; ``None`` when windows never close.
+
+    Raises:
+        ConfigurationError: a length of time is none, or the grace is longer than a window can be read.
+    """
+
+    tumbling = False
+
+    def __init__(self, expires: Seconds | None, grace: Seconds | None) -> None:
+        self.keeps = None if expires is None else milliseconds(expires, "expires", least=0)
+        self.waits = self.keeps if grace is None else milliseconds(grace, "grace", least=0)
+        self.expires = None if self.keeps is None else self.keeps / 1000
+        self.grace = None if self.waits is None else self.waits / 1000
+        if self.keeps is not None and self.waits is not None and self.waits > self.keeps:
+            raise ConfigurationError(
+                f"a window cannot take events for grace={self.grace:g} s behind its end and be gone after expires={self.expires:g} s: "
+                "let it expire later"
+            )
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Kind and sizes as text: a store or record that was written for another one is not read."""
+
+    @property
+    @abstractmethod
+    def span(self) -> int:
+        """The most milliseconds between the first event of a window and its end."""
+
+    # -- what an event does, on encoded keys, within its effects
+
+    @abstractmethod
+    def change(
+        self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, time: int, change: Change
+    ) -> bool:
+        """Change every window of ``key`` that ``at`` lies in and that is open, and no other.
+
+        Args:
+            part: the table partition, whose ``put``, ``get``, ``delete`` and ``range`` are to be used.
+            effects: of the event.
+            key: the key.
+            at: the instant of the event.
+            time: the time of the partition, this event included.
+            change: what is done to each value; a value that is not there begins with :meth:`WindowedPartition.fresh`.
+
+        Returns:
+            whether there was an open one: if not, the event is late.
+        """
+
+    @abstractmethod
+    def delete(self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, time: int) -> bool | None:
+        """Delete every open window of ``key`` that ``at`` lies in; ``None`` when none is open, else whether one was there."""
+
+    # -- reading; effects are ``None`` outside of events
+
+    @abstractmethod
+    def value(self, part: WindowedPartition[Any], effects: Effects | None, key: bytes, at: int) -> Any | Absent:
+        """Give the value of the latest window of ``key`` that ``at`` lies in, or ABSENT."""
+
+    @abstractmethod
+    def within(
+        self, part: WindowedPartition[Any], effects: Effects | None, key: bytes, start: float, end: float
+    ) -> Any | Absent:
+        """Give the value of the window of ``key`` with these labels, or ABSENT."""
+
+    @abstractmethod
+    def of_key(
+        self, part: WindowedPartition[Any], effects: Effects | None, key: bytes
+    ) -> Iterator[tuple[WindowRange, Any]]:
+        """Give all windows of ``key`` that can be read, the oldest first."""
+
+    @abstractmethod
+    def at(self, part: WindowedPartition[Any], effects: Effects | None, at: int) -> Iterator[tuple[bytes, Any]]:
+        """Give the keys that have a value in the latest window that ``at`` lies in, with that value, in the order of keys."""
+
+    @abstractmethod
+    def everything(
+        self, part: WindowedPartition[Any], effects: Effects | None
+    ) -> Iterator[tuple[bytes, WindowRange, Any]]:
+        """Give all windows that can be read."""
+
+    # -- closing and expiry, in the order of rows from :data:`ROWS` on, which is that of the ends of windows
+
+    @abstractmethod
+    def bound(self, time: int) -> bytes:
+        """Give the row before which all windows are closed when the partition is at ``time``."""
+
+    @abstractmethod
+    def closes(self, row: bytes) -> int:
+        """Give the time of the partition at which the window of a row closes."""
+
+    @abstractmethod
+    def closing(self, part: WindowedPartition[Any], effects: Effects, row: bytes) -> Closing | None:
+        """Give the window of a row; ``None`` where there is none any more."""
+
+    @abstractmethod
+    def expire(
+        self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None
+    ) -> Collection[KeyRange]:
+        """Let windows go whose end plus ``expires`` is not behind ``time``.
+
+        Args:
+            store: what is stored.
+            changes: what is stored next, by row; rows that are gone are taken out, and deletions may be added.
+            time: the committed time of the partition.
+            closed: the row before which all windows are closed; ``None`` when nobody is told that they close.
+
+        Returns:
+            ranges of rows to delete.
+        """
+
+    # -- the changelog
+
+    @abstractmethod
+    def to_log(self, keys: LogKeys, row: bytes) -> bytes | None:
+        """Give the key of a row in the changelog; ``None`` when the row follows from others."""
+
+    @abstractmethod
+    def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
+        """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""
+
+    def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
+        """Give the rows that follow from changes that are read from a changelog."""
+        return {}
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class LogKeys:
+    """Keys of windows in a changelog: in JSON, as Faust writes them, ``["key",[start,end]]``.
+
+    A key whose bytes are no JSON stands behind a byte that JSON does not have, and behind the number of milliseconds.
+
+    Args:
+        schema: of the table.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._json = schema._key_codec == "json"
+        self._decode = msgspec.json.Decoder(tuple[msgspec.Raw, list[float]]).decode
+
+    def write(self, key: bytes, *labels: float) -> bytes:
+        """Make the changelog key of a window from its key and its labels in seconds."""
+        if self._json:
+            return b"[%b,[%b]]" % (key, ",".join(map(repr, labels)).encode())
+        return b"\xff" + big_endian(round(labels[0] * 1000)) + key
+
+    def read(self, data: bytes) -> tuple[bytes, list[float]] | None:
+        """Give key and labels of a changelog key, which may have the first label only; ``None`` when it is none of a window."""
+        if not self._json:
+            if len(data) < 9 or data[:1] != b"\xff":
+                return None
+            return data[9:], [(int.from_bytes(data[1:9]) - _SIGN) / 1000]
+        try:
+            key, labels = self._decode(data)
+        except (ValueError, RecursionError):
+            return None
+        return (bytes(key), labels) if labels else None
+
+
+def big_endian(number: int) -> bytes:
+    """Give eight bytes that are in the order of numbers, negative ones included."""
+    return (number + _SIGN).to_bytes(8)
+
+
+def label(at: int) -> float:
+    """Give an instant in seconds."""
+    return at / 1000
+
+
+def milliseconds(length: Seconds, what: str, *, least: int = 1) -> int:
+    """Give a length of time in whole milliseconds.
+
+    Args:
+        length: seconds, or a timedelta.
+        what: its name, for the message.
+        least: the fewest milliseconds that make sense.
+
+    Raises:
+        ConfigurationError: it is shorter, not a whole number of milliseconds, or no length at all.
+    """
+    if isinstance(length, timedelta):
+        exact = length / timedelta(milliseconds=1)
+    elif isinstance(length, (int, float)) and not isinstance(length, bool):
+        exact = length * 1000
+    else:
+        raise ConfigurationError(f"{what}={length!r} is no length of time: give seconds, or a timedelta")
+    if not exact < _LONGEST:
+        raise ConfigurationError(f"{what}={length!r} is too long for a window: leave expires out for windows that stay")
+    whole = round(exact)
+    if abs(whole - exact) > 1e-6 * max(1.0, abs(exact)) or whole < least:
+        raise ConfigurationError(
+            f"{what}={length!r}: windows are measured in whole milliseconds, and this one must have at least {least}"
+        )
+    return whole

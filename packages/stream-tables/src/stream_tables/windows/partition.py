@@ -1,0 +1,267 @@
+"""One partition of a table with windows: the time that it is at, how far its windows are closed, and what goes at a checkpoint.
+
+Time is what accepted events say: the latest instant of one that changed this partition. It and the place up to which windows are closed
+are rows, see :mod:`.kinds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from itertools import islice
+from typing import Any, NoReturn, TypeVar
+
+from stream_core.engine.participants import OnLost
+from stream_core.errors import StoreCorruptError
+from stream_core.ports import KeyRange, Store
+from stream_core.primitives import TP
+from stream_core.streams.effects import Effects
+from stream_core.values.schemas import Schema
+from stream_tables.errors import TableError, TableKeyError
+from stream_tables.partition import State, TablePartition, not_told
+from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
+from stream_tables.windows.kinds import CLOSED, NEVER, ROWS, TIME, LogKeys, Window
+
+__all__ = ["MAX_FUTURE", "WindowedPartition"]
+
+V = TypeVar("V")
+
+MAX_FUTURE = 86_400_000
+"""Milliseconds that an event may be ahead of the clock: one that is further ahead would close everything before it."""
+
+SLICE = 5_000
+"""Rows that are sorted before the event loop gets a turn."""
+
+_LOGGED = {TIME: b"\xff\xfestream-time", CLOSED: b"\xff\xfestream-closed"}
+"""The keys of the reserved rows in a changelog; they are neither text nor JSON, as those of claims."""
+
+_ROWS = {key: row for row, key in _LOGGED.items()}
+
+
+class WindowedPartition(TablePartition[V]):
+    """The windows of one table partition.
+
+    Args:
+        table: name of the table.
+        changelog: its changelog partition.
+        partitions: how many partitions the table has.
+        schema: how keys and values are encoded.
+        store: the durable values.
+        on_lost: told when the store turns out to be damaged.
+        window: the kind of windows.
+        default: makes the value that an operation begins with where there is none; ``None``: it is a KeyError.
+        told: whether somebody is told that windows close: they stay until then.
+        options: as for a :class:`TablePartition`.
+
+    Attributes:
+        keys: how keys stand in the changelog.
+        window: the kind of windows.
+    """
+
+    __slots__ = ("_decode_key", "_default", "_future", "_time", "_told", "keys", "window")
+
+    def __init__(
+        self,
+        table: str,
+        changelog: TP,
+        partitions: int,
+        schema: Schema,
+        store: Store,
+        on_lost: OnLost = not_told,
+        *,
+        window: Window,
+        default: Callable[[], V] | None = None,
+        told: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(table, changelog, partitions, schema, store, on_lost, **options)
+        self.window = window
+        self.keys = LogKeys(schema)
+        self.values.key_of = self.row_as_text
+        self._decode_key = schema.decode_key
+        self._default = default
+        self._told = told
+        self._future = NEVER
+        self._time: int | None = None
+
+    # -- time
+
+    def time(self, effects: Effects | None) -> int:
+        """Give the latest instant of an event that changed this partition, in milliseconds; :data:`.kinds.NEVER` before the first.
+
+        Args:
+            effects: of who asks; what others have open, and has moved the time, is pinned.
+        """
+        overlay = self.overlay
+        if effects is not None and effects is not overlay.writer:
+            overlay.entangle(effects, TIME, CLOSED)
+        return self._time_of(overlay.active.get(TIME, ABSENT))
+
+    def _time_of(self, entry: Before) -> int:
+        if entry is ABSENT:
+            entry = self.overlay.frozen.get(TIME, ABSENT)
+        if type(entry) is int:
+            return entry
+        if entry is DELETED:  # the value before an interval that comes again, when there was none
+            return NEVER
+        if type(entry) is Encoded:
+            return int(entry.data)
+        return self.stored_time
+
+    @property
+    def stored_time(self) -> int:
+        """The time as of the last checkpoint."""
+        if self._time is None:
+            self._time = int(self._read(TIME) or NEVER)
+        return self._time
+
+    def finished_time(self) -> int:
+        """Give the time without what open events have moved: it is never taken back, unless the whole interval is."""
+        overlay = self.overlay
+        time = self._time_of(overlay.active.get(TIME, ABSENT))
+        for effects in overlay.cursors:
+            before = next((before for at, key, before in effects.undo if at is overlay and key == TIME), None)
+            if before is not None:
+                time = min(time, self._time_of(before))
+        return time
+
+    def move(self, effects: Effects, at: int) -> None:
+        """Let the time be at least ``at``, as part of the open event."""
+        if at > self.time(effects):
+            self.overlay.set(effects, TIME, at)
+
+    def is_future(self, at: int) -> bool:
+        """Tell whether an instant is too far ahead of the clock to be true; the clock is looked at only where the last look does not do."""
+        if at <= self._future:
+            return False
+        self._future = round(self.clock.wall() * 1000) + MAX_FUTURE
+        return at > self._future
+
+    # -- how far windows are closed
+
+    def closed(self, effects: Effects | None) -> bytes:
+        """Give the row before which all windows are closed, and were told of."""
+        return self._boundary(self.data(effects, CLOSED))
+
+    def _boundary(self, data: bytes | None) -> bytes:
+        """Read the row out of what is kept, which names the kind: the rows of another one are in another order."""
+        name, _, row = (data or b"").partition(b"\n")
+        return row if name.decode(errors="replace") == self.window.name else ROWS
+
+    def close(self, effects: Effects, row: bytes) -> None:
+        """Let all windows before ``row`` be closed, as part of an open unit of work."""
+        self.overlay.set(effects, CLOSED, Encoded(b"%b\n%b" % (self.window.name.encode(), row)))
+
+    async def rows(self, begin: bytes, end: bytes) -> AsyncIterator[bytes]:
+        """Give the rows of a range in their order, stored and changed, with turns for the event loop.
+
+        For ranges in which nothing changes any more. A row that is given may be deleted.
+
+        Raises:
+            StoreError: the store is closed or damaged.
+        """
+        overlay = self.overlay
+        changed, stored = [*overlay.frozen, *overlay.active], self.store.range(begin, end)
+        heap: list[bytes] = []
+        for at in range(0, len(changed), SLICE):
+            for row in islice(changed, at, at + SLICE):
+                if begin <= row < end:
+                    heapq.heappush(heap, row)
+            await asyncio.sleep(0)
+        last = b""
+        try:
+            for row, _ in stored:
+                while heap and heap[0] < row:
+                    if (found := heapq.heappop(heap)) != last:
+                        last = found
+                        yield found
+                if row != last:
+                    last = row
+                    yield row
+        except StoreCorruptError as error:
+            self.lose(error)
+            raise
+        while heap:
+            if (found := heapq.heappop(heap)) != last:
+                last = found
+                yield found
+
+    def first(self, begin: bytes) -> bytes | None:
+        """Give the first row from ``begin`` on, stored or changed; ``None`` when there is none."""
+        return next((row for row, _ in self.range(None, begin)), None)
+
+    # -- values
+
+    def row_as_text(self, row: bytes) -> str:
+        """Show a row in a message, by its key in the changelog."""
+        return (self._logged(row) or row).decode(errors="replace")
+
+    def fresh(self, key: bytes) -> V:
+        """Make the value that an operation begins with where there is none. Raises TableKeyError when there is no default."""
+        if self._default is None:
+            raise TableKeyError(self._decode_key(key))
+        return self._default()
+
+    def set(self, cursor: Effects, key: bytes, value: V) -> NoReturn:
+        """Refuse to write past the windows."""
+        raise TableError(
+            f"table {self._table} has windows: change it by what tumbling(), hopping() and their like return, which knows the time"
+        )
+
+    def put(self, effects: Effects, row: bytes, value: V) -> None:
+        """Give a row a value, as part of the open event."""
+        super().set(effects, row, value)
+
+    def put_data(self, effects: Effects, row: bytes, data: bytes) -> None:
+        """Give a row bytes that a kind of window makes sense of, as part of the open event."""
+        self.overlay.set(effects, row, Encoded(data))
+
+    def data(self, effects: Effects | None, row: bytes) -> bytes | None:
+        """Read the bytes of a row as the open event sees them; ``None`` when there is none."""
+        overlay = self.overlay
+        if effects is not None and effects is not overlay.writer:
+            overlay.entangle(effects, row, row + b"\0")
+        entry: Before = overlay.active.get(row, ABSENT)
+        if entry is ABSENT:
+            entry = overlay.frozen.get(row, ABSENT)
+        return self._read(row) if entry is ABSENT else self._stored(row, entry)
+
+    # -- checkpoint and recovery
+
+    def enter(self, state: State) -> None:
+        """Go over to ``state``; what was known of the store is read again."""
+        super().enter(state)
+        self._time = None
+
+    def ready(self) -> None:
+        """Delete what is expired: the changelog may have brought it again."""
+        if deleted := self._gone({}, self.stored_time, self._read(CLOSED)):
+            self.store.write({}, deleted=deleted)
+
+    def row(self, key: bytes) -> bytes | None:
+        """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""
+        return _ROWS.get(key) or self.window.to_row(self.keys, key)
+
+    def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
+        """Give what else is to be stored when changes are read from the changelog."""
+        return self.window.derived(changes)
+
+    def _logged(self, key: bytes) -> bytes | None:
+        return _LOGGED.get(key) or self.window.to_log(self.keys, key)
+
+    def _stored(self, key: bytes, entry: Entry) -> bytes | None:
+        if key == TIME and type(entry) is int:
+            return b"%d" % entry
+        return self.values.stored(entry)
+
+    def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
+        if TIME in changes:
+            self._time = int(changes[TIME] or NEVER)
+        return self._gone(changes, self.stored_time, changes.get(CLOSED) or self._read(CLOSED))
+
+    def _gone(self, changes: dict[bytes, bytes | None], time: int, closed: bytes | None) -> Collection[KeyRange]:
+        """Give the ranges of windows that nobody can read any more at a time, and that are closed where that is told."""
+        if time == NEVER:
+            return ()
+        return self.window.expire(self.store, changes, time, self._boundary(closed) if self._told else None)
