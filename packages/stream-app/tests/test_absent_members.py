@@ -51,9 +51,6 @@ def test_an_error_of_a_property_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("tumbling", "tables have no windows yet: put the beginning of the window into the key"),
-        ("hopping", "tables have no windows yet"),
-        ("using_window", "tables have no windows yet"),
         ("left_join", "tables cannot be joined, in Faust neither"),
         ("as_ansitable", "print sorted"),
         ("clear", "delete each key in an agent"),

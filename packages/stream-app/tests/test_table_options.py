@@ -274,7 +274,7 @@ async def test_a_value_that_is_none_of_the_table_is_not_told(
     [
         ({"options": {"block_cache_size": 1}}, "options=.* has no effect: all stores of a worker share"),
         ({"use_partitioner": True}, "stream.group_by"),
-        ({"window": 60}, "no windows yet"),
+        ({"window": 60}, "windows are what the table gives"),
         ({"is_global": True}, "only tables with partitions"),
         ({"partition": 3}, "did you mean 'partitions'"),
         ({"recovery_buffer_size": 0}, "recovery_buffer_size=0 is not at least 1"),

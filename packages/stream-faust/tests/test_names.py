@@ -61,6 +61,7 @@ NAMES = {
     "faust.streams": "Stream StreamT current_event",
     "faust.tables": "Table",
     "faust.topics": "Topic TopicT",
+    "faust.windows": "HoppingWindow TumblingWindow Window WindowRange",
     "faust.worker": "Worker",
 }
 """What programs for Faust import, by module."""
@@ -74,7 +75,6 @@ MODULES = (
     "sensors",
     "sensors.monitor",
     "transport",
-    "windows",
 )
 """Modules of Faust that have nothing here."""
 

@@ -28,6 +28,8 @@ from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_kafka.credentials import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
 from stream_tables.table import Table
+from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
+from stream_tables.windows.kinds import Window
 
 __all__ = [
     "TP",
@@ -42,6 +44,7 @@ __all__ = [
     "EventT",
     "FailurePolicy",
     "GSSAPICredentials",
+    "HoppingWindow",
     "Message",
     "Model",
     "ModelOptions",
@@ -61,6 +64,8 @@ __all__ = [
     "Table",
     "Topic",
     "TopicT",
+    "TumblingWindow",
+    "Window",
     "Worker",
     "current_agent",
     "current_event",
@@ -68,7 +73,7 @@ __all__ = [
     "uuid",
 ]
 
-SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils", "web")
+SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils", "web", "windows")
 """The modules that programs import from, beside the names above."""
 
 LAZY = {"AppCommand": "cli", "Command": "cli", "Worker": "worker"}

@@ -18,7 +18,7 @@ from typing import Any
 __all__ = ["ABSENT", "Finder", "answers", "listen"]
 
 TABLES = "an app has only ordinary tables so far: app.Table(...)"
-_WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
+_SLIDING = "tables have tumbling and hopping windows so far: table.tumbling(60), table.hopping(60, 10)"
 SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
 INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
 
@@ -30,7 +30,6 @@ ABSENT: dict[str, str] = {
     "FaustWarning": "what looks wrong is logged, and nothing here is a Python warning",
     "FixupT": INSIDE,
     "GlobalTable": TABLES,
-    "HoppingWindow": _WINDOWS,
     "JoinT": "streams cannot be joined, in Faust neither: keep one side in a table",
     "JoinableT": "streams cannot be joined, in Faust neither: keep one side in a table",
     "Monitor": SENSORS,
@@ -44,11 +43,7 @@ ABSENT: dict[str, str] = {
     "SensorT": SENSORS,
     "SetGlobalTable": TABLES,
     "SetTable": TABLES + ", with value_type=set[str], for instance",
-    "SlidingWindow": _WINDOWS,
-    "TumblingWindow": _WINDOWS,
-    "Window": _WINDOWS,
-    "WindowRange": _WINDOWS,
-    "WindowT": _WINDOWS,
+    "SlidingWindow": _SLIDING,
     "assignor": "the assignment of partitions is not for programs to change",
     "contrib": "for ASGI servers there is faust.lifespan(app), and `async with app:` starts and stops an app in any program",
     "fixups": INSIDE,
@@ -57,7 +52,6 @@ ABSENT: dict[str, str] = {
     "router": "requests are passed on to the worker that has a key by @app.table_route and @app.topic_route",
     "sensors": SENSORS,
     "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",
-    "windows": _WINDOWS,
 }
 """Names of Faust, of modules and in modules, and why they are not here."""
 

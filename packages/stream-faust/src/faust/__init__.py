@@ -22,7 +22,7 @@ SUBMODULES = (
         "topics",
         "types",
     ),
-    *("utils", "web", "worker"),
+    *("utils", "web", "windows", "worker"),
 )
 """The modules that programs import from, beside the names above."""
 

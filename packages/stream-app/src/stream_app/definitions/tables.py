@@ -40,6 +40,8 @@ class TableOptions(TypedDict, total=False):
         on_changelog_event: called with the event of each changelog record that is applied while partitions are recovered or followed,
             before the store has it; sync or async. One that raises ends the worker.
         on_recover: called behind each rebalance when all partitions of this worker are recovered; sync or async.
+        on_window_close: called for each window that closes, with ``(key, (start, end))`` and its value, where the table has windows; sync
+            or async.
     """
 
     key_serializer: CodecArg
@@ -54,16 +56,15 @@ class TableOptions(TypedDict, total=False):
     standby_buffer_size: int | None
     on_changelog_event: Callable[[Event[Any]], Any] | None
     on_recover: Callable[[], Any] | None
+    on_window_close: Callable[..., Any] | None
 
 
-_WINDOWS = "tables have no windows yet: put the beginning of the window into the key, table[key, start]"
 _GLOBAL = "an app has only tables with partitions so far: ask an agent for what other workers hold"
 
 REFUSED: dict[str, str] = {
     "options": "all stores of a worker share one cache and one bound for what is not in files yet: there is nothing to set for one",
     "use_partitioner": "a key belongs to the partition of the event that changes it: bring events to it with stream.group_by(key)",
-    "window": _WINDOWS,
-    "on_window_close": _WINDOWS,
+    "window": "windows are what the table gives: app.Table(...).using_window(window), or .tumbling(60)",
     "is_global": _GLOBAL,
     "synchronize_all_active_partitions": _GLOBAL,
     "recover_callbacks": "write on_recover=, or decorate functions with @table.on_recover",

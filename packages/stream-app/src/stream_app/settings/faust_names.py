@@ -116,7 +116,8 @@ REFUSED: dict[str, Refusal] = {
         "use processing_guarantee='exactly_once', which shows it to readers with the commit",
     ),
     "table_cleanup_interval": Refusal(
-        "tables have no windows yet, so that nothing in them expires", "delete keys in an agent that a timer sends to"
+        "windows expire by the time of events, at the next checkpoint",
+        "say how long they are kept: table.tumbling(60, expires=600)",
     ),
     "table_standby_replicas": _STANDBYS,
     "web": Refusal("there is one web server, on aiohttp", "serve others beside the app: async with app: ..."),

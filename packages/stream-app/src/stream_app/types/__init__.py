@@ -27,6 +27,7 @@ from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_core.values.wire import RecordOptions
 from stream_tables.table import Table
+from stream_tables.windows.kinds import Window, WindowRange
 
 __all__ = [
     "TP",
@@ -61,6 +62,8 @@ __all__ = [
     "TopicT",
     "TransportT",
     "V",
+    "WindowRange",
+    "WindowT",
 ]
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ ProducerT: TypeAlias = Producer
 SchemaT: TypeAlias = Schema
 StoreT: TypeAlias = Store
 TransportT: TypeAlias = Transport
+WindowT: TypeAlias = Window
 
 if not TYPE_CHECKING:
     __getattr__ = answers(__name__, __all__, ("auth", "core", "enums", "settings", "tuples"))
