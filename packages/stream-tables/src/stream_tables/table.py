@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from inspect import isawaitable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from stream_core.absent import NotHere
-from stream_core.clocks import SYSTEM, Clock
-from stream_core.errors import ConfigurationError, StoreError, WorkerError
+from stream_core.errors import ConfigurationError, StoreError
 from stream_core.primitives import TP, RawRecord
-from stream_core.runs import PerRun, Run
-from stream_core.streams.cursor import Cursor
-from stream_core.streams.effects import Effects, Session, active_effects, current_effects
+from stream_core.streams.effects import active_effects, current_effects
 from stream_core.streams.events import Event
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import Replay
-from stream_tables.errors import PartitionsMismatchError, TableError, TableKeyError
+from stream_tables.errors import TableError
+from stream_tables.held import Held
 from stream_tables.keys import Keys
 from stream_tables.partition import Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
@@ -45,7 +42,7 @@ W = TypeVar("W", bound=Callable[..., Any])
 _JOINS = "tables cannot be joined, in Faust neither: read both in one agent"
 
 
-class Table(Generic[K, V]):
+class Table(Held[K, V]):
     """A durable dictionary, sharded: each worker holds the partitions of its source topics.
 
     With an event open, reads and writes use the partition of that event. Outside of events a table can be read (what this worker
@@ -67,8 +64,8 @@ class Table(Generic[K, V]):
         on_changelog_event: called with the event of each changelog record that is applied, while partitions are recovered and followed,
             before it is written to the store; sync or async. One that raises ends the worker. A subclass may have a method of that name.
         on_recover: called when a rebalance is over and all partitions of this worker are recovered; sync or async.
-        on_window_close: called for each window that closes, where the table has windows; see :meth:`tell_of_closed_windows`. A subclass
-            may have a method of that name.
+        on_window_close: called for each window that closes, where the table has windows, with ``(key, (start, end))`` and its value;
+            sync or async. A subclass may have a method of that name.
 
     Attributes:
         key_index_size: keys whose partition is remembered, for reads outside of events.
@@ -80,7 +77,6 @@ class Table(Generic[K, V]):
     """
 
     on_changelog_event: Callable[[Event[Any]], Any] | None = None
-    on_window_close: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -114,11 +110,8 @@ class Table(Generic[K, V]):
                 raise ConfigurationError(
                     f"table {name}: {option}={size} is not at least 1; leave it out for the default"
                 )
-        self.name = name
+        super().__init__(name, partitions=partitions, changelog=changelog, default=default)
         self.schema = schema
-        self.default = default
-        self.partitions = partitions
-        self.changelog = changelog
         self.help = help
         self.key_index_size = 10_000
         self.store = store
@@ -128,21 +121,17 @@ class Table(Generic[K, V]):
             self.on_changelog_event = on_changelog_event
         if on_window_close is not None:
             self.on_window_close = on_window_close
-        self.recover_callbacks: list[Callable[[], Any]] = [] if on_recover is None else [on_recover]
+        if on_recover is not None:
+            self.on_recover(on_recover)
         self.applying = Applying(
             recovery_buffer_size, standby_buffer_size, None if self.on_changelog_event is None else self._tell
         )
-        self._held = PerRun[dict[int, TablePartition[V]]]()
-        self._routes: dict[bytes, int] = {}
         self._keys: Keys[K] = Keys(name, schema)
-        self.window_keys = self._keys
         self.window: Window | None = None
         self._windows: WindowedTable[K, V] | None = None
         self._known, self._encode = self._keys.known, self._keys.encode
         self._kept = kept = kept_types(schema)
         self._plain = next(iter(kept)) if len(kept) == 1 else self
-        self._session: Session | None = None
-        self._here: TablePartition[V] | None = None
 
     if not TYPE_CHECKING:  # names of Faust
         inner_join = NotHere(_JOINS)
@@ -151,23 +140,6 @@ class Table(Generic[K, V]):
         as_ansitable = NotHere("print sorted(table.items()), or look at a table with the command line of the app")
         clear = NotHere("delete each key in an agent: for key in list(table): del table[key]")
         copy = NotHere("dict(table) is a copy of what this worker holds")
-
-    def on_recover(self, callback: R) -> R:
-        """Call a function when a rebalance is over and all partitions of this worker are recovered; a decorator.
-
-        Args:
-            callback: a function of nothing, sync or async. What it raises ends the worker.
-        """
-        self.recover_callbacks.append(callback)
-        return callback
-
-    async def recovered(self) -> None:
-        """Call what waits for the recovery. Raises WorkerError when it raises.
-
-        :meta private:
-        """
-        for callback in self.recover_callbacks:
-            await self._called(callback, f"on_recover of table {self.name}")
 
     async def _tell(self, changelog: TP, record: RawRecord) -> None:
         """Call ``on_changelog_event`` with the event of a changelog record. Raises WorkerError when it raises."""
@@ -179,14 +151,7 @@ class Table(Generic[K, V]):
             logger.error("%s, is not told of a value that is not of the type of the table: %s", where, error)
             return
         if tell is not None:
-            await self._called(partial(tell, Event(self.schema, changelog, record, value)), where)
-
-    async def _called(self, callback: Callable[[], Any], what: str) -> None:
-        try:
-            if isawaitable(result := callback()):
-                await result
-        except Exception as error:
-            raise WorkerError(f"{what} failed: {type(error).__name__}: {error}") from error
+            await self.called(partial(tell, Event(self.schema, changelog, record, value)), where)
 
     # -- windows
 
@@ -267,12 +232,12 @@ class Table(Generic[K, V]):
                     f"table {self.name} gets windows while the app runs: give it some where it is defined"
                 )
             self.window = window
-            self._windows = WindowedTable(self, window, LatePolicy(late, self.name), key_index=key_index)
+            self._windows = WindowedTable(self, self._keys, window, LatePolicy(late, self.name), key_index=key_index)
             # What is read and written past the windows has keys and rules of its own: see WindowedPartition.
             self._keys = RangedKeys(self.name, self.schema, window)
             self._known, self._encode = self._keys.known, self._keys.encode
             self._plain, self._kept = self, frozenset()
-            self._check_told()
+            self.check_windows()
         elif self.window is not None and (window.name, window.keeps, window.waits) != (
             self.window.name,
             self.window.keeps,
@@ -285,98 +250,21 @@ class Table(Generic[K, V]):
             raise ConfigurationError(f"table {self.name} has late={self._windows.late.choice!r} already: say it once")
         return self._windows
 
-    def tell_of_closed_windows(self, callback: W) -> W:
-        """Call a function for each window that closes, with its key and value; a decorator.
-
-        It is called behind the end of the window and its grace, once for each key and window, in the order of ends. What it sends and
-        what it changes in tables counts as a whole, as in an event; a failure of it ends the worker.
-
-        Args:
-            callback: called with ``(key, (start, end))`` and the value; sync or async.
-
-        Raises:
-            ConfigurationError: windows of the table never close.
-        """
-        self.on_window_close = callback
-        self._check_told()
+    def tell_closed(self, callback: W) -> W:
+        """See :meth:`.Held.tell_closed`. Raises ConfigurationError when windows of the table never close."""
+        super().tell_closed(callback)
+        self.check_windows()
         return callback
 
-    def _check_told(self) -> None:
+    def check_windows(self) -> None:
+        """Make sure that windows close where somebody is told of it. Raises ConfigurationError.
+
+        :meta private:
+        """
         if self.window is not None and self.window.waits is None and self.on_window_close is not None:
             raise ConfigurationError(
                 f"table {self.name} has on_window_close, and its windows never close: give them expires=, or grace="
             )
-
-    @property
-    def clock(self) -> Clock:
-        """The clock of the worker that this task belongs to; that of this machine outside of workers.
-
-        :meta private:
-        """
-        return next((part.clock for part in self.parts.values()), SYSTEM)
-
-    def windowed_parts(self) -> Iterator[tuple[WindowedPartition[V], Effects | None]]:
-        """Give the partition of the open event with its effects; outside of events all that are here.
-
-        :meta private:
-        """
-        effects = active_effects()
-        parts = self.parts.values() if effects is None else [self.part(effects)]
-        return iter([(cast("WindowedPartition[V]", part), effects) for part in parts])
-
-    # -- partitions, for the manager of tables
-
-    def join(self, run: Run) -> None:
-        """Hold partitions in the worker of ``run`` until that ends; it has none yet.
-
-        :meta private:
-        """
-        self._held.bind(run, {})
-        self._forget()
-
-    def leave(self, run: Run) -> None:
-        """Hold nothing in the worker of ``run`` any more.
-
-        :meta private:
-        """
-        self._held.unbind(run)
-        self._forget()
-
-    def attach(self, run: Run, partition: int, part: TablePartition[V]) -> None:
-        """Take in a partition that the worker of ``run`` has recovered.
-
-        :meta private:
-        """
-        if (held := self._held.of(run)) is not None:
-            self._held.bind(run, {**held, partition: part})  # a new one: other threads may iterate over the one before
-        self._forget()
-
-    def detach(self, run: Run, partition: int) -> None:
-        """Let go of a partition that the worker of ``run`` gives up.
-
-        :meta private:
-        """
-        if (held := self._held.of(run)) is not None:
-            self._held.bind(run, {number: part for number, part in held.items() if number != partition})
-        self._forget()
-
-    def _forget(self) -> None:
-        self._routes.clear()
-        self._session = self._here = None
-
-    @property
-    def parts(self) -> dict[int, TablePartition[V]]:
-        """The partitions that the worker of this task holds; those of the only one that runs, outside of workers.
-
-        Raises:
-            ConfigurationError: several workers hold some, and this task belongs to none of them.
-
-        :meta private:
-        """
-        held = self._held.only
-        if held is None:
-            held = self._held.find(f"table {self.name} cannot be used") if self._held else {}
-        return held
 
     def make_part(self, *args: Any, **options: Any) -> TablePartition[V]:
         """Make a partition of it, with windows where it has some; the arguments are those of a TablePartition without name and schema.
@@ -389,13 +277,6 @@ class Table(Generic[K, V]):
             return TablePartition[V](*first, *rest, **options)
         told = self.on_window_close is not None
         return WindowedPartition[V](*first, *rest, window=self.window, default=self.default, told=told, **options)
-
-    def changelog_tp(self, partition: int) -> TP:
-        """Give the changelog partition of a table partition.
-
-        :meta private:
-        """
-        return TP(self.changelog, partition)
 
     def replay(self, only: Collection[bytes] | None = None) -> Replay:
         """Give what reads one partition of the changelog and says what the table holds, where no worker runs.
@@ -434,20 +315,6 @@ class Table(Generic[K, V]):
             if part.in_place is not None:
                 part.in_place.lend(cursor, self._encode(key), value)
         return value
-
-    def missing(self, key: object) -> TableKeyError:
-        """Make the KeyError of this key; what it says is put together when somebody reads it.
-
-        :meta private:
-        """
-        error, cursor = TableKeyError(key), active_effects()
-        if cursor is None or (session := cursor.session) is None:
-            count = next((part.partitions for part in self.parts.values()), self.partitions or 0)
-            error.missed = self.name, tuple(self.parts), count, None, None
-        else:
-            record = cursor.record if isinstance(cursor, Cursor) else None
-            error.missed = self.name, (), session.partitions, session, record
-        return error
 
     @overload
     def get(self, key: K, default: None = None, *, committed: bool = False) -> V | None: ...
@@ -506,41 +373,6 @@ class Table(Generic[K, V]):
             if self.parts.get(part.changelog.partition) is part:
                 raise
             return nothing
-
-    def part(self, cursor: Effects) -> TablePartition[V]:
-        """Give the partition that an open event reads and changes. Raises TableError when there is none.
-
-        :meta private:
-        """
-        session = cursor.session
-        held = self._held.only
-        if held is None:  # there are several workers in this process, or none
-            held = self.parts
-        part = None if session is None else held.get(session.partition)
-        if any(other is not session for other, _ in cursor.others):
-            raise TableError(
-                f"table {self.name}: the list of {cursor.name} has events of several partitions, and a table has a state for each; "
-                "use take(..., by_partition=True)"
-            )
-        if session is not None and session.partition < 0:
-            raise TableError(
-                f"table {self.name}: the event comes from {session.tp.topic}, which exists in memory only and has no partitions: "
-                "use tables in agents that read topics"
-            )
-        if part is None or session is None:
-            where = "" if session is None else f" (event of {session.tp})"
-            raise TableError(
-                f"table {self.name}: this worker does not hold the partition of the event{where}; "
-                "declare the table before the app starts, with partitions= of its source topic"
-            )
-        if part.partitions != session.partitions:
-            raise PartitionsMismatchError(
-                f"table {self.name} has {part.partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
-                "repartition the stream, or declare the table with partitions= of its source"
-            )
-        if get_ident() == part.overlay.thread:  # one look at both is whole there only
-            self._session, self._here = session, part
-        return part
 
     # -- iteration
 
@@ -650,19 +482,6 @@ class Table(Generic[K, V]):
         pairs = items.items() if isinstance(items, Mapping) else items
         for key, value in (*pairs, *more.items()):
             self[key] = value
-
-    def writer(self) -> Effects:
-        """Give the open unit of work, which may change tables. Raises TableError when there is none.
-
-        :meta private:
-        """
-        cursor = current_effects()
-        if cursor is None or cursor.atom is None:
-            raise TableError(
-                f"table {self.name} cannot be changed outside of an event: change it in the loop over a stream, "
-                "in the task of the agent itself"
-            )
-        return cursor
 
     def __repr__(self) -> str:
         return f"<Table {self.name}: {sum(len(held) for held in self._held.all())} partitions here>"

@@ -1,5 +1,5 @@
 """Windows of tables: what a table partition holds here are the windows of its keys, by their time.
 
-A *kind* (:mod:`.kinds`) says which windows an instant lies in, and how they lie in store and changelog. It knows nothing of events, and
-nothing else here knows how many kinds there are.
+One rule: a *kind* says which windows an instant lies in and how they lie in the store, and nothing else knows how many kinds there are.
+From below: :mod:`.rows`, :mod:`.partition`, :mod:`.kinds`, the kinds (:mod:`.aligned`), and :mod:`.table`, which is what events see.
 """

@@ -8,33 +8,17 @@ one range holds a window with all its keys, the ranges lie in the order of their
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stream_core.errors import ConfigurationError
 from stream_core.ports import KeyRange, Store
+from stream_core.streams.effects import Effects
 from stream_tables.values import ABSENT, Absent
-from stream_tables.windows.kinds import (
-    ASSIGN,
-    NEVER,
-    ROWS,
-    Change,
-    Closing,
-    LogKeys,
-    Seconds,
-    Window,
-    WindowRange,
-    big_endian,
-    label,
-    milliseconds,
-)
-
-if TYPE_CHECKING:
-    from stream_core.streams.effects import Effects
-    from stream_tables.windows.partition import WindowedPartition
+from stream_tables.windows.kinds import ASSIGN, Change, Closing, Seconds, Window, WindowRange, label, milliseconds
+from stream_tables.windows.partition import WindowedPartition
+from stream_tables.windows.rows import NEVER, ROWS, LogKeys, big_endian, number
 
 __all__ = ["HoppingWindow", "TumblingWindow"]
-
-_SIGN = 1 << 63
 
 
 class HoppingWindow(Window):
@@ -198,7 +182,7 @@ class HoppingWindow(Window):
     ) -> Iterator[tuple[bytes, WindowRange, Any]]:
         """See :meth:`.kinds.Window.everything`."""
         rows = part.range(effects, self._first(part.time(effects)))
-        return ((row[8:], self.labels(_start(row)), part.value_of(effects, row, found)) for row, found in rows)
+        return ((row[8:], self.labels(number(row[:8])), part.value_of(effects, row, found)) for row, found in rows)
 
     def _first(self, time: int) -> bytes:
         """Give the first row that can be read at a time of the partition; where ranges were deleted, a scan begins behind them."""
@@ -212,12 +196,12 @@ class HoppingWindow(Window):
 
     def closes(self, row: bytes) -> int:
         """See :meth:`.kinds.Window.closes`."""
-        return _start(row) + (self.open_for or 0)
+        return number(row[:8]) + (self.open_for or 0)
 
     def closing(self, part: WindowedPartition[Any], effects: Effects, row: bytes) -> Closing | None:
         """See :meth:`.kinds.Window.closing`."""
         value = part.get(effects, row)
-        return None if value is ABSENT else Closing(row[8:], self.labels(_start(row)), value)
+        return None if value is ABSENT else Closing(row[8:], self.labels(number(row[:8])), value)
 
     def expire(
         self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None
@@ -236,7 +220,7 @@ class HoppingWindow(Window):
 
     def to_log(self, keys: LogKeys, row: bytes) -> bytes | None:
         """See :meth:`.kinds.Window.to_log`."""
-        return keys.write(row[8:], *self.labels(_start(row)))
+        return keys.write(row[8:], *self.labels(number(row[:8])))
 
     def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
         """See :meth:`.kinds.Window.to_row`; a window of another size has another end."""
@@ -270,7 +254,3 @@ class TumblingWindow(HoppingWindow):
     def name(self) -> str:
         """Kind and sizes as text; a hopping window whose step is its size is the same."""
         return f"hopping {self._size} {self._step}"
-
-
-def _start(row: bytes) -> int:
-    return int.from_bytes(row[:8]) - _SIGN

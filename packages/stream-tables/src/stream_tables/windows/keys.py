@@ -8,7 +8,8 @@ from stream_core.primitives import TP
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError
 from stream_tables.keys import Keys
-from stream_tables.windows.kinds import LogKeys, Window, WindowRange
+from stream_tables.windows.kinds import Window, WindowRange
+from stream_tables.windows.rows import LogKeys
 
 __all__ = ["RangedKeys"]
 

@@ -1,64 +1,37 @@
-"""What a kind of window has to say: which windows an instant lies in, how they lie in the store and the changelog, and when they close.
+"""What a kind of window has to say: which windows an instant lies in, and what an event does to them.
 
-Inside all times are whole milliseconds since the epoch; floats are in labels only. Two row keys are reserved, shorter than any other and
-before all of them: the time of a partition, and how far its windows are closed. They lie in the layers of the overlay like any row, so
-that they are taken back with the event that moved them, cut with it, and stored and recovered with it.
+Inside all times are whole milliseconds since the epoch; floats are in labels only.
 """
 
 from __future__ import annotations
 
 import operator
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import msgspec
+from typing import Any, Final, NamedTuple
 
 from stream_core.errors import ConfigurationError
-from stream_core.ports import KeyRange, Store
-from stream_core.values.schemas import Schema
+from stream_core.streams.effects import Effects
 from stream_tables.values import Absent
-
-if TYPE_CHECKING:
-    from stream_core.streams.effects import Effects
-    from stream_tables.windows.partition import WindowedPartition
+from stream_tables.windows.partition import WindowedPartition
+from stream_tables.windows.rows import Layout
 
 __all__ = [
     "ASSIGN",
-    "CLOSED",
     "NAMES",
-    "NEVER",
     "OPERATIONS",
-    "ROWS",
-    "TIME",
     "Change",
     "Closing",
-    "LogKeys",
     "Seconds",
     "Window",
     "WindowRange",
-    "big_endian",
     "label",
     "milliseconds",
 ]
 
 Seconds = float | timedelta
 """A length of time: seconds, or a timedelta."""
-
-TIME: Final = b"\0"
-"""The row that has the time of a partition."""
-
-CLOSED: Final = b"\0\0"
-"""The row that says before which row all windows of a partition are closed."""
-
-ROWS: Final = bytes(8)
-"""No row of a window is less than this, and all reserved ones are."""
-
-NEVER: Final = -(2**62)
-"""The time of a partition that no event has changed yet, in milliseconds."""
-
-_SIGN = 1 << 63
 
 _LONGEST = 1000 * 366 * 86_400 * 1000
 """Milliseconds of the longest window, a thousand years: no sum of times comes near to what eight bytes hold."""
@@ -128,7 +101,7 @@ class Closing(NamedTuple):
     value: Any
 
 
-class Window(ABC):
+class Window(Layout):
     """A kind of window.
 
     Args:
@@ -156,11 +129,6 @@ class Window(ABC):
                 f"a window cannot take events for grace={self.grace:g} s behind its end and be gone after expires={self.expires:g} s: "
                 "let it expire later"
             )
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Kind and sizes as text: a store or record that was written for another one is not read."""
 
     @property
     @abstractmethod
@@ -219,89 +187,12 @@ class Window(ABC):
     ) -> Iterator[tuple[bytes, WindowRange, Any]]:
         """Give all windows that can be read."""
 
-    # -- closing and expiry, in the order of rows from :data:`ROWS` on, which is that of the ends of windows
-
-    @abstractmethod
-    def bound(self, time: int) -> bytes:
-        """Give the row before which all windows are closed when the partition is at ``time``."""
-
-    @abstractmethod
-    def closes(self, row: bytes) -> int:
-        """Give the time of the partition at which the window of a row closes."""
-
     @abstractmethod
     def closing(self, part: WindowedPartition[Any], effects: Effects, row: bytes) -> Closing | None:
         """Give the window of a row; ``None`` where there is none any more."""
 
-    @abstractmethod
-    def expire(
-        self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None
-    ) -> Collection[KeyRange]:
-        """Let windows go whose end plus ``expires`` is not behind ``time``.
-
-        Args:
-            store: what is stored.
-            changes: what is stored next, by row; rows that are gone are taken out, and deletions may be added.
-            time: the committed time of the partition.
-            closed: the row before which all windows are closed; ``None`` when nobody is told that they close.
-
-        Returns:
-            ranges of rows to delete.
-        """
-
-    # -- the changelog
-
-    @abstractmethod
-    def to_log(self, keys: LogKeys, row: bytes) -> bytes | None:
-        """Give the key of a row in the changelog; ``None`` when the row follows from others."""
-
-    @abstractmethod
-    def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
-        """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""
-
-    def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
-        """Give the rows that follow from changes that are read from a changelog."""
-        return {}
-
     def __repr__(self) -> str:
         return f"<{self.name}>"
-
-
-class LogKeys:
-    """Keys of windows in a changelog: in JSON, as Faust writes them, ``["key",[start,end]]``.
-
-    A key whose bytes are no JSON stands behind a byte that JSON does not have, and behind the number of milliseconds.
-
-    Args:
-        schema: of the table.
-    """
-
-    def __init__(self, schema: Schema) -> None:
-        self._json = schema._key_codec == "json"
-        self._decode = msgspec.json.Decoder(tuple[msgspec.Raw, list[float]]).decode
-
-    def write(self, key: bytes, *labels: float) -> bytes:
-        """Make the changelog key of a window from its key and its labels in seconds."""
-        if self._json:
-            return b"[%b,[%b]]" % (key, ",".join(map(repr, labels)).encode())
-        return b"\xff" + big_endian(round(labels[0] * 1000)) + key
-
-    def read(self, data: bytes) -> tuple[bytes, list[float]] | None:
-        """Give key and labels of a changelog key, which may have the first label only; ``None`` when it is none of a window."""
-        if not self._json:
-            if len(data) < 9 or data[:1] != b"\xff":
-                return None
-            return data[9:], [(int.from_bytes(data[1:9]) - _SIGN) / 1000]
-        try:
-            key, labels = self._decode(data)
-        except (ValueError, RecursionError):
-            return None
-        return (bytes(key), labels) if labels else None
-
-
-def big_endian(number: int) -> bytes:
-    """Give eight bytes that are in the order of numbers, negative ones included."""
-    return (number + _SIGN).to_bytes(8)
 
 
 def label(at: int) -> float:

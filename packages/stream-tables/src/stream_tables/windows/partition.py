@@ -1,7 +1,7 @@
 """One partition of a table with windows: the time that it is at, how far its windows are closed, and what goes at a checkpoint.
 
 Time is what accepted events say: the latest instant of one that changed this partition. It and the place up to which windows are closed
-are rows, see :mod:`.kinds`.
+are rows, see :mod:`.rows`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.partition import State, TablePartition, not_told
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
-from stream_tables.windows.kinds import CLOSED, NEVER, ROWS, TIME, LogKeys, Window
+from stream_tables.windows.rows import CLOSED, NEVER, ROWS, TIME, Layout, LogKeys
 
 __all__ = ["MAX_FUTURE", "WindowedPartition"]
 
@@ -49,14 +49,14 @@ class WindowedPartition(TablePartition[V]):
         schema: how keys and values are encoded.
         store: the durable values.
         on_lost: told when the store turns out to be damaged.
-        window: the kind of windows.
+        window: how its windows lie.
         default: makes the value that an operation begins with where there is none; ``None``: it is a KeyError.
         told: whether somebody is told that windows close: they stay until then.
         options: as for a :class:`TablePartition`.
 
     Attributes:
         keys: how keys stand in the changelog.
-        window: the kind of windows.
+        window: how its windows lie.
     """
 
     __slots__ = ("_decode_key", "_default", "_future", "_time", "_told", "keys", "window")
@@ -70,7 +70,7 @@ class WindowedPartition(TablePartition[V]):
         store: Store,
         on_lost: OnLost = not_told,
         *,
-        window: Window,
+        window: Layout,
         default: Callable[[], V] | None = None,
         told: bool = False,
         **options: Any,
@@ -88,7 +88,7 @@ class WindowedPartition(TablePartition[V]):
     # -- time
 
     def time(self, effects: Effects | None) -> int:
-        """Give the latest instant of an event that changed this partition, in milliseconds; :data:`.kinds.NEVER` before the first.
+        """Give the latest instant of an event that changed this partition, in milliseconds; :data:`.rows.NEVER` before the first.
 
         Args:
             effects: of who asks; what others have open, and has moved the time, is pinned.

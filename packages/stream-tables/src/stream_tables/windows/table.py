@@ -8,31 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from stream_core.errors import ConfigurationError
 from stream_core.streams.cursor import active_cursor
-from stream_core.streams.effects import Effects, current_effects
+from stream_core.streams.effects import Effects, active_effects, current_effects
 from stream_core.streams.events import Event, event_of
 from stream_core.values.fields import FieldDescriptor
 from stream_tables.errors import TableError
+from stream_tables.held import Held
+from stream_tables.keys import Keys
 from stream_tables.values import ABSENT, Absent
-from stream_tables.windows.kinds import (
-    ASSIGN,
-    NAMES,
-    TIME,
-    Change,
-    Seconds,
-    Window,
-    WindowRange,
-    label,
-    milliseconds,
-)
+from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
-
-if TYPE_CHECKING:
-    from stream_tables.table import Table
+from stream_tables.windows.rows import TIME
 
 __all__ = ["RelativeArg", "WindowSet", "WindowedItems", "WindowedKeys", "WindowedTable", "WindowedValues"]
 
@@ -56,7 +46,8 @@ class WindowedTable(Generic[K, V]):
 
     Args:
         table: the table whose partitions hold the windows.
-        window: their kind.
+        keys: its keys.
+        window: the kind of windows.
         late: what happens to events that come when all their windows are closed.
         key_index: as in Faust; keys can be listed without it.
         instant: says the instant of an event; ``None`` for that of its record.
@@ -70,7 +61,8 @@ class WindowedTable(Generic[K, V]):
 
     def __init__(
         self,
-        table: Table[K, V],
+        table: Held[K, V],
+        keys: Keys[K],
         window: Window,
         late: LatePolicy,
         *,
@@ -82,7 +74,7 @@ class WindowedTable(Generic[K, V]):
         self.late = late
         self.key_index = key_index
         self._instant = instant
-        self._keys = table.window_keys
+        self._keys = keys
         self._known, self._encode = self._keys.known, self._keys.encode
 
     @property
@@ -96,7 +88,7 @@ class WindowedTable(Generic[K, V]):
 
     def on_window_close(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """Call a function for each window that closes; a decorator, as the option ``on_window_close`` of the table."""
-        return self.table.tell_of_closed_windows(callback)
+        return self.table.tell_closed(callback)
 
     # -- relativity
 
@@ -134,7 +126,7 @@ class WindowedTable(Generic[K, V]):
     relative_to_timestamp = relative_to
 
     def _with(self, instant: Instant | None) -> WindowedTable[K, V]:
-        return WindowedTable(self.table, self.window, self.late, key_index=self.key_index, instant=instant)
+        return WindowedTable(self.table, self._keys, self.window, self.late, key_index=self.key_index, instant=instant)
 
     def _instant_of(self, given: RelativeArg) -> Instant:
         if isinstance(given, FieldDescriptor):
@@ -224,6 +216,12 @@ class WindowedTable(Generic[K, V]):
         )
         return iter(found)
 
+    def _parts(self) -> Iterator[tuple[WindowedPartition[V], Effects | None]]:
+        """Give the partition of the open event with its effects; outside of events all that are here."""
+        effects = active_effects()
+        parts = self.table.parts.values() if effects is None else [self.table.part(effects)]
+        return iter([(cast("WindowedPartition[V]", part), effects) for part in parts])
+
     def _or_default(self, key: K, value: V | Absent) -> V:
         if value is not ABSENT:
             return value
@@ -236,7 +234,7 @@ class WindowedTable(Generic[K, V]):
     ) -> Any:
         """Read a key in the partition of the open event; outside of events in all that are here, until one has something."""
         data = self._encode(key)
-        for part, effects in self.table.windowed_parts():
+        for part, effects in self._parts():
             found = read(part, effects, data)
             if found is not ABSENT and found is not False and found != []:
                 return found
@@ -271,14 +269,14 @@ class WindowedTable(Generic[K, V]):
 
         :meta private:
         """
-        for part, effects in self.table.windowed_parts():
+        for part, effects in self._parts():
             for data, value in self.window.at(part, effects, at):
                 key = self._keys.decode(part.changelog, data)
                 if key is not None:
                     yield key, value
 
     def _all_keys(self) -> Iterator[K]:
-        for part, effects in self.table.windowed_parts():
+        for part, effects in self._parts():
             seen = dict.fromkeys(data for data, _, _ in self.window.everything(part, effects))
             for data in seen:
                 if (key := self._keys.decode(part.changelog, data)) is not None:
