@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stream_tables.partition import Facts
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 
 __all__ = ["read_tables"]
 
@@ -20,7 +20,7 @@ def read_tables(data: Path, table: str) -> dict[int, dict[bytes, bytes]]:
     newest: dict[int, tuple[int, dict[bytes, bytes]]] = {}
     for path in sorted(data.glob(f"v1/**/{table}-*.db")):
         partition = int(path.stem.rpartition("-")[2])
-        stores = RocksDBStores(path.parent, TablesSettings())
+        stores = RocksDBStores(path.parent, RocksDBOptions())
         try:
             store = stores.open(table, partition)
             position = int(store.fact(Facts.POSITION) or -1)

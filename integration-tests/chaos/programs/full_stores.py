@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stream_core.errors import StoreError
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 
 FULL = Path(os.environ["CHAOS_DIRECTORY"]) / "full"
 
@@ -32,7 +32,7 @@ class FullStores(RocksDBStores):
     """Makes such stores."""
 
     def __init__(self, directory):
-        super().__init__(directory, TablesSettings())
+        super().__init__(directory, RocksDBOptions())
 
     def open(self, table, partition):
         """Open a store."""

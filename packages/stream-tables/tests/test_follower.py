@@ -30,7 +30,7 @@ from stream_tables.following import Following
 from stream_tables.partition import Facts, State, TablePartition
 from stream_tables.recovery import begin
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 from stream_tables.stores import CHUNK
 from stream_tables.table import Table
 from stream_tables.tables import Tables
@@ -259,7 +259,7 @@ async def test_a_standby_of_owners_that_die(world: World, seed: int, kind: str, 
     folds, late = [world.fold(0)], list[Change]()
     owner = Owner(world, random.choice(disks))
     await owner.start()
-    standby = Standby(world, MemoryStores() if kind == "memory" else RocksDBStores(tmp_path, TablesSettings()))
+    standby = Standby(world, MemoryStores() if kind == "memory" else RocksDBStores(tmp_path, RocksDBOptions()))
     await standby.start()
     for _ in range(30):
         world.feed(random, random.randrange(1, 6))

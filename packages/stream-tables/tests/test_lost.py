@@ -31,7 +31,7 @@ from stream_core.values.schemas import Schema
 from stream_tables.changelog import claim, decode_claim, encode_origin
 from stream_tables.partition import Facts, State
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 from stream_tables.table import Table
 from stream_tables.tables import Tables
 
@@ -252,7 +252,7 @@ async def test_a_lost_store_is_empty_after_the_worker_ended(world: World) -> Non
     assert world.contents() == world.said
 
 
-ROOM = TablesSettings(write_buffer_bytes=256 << 10, block_cache_bytes=320 << 10)
+ROOM = RocksDBOptions(write_buffer=256 << 10, cache=320 << 10)
 """So little memory that most reads go to the disk."""
 
 

@@ -18,16 +18,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
-from stream_tables.rocksdb import COUNTED, RocksDBStore, RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.files import COUNTED
+from stream_tables.rocksdb import RocksDBStore, RocksDBStores
+from stream_tables.options import RocksDBOptions
 
 WRITER = """
 import sys
 from pathlib import Path
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 directory = Path(sys.argv[1])
-settings = TablesSettings(write_buffer_bytes=256 << 10)
+settings = RocksDBOptions(write_buffer=256 << 10)
 store = RocksDBStores(directory, settings).open("t", 0)
 for position in range(int(sys.argv[2])):
     values = {b"%d" % key: b"%08d" % position * 8 for key in range(50)}
@@ -42,7 +43,7 @@ sys.stdin.read()
 
 def driver(directory: Path) -> RocksDBStores:
     """A driver with small buffers, so that files are written early."""
-    return RocksDBStores(directory, TablesSettings(write_buffer_bytes=256 << 10))
+    return RocksDBStores(directory, RocksDBOptions(write_buffer=256 << 10))
 
 
 @pytest.fixture
@@ -461,11 +462,11 @@ def test_links_are_not_followed(stores: RocksDBStores, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TablesSettings(write_buffer_bytes=0), "write_buffer_bytes is 0"),
-        (lambda: TablesSettings(block_cache_bytes=1 << 20), "block_cache_bytes is 1048576"),
+        (lambda: RocksDBOptions(write_buffer=0), "write_buffer is 0"),
+        (lambda: RocksDBOptions(cache=1 << 20), "cache is 1048576"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make: Callable[[], TablesSettings], message: str) -> None:
+def test_settings_that_make_no_sense_are_refused(make: Callable[[], RocksDBOptions], message: str) -> None:
     """The error names the setting and its value."""
     with pytest.raises(ConfigurationError, match=message):
         make()

@@ -13,13 +13,13 @@ import pytest
 from stream_core.ports import Stores
 from stream_core.testing.contracts import store
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 
 
 @pytest.mark.parametrize("check", store.CHECKS, ids=lambda check: check.__name__)
 async def test_rocksdb_stores_keep_the_contract(check: Callable[[Stores], Awaitable[None]], tmp_path: Path) -> None:
     """Whatever the port promises, a store on disk does."""
-    await check(RocksDBStores(tmp_path / "tables", TablesSettings()))
+    await check(RocksDBStores(tmp_path / "tables", RocksDBOptions()))
 
 
 @contextmanager
@@ -40,4 +40,4 @@ async def test_rocksdb_stores_keep_the_contract_on_a_full_disk(
     check: Callable[[Stores, store.NoWrites], Awaitable[None]], tmp_path: Path
 ) -> None:
     """Whatever the port promises of a disk that fails, a store on disk does."""
-    await check(RocksDBStores(tmp_path / "tables", TablesSettings()), no_large_files)
+    await check(RocksDBStores(tmp_path / "tables", RocksDBOptions()), no_large_files)

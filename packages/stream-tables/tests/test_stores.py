@@ -13,7 +13,7 @@ import pytest
 from stream_core.errors import StoreError, StoreLockedError
 from stream_core.memory import MemoryStores
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 from stream_tables.stores import CHUNK, close_all, open_when_free, write_chunked
 
 pytestmark = pytest.mark.looptime  # the clock jumps to the next timer: waiting takes no time
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.looptime  # the clock jumps to the next timer: waiting 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[RocksDBStores]:
     """A driver in a directory of the test."""
-    stores = RocksDBStores(tmp_path / "tables", TablesSettings())
+    stores = RocksDBStores(tmp_path / "tables", RocksDBOptions())
     yield stores
     stores.close()
 
@@ -31,7 +31,7 @@ def stores(tmp_path: Path) -> Iterator[RocksDBStores]:
 def spare(tmp_path: Path) -> Iterator[RocksDBStores]:
     """A driver for the copies of this worker alone."""
     directory = tmp_path / "instances" / "0" / "tables"
-    spare = RocksDBStores(directory, TablesSettings())
+    spare = RocksDBStores(directory, RocksDBOptions())
     yield spare
     spare.close()
 

@@ -19,7 +19,7 @@ from stream_core.ports import Stores
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.settings import TablesSettings
+from stream_tables.options import RocksDBOptions
 from stream_tables.table import Table
 
 from .bench import Bench, used
@@ -30,7 +30,7 @@ THREADS, ROUNDS, KEYS = 3, 100, [f"k{number}" for number in range(8)]
 @pytest.fixture(params=["memory", "rocksdb"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     """Both drivers; threads take turns as often as they can."""
-    made: Stores = MemoryStores() if request.param == "memory" else RocksDBStores(tmp_path, TablesSettings())
+    made: Stores = MemoryStores() if request.param == "memory" else RocksDBStores(tmp_path, RocksDBOptions())
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield made

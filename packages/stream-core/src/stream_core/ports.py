@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stream_core.counters import TopicTraffic
 from stream_core.errors import TransportError
@@ -38,6 +38,7 @@ __all__ = [
     "Reader",
     "RebalanceListener",
     "Store",
+    "StoreSize",
     "Stores",
     "Transport",
 ]
@@ -370,6 +371,19 @@ KeyRange = tuple[bytes, bytes | None]
 end does not come behind its beginning has no keys."""
 
 
+class StoreSize(NamedTuple):
+    """How large a store is, about.
+
+    Attributes:
+        keys: how many keys it has. It is exact while each key is written once; a driver may count a key that was changed or deleted
+            lately more than once, or not at all.
+        bytes: what its keys and values take, on disk and in memory.
+    """
+
+    keys: int
+    bytes: int
+
+
 class Store(Protocol):
     """The durable values of one table partition, with a few named facts beside them (never in the same key space)."""
 
@@ -404,6 +418,9 @@ class Store(Protocol):
 
     def fact(self, name: str) -> bytes | None:
         """Read a named fact, such as the changelog position; ``None`` when there is none."""
+
+    def size(self) -> StoreSize:
+        """Tell about how large it is, from what is in memory: this is asked whenever somebody looks at a worker."""
 
     def wipe(self) -> None:
         """Remove all values and facts."""

@@ -1,4 +1,4 @@
-"""Stores on RocksDB: one database per table partition, one memory bound per worker.
+"""Stores on RocksDB by rocksdict: one database per table partition, one memory bound for all.
 
 Values are in the default column family and facts in their own, so that no user key can ever meet a fact. Both are
 written in one batch through the write-ahead log, and flushed together: what is on disk after ``kill -9`` is always a
@@ -13,11 +13,11 @@ it hands out.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
-from weakref import WeakSet
+from threading import Lock
+from typing import Final
+from weakref import WeakSet, WeakValueDictionary
 
 from rocksdict import (
     BlockBasedOptions,
@@ -31,31 +31,82 @@ from rocksdict import (
     ReadOptions,
     WriteBatch,
     WriteBufferManager,
+    WriteOptions,
 )
 
-from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
-from stream_core.ports import KeyRange
-from stream_tables.settings import TablesSettings
+from stream_core.errors import StoreError
+from stream_core.ports import KeyRange, StoreSize
+from stream_tables.files import (
+    ARENA_BYTES,
+    BATCH,
+    BATCHES,
+    BUFFERS,
+    COUNTED,
+    FACTS,
+    VALUES,
+    Files,
+    check_batches,
+    failure,
+    numbers,
+)
+from stream_tables.options import RocksDBOptions
 
 __all__ = ["RocksDBStore", "RocksDBStores"]
 
 logger = logging.getLogger(__name__)
 
-VALUES, FACTS = "default", "facts"
-NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-BLOOM_BITS = 10  # a key: 1 in 100 look-ups of a missing key reads a block in vain
-BUFFERS = 4  # write buffers of a store: one is filled while the others go to disk
-# RocksDB takes 1 MiB at once for each column family: idle stores alone would fill the shared bound, and every write to
-# another one would then write a file (64 stores: 7 times slower).
-ARENA_BYTES = 64 << 10
-COUNTED = 1024
-"""So many batches of a store leave their number behind, by which the next open sees whether one is missing. Those that are in logs only are
-fewer: all logs have 64 MB together, and a batch that comes with many others has up to 100 kB."""
-BATCHES, BATCH = b"\0batches", b"\0batch-%d"  # beside the facts, whose names are text
-MISSING = "IO error: No such file or directory"
-"""How an error of RocksDB begins when one of its files is gone, or another file names a wrong one."""
+COMPRESSION: Final = {
+    "none": DBCompressionType.none,
+    "snappy": DBCompressionType.snappy,
+    "zlib": DBCompressionType.zlib,
+    "lz4": DBCompressionType.lz4,
+    "lz4hc": DBCompressionType.lz4hc,
+    "zstd": DBCompressionType.zstd,
+}
 
-Families: TypeAlias = dict[str, Options]
+SIZES = "rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.cur-size-active-mem-table"
+
+
+class _Memory:
+    """One cache with the write buffers charged to it: the bound of all stores that share it.
+
+    Args:
+        cache: bytes of it.
+        write_buffer: bytes of changes that are in no file yet.
+    """
+
+    def __init__(self, cache: int, write_buffer: int) -> None:
+        self.cache = Cache(cache)
+        self.buffers = WriteBufferManager.new_write_buffer_manager_with_cache(write_buffer, False, self.cache)
+
+
+_memories: WeakValueDictionary[tuple[int, int], _Memory] = WeakValueDictionary()
+_memories_lock = Lock()  # apps may run in threads of their own
+
+
+def _shared_memory(options: RocksDBOptions) -> _Memory:
+    """Give the memory that everybody in this process shares who names these sizes; it is freed with the last of them."""
+    sizes = options.cache, options.write_buffer
+    with _memories_lock:
+        memory = _memories.get(sizes)
+        if memory is None:
+            memory = _memories[sizes] = _Memory(*sizes)
+        return memory
+
+
+class _Families:
+    """The options of the column families, and the memory that they use.
+
+    Args:
+        options: of the stores.
+    """
+
+    def __init__(self, options: RocksDBOptions) -> None:
+        self._memory = memory = _shared_memory(options)
+        self.by_name = {name: _options(options, memory) for name in (VALUES, FACTS)}
+        self.write_options = WriteOptions()
+        if not options.wal:
+            self.write_options.disable_wal = True  # type: ignore[assignment,method-assign]  # the stubs take it for a method
 
 
 class RocksDBStores:
@@ -63,21 +114,15 @@ class RocksDBStores:
 
     Args:
         directory: where the databases are.
-        settings: the memory bounds; they hold for all stores together.
+        options: how they use memory and disk.
 
     Raises:
         StoreError: the directory cannot be created.
     """
 
-    def __init__(self, directory: Path, settings: TablesSettings) -> None:
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"store directory {directory} cannot be created: {error}; check it, or set another one"
-            ) from error
-        self._directory = directory
-        self._families = _families(settings)
+    def __init__(self, directory: Path, options: RocksDBOptions) -> None:
+        self._files = Files(directory)
+        self._families = _Families(options)
         self._stores: dict[Path, RocksDBStore] = {}
 
     def open(self, table: str, partition: int) -> RocksDBStore:
@@ -89,30 +134,18 @@ class RocksDBStores:
             StoreCorruptError: it cannot be opened: destroy it and replay the changelog.
             StoreError: the disk is full, the directory is not ours, or the like.
         """
-        path = self._path(table, partition)
+        path = self._files.path(table, partition)
         store = self._stores[path] = RocksDBStore(path, self._families)
         return store
 
     def destroy(self, table: str, partition: int) -> None:
         """Remove the files of a table partition; does nothing when there are none. Raises StoreLockedError when it is open."""
-        _destroy(self._path(table, partition))
+        _destroy(self._files.path(table, partition))
 
     def close(self) -> None:
         """Close every store that is open; calling it again does nothing."""
         for store in self._stores.values():
             store.close()
-
-    def _path(self, table: str, partition: int) -> Path:
-        if not NAME.fullmatch(table):
-            raise ConfigurationError(
-                f"table name {table!r}: use 1 to 200 letters, digits, dots, hyphens and underscores (ASCII)"
-            )
-        path = self._directory / f"{table}-{partition}.db"
-        if path.is_symlink():
-            raise StoreError(
-                f"store {path} is a symbolic link, which is not followed: remove it, or link the data directory as a whole"
-            )
-        return path
 
 
 class RocksDBStore:
@@ -127,7 +160,7 @@ class RocksDBStore:
     _facts_handle: ColumnFamily | None
     _batches: int
 
-    def __init__(self, path: Path, families: Families) -> None:
+    def __init__(self, path: Path, families: _Families) -> None:
         self._path = path
         self._families = families
         self._items: WeakSet[_Items] = WeakSet()
@@ -183,7 +216,7 @@ class RocksDBStore:
                 put(name.encode(), fact, self._facts_handle)
             put(BATCHES, b"%d" % number, self._facts_handle)
             put(BATCH % (number % COUNTED), b"%d" % number, self._facts_handle)
-            self._values.write(batch)
+            self._values.write(batch, self._families.write_options)
         except Exception as error:
             raise _failure(error, self._path) from error
         self._batches = number
@@ -209,6 +242,17 @@ class RocksDBStore:
             return self._facts.get(name.encode())
         except Exception as error:
             raise _failure(error, self._path) from error
+
+    def size(self) -> StoreSize:
+        """Tell about how many keys it has, and how many bytes its values take in files and in memory; no file is read.
+
+        RocksDB takes each change that is in memory for a key, and each deletion for one key less.
+        """
+        try:
+            keys, files, memory = (self._values.property_int_value(name) for name in SIZES)
+        except Exception as error:
+            raise _failure(error, self._path) from error
+        return StoreSize(keys or 0, (files or 0) + (memory or 0))
 
     def wipe(self) -> None:
         """Remove all values and facts, also of a store that is damaged.
@@ -240,8 +284,9 @@ class RocksDBStore:
 
     def _open(self) -> None:
         try:
+            by_name = self._families.by_name
             self._path.mkdir(mode=0o700, exist_ok=True)
-            self._values = Rdict(str(self._path), self._families[VALUES], column_families=self._families)
+            self._values = Rdict(str(self._path), by_name[VALUES], column_families=by_name)
             self._facts = self._values.get_column_family(FACTS)
             self._facts_handle = self._values.get_column_family_handle(FACTS)
         except Exception as error:
@@ -253,24 +298,13 @@ class RocksDBStore:
             raise
 
     def _counted(self) -> int:
-        """Give the number of the last batch, once all before it are found.
-
-        RocksDB keeps up to four logs, and opens without a word when one of them is gone or empty: what the later ones have is there then,
-        a changelog position among it, and what the lost one had is not. The same is so of a manifest that lacks its end. A store of a
-        version that did not count begins at 0.
-        """
+        """Give the number of the last batch, once all before it are found."""
         try:
             last = int(self._facts.get(BATCHES) or 0)
-            numbers = range(max(1, last - COUNTED + 1), last + 1)
-            found = self._facts.get([BATCH % (number % COUNTED) for number in numbers]) or ()
+            found = self._facts.get([BATCH % (number % COUNTED) for number in numbers(last)]) or ()
         except Exception as error:
             raise _failure(error, self._path) from error
-        lost = [number for number, data in zip(numbers, found, strict=True) if data != b"%d" % number]
-        if lost:
-            raise StoreCorruptError(
-                f"store {self._path} is damaged: wipe it and replay the changelog (of its {last} batches {len(lost)} are missing, "
-                f"from {lost[0]} on: a file is gone or cut)"
-            )
+        check_batches(self._path, last, found)
         return last
 
 
@@ -304,30 +338,26 @@ class _Items(Iterator[tuple[bytes, bytes]]):
         self._cursor = None
 
 
-def _families(settings: TablesSettings) -> Families:
-    """Make the options of the column families; they hold the cache and the write buffers that all stores share."""
-    cache = Cache(settings.block_cache_bytes)
-    buffers = WriteBufferManager.new_write_buffer_manager_with_cache(settings.write_buffer_bytes, False, cache)
-    return {name: _options(settings, cache, buffers) for name in (VALUES, FACTS)}
-
-
-def _options(settings: TablesSettings, cache: Cache, buffers: WriteBufferManager) -> Options:
+def _options(given: RocksDBOptions, memory: _Memory) -> Options:
     blocks = BlockBasedOptions()
-    blocks.set_block_cache(cache)
+    blocks.set_block_cache(memory.cache)
     blocks.set_cache_index_and_filter_blocks(True)  # else they are outside of the memory bound
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    blocks.set_bloom_filter(BLOOM_BITS, False)
+    if given.bloom:
+        blocks.set_bloom_filter(given.bloom, False)
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(blocks)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
-    # A damaged log then loses values and facts to the same point, and logs are removed as soon as their values are in files.
+    # A damaged log then loses values and facts to the same point, and logs are removed as soon as their values are in files. Without a
+    # log it is what keeps facts from being ahead of values.
     options.set_atomic_flush(True)
-    options.set_write_buffer_manager(buffers)
-    options.set_write_buffer_size(max(settings.write_buffer_bytes // BUFFERS, ARENA_BYTES))
+    options.set_write_buffer_manager(memory.buffers)
+    options.set_write_buffer_size(max(given.write_buffer // BUFFERS, ARENA_BYTES))
     options.set_max_write_buffer_number(BUFFERS)
     options.set_arena_block_size(ARENA_BYTES)
-    options.set_compression_type(DBCompressionType.lz4())
+    options.set_compression_type(COMPRESSION[given.compression]())
+    options.set_max_open_files(given.open_files)
     options.set_keep_log_file_num(2)
     options.set_stats_dump_period_sec(0)
     return options
@@ -342,19 +372,6 @@ def _destroy(path: Path) -> None:
 
 def _failure(error: Exception, path: Path) -> StoreError:
     """Make the error of ours for one of rocksdict, which has a text and no type."""
-    text = str(error)
     if isinstance(error, DbClosedError):
         return StoreError(f"store {path} is closed")
-    if "lock hold by current process" in text:
-        return StoreLockedError(f"store {path} is open in this process already: close it first")
-    if "While lock file" in text:
-        return StoreLockedError(
-            f"store {path} is open in another process: wait for it to end, or give each its own data directory"
-        )
-    if text.startswith(("Corruption", MISSING)):
-        return StoreCorruptError(f"store {path} is damaged: wipe it and replay the changelog ({text})")
-    if "No space left" in text:
-        return StoreError(f"store {path} cannot be written, the disk is full: free space and restart ({text})")
-    if "Too many open files" in text:
-        return StoreError(f"store {path} needs more open files than the process may have: raise `ulimit -n` ({text})")
-    return StoreError(f"store {path} failed: {text}")
+    return failure(error, path)

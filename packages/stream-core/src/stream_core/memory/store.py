@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from stream_core.errors import StoreCorruptError, StoreError, StoreLockedError
-from stream_core.ports import KeyRange
+from stream_core.ports import KeyRange, StoreSize
 
 __all__ = ["MemoryStore", "MemoryStores"]
 
@@ -19,6 +19,7 @@ class _Data:
 
     values: dict[bytes, bytes] = field(default_factory=dict)
     order: list[bytes] | None = None  # the keys in order; None when it is to be made again
+    size: int = 0  # bytes of keys and values
     facts: dict[str, bytes] = field(default_factory=dict)
     wipes: int = 0
     store: MemoryStore | None = None
@@ -36,10 +37,12 @@ class _Data:
         """Set the value of a key; ``None`` deletes it."""
         if (key in self.values) is (value is None):
             self.order = None
-        if value is None:
-            self.values.pop(key, None)
-        else:
+        old = self.values.pop(key, None) if value is None else self.values.get(key)
+        if old is not None:
+            self.size -= len(key) + len(old)
+        if value is not None:
             self.values[key] = value
+            self.size += len(key) + len(value)
 
 
 class MemoryStore:
@@ -90,11 +93,17 @@ class MemoryStore:
         """Read a named fact."""
         return self._opened.facts.get(name)
 
+    def size(self) -> StoreSize:
+        """Tell how large it is."""
+        data = self._opened
+        return StoreSize(len(data.values), data.size)
+
     def wipe(self) -> None:
         """Remove all values and facts."""
         data = self._opened
         with data.lock:
             data.values.clear()
+            data.size = 0
             data.order = None
             data.facts.clear()
             data.wipes += 1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
+from random import Random
 
 from stream_core.errors import StoreError, StoreLockedError
 from stream_core.ports import Stores
@@ -172,6 +173,42 @@ async def facts_are_apart_from_values(stores: Stores) -> None:
     assert (store.get(b"offset"), store.fact("offset")) == (None, b"newer")
 
 
+async def a_store_tells_how_large_it_is(stores: Stores) -> None:
+    """An empty one has nothing; keys that are written once are counted, and their bytes with them; a closed one refuses."""
+    store = stores.open("table", 0)
+    assert store.size().keys == 0
+    empty = store.size().bytes
+    values = {b"%05d" % number: Random(number).randbytes(500) for number in range(2_000)}
+
+    for part in range(0, 2_000, 500):
+        store.write(dict(islice(values.items(), part, part + 500)), {"offset": b"%d" % part})
+    written = store.size()
+    store.close()
+    _raises(StoreError, store.size, "size of a closed store")
+    store = stores.open("table", 0)
+    again = store.size()
+    store.wipe()
+
+    assert written.keys == again.keys == 2_000
+    for size in written, again:
+        assert 1_000_000 < size.bytes - empty < 3_000_000, size
+    assert store.size().keys == 0
+    assert store.size().bytes <= empty
+
+
+async def a_change_is_about_a_key(stores: Stores) -> None:
+    """However often keys are changed and deleted: once files are written, what is told is about what is there."""
+    store = stores.open("table", 0)
+    for number in range(10):
+        store.write({b"%d" % key: b"%d" % number for key in range(100)})
+    store.write({b"%d" % key: None for key in range(50)})
+    store.write({b"%d" % key: None for key in range(50, 60)}, deleted=[(b"6", b"7")])
+    assert store.size().keys >= 0
+    store.close()
+
+    assert 0 <= stores.open("table", 0).size().keys <= 100
+
+
 async def wipe_removes_everything(stores: Stores) -> None:
     """After a wipe there are neither values nor facts, and the store is of use at once and after reopening."""
     store = stores.open("table", 0)
@@ -320,6 +357,8 @@ CHECKS = (
     closing_ends_iterations,
     iterations_are_a_snapshot,
     facts_are_apart_from_values,
+    a_store_tells_how_large_it_is,
+    a_change_is_about_a_key,
     wipe_removes_everything,
     values_outlive_close,
     partitions_are_apart,
