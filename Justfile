@@ -29,6 +29,7 @@ broker *args:
 test *args: check
     uv run pytest {{ if args == "" { parallel } else { args } }}
     {{ if args == "" { "uv run python tests/versions/run.py " + parallel } else { "" } }}
+    {{ if args == "" { "uv run python tests/drivers/run.py" } else { "" } }}
 
 # The tests of the packages: no broker, no network, seconds
 [group('check')]
@@ -41,6 +42,12 @@ test-unit *args:
 [no-exit-message]
 test-versions *args:
     uv run python tests/versions/run.py {{ args }}
+
+# The tests of the store driver python-rocksdb, in an environment that has it
+[group('check')]
+[no-exit-message]
+test-drivers *args:
+    uv run python tests/drivers/run.py {{ args }}
 
 # The static checks: format, lint, layers, dependencies, types; and how large things are
 [group('check')]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stream_tables.options import RocksDBOptions
 from stream_tables.partition import Facts
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.options import RocksDBOptions
 
 __all__ = ["read_tables"]
 

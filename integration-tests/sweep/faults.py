@@ -95,6 +95,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "store.range": ("StoreError", "damaged"),
     "store.write": ("full", "full/done", "damaged"),
     "store.fact": ("StoreError", "damaged"),
+    "store.size": ("StoreError",),
     "store.wipe": ("StoreError",),
     "stores.open": ("StoreError", "locked", "locked/long", "damaged"),
     "stores.destroy": ("StoreError",),

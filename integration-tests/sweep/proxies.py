@@ -26,7 +26,18 @@ from stream_core.errors import (
 )
 from stream_core.memory.faults import Faults
 from stream_core.memory.store import MemoryStores
-from stream_core.ports import NOBODY, Admin, Consumer, Delivery, KeyRange, Producer, Reader, RebalanceListener, Store
+from stream_core.ports import (
+    NOBODY,
+    Admin,
+    Consumer,
+    Delivery,
+    KeyRange,
+    Producer,
+    Reader,
+    RebalanceListener,
+    Store,
+    StoreSize,
+)
 from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Host, Offset, Owners, TopicInfo, TopicSpec
 from sweep import faults
 from sweep.faults import DONE, ERRORS, Plan
@@ -495,6 +506,11 @@ class _SweptStore:
         self._damage.keys -= changes.keys()
         if way.endswith(DONE):
             raise StoreError(f"{self._name}: the disk failed after the write (swept)")
+
+    def size(self) -> StoreSize:
+        """See the port."""
+        self._strike("size")
+        return self._store.size()
 
     def fact(self, name: str) -> bytes | None:
         """See the port."""

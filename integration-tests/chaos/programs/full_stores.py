@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from stream_core.errors import StoreError
-from stream_tables.rocksdb import RocksDBStores
 from stream_tables.options import RocksDBOptions
+from stream_tables.rocksdb import RocksDBStores
 
 FULL = Path(os.environ["CHAOS_DIRECTORY"]) / "full"
 

@@ -272,7 +272,14 @@ async def test_a_value_that_is_none_of_the_table_is_not_told(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"options": {"block_cache_size": 1}}, "options=.* has no effect: all stores of a worker share"),
+        ({"store": "rocksdb", "options": {"cahce": 1}}, "table t: options has no option 'cahce'; did you mean cache"),
+        ({"store": "rocksdb", "options": {"ttl": 1}}, "there is no ttl here: .* come back from the changelog"),
+        (
+            {"store": "rocksdb", "options": {"cache": "much"}},
+            "table t: options: cache='much' is no cache: write a number of bytes",
+        ),
+        ({"store": "rocksdb://?blom=1"}, "has no option 'blom'; did you mean bloom"),
+        ({"store": "memory", "options": {"bloom": 1}}, "memory:// has no options: leave options= out"),
         ({"use_partitioner": True}, "stream.group_by"),
         ({"window": 60}, "windows are what the table gives"),
         ({"is_global": True}, "only tables with partitions"),

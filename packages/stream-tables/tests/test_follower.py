@@ -27,10 +27,10 @@ from stream_core.values.schemas import Schema
 from stream_tables.changelog import claim, encode_origin
 from stream_tables.follower import Follower
 from stream_tables.following import Following
+from stream_tables.options import RocksDBOptions
 from stream_tables.partition import Facts, State, TablePartition
 from stream_tables.recovery import begin
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.options import RocksDBOptions
 from stream_tables.stores import CHUNK
 from stream_tables.table import Table
 from stream_tables.tables import Tables

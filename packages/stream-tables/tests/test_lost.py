@@ -29,9 +29,9 @@ from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import claim, decode_claim, encode_origin
+from stream_tables.options import RocksDBOptions
 from stream_tables.partition import Facts, State
 from stream_tables.rocksdb import RocksDBStores
-from stream_tables.options import RocksDBOptions
 from stream_tables.table import Table
 from stream_tables.tables import Tables
 

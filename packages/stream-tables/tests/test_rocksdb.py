@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
 from stream_tables.files import COUNTED
-from stream_tables.rocksdb import RocksDBStore, RocksDBStores
 from stream_tables.options import RocksDBOptions
+from stream_tables.rocksdb import RocksDBStore, RocksDBStores
 
 WRITER = """
 import sys

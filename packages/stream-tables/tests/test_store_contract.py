@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from stream_core.ports import Stores
 from stream_core.testing.contracts import store
-from stream_tables.rocksdb import RocksDBStores
 from stream_tables.options import RocksDBOptions
+from stream_tables.rocksdb import RocksDBStores
 
 
 @pytest.mark.parametrize("check", store.CHECKS, ids=lambda check: check.__name__)
@@ -22,22 +19,9 @@ async def test_rocksdb_stores_keep_the_contract(check: Callable[[Stores], Awaita
     await check(RocksDBStores(tmp_path / "tables", RocksDBOptions()))
 
 
-@contextmanager
-def no_large_files(table: str, partition: int) -> Iterator[None]:
-    """Let every file of this process end at 64 KiB, which RocksDB takes for a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("check", store.FAULT_CHECKS, ids=lambda check: check.__name__)
 async def test_rocksdb_stores_keep_the_contract_on_a_full_disk(
-    check: Callable[[Stores, store.NoWrites], Awaitable[None]], tmp_path: Path
+    check: Callable[[Stores, store.NoWrites], Awaitable[None]], tmp_path: Path, no_large_files: store.NoWrites
 ) -> None:
     """Whatever the port promises of a disk that fails, a store on disk does."""
     await check(RocksDBStores(tmp_path / "tables", RocksDBOptions()), no_large_files)

@@ -12,8 +12,8 @@ import pytest
 
 from stream_core.errors import StoreError, StoreLockedError
 from stream_core.memory import MemoryStores
-from stream_tables.rocksdb import RocksDBStores
 from stream_tables.options import RocksDBOptions
+from stream_tables.rocksdb import RocksDBStores
 from stream_tables.stores import CHUNK, close_all, open_when_free, write_chunked
 
 pytestmark = pytest.mark.looptime  # the clock jumps to the next timer: waiting takes no time

@@ -18,8 +18,8 @@ from stream_core.memory import MemoryStores
 from stream_core.ports import Stores
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError
-from stream_tables.rocksdb import RocksDBStores
 from stream_tables.options import RocksDBOptions
+from stream_tables.rocksdb import RocksDBStores
 from stream_tables.table import Table
 
 from .bench import Bench, used

@@ -97,7 +97,7 @@ async def test_stats_are_the_snapshot() -> None:
         stats, expected = json.loads(text), as_json(engine.snapshot())
         assert kind.startswith("application/json")
         assert stats.keys() == expected.keys()
-        assert stats["status"] == {"state": "running", "ready": True, "reason": "", "failed": False}
+        assert stats["status"] == {"state": "running", "ready": True, "reason": "", "failed": False, "recovery": None}
         assert stats["partitions"] == json.loads(json.dumps(expected["partitions"]))
         (agent,) = stats["agents"]
         assert (agent["finished"], agent["failures"], agent["skipped"]) == (10, 2, 2)
@@ -175,7 +175,9 @@ async def test_tables_are_metrics_too() -> None:
     """With what is left of a recovery."""
     async with working() as engine:
         base = engine.snapshot()
-    table = TablePartitionSnapshot("totals", 3, "bank-totals-changelog", "replaying", 0, 0, 700, 600, 1000)
+    table = TablePartitionSnapshot(
+        "totals", 3, "bank-totals-changelog", "replaying", 0, 0, 700, 600, 1000, stored_keys=7
+    )
     snapshot = Snapshot(
         **{field: getattr(base, field) for field in Snapshot.__dataclass_fields__} | {"tables": (table,)}
     )
@@ -187,6 +189,8 @@ async def test_tables_are_metrics_too() -> None:
 
     assert value(metrics["stream_table_running"]) == ({"table": "totals", "partition": "3"}, 0)
     assert value(metrics["stream_table_left_to_recover"]) == ({"table": "totals", "partition": "3"}, 400)
+    assert value(metrics["stream_table_stored_keys"]) == ({"table": "totals", "partition": "3"}, 7)
+    assert metrics["stream_table_stored_bytes"].samples == []
 
 
 @pytest.mark.parametrize("page", ["/stats", "/assignment", "/metrics"])

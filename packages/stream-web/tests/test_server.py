@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from stream_core.engine.snapshot import Status
+from stream_core.engine.snapshot import Recovery, Status
 from stream_core.errors import ConfigurationError
 from stream_web import Health, Limits, WebServer
 
@@ -99,6 +100,10 @@ async def test_readiness_follows_the_status_and_liveness_does_not() -> None:
     async with serving(lambda: state[0]) as server:
         assert await ask(f"{server.url}/health/live") == (200, {"status": "live"})
         assert await ask(f"{server.url}/health/ready") == (503, {"status": "not ready", "reason": "recovering"})
+        state[0] = replace(RECOVERING, recovery=Recovery(2, 250, 1000, 99.6, 7.53))
+        told = {"partitions": 2, "done": 250, "total": 1000, "per_second": 100, "seconds_left": 7.5}
+        expected = {"status": "not ready", "reason": "recovering", "recovery": told}
+        assert await ask(f"{server.url}/health/ready") == (503, expected)
         state[0] = READY
         assert await ask(f"{server.url}/health/ready") == (200, {"status": "ready"})
 

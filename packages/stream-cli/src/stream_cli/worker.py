@@ -13,6 +13,7 @@ from stream_cli import banner
 from stream_cli.context import Invocation, pass_invocation
 from stream_cli.locate import Application
 from stream_cli.processes import Child, supervise
+from stream_cli.recovering import recovery_bar
 
 __all__ = ["worker"]
 
@@ -111,7 +112,9 @@ def worker(
         context.exit(supervise(processes, level=level, logfile=logfile))
     if child is not None and (web_port is not None or "web_port" in app.conf.values):
         app.conf.web_port += child.number  # one that nobody has chosen goes on to the next free one by itself
-    context.exit(runnable.execute_from_commandline())
+    with recovery_bar(lambda: app.engine.status().recovery, shown=not invocation.quiet and child is None):
+        code = runnable.execute_from_commandline()
+    context.exit(code)
 
 
 def _print_promptly() -> None:

@@ -9,7 +9,19 @@ from typing import Final
 
 from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
 
-__all__ = ["ARENA_BYTES", "BATCH", "BATCHES", "BUFFERS", "COUNTED", "FACTS", "VALUES", "Files", "check_batches", "failure", "numbers"]
+__all__ = [
+    "ARENA_BYTES",
+    "BATCH",
+    "BATCHES",
+    "BUFFERS",
+    "COUNTED",
+    "FACTS",
+    "VALUES",
+    "Files",
+    "check_batches",
+    "failure",
+    "numbers",
+]
 
 VALUES, FACTS = "default", "facts"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")

@@ -58,6 +58,7 @@ class Follower:
 
     Attributes:
         position: the changelog offset up to which every record was applied, passed over or held.
+        began: when it began, by the clock of the partition.
         start: the changelog offset at which it began.
         target: the changelog offset to reach, or ``None``.
         done: resolved when the target is reached, or with the error that ended the follower; cancelling it ends the follower.
@@ -71,6 +72,7 @@ class Follower:
         committed: Mapping[Reading, int] | None = None,
     ) -> None:
         self.part = part
+        self.began = part.clock.monotonic()
         self.start = self.position = position
         self.target = target
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -111,6 +113,7 @@ class Follower:
         """Empty the store and begin again at ``position``. Raises StoreError."""
         self.part.store.wipe()
         self.part.epoch = 0
+        self.began = self.part.clock.monotonic()
         self.start = self.position = position
         self.target = target
         self._whole = position == 0

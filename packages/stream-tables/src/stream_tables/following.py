@@ -210,7 +210,23 @@ class Following:
         if now - self._said < REPORT:
             return
         self._said = now
-        for tp, follower in self._due().items():
-            if (target := follower.target) is not None:
-                done, whole = follower.position - follower.start, max(target - follower.start, 1)
-                logger.info("recovering %s: offset %d of %d (%d%%)", tp, follower.position, target, 100 * done // whole)
+        running = [(follower, target) for follower in self._due().values() if (target := follower.target) is not None]
+        passed = sum(follower.position - follower.start for follower, _ in running)
+        whole = sum(target - follower.start for follower, target in running)
+        if not whole:
+            return
+        rate = sum(
+            (follower.position - follower.start) / max(follower.part.clock.monotonic() - follower.began, 1e-3)
+            for follower, _ in running
+        )
+        logger.info(
+            "recovering %d table partitions: %d of %d changelog offsets (%d%%), %d a second, %s left",
+            len(running),
+            passed,
+            whole,
+            100 * passed // whole,
+            rate,
+            f"{(whole - passed) / rate:.0f} s" if rate else "unknown time",
+        )
+        for follower, target in running:
+            logger.debug("recovering %s: offset %d of %d", follower.part.changelog, follower.position, target)

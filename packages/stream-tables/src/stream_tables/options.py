@@ -11,15 +11,14 @@ import msgspec
 
 from stream_core.errors import ConfigurationError
 
-__all__ = ["COMPRESSIONS", "PYTHON_ROCKSDB", "ROCKSDICT", "RocksDBOptions", "size"]
+__all__ = ["COMPRESSIONS", "PYTHON_ROCKSDB", "ROCKSDICT", "RocksDBOptions", "read_options", "size"]
 
 MIB = 1 << 20
 UNITS: Final = {"": 1, "k": 1 << 10, "m": MIB, "g": 1 << 30}
 WORDS: Final = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 ROCKSDICT, PYTHON_ROCKSDB = "rocksdict", "python-rocksdb"
-COMPRESSIONS: Final = ("none", "snappy", "zlib", "lz4", "lz4hc", "zstd")
-"""What both drivers know."""
+COMPRESSIONS: Final = ("none", "snappy", "lz4", "lz4hc", "zstd")
 
 OTHER_NAMES: Final = {
     "block_cache_size": "cache",
@@ -94,12 +93,12 @@ class RocksDBOptions(msgspec.Struct, frozen=True, kw_only=True):
         driver: the library: ``rocksdict``, or ``python-rocksdb``.
         cache: bytes for blocks read from disk. All stores of the process that name the same ``cache`` and ``write_buffer`` share them, so
             that these are the bounds of a worker. The write buffers are charged to the cache.
-        write_buffer: bytes for changes that are not yet in a table file, shared likewise; a store writes a file when it holds a quarter of
-            it. It also bounds what is read again after ``kill -9``. python-rocksdb cannot share it: there each store has so much of its own.
+        write_buffer: bytes for changes that are not yet in a table file, shared likewise; a store writes a file when it holds a
+            quarter of it. It also bounds what is read again after ``kill -9``. With python-rocksdb each store has so much of its own.
         bloom: bits of the Bloom filter for each key: with 10 one in a hundred look-ups of a missing key reads a block in vain; 0 for none.
         wal: whether changes are written to the write-ahead log. Without it a worker that is killed replays from the changelog what its
             stores had not yet in table files.
-        compression: of table files, one of :data:`COMPRESSIONS`.
+        compression: of table files, one of :data:`COMPRESSIONS`; python-rocksdb lacks zstd.
         open_files: table files that a store keeps open; -1 for all of them.
 
     Raises:
@@ -121,6 +120,8 @@ class RocksDBOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 f"cache is {self.cache}, which must be more than write_buffer ({self.write_buffer}): write buffers are charged to the cache"
             )
+        if self.driver == PYTHON_ROCKSDB and self.compression == "zstd":
+            raise ConfigurationError("compression is zstd, which is not in the library of python-rocksdb: take lz4hc")
         if not 0 <= self.bloom <= 64:
             raise ConfigurationError(f"bloom is {self.bloom}: give 0 to 64 bits for each key")
         if self.open_files < -1 or 0 <= self.open_files < 20:
@@ -128,7 +129,7 @@ class RocksDBOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, options: Mapping[str, object], where: str = "rocksdb://") -> RocksDBOptions:
-        """Read options as people write them: by our names or Faust's, as text or as they are.
+        """Make the options that :func:`read_options` reads.
 
         Args:
             options: value by name.
@@ -137,15 +138,7 @@ class RocksDBOptions(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: there is no such option, or its value is none.
         """
-        read: dict[str, Any] = {}
-        for given, value in options.items():
-            name, value_ = _named(given, value, where)
-            if name in read:
-                raise ConfigurationError(f"{where}: {name} is said twice: leave {given} out")
-            try:
-                read[name] = READERS[name](value_)
-            except ValueError as error:
-                raise ConfigurationError(f"{where}: {given}={value!r} is no {name}: {error}") from error
+        read = read_options(options, where)
         if "write_buffer" in read and "cache" not in read:  # who says one of them need not know the other
             read["cache"] = max(cls().cache, 2 * read["write_buffer"])
         elif "cache" in read and "write_buffer" not in read:
@@ -154,6 +147,28 @@ class RocksDBOptions(msgspec.Struct, frozen=True, kw_only=True):
             return cls(**read)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error}") from error
+
+
+def read_options(options: Mapping[str, object], where: str = "rocksdb://") -> dict[str, Any]:
+    """Read options as people write them, by our names or Faust's, as text or as they are; returns them by our names.
+
+    Args:
+        options: value by name.
+        where: what begins each message.
+
+    Raises:
+        ConfigurationError: there is no such option, or its value is none.
+    """
+    read: dict[str, Any] = {}
+    for given, value in options.items():
+        name, value_ = _named(given, value, where)
+        if name in read:
+            raise ConfigurationError(f"{where}: {name} is said twice: leave {given} out")
+        try:
+            read[name] = READERS[name](value_)
+        except ValueError as error:
+            raise ConfigurationError(f"{where}: {given}={value!r} is no {name}: {error}") from error
+    return read
 
 
 def _named(given: str, value: object, where: str) -> tuple[str, object]:

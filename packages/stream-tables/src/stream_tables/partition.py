@@ -115,8 +115,9 @@ APPLYING = Applying()
 
 
 class Followed(Protocol):
-    """How far a follower is in the changelog: where it began, is, and ends; without end the target is ``None``."""
+    """How far a follower is in the changelog: when and where it began, where it is, and ends; without end the target is ``None``."""
 
+    began: float
     start: int
     position: int
     target: int | None
@@ -253,7 +254,16 @@ class TablePartition(Generic[V]):
             table: name of the table.
             follower: how far its follower is, when it has one now.
         """
-        overlay = self.overlay
+        overlay, passed, whole, rate = self.overlay, 0, 0, 0.0
+        if follower is not None:
+            passed = follower.position - follower.start
+            whole = 0 if follower.target is None else follower.target - follower.start
+            elapsed = self.clock.monotonic() - follower.began
+            rate = passed / elapsed if whole and elapsed > 0 else 0.0
+        try:
+            size = self.store.size()
+        except StoreError:
+            size = None  # it is closed, or damaged: whoever works on it says so
         return TablePartitionSnapshot(
             table=table,
             partition=self.changelog.partition,
@@ -262,8 +272,12 @@ class TablePartition(Generic[V]):
             changed_keys=len(overlay.active) + len(overlay.frozen),
             changed_bytes=overlay.size + overlay.frozen_size,
             position=self.end if follower is None else follower.position,
-            recovered=0 if follower is None else follower.position - follower.start,
-            to_recover=0 if follower is None or follower.target is None else follower.target - follower.start,
+            recovered=passed,
+            to_recover=whole,
+            recovery_rate=rate,
+            recovery_left=max(whole - passed, 0) / rate if rate else None,
+            stored_keys=None if size is None else size.keys,
+            stored_bytes=None if size is None else size.bytes,
         )
 
     # -- reading

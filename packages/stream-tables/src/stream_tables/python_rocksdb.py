@@ -41,7 +41,6 @@ __all__ = ["PythonRocksDBStore", "PythonRocksDBStores"]
 COMPRESSION: Final = {
     "none": rocksdb.CompressionType.no_compression,
     "snappy": rocksdb.CompressionType.snappy_compression,
-    "zlib": rocksdb.CompressionType.zlib_compression,
     "lz4": rocksdb.CompressionType.lz4_compression,
     "lz4hc": rocksdb.CompressionType.lz4hc_compression,
     "zstd": rocksdb.CompressionType.zstd_compression,
@@ -202,7 +201,10 @@ class PythonRocksDBStore:
         self._open()
 
     def close(self) -> None:
-        """Give up the store and its lock; calling it again does nothing. It writes what is in memory to a table file."""
+        """Give up the store and its lock; calling it again does nothing.
+
+        Without a write-ahead log it writes what is in memory to a table file; what is in the log is read at the next opening.
+        """
         with self._lock:
             db, self._db, self._facts = self._db, None, None
             if db is None:

@@ -58,7 +58,6 @@ logger = logging.getLogger(__name__)
 COMPRESSION: Final = {
     "none": DBCompressionType.none,
     "snappy": DBCompressionType.snappy,
-    "zlib": DBCompressionType.zlib,
     "lz4": DBCompressionType.lz4,
     "lz4hc": DBCompressionType.lz4hc,
     "zstd": DBCompressionType.zstd,

@@ -57,6 +57,7 @@ class Table(Held[K, V]):
         changelog: name of the changelog topic.
         help: one sentence on what it holds.
         store: URL of its store; ``None`` for that of the app.
+        store_options: options of the store, which count before those of the URL.
         changelog_config: configuration of the changelog beside what a changelog needs, in Kafka's names.
         replicas: replication factor of the changelog; ``None`` for that of the app.
         recovery_buffer_size: changelog records that a recovery writes to the store at a time.
@@ -88,6 +89,7 @@ class Table(Held[K, V]):
         partitions: int | None = None,
         help: str = "",  # noqa: A002 - the name is the guides'
         store: str | None = None,
+        store_options: Mapping[str, Any] | None = None,
         changelog_config: Mapping[str, str] | None = None,
         replicas: int | None = None,
         recovery_buffer_size: int = CHUNK,
@@ -115,6 +117,7 @@ class Table(Held[K, V]):
         self.help = help
         self.key_index_size = 10_000
         self.store = store
+        self.store_options = dict(store_options or {})
         self.changelog_config = dict(changelog_config or {})
         self.replicas = replicas
         if on_changelog_event is not None:

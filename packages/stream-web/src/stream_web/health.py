@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 from aiohttp import web
 
@@ -47,4 +48,13 @@ class Health:
         status = self._status()
         if status.ready:
             return web.json_response({"status": "ready"})
-        return web.json_response({"status": "not ready", "reason": status.reason}, status=503)
+        body: dict[str, Any] = {"status": "not ready", "reason": status.reason}
+        if (recovery := status.recovery) is not None:
+            body["recovery"] = {
+                "partitions": recovery.partitions,
+                "done": recovery.done,
+                "total": recovery.total,
+                "per_second": round(recovery.rate),
+                "seconds_left": None if recovery.left is None else round(recovery.left, 1),
+            }
+        return web.json_response(body, status=503)

@@ -185,6 +185,12 @@ def _tables(snapshot: Snapshot) -> Iterator[Metric]:
         ("left_to_recover", "Changelog offsets to go.", [one.to_recover - one.recovered for one in tables]),
     ):
         yield _gauge(f"stream_table_{name}", help_, labels, zip(names, values, strict=True))
+    for name, help_, sizes in (
+        ("stored_keys", "About how many keys its store has.", [one.stored_keys for one in tables]),
+        ("stored_bytes", "About how many bytes its store takes.", [one.stored_bytes for one in tables]),
+    ):
+        known = [(names_, size) for names_, size in zip(names, sizes, strict=True) if size is not None]
+        yield _gauge(f"stream_table_{name}", help_, labels, known)
     yield _counter(
         "stream_recovered_records",
         "Changelog records that recoveries have read.",

@@ -9,12 +9,14 @@ from stream_app.definitions.checked import checked
 from stream_app.definitions.descriptions import refusing
 from stream_app.definitions.registry import Registry
 from stream_app.settings import Settings
+from stream_app.settings.stores import choose_store
 from stream_core.errors import ConfigurationError
 from stream_core.sending.topic import AnyTopic, TopicGroup
 from stream_core.streams.events import Event
 from stream_core.values.codecs import CodecArg
 from stream_core.values.schemas import Schema
 from stream_tables import table as tables
+from stream_tables.options import RocksDBOptions, read_options
 from stream_tables.tables import CHANGELOG
 
 __all__ = ["TableDefinitions", "TableOptions"]
@@ -33,6 +35,8 @@ class TableOptions(TypedDict, total=False):
         partitions: partitions of the table; those of its source topics when left out.
         help: one sentence on what it holds.
         store: URL of its store, or the name of one: ``rocksdb://`` or ``memory``; the setting ``store`` when left out.
+        options: of the store, such as ``{"bloom": 0}``; they count before what the URLs say. Those of the setting ``store`` hold for
+            each table that uses the same driver. Where an app that is tried keeps its tables in memory, they have no effect.
         changelog_topic: the topic that has its changes, from :meth:`topic`; one of its own when left out.
         extra_topic_configs: more configuration of the changelog, in Kafka's names.
         recovery_buffer_size: changelog records that a recovery writes to the store at a time; 1000 when left out.
@@ -50,6 +54,7 @@ class TableOptions(TypedDict, total=False):
     partitions: int | None
     help: str
     store: Any
+    options: Mapping[str, Any] | None
     changelog_topic: AnyTopic | None
     extra_topic_configs: Mapping[str, str] | None
     recovery_buffer_size: int
@@ -62,7 +67,6 @@ class TableOptions(TypedDict, total=False):
 _GLOBAL = "an app has only tables with partitions so far: ask an agent for what other workers hold"
 
 REFUSED: dict[str, str] = {
-    "options": "all stores of a worker share one cache and one bound for what is not in files yet: there is nothing to set for one",
     "use_partitioner": "a key belongs to the partition of the event that changes it: bring events to it with stream.group_by(key)",
     "window": "windows are what the table gives: app.Table(...).using_window(window), or .tumbling(60)",
     "is_global": _GLOBAL,
@@ -126,6 +130,7 @@ class TableDefinitions(Registry):
         if (store := rest.pop("store", None)) is not None:
             url = store if "://" in str(store) else f"{store}://"
             rest["store"] = Settings.store.convert(url, f"{what}: store")
+        rest["store_options"] = self._store_options(what, rest.get("store"), rest.pop("options", None))
         cls: type[tables.Table[Any, Any]] = self.conf.settle("Table", what) or self.table_class
         table = cls(name, schema=schema, default=default, **self._changelog(name, rest), **rest)
         with self._defining:
@@ -141,6 +146,16 @@ class TableDefinitions(Registry):
                 )
             self._tables[name] = table
         return table
+
+    def _store_options(self, what: str, store: str | None, options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Look at the options of a store where they are written, as far as its driver is known there."""
+        if options:
+            chosen = choose_store(self.conf.store if store is None else store)
+            if chosen.scheme == "rocksdb":
+                RocksDBOptions.of({**chosen.options, **read_options(options, f"{what}: options")}, what)
+            elif store is not None and chosen.scheme == "memory":
+                raise ConfigurationError(f"{what}: {store} has no options: leave options= out")
+        return options or {}
 
     def _table_schema(self, what: str, options: dict[str, Any], key_type: Any, value_type: Any) -> Schema:
         given: Schema | None = options.pop("schema", None)

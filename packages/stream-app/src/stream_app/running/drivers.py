@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
+from stream_app.settings.stores import Chosen
 from stream_core.errors import ConfigurationError, MissingPackageError
+from stream_core.memory import MemoryStores
+from stream_core.ports import Stores
 
-__all__ = ["load_driver"]
+__all__ = ["load_driver", "load_stores"]
 
 PACKAGES = {
     "aiokafka": "stream-kafka",
@@ -56,3 +62,34 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
     raise ConfigurationError(
         f"there is no driver for {scheme}://{hint} Known are {', '.join(sorted([*found, 'memory']))}"
     )
+
+
+def load_stores(chosen: Chosen) -> Callable[[Path], Stores]:
+    """What makes the stores in a directory. A driver is called with the directory, and with its options by name.
+
+    One that has a parameter ``url`` is given the URL without its query, too.
+
+    Raises:
+        MissingPackageError: the package of the driver is not installed.
+        ConfigurationError: there is no such driver, or it has no such option.
+    """
+    make = load_driver("stream.stores", chosen.scheme, MemoryStores)
+    if make is MemoryStores:
+        return lambda directory: MemoryStores()
+    options = dict(chosen.options)
+    try:
+        signature = inspect.signature(make)
+    except ValueError:  # of a class that is not written in Python
+        return partial(make, **options)
+    known = [
+        name for name, one in signature.parameters.items() if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    if "url" in known:
+        options.setdefault("url", chosen.url)
+    try:
+        signature.bind(Path(), **options)
+    except TypeError as error:
+        near = [get_close_matches(name, known[1:], 1) for name in options if name not in known]
+        hint = "".join(f"; did you mean {found[0]}?" for found in near if found)
+        raise ConfigurationError(f"{chosen.url} cannot be used with these options: {error}{hint}") from error
+    return partial(make, **options)

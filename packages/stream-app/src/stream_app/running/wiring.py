@@ -14,18 +14,19 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from stream_app.running.drivers import load_driver
+from stream_app.running.drivers import load_driver, load_stores
 from stream_app.running.instances import Instance
 from stream_app.running.services import Services
 from stream_app.running.web_server import make_web_server, published_url
 from stream_app.settings import Settings
+from stream_app.settings.stores import Chosen, choose_store
 from stream_core.agents.agent import Agent
 from stream_core.agents.chores import Chore
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, WorkerError
-from stream_core.memory import MemoryStores, MemoryTransport
-from stream_core.ports import Stores, Transport
+from stream_core.memory import MemoryTransport
+from stream_core.ports import Transport
 from stream_core.primitives import TP, Host
 from stream_core.runs import PerRun, Run
 from stream_core.sending.outbox import OnProduce
@@ -141,26 +142,36 @@ class Wiring:
         conf = self._conf
         conf.freeze()
         transport = make_transport(conf)
-        durable = not self._client_only and (conf.broker_scheme != "memory" or self._schemes != {"memory"})
+        chosen = self._chosen()
+        durable = not self._client_only and (
+            conf.broker_scheme != "memory" or any(one.scheme != "memory" for one in chosen.values())
+        )
         self._instance = instance = Instance.acquire(self._root) if durable else None
         if instance is not None:
             self._name = instance.id
-        drivers = {scheme: self._stores(scheme) for scheme in self._schemes}
-        stores = {scheme: PlacedStores(make) for scheme, make in drivers.items()}
-        spare = {scheme: PlacedStores(make) for scheme, make in drivers.items() if instance is not None}
+        stores: list[tuple[Chosen, PlacedStores, PlacedStores | None]] = []
+
+        def driver(one: Chosen) -> tuple[PlacedStores, PlacedStores | None]:
+            """Give the driver of all tables of which the same is said; loaded before anything is waited for."""
+            found = next((each[1:] for each in stores if each[0] == one), None)
+            if found is None:
+                make = load_stores(one)
+                found = PlacedStores(make), PlacedStores(make) if instance is not None else None
+                stores.append((one, *found))
+            return found
 
         async def prepare() -> None:
             cluster = await engine.clients.admin.cluster_id()
-            for placed in stores.values():
+            for _, placed, spare in stores:
                 placed.place(self._tabledir(cluster))
-            if instance is not None:
-                for placed in spare.values():
-                    placed.place(place_of(cluster, instance.path) / "tables")
+                if spare is not None and instance is not None:
+                    spare.place(place_of(cluster, instance.path) / "tables")
 
+        of_app = driver(chosen[""])
         tables = Tables(
-            stores[conf.store_scheme],
+            of_app[0],
             lambda: transport.reader(read_committed=True),  # the guarantee may have been another one before
-            spare=spare.get(conf.store_scheme),
+            spare=of_app[1],
             prepare=prepare,
             lock_timeout=conf.store_lock_timeout,
             replication=conf.topic_replication_factor,
@@ -170,8 +181,7 @@ class Wiring:
         for table in self._tables:
             table.schema.check()
             table.key_index_size = conf.table_key_index_size
-            scheme = self._scheme(table)
-            tables.add(table, stores[scheme], spare.get(scheme))
+            tables.add(table, *driver(chosen[table.name]))
         for topic in self._app.topics.values():
             topic.schema.check()
         self.engine = engine = Engine(
@@ -296,13 +306,20 @@ class Wiring:
         if self._instance is not None:
             self._instance.member = member
 
-    @property
-    def _schemes(self) -> set[str]:
-        """The drivers of the stores: that of the app, and those that tables name."""
-        return {self._conf.store_scheme, *map(self._scheme, self._tables)}
-
-    def _scheme(self, table: Table[Any, Any]) -> str:
-        return self._conf.store_scheme if table.store is None else table.store.partition("://")[0]
+    def _chosen(self) -> dict[str, Chosen]:
+        """What is said of the stores of each table, by its name; of those of the app by an empty one."""
+        text = self._conf.store
+        of_app = choose_store(text)
+        chosen = {"": of_app}
+        for table in self._tables:
+            in_memory = table.store is None and of_app.scheme == "memory"
+            try:
+                chosen[table.name] = choose_store(
+                    table.store or text, None if in_memory else table.store_options, of_app
+                )
+            except ConfigurationError as error:
+                raise ConfigurationError(f"table {table.name}: {error}") from error
+        return chosen
 
     def _topics(self) -> list[AnyTopic]:
         """The topics of the app; not those that a table keeps its changes in, which the tables declare, unless somebody reads them."""
@@ -314,11 +331,6 @@ class Wiring:
             for part in agent.topic.parts
         }
         return [topic for topic in self._app.topics.values() if topic.name in read or topic.name not in changelogs]
-
-    def _stores(self, scheme: str) -> Callable[[Path], Stores]:
-        """What makes the stores in a directory; loaded before anything is waited for."""
-        make = load_driver("stream.stores", scheme, MemoryStores)
-        return (lambda directory: MemoryStores()) if make is MemoryStores else make
 
     @property
     def _root(self) -> Path:

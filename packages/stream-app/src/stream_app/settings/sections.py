@@ -28,12 +28,12 @@ from stream_app.settings.parameters import (
     some_or_all,
     subclass_of,
     tls_context,
-    url,
     web_application,
     web_transport,
     web_url,
     zone,
 )
+from stream_app.settings.stores import store_url
 from stream_core.values.codecs import Codec
 
 __all__ = [
@@ -204,9 +204,9 @@ class TableSettings(Section):
     store = Parameter(
         str,
         "memory://",
-        "URL of the store of tables: rocksdb:// or memory://.",
+        "URL of the store of tables: rocksdb:// or memory://, or the path of a class; options stand in its query, as in rocksdb://?cache=256M.",
         env="APP_STORE",
-        parse=url,
+        parse=store_url,
         kind="URL",
         cost="Tables in memory are read from their changelogs at each start; those of RocksDB go on where they were.",
     )

@@ -20,8 +20,10 @@ from stream_core.engine.snapshot import (
     OwnerSnapshot,
     PartitionSnapshot,
     ReadingSnapshot,
+    Recovery,
     Snapshot,
     Status,
+    TablePartitionSnapshot,
     TrafficSnapshot,
 )
 from stream_core.engine.topology import Topology
@@ -34,6 +36,9 @@ from stream_core.streams.sessions import PartitionSession, Subscription
 __all__ = ["Observer"]
 
 T = TypeVar("T")
+
+RECOVERING = "recovering"
+"""The reason of a worker that reads its tables."""
 
 ATTEMPTS = 10
 """How often another thread looks again, when the engine has changed what it looks at."""
@@ -103,7 +108,12 @@ class Observer:
 
     def _status(self) -> Status:
         reason = self._reason()
-        return Status(self._engine.state.value, not reason, reason, self._background.failure.done())
+        recovery = Recovery.of(self._tables()) if reason == RECOVERING else None
+        return Status(self._engine.state.value, not reason, reason, self._background.failure.done(), recovery)
+
+    def _tables(self) -> Iterator[TablePartitionSnapshot]:
+        for participant in self._participants:
+            yield from participant.snapshot()
 
     def _look(self) -> Snapshot:
         """Put the snapshot together from what is in memory."""
@@ -119,7 +129,7 @@ class Observer:
             generation=owners.generation,
             agents=tuple(self._agents()),
             partitions=tuple(self._partitions()),
-            tables=tuple(one for participant in self._participants for one in participant.snapshot()),
+            tables=tuple(self._tables()),
             interval=self._uncommitted(),
             owners=_owners(owners),
             owners_settled=owners.settled,
@@ -150,7 +160,7 @@ class Observer:
             return f"cannot read {', '.join(map(str, sorted(unreadable)))}"
         if state is EngineState.RUNNING:
             return "waiting for the broker" if clients.lease_over() else ""
-        return "waiting for partitions" if self._ownership.group is None else "recovering"
+        return "waiting for partitions" if self._ownership.group is None else RECOVERING
 
     def _agents(self) -> Iterator[AgentSnapshot]:
         """Tell how each reader is: those of agents, and those of streams outside of agents."""

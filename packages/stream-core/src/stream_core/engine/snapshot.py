@@ -1,11 +1,13 @@
 """How a worker does at one moment: frozen, made of plain values, and of what is in memory only.
 
 A :class:`Snapshot` is what pages, metrics, health checks and tests look at, so that none of them reads the parts of an engine. It
-costs no request to a broker and no read of a store. Numbers that come from brokers are as old as the last answer that told them.
+costs no request to a broker and no read of a disk: of stores it has what they count by themselves. Numbers that come from brokers are as
+old as the last answer that told them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,12 +18,42 @@ __all__ = [
     "OwnerSnapshot",
     "PartitionSnapshot",
     "ReadingSnapshot",
+    "Recovery",
     "Snapshot",
     "Status",
     "TablePartitionSnapshot",
     "TrafficSnapshot",
     "as_json",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How far the recovery of tables is, of all partitions that recover now together.
+
+    Attributes:
+        partitions: how many recover now.
+        done: changelog offsets that they have passed.
+        total: changelog offsets that they have to pass in all; it grows while more partitions begin.
+        rate: changelog offsets a second since they began.
+        left: seconds that the rest takes at this rate; ``None`` while nothing is known of it.
+    """
+
+    partitions: int
+    done: int
+    total: int
+    rate: float
+    left: float | None
+
+    @classmethod
+    def of(cls, tables: Iterable[TablePartitionSnapshot]) -> Recovery | None:
+        """Sum partitions of tables up; ``None`` when none of them recovers."""
+        parts = [one for one in tables if one.to_recover]
+        if not parts:
+            return None
+        done, total = sum(one.recovered for one in parts), sum(one.to_recover for one in parts)
+        rate = sum(one.recovery_rate for one in parts)
+        return cls(len(parts), done, total, rate, (total - done) / rate if rate else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +65,14 @@ class Status:
         ready: whether it has its partitions, can read all of them and works on them.
         reason: why not, in a few words that may be shown to anybody, such as ``recovering``; empty when it is ready.
         failed: whether it cannot go on, and would after a restart at best.
+        recovery: how far the tables are, while it recovers.
     """
 
     state: str
     ready: bool
     reason: str
     failed: bool
+    recovery: Recovery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +166,10 @@ class TablePartitionSnapshot:
         position: the changelog offset up to which its state is known to be complete; ``None`` when that is not known.
         recovered: changelog offsets that its recovery has passed; zero when it does not recover now.
         to_recover: changelog offsets that its recovery has to pass in all; zero likewise.
+        recovery_rate: changelog offsets that its recovery has passed a second; zero likewise.
+        recovery_left: seconds that the rest of it takes at this rate; ``None`` when it does not recover, or no rate is known.
+        stored_keys: about how many keys its store has; ``None`` when that cannot be said, as of a store that is damaged.
+        stored_bytes: about how many bytes these keys and their values take, on disk or in memory; ``None`` likewise.
     """
 
     table: str
@@ -143,6 +181,10 @@ class TablePartitionSnapshot:
     position: int | None
     recovered: int
     to_recover: int
+    recovery_rate: float = 0.0
+    recovery_left: float | None = None
+    stored_keys: int | None = None
+    stored_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
