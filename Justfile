@@ -18,6 +18,11 @@ default:
 demo transport="memory":
     uv run python examples/demo.py {{ transport }}
 
+# Run an app with something to look at: open http://localhost:6066 in a browser
+[group('try it')]
+shop *args:
+    uv run stream -A examples.shop worker {{ args }}
+
 # Start a development Kafka in the foreground; --port 9093 when 9092 is taken
 [group('try it')]
 broker *args:

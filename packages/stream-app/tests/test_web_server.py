@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -13,7 +15,7 @@ from stream_app.running.web_server import published_url
 from stream_core.errors import ConfigurationError
 from stream_web import WebServer
 
-from .apps import make, until
+from .apps import OtherTransport, make, until
 
 PAGES = ("/stats", "/assignment", "/metrics")
 HERE = socket.gethostname()
@@ -128,3 +130,85 @@ async def reading(stream: Any) -> None:
     """Read all events."""
     async for _ in stream:
         pass
+
+
+# -- the dashboard
+
+
+async def page(app: faust.App, path: str = "/") -> tuple[int, str]:
+    """What a browser gets."""
+    url = f"http://127.0.0.1:{app.conf.web_port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": "text/html"}) as response:
+        return response.status, await response.text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, True),
+        ({"web_dashboard_enabled": False}, False),
+        ({"web_bind": "0.0.0.0"}, False),
+        ({"web_bind": "0.0.0.0", "debug": True}, True),
+        ({"web_bind": "0.0.0.0", "web_dashboard_enabled": "yes"}, True),
+    ],
+    ids=str,
+)
+async def test_the_dashboard_is_for_this_machine_unless_it_is_switched_on(
+    settings: dict[str, Any], expected: bool
+) -> None:
+    """As the other pages with details; where it is off, a browser gets what programs get."""
+    app = make(web_enabled=True, web_port=free_port(), **settings)
+    async with app:
+        status_, text = await page(app)
+        assert status_ == 200
+        assert text.startswith("<!doctype html>") == expected
+        for path in ("/dashboard/", "/dashboard/worker", "/dashboard/dashboard.js"):
+            assert (await page(app, path))[0] == (200 if expected else 404)
+
+
+async def test_the_dashboard_shows_no_credentials() -> None:
+    """Neither on the page, nor in what other workers are told."""
+    name = uuid4().hex
+    app = make(broker=f"memory://ann:secret@{name}", web_enabled=True, web_port=free_port())
+    async with app:
+        shown = [text for path in ("/", "/dashboard/worker") for _, text in [await page(app, path)]]
+    assert f"memory://***@{name}" in shown[0]
+    assert not any("secret" in text for text in shown)
+
+
+async def test_workers_of_one_machine_see_each_other_without_a_setting(tmp_path: Path) -> None:
+    """They publish no URL, since only this machine reaches them; they share the data directory, and find each other there."""
+    apps = []
+    url = OtherTransport.url()
+    for _ in range(2):
+        app = make(broker=url, datadir=tmp_path, store="memory://", web_enabled=True, web_port=free_port())
+        app.agent(app.topic("words", partitions=4), name="count")(reading)
+        apps.append(app)
+    first, second = apps
+    async with first, second:
+        await until(lambda: all(len(app.engine.snapshot().partitions) == 2 for app in apps))
+        for app in apps:
+            assert {one.url for one in app.engine.snapshot().owners} == {""}
+            text = (await page(app))[1]
+            assert "all workers are ready" in text
+            assert all(f"http://127.0.0.1:{one.conf.web_port}" in text for one in apps)
+
+
+async def test_the_dashboard_shows_what_bodies_name_and_pipes(tmp_path: Path) -> None:
+    """What only a worker that runs knows, beside what definitions say."""
+    app = make(web_enabled=True, web_port=free_port())
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    totals = app.Table("totals", default=int)
+
+    @app.agent(words, name="shop.count")
+    async def count(stream: faust.Stream[str]) -> None:
+        async for word in stream.group_by(lambda word: word[0], name="initial"):
+            totals[word] += 1
+
+    async with app:
+        text = (await page(app))[1]
+    assert "agent count \u2192 table totals (uses)" in text
+    assert "topic words \u2192 agent count" in text
+    between = next(name for name in text.split() if name.endswith("initial-repartition"))
+    assert f"agent count \u2192 topic {between} (through)" in text
+    assert f"topic {between} \u2192 agent count (through)" in text

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.agents.agent import Agent
-from stream_core.counters import BOUNDS, OTHERS, TOPICS, Durations, TopicTraffic
+from stream_core.counters import BOUNDS, FAILURES, LONGEST_ERROR, OTHERS, TOPICS, Durations, TopicTraffic
 from stream_core.engine.engine import Engine
 from stream_core.engine.snapshot import AgentSnapshot, PartitionSnapshot, ReadingSnapshot, Snapshot, as_json
 from stream_core.errors import CommitError, NoReplyError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Host
 from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 
@@ -145,6 +146,34 @@ async def test_agents_say_how_many_run_and_what_became_of_events(lab: Lab) -> No
 
 
 @looptime
+async def test_the_last_failures_are_told_with_their_place_and_what_follows(lab: Lab) -> None:
+    """An event that is tried again stays one failure; what cannot be read is one, too; the oldest goes first."""
+    topic = lab.topic("orders", schema=Schema(str, int), on_decode_error=FailurePolicy.SKIP)
+
+    async def check(stream: Stream[Any]) -> None:
+        async for value in stream:
+            if value == 1:
+                raise ValueError("<b>no</b>" * 100)
+
+    policy = FailurePolicy.retry(2, delay=1.0, then="dead_letter")
+    engine = await lab.start([lab.agent(check, topic, on_failure=policy)])
+    lab.put(topic, [0, 1, b"no JSON", 3])
+    await lab.caught_up(topic)
+
+    failed, unread = sorted(engine.snapshot().failures, key=lambda one: one.offset)
+    assert (failed.reader, failed.topic, failed.partition, failed.offset, failed.times) == ("check", "orders", 0, 1, 3)
+    assert (failed.action, failed.letters) == ("dead_letter", "app-dead-letter")
+    assert failed.error.startswith("ValueError: <b>no</b>")
+    assert len(failed.error) == LONGEST_ERROR
+    assert (unread.offset, unread.action, unread.letters, unread.times) == (2, "skip", "", 1)
+    assert unread.error.startswith("DecodeError: ")
+
+    lab.put(topic, [b"no JSON"] * FAILURES)
+    await lab.caught_up(topic)
+    assert [one.offset for one in engine.snapshot().failures] == list(range(4, 4 + FAILURES))
+
+
+@looptime
 async def test_a_pipe_is_a_reader_of_its_own(lab: Lab) -> None:
     """The topic between has its own reader; the actor that fills it belongs to the reader in front."""
     topic = lab.topic("orders")
@@ -160,6 +189,7 @@ async def test_a_pipe_is_a_reader_of_its_own(lab: Lab) -> None:
     front, behind = engine.snapshot().agents
     assert (front.name, front.topics, front.running, front.finished) == ("regroup", ("orders",), 1, 10)
     assert (behind.name, behind.running, behind.finished) == (f"regroup/{behind.topics[0]}", 1, 10)
+    assert engine.topology.pipes == [("regroup", behind.topics[0], "regroup")]
 
 
 # -- the interval

@@ -8,9 +8,9 @@ import click
 
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.listing import first_line
-from stream_cli.names import shortest_end
 from stream_cli.output import print_rows
 from stream_cli.texts import find_type
+from stream_core.engine.graph import shortest_end
 from stream_core.errors import ConfigurationError
 from stream_core.values.wire import options_of, registry
 

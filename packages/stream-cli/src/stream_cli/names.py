@@ -9,6 +9,7 @@ import click
 
 from stream_cli.context import Invocation
 from stream_cli.locate import Application
+from stream_core.engine.graph import names_ending_in, shortest_end
 from stream_core.errors import ConfigurationError
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
     "completing",
     "full_name",
     "short_name",
-    "shortest_end",
     "suggest",
 ]
 
@@ -58,13 +58,6 @@ def short_name(name: str, names: Collection[str]) -> str:
     return f"@{shortest_end(name, names)}"
 
 
-def shortest_end(name: str, names: Collection[str]) -> str:
-    """Return the shortest end of a dotted name that no other name of ``names`` has."""
-    parts = name.split(".")
-    ends = (".".join(parts[-length:]) for length in range(1, len(parts)))
-    return next((end for end in ends if _ending_in(end, names) == [name]), name)
-
-
 def full_name(short: str, names: Collection[str]) -> str:
     """Find the agent of ``names`` that is meant.
 
@@ -77,7 +70,7 @@ def full_name(short: str, names: Collection[str]) -> str:
     """
     if short in names:
         return short
-    match _ending_in(short, names):
+    match names_ending_in(short, names):
         case [name]:
             return name
         case []:
@@ -93,7 +86,3 @@ def suggest(name: str, known: Collection[str]) -> str:
     """Return ``did you mean ...?`` with the nearest of the known names; empty when none is near."""
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else ""
-
-
-def _ending_in(short: str, names: Collection[str]) -> list[str]:
-    return [name for name in names if name == short or name.endswith(f".{short}")]

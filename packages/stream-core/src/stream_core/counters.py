@@ -9,14 +9,33 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from dataclasses import dataclass
 
-__all__ = ["BOUNDS", "OTHERS", "Counters", "Durations", "ReaderCounts", "TopicTraffic", "Traffic"]
+__all__ = [
+    "BOUNDS",
+    "FAILURES",
+    "LONGEST_ERROR",
+    "OTHERS",
+    "Counters",
+    "Durations",
+    "Failure",
+    "Failures",
+    "ReaderCounts",
+    "TopicTraffic",
+    "Traffic",
+]
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of :class:`Durations`, in seconds; above the last one there is one more."""
 
 TOPICS = 500
 """The most topics that are counted by name."""
+
+FAILURES = 50
+"""The most failures that are remembered; the oldest one goes first."""
+
+LONGEST_ERROR = 500
+"""Characters of an error message that a failure keeps."""
 
 OTHERS = "(others)"
 """Stands for all further topics: a pattern may find any number of them."""
@@ -124,6 +143,47 @@ class ReaderCounts:
         self.dead_letters = 0
 
 
+@dataclass(slots=True)
+class Failure:
+    """The last failure of one event, or of a body outside of events.
+
+    Attributes:
+        reader: the agent, or stream.
+        topic: of the event; empty outside of events.
+        partition: of the event; -1 outside of events, and of a channel.
+        offset: of the event; -1 outside of events.
+        time: when it failed last, in seconds since the epoch.
+        error: type and message of what was raised.
+        action: what the failure policy does in the end: ``crash``, ``skip`` or ``dead_letter``.
+        letters: the topic of its dead letter; empty unless the action is ``dead_letter``.
+        times: how often the event has failed.
+    """
+
+    reader: str
+    topic: str
+    partition: int
+    offset: int
+    time: float
+    error: str
+    action: str
+    letters: str
+    times: int = 1
+
+
+class Failures(dict[tuple[str, str, int, int], Failure]):
+    """The failures that were last seen, the latest one at the end; an event that is tried again stays one failure."""
+
+    def add(self, failure: Failure) -> None:
+        """Remember a failure, in place of the one before of the same event."""
+        key = (failure.reader, failure.topic, failure.partition, failure.offset)
+        if (before := self.pop(key, None)) is not None:
+            failure.times += before.times
+        elif len(self) >= FAILURES:
+            del self[next(iter(self))]
+        failure.error = failure.error[:LONGEST_ERROR]
+        self[key] = failure
+
+
 class Counters:
     """What the worker as a whole counts.
 
@@ -138,9 +198,10 @@ class Counters:
             effects that others had seen; ``given_up`` where partitions went away before all of it could be committed.
         rebalances: how often partitions were ``assigned``, ``revoked``, and ``lost`` to others before they could be given up.
         asks: what became of questions: ``answered``, ``failed`` or ``given_up`` (by who asked, or at its deadline).
+        failures: those that were last seen.
     """
 
-    __slots__ = ("asks", "checkpoints", "drops", "rebalances", "received", "sent")
+    __slots__ = ("asks", "checkpoints", "drops", "failures", "rebalances", "received", "sent")
 
     def __init__(self, answers: str = "") -> None:
         self.received = TopicTraffic()
@@ -149,3 +210,4 @@ class Counters:
         self.drops: Counter[str] = Counter()
         self.rebalances: Counter[str] = Counter(assigned=0, revoked=0, lost=0)
         self.asks: Counter[str] = Counter(answered=0, failed=0, given_up=0)
+        self.failures = Failures()

@@ -3,6 +3,7 @@
 from aiohttp.web import Request, Response, StreamResponse
 
 from stream_web.blueprints import Blueprint
+from stream_web.dashboard import Dashboard, Peers
 from stream_web.exceptions import WebError
 from stream_web.forwarding import Forwarder
 from stream_web.health import Health
@@ -14,11 +15,13 @@ from stream_web.views import View, gives_model, takes_model
 
 __all__ = [
     "Blueprint",
+    "Dashboard",
     "Forwarder",
     "Health",
     "Limits",
     "Node",
     "Page",
+    "Peers",
     "Request",
     "ResourceOptions",
     "Response",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from stream_core.engine.snapshot import Status
 
@@ -19,11 +19,18 @@ class Health:
     Args:
         app_id: id of the app.
         status: asked at each request; it must not wait.
+        page: answers at ``/`` whoever takes HTML: a browser.
     """
 
-    def __init__(self, app_id: str, status: Callable[[], Status]) -> None:
+    def __init__(
+        self,
+        app_id: str,
+        status: Callable[[], Status],
+        page: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None,
+    ) -> None:
         self._app_id = app_id
         self._status = status
+        self._page = page
         self._version = version("stream-web")
 
     def routes(self) -> list[web.RouteDef]:
@@ -34,10 +41,15 @@ class Health:
             web.get("/health/ready", self._ready),
         ]
 
-    async def _index(self, request: web.Request) -> web.Response:
-        status = self._status()
-        shown = "ready" if status.ready else status.reason
-        return web.json_response({"app": self._app_id, "version": self._version, "status": shown})
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        if self._page is not None and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+            answer = await self._page(request)
+        else:
+            status = self._status()
+            shown = "ready" if status.ready else status.reason
+            answer = web.json_response({"app": self._app_id, "version": self._version, "status": shown})
+        answer.headers[hdrs.VARY] = hdrs.ACCEPT
+        return answer
 
     async def _live(self, request: web.Request) -> web.Response:
         if self._status().failed:

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import ssl
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class WebServer:
         explicit_port: whether somebody chose the port: if it is taken, that is an error, else the next free one is used.
         app_id: id of the app, for messages.
         routes: what it answers: method, path and handler. One at a path that a page of ``pages`` has is left out.
+        joining: called with the application of aiohttp, for what starts and stops with the server.
         pages: the pages of the app.
         cors: which sites may read pages that do not say it, in a browser.
         middlewares: put around all that is answered, within limits and deadlines.
@@ -62,6 +63,7 @@ class WebServer:
         explicit_port: bool,
         app_id: str,
         routes: Iterable[web.AbstractRouteDef],
+        joining: Iterable[Callable[[web.Application], None]] = (),
         pages: Routes | None = None,
         cors: Mapping[str, Any] | None = None,
         middlewares: Iterable[Middleware] = (),
@@ -76,6 +78,7 @@ class WebServer:
         self._explicit_port = explicit_port
         self._app_id = app_id
         self._routes = tuple(routes)
+        self._joining = tuple(joining)
         self._pages = pages
         self._cors = cors
         self._middlewares = tuple(middlewares)
@@ -158,6 +161,8 @@ class WebServer:
         around = [*limiting(bind, self._limits, self._hosts, origins), *self._middlewares]
         app = web.Application(middlewares=around, client_max_size=self._limits.body)
         app.on_response_prepare.append(protect)
+        for join in self._joining:
+            join(app)
         taken = set() if self._pages is None else self._pages.paths
         app.add_routes(one for one in self._routes if getattr(one, "path", None) not in taken)
         if self._pages is not None:

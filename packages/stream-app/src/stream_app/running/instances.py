@@ -82,6 +82,32 @@ class Instance:
             raise StoreError(f"instance {self._path} was released: its member id belongs to the next process")
         _replace(self._path / "member", member or "")
 
+    @property
+    def url(self) -> str:
+        """Where the web server of this instance is reached on this machine; assign it, for others that share the data directory."""
+        return _read(self._path / "url")
+
+    @url.setter
+    def url(self, url: str) -> None:
+        _replace(self._path / "url", url)
+
+    def neighbour(self, instance: str) -> str:
+        """Give where a worker that shares the data directory is reached on this machine.
+
+        Args:
+            instance: its id.
+
+        Returns:
+            the URL that it told last, or that a process before it did; empty when there is none.
+        """
+        try:
+            for path in self._path.parent.iterdir():
+                if _read(path / "id") == instance:
+                    return _read(path / "url")
+        except OSError:
+            pass
+        return ""
+
     def release(self) -> None:
         """Free the instance for other processes; calling it again does nothing."""
         if self._lock is not None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib
 import logging
 import socket
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from stream_app.settings import Settings
+from stream_core.agents.agent import Agent
 from stream_core.engine.engine import Engine
+from stream_core.engine.graph import Edge, edges_of, shortest_end
 from stream_core.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -33,7 +37,15 @@ def load_web() -> Any:
         ) from error
 
 
-def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, instance: str = "") -> WebServer | None:
+def make_web_server(
+    conf: Settings,
+    engine: Engine,
+    pages: Web | None = None,
+    instance: str = "",
+    *,
+    app: Defined,
+    neighbour: Callable[[str], str] = lambda instance: "",
+) -> WebServer | None:
     """Make the web server for ``engine``, not started yet; ``None`` when it is off, or not installed and nobody asked for it.
 
     Args:
@@ -41,6 +53,8 @@ def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, in
         engine: what its pages tell about.
         pages: those of the app.
         instance: id of this worker.
+        app: what is defined.
+        neighbour: gives the URL of another worker of this machine by its id; empty when there is none.
 
     Raises:
         MissingPackageError: the settings ask for it, or for a page of it, and it cannot be loaded.
@@ -59,7 +73,20 @@ def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, in
         logger.info("there is no web server (%s); pip install stream-web to have one", error)
         return None
     private = not conf.web_transport.startswith("tcp") or web.is_loopback(conf.web_bind) or conf.debug
-    routes = web.Health(conf.id, engine.status).routes()
+    dashboard, joining = None, []
+    if _shown(conf.web_dashboard_enabled, private=private):
+        peers = web.Peers(conf.id, neighbour)
+        dashboard = web.Dashboard(
+            conf.id,
+            engine.snapshot,
+            peers,
+            edges=partial(flow_of, conf.id, app, engine),
+            settings=conf.describe,
+        )
+        joining.append(dashboard.join)
+    routes = web.Health(conf.id, engine.status, None if dashboard is None else dashboard.page).routes()
+    if dashboard is not None:
+        routes += dashboard.routes()
     if _shown(conf.web_stats_enabled, private=private):
         routes += web.Stats(engine.snapshot).routes()
     if _shown(conf.web_metrics_enabled, private=private) and (metrics := _metrics(conf)) is not None:
@@ -73,6 +100,7 @@ def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, in
         explicit_port="web_port" in conf.values,
         app_id=conf.id,
         routes=routes,
+        joining=joining,
         pages=None if pages is None else pages.routes(engine.run.entered),
         forwarder=None if pages is None else web.Forwarder(instance),
         cors=conf.web_cors_options,
@@ -83,6 +111,24 @@ def make_web_server(conf: Settings, engine: Engine, pages: Web | None = None, in
         limits=replace(limits, body=options.get("client_max_size", limits.body)),
     )
     return server
+
+
+class Defined(Protocol):
+    """What is defined, as far as pages tell of it."""
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """The agents by name."""
+
+    @property
+    def tables(self) -> Mapping[str, Any]:
+        """The tables by name."""
+
+
+def flow_of(app_id: str, app: Defined, engine: Engine) -> list[Edge]:
+    """Give what flows where in an app that runs, with agents by the shortest ends of their names."""
+    names = list(app.agents)
+    return edges_of(app_id, app.agents, app.tables, lambda name: shortest_end(name, names), engine.topology.pipes)
 
 
 def _shown(setting: bool | None, *, private: bool) -> bool:

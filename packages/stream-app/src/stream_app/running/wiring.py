@@ -203,9 +203,19 @@ class Wiring:
             engine.announcing.handler = self.on_partitions
         if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
             engine.leadership.elect(self._leader_topic())
-        self._web = None if self._client_only else make_web_server(conf, engine, self._app.pages, self._name)
+        if not self._client_only:
+            self._web = make_web_server(
+                conf,
+                engine,
+                self._app.pages,
+                self._name,
+                app=self._app,
+                neighbour=(lambda name: "") if instance is None else instance.neighbour,
+            )
         if self._web is not None:
             await self._web.start()
+            if instance is not None:
+                instance.url = self._web.url
         engine.host = Host(self._name, published_url(conf, self._web))
         if self._web is not None and self._app.pages is not None:
             self._web.answer_for(self._app.pages, self.run, engine.host.url)

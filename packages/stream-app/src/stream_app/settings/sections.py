@@ -303,6 +303,14 @@ class WebSettings(Section):
         parse=web_url,
         kind="URL",
     )
+    web_dashboard_enabled = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether / is the dashboard in a browser; when unset only where web_bind is this machine, or under debug.",
+        env="APP_WEB_DASHBOARD_ENABLED",
+        parse=flag,
+        cost="It shows names, settings without credentials, and what errors of events say.",
+    )
     web_stats_enabled = Parameter[bool | None](
         bool | None,
         None,

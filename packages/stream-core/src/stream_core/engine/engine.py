@@ -112,6 +112,7 @@ class Engine:
             status,
             self.background,
             max_restarts=settings.max_restarts,
+            failures=self.counters.failures,
             on_progress=self._progressed,
             on_change=self._changed,
         )

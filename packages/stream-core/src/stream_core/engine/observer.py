@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from stream_core.background import Background
@@ -16,6 +17,7 @@ from stream_core.engine.participants import Participant
 from stream_core.engine.snapshot import (
     AgentSnapshot,
     CheckpointSnapshot,
+    FailureSnapshot,
     IntervalSnapshot,
     OwnerSnapshot,
     PartitionSnapshot,
@@ -140,6 +142,7 @@ class Observer:
             received=_traffic(counters.received),
             sent=_traffic(counters.sent),
             recovered_records=sum(participant.recovered_records for participant in self._participants),
+            failures=tuple(FailureSnapshot(**asdict(one)) for one in list(counters.failures.values())),
         )
 
     def _reason(self) -> str:

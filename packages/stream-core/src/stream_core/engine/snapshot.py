@@ -14,6 +14,7 @@ from typing import Any
 __all__ = [
     "AgentSnapshot",
     "CheckpointSnapshot",
+    "FailureSnapshot",
     "IntervalSnapshot",
     "OwnerSnapshot",
     "PartitionSnapshot",
@@ -254,6 +255,21 @@ class OwnerSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureSnapshot:
+    """The last failure of one event; see :class:`~stream_core.counters.Failure`, whose fields these are."""
+
+    reader: str
+    topic: str
+    partition: int
+    offset: int
+    time: float
+    error: str
+    action: str
+    letters: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """How a worker does.
 
@@ -278,6 +294,7 @@ class Snapshot:
         received: the records of each topic that were fetched, in order.
         sent: the records of each topic that brokers have acknowledged, in order.
         recovered_records: changelog records that recoveries have read.
+        failures: the events that have failed last, the latest at the end; a bounded number.
     """
 
     app: str
@@ -300,6 +317,7 @@ class Snapshot:
     received: tuple[TrafficSnapshot, ...]
     sent: tuple[TrafficSnapshot, ...]
     recovered_records: int
+    failures: tuple[FailureSnapshot, ...] = ()
 
 
 def as_json(snapshot: Snapshot) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from stream_core.agents.agent import Agent, AgentBody
 from stream_core.agents.answers import refuse
 from stream_core.agents.supervisors import Supervisor
 from stream_core.background import Background
+from stream_core.counters import Failure, Failures
 from stream_core.engine.status import IntervalStatus
 from stream_core.errors import (
     ConfigurationError,
@@ -77,6 +78,7 @@ class Topology:
         interval: is spoiled by an event that failed after others had seen its effects.
         background: watches the actors.
         max_restarts: how often one event may fail before the worker gives up.
+        failures: takes what has failed.
         on_progress: called when there may be room for more records.
         on_change: called after a subscription was added or removed.
 
@@ -95,6 +97,7 @@ class Topology:
         background: Background,
         *,
         max_restarts: int,
+        failures: Failures,
         on_progress: Callable[[], None],
         on_change: Callable[[], None],
     ) -> None:
@@ -103,6 +106,7 @@ class Topology:
         self._outbox = outbox
         self._run = run
         self._max_restarts = max_restarts
+        self._failures = failures
         self._on_progress = on_progress
         self._interval = interval
         self._background = background
@@ -134,6 +138,15 @@ class Topology:
     def topics(self) -> Mapping[str, AnyTopic]:
         """All topics by name, with those of pipes and dead letters."""
         return self._topics
+
+    @property
+    def pipes(self) -> list[tuple[str, str, str]]:
+        """Give of each pipe who reads in front of it, the topic between, and who reads behind it, by the names of agents and streams."""
+        found = []
+        for pipe in list(self._pipes.values()):
+            names = [self._owners[one].name if one in self._owners else one.name for one in (pipe.source, pipe.behind)]
+            found += [(names[0], topic, names[1]) for topic in pipe.behind.topics]
+        return found
 
     @property
     def sources(self) -> set[str]:
@@ -336,6 +349,7 @@ class Topology:
             if policy.action == "crash" or policy.attempts:
                 raise one.why
             verdict = Verdict.of(one.why, policy)
+            self._note(reader.name, (tp, one.record.offset), verdict.reason, policy)
         if verdict.policy.action == "dead_letter":
             topic = self._dead_letters(verdict.policy)
             await send_dead_letter(self._outbox, topic, reader=reader.name, tp=tp, record=one.record, verdict=verdict)
@@ -348,8 +362,21 @@ class Topology:
             place, shown = f"{tp} offset {one.record.offset}", traceback_of(error, logger)
             logger.error("%s %s, which %s cannot read: %s", what, place, reader.name, error, exc_info=shown)
 
+    def _note(self, reader: str, place: tuple[TP, int] | None, error: str, policy: FailurePolicy) -> None:
+        """Remember a failure for whoever watches the worker."""
+        tp, offset = (TP("", -1), -1) if place is None else place
+        letters = self._dead_letters(policy) if policy.action == "dead_letter" else ""
+        now = self._run.clock.wall()
+        self._failures.add(Failure(reader, tp.topic, tp.partition, offset, now, error, policy.action, letters))
+
     def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
-        """Choose the failure policy for an error of an agent during an event."""
+        """Choose the failure policy for an error of an agent during an event, and remember the failure."""
+        policy = self._chosen(agent, error, events)
+        place = (events[0][0].tp, events[0][1].offset) if events else None
+        self._note(agent.name, place, f"{type(error).__name__}: {error}", policy)
+        return policy
+
+    def _chosen(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
         if isinstance(error, DeadLetterError):
             return FailurePolicy.CRASH
         if isinstance(error, JudgedError):
