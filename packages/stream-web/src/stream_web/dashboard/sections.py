@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from stream_core.engine.graph import Edge, shortest_end
-from stream_core.engine.snapshot import FailureSnapshot
+from stream_core.engine.snapshot import FailureSnapshot, Recovery, TablePartitionSnapshot
 from stream_web.dashboard.charts import COLOURS, amount, chart, partitions, ranges
 from stream_web.dashboard.drawing import drawn
 from stream_web.dashboard.markup import Child, Element, el, html_of
-from stream_web.dashboard.views import Cluster, TableView, Worker
+from stream_web.dashboard.views import Cluster, Worker
 
 __all__ = ["document", "parts_of"]
 
@@ -273,43 +273,38 @@ def _partitions(cluster: Cluster) -> list[Element]:
 def _tables(cluster: Cluster) -> list[Element]:
     rows = []
     for name, parts in cluster.tables().items():
-        running = [one.partition for one in parts if one.state == "running"]
+        running = sum(one.state == "running" for one in parts)
         other = sorted({one.state for one in parts if one.state != "running"})
         rows.append(
             (
                 name,
                 parts[0].changelog,
                 len(parts),
-                _badge("good", "running")
-                if not other
-                else _badge("warn", f"{len(running)} run, others: {', '.join(other)}"),
+                _badge("warn", f"{running} run, others: {', '.join(other)}") if other else _badge("good", "running"),
                 _recovery(parts),
-                amount(sum(one.position or 0 for one in parts)),
+                _sum(one.stored_keys for one in parts),
+                _sum((one.stored_bytes for one in parts), "B"),
                 amount(sum(one.changed_keys for one in parts)),
-                f"{amount(sum(one.changed_bytes for one in parts))} B",
             )
         )
-    heads = (
-        "Table",
-        "Changelog",
-        "Partitions",
-        "State",
-        "Recovery",
-        "Changes so far",
-        "Changed keys not stored",
-        "Of bytes",
-    )
+    heads = ("Table", "Changelog", "Partitions", "State", "Recovery", "Keys", "Size", "Changed and not stored")
     return _table_or("Tables", heads, rows, (2, 5, 6, 7), "The app has no tables, or no partition of one yet.")
 
 
-def _recovery(parts: Sequence[TableView]) -> Child:
-    total = sum(one.to_recover for one in parts)
-    done = sum(min(one.recovered, one.to_recover) for one in parts)
-    if not total:
+def _sum(numbers: Iterable[int | None], unit: str = "") -> str:
+    """The sum of what is known, about; empty when nothing is."""
+    known = [number for number in numbers if number is not None]
+    return f"{amount(sum(known))} {unit}".rstrip() if known else ""
+
+
+def _recovery(parts: Sequence[TablePartitionSnapshot]) -> Child:
+    recovery = Recovery.of(parts)
+    if recovery is None:
         return ""
-    percent = done * 100 // total
-    words = f"{percent} %, {amount(total - done)} records left"
-    return el("span", el("progress", value=done, max=total, aria_label=words), f" {words}")
+    done = min(recovery.done, recovery.total)
+    left = f", {recovery.left:.0f} s" if recovery.left is not None else ""
+    words = f"{done * 100 // recovery.total} %, {amount(recovery.total - done)} records left{left}"
+    return el("span", el("progress", value=done, max=recovery.total, aria_label=words), f" {words}")
 
 
 def _failures(cluster: Cluster) -> list[Element]:

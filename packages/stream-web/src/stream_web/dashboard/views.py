@@ -9,14 +9,13 @@ from itertools import pairwise
 
 import msgspec
 
-from stream_core.engine.snapshot import FailureSnapshot, Snapshot
+from stream_core.engine.snapshot import FailureSnapshot, Snapshot, TablePartitionSnapshot
 
 __all__ = [
     "AgentView",
     "Cluster",
     "PartitionView",
     "Sample",
-    "TableView",
     "TopicView",
     "Worker",
     "WorkerView",
@@ -71,20 +70,6 @@ class PartitionView(msgspec.Struct, array_like=True, frozen=True):
     unreadable: str
 
 
-class TableView(msgspec.Struct, array_like=True, frozen=True):
-    """One partition of a table, see :class:`~stream_core.engine.snapshot.TablePartitionSnapshot`."""
-
-    table: str
-    partition: int
-    changelog: str
-    state: str
-    changed_keys: int
-    changed_bytes: int
-    position: int | None
-    recovered: int
-    to_recover: int
-
-
 class TopicView(msgspec.Struct, array_like=True, frozen=True):
     """What came from one topic, and went there: in all, and records per second."""
 
@@ -116,7 +101,7 @@ class WorkerView(msgspec.Struct, frozen=True):
     open_seconds: float
     agents: tuple[AgentView, ...]
     partitions: tuple[PartitionView, ...]
-    tables: tuple[TableView, ...]
+    tables: tuple[TablePartitionSnapshot, ...]
     topics: tuple[TopicView, ...]
     failures: tuple[FailureSnapshot, ...]
     samples: tuple[Sample, ...]
@@ -185,20 +170,7 @@ def view_of(
         partitions=tuple(
             PartitionView(one.topic, one.partition, one.state, one.lag, one.unreadable) for one in snapshot.partitions
         ),
-        tables=tuple(
-            TableView(
-                one.table,
-                one.partition,
-                one.changelog,
-                one.state,
-                one.changed_keys,
-                one.changed_bytes,
-                one.position,
-                one.recovered,
-                one.to_recover,
-            )
-            for one in snapshot.tables
-        ),
+        tables=snapshot.tables,
         topics=topics,
         failures=snapshot.failures,
         samples=tuple(samples),
@@ -277,9 +249,9 @@ class Cluster:
                 found[one.topic][one.partition] = one
         return found
 
-    def tables(self) -> dict[str, list[TableView]]:
+    def tables(self) -> dict[str, list[TablePartitionSnapshot]]:
         """The partitions of tables by the name of the table."""
-        found: dict[str, list[TableView]] = defaultdict(list)
+        found: dict[str, list[TablePartitionSnapshot]] = defaultdict(list)
         for view in self.heard:
             for one in view.tables:
                 found[one.table].append(one)
