@@ -90,6 +90,7 @@ class SettingOptions(TypedDict, total=False):
     web_application_options: Mapping[str, Any] | str | None
     web_host: str | None
     canonical_url: str | None
+    web_dashboard_enabled: bool | None
     web_stats_enabled: bool | None
     web_metrics_enabled: bool | None
     blocking_timeout: float | timedelta | None
