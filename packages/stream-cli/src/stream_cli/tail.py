@@ -161,7 +161,7 @@ def schema_of(app: Application, topic: str) -> Schema:
                 return part.schema  # type: ignore[no-any-return]
     for table in app.tables.values():
         if table.changelog == topic:
-            return table.schema  # type: ignore[no-any-return]
+            return table.log_schema  # type: ignore[no-any-return]
     return Schema(key_default=app.conf.key_serializer, value_default=app.conf.value_serializer)
 
 

@@ -14,7 +14,7 @@ is passed over by whoever reads the changelog.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -23,15 +23,18 @@ from stream_core.engine.participants import Change, Interval, Reading
 from stream_core.primitives import TP, Headers, RawRecord
 from stream_core.values.schemas import Schema
 
-__all__ = ["CLAIM", "HEADER", "Origin", "Replay", "claim", "decode_claim", "decode_origin", "encode_origin"]
+__all__ = ["CLAIM", "HEADER", "RESERVED", "Origin", "Replay", "claim", "decode_claim", "decode_origin", "encode_origin"]
 
 HEADER = "stream-origin"
 
 CLAIM = "stream-claim"
 """The header of a claim, by which recovery knows it."""
 
-_CLAIM_KEY = b"\xff\xfestream-claim"
-"""The key of claims, so that compaction keeps the last one. It is neither text nor JSON, so it is no key of a table of these."""
+RESERVED = b"\xff\xfestream-"
+"""Keys that begin so are no keys of a table: they are neither text nor JSON."""
+
+_CLAIM_KEY = RESERVED + b"claim"
+"""The key of claims, so that compaction keeps the last one."""
 
 
 class Origin(NamedTuple):
@@ -101,14 +104,21 @@ class Replay:
     also where its offsets are not committed yet: it writes the same again.
 
     Args:
-        schema: of the table.
+        schema: of the table's changelog.
         only: the keys to look for; ``None`` for all.
+        part: gives the key of a window from a key in the changelog, where the table has windows.
     """
 
-    def __init__(self, schema: Schema, only: Collection[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        only: Collection[bytes] | None = None,
+        part: Callable[[bytes], bytes | None] = lambda key: None,
+    ) -> None:
         self._schema = schema
         self._only = only
-        self._values: dict[bytes, bytes] = {}
+        self._part = part
+        self._records: dict[bytes, RawRecord] = {}
         self._epoch = 0
 
     def apply(self, record: RawRecord) -> None:
@@ -121,17 +131,21 @@ class Replay:
             if epoch < self._epoch:
                 return
             self._epoch = epoch
-        if claimed is not None or (self._only is not None and record.key not in self._only):
+        if record.key.startswith(RESERVED) or not self._is_wanted(record.key):
             return
         if record.value is None:
-            self._values.pop(record.key, None)
+            self._records.pop(record.key, None)
         else:
-            self._values[record.key] = record.value
+            self._records[record.key] = record
+
+    def _is_wanted(self, key: bytes) -> bool:
+        """Tell whether a key is looked for; all windows of a key are looked for with it."""
+        return self._only is None or key in self._only or self._part(key) in self._only
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Iterate over the keys and their values, decoded, in the order of the bytes of the keys. Raises ValidationError."""
-        for key, value in sorted(self._values.items()):
-            yield self._schema.decode_key(key), self._schema.decode_value(value)
+        for _, record in sorted(self._records.items()):
+            yield self._schema.read_key(record), self._schema.decode_value(record.value)
 
 
 def encode_origin(epoch: int, intervals: Mapping[Reading, Interval], ids: Mapping[str, str] | None = None) -> Headers:

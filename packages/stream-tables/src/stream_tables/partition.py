@@ -67,6 +67,7 @@ class Facts:
     POSITION = "changelog_position"
     EPOCH = "epoch"
     TOPIC_ID = "changelog_id"
+    LAYOUT = "layout"
     WRITTEN_AT = "written_at"
 
 
@@ -438,6 +439,11 @@ class TablePartition(Generic[V]):
 
     # -- what lies in the store in another way than in the changelog: windows
 
+    @property
+    def layout(self) -> str:
+        """What lies in the store, where it is not the keys of the changelog."""
+        return ""
+
     def row(self, key: bytes) -> bytes | None:
         """Give the key in the store of a key in the changelog; ``None`` when it is no key of this table."""
         return key
@@ -477,6 +483,8 @@ class TablePartition(Generic[V]):
         }
         if self.topic_id:
             facts[Facts.TOPIC_ID] = self.topic_id.encode()
+        if self.layout:
+            facts[Facts.LAYOUT] = self.layout.encode()
         return facts
 
     async def commit(self, end: int | None) -> None:

@@ -119,6 +119,8 @@ def begin(part: TablePartition[Any], first: int, end: int) -> int:
         if next(store.range(), None) is None:
             return first
         why = "it has values and no position, because a write was cut off: they may be of another topic"
+    elif (store.fact(Facts.LAYOUT) or b"").decode() != part.layout:
+        why = "the table was defined with other windows"
     elif position > end:
         why = f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
     elif position < first:

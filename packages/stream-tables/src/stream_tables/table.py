@@ -22,7 +22,7 @@ from stream_tables.partition import Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
-from stream_tables.windows.keys import RangedKeys
+from stream_tables.windows.keys import RangedKeys, RangedSchema
 from stream_tables.windows.kinds import Seconds, Window
 from stream_tables.windows.late import LateArg, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
@@ -71,6 +71,7 @@ class Table(Held[K, V]):
     Attributes:
         key_index_size: keys whose partition is remembered, for reads outside of events.
         recover_callbacks: what is called then.
+        log_schema: how its changelog is read; differs from that of the table where it has windows.
         window: the kind of its windows; ``None`` when it has none.
 
     Raises:
@@ -113,7 +114,7 @@ class Table(Held[K, V]):
                     f"table {name}: {option}={size} is not at least 1; leave it out for the default"
                 )
         super().__init__(name, partitions=partitions, changelog=changelog, default=default)
-        self.schema = schema
+        self.schema = self.log_schema = schema
         self.help = help
         self.key_index_size = 10_000
         self.store = store
@@ -154,7 +155,7 @@ class Table(Held[K, V]):
             logger.error("%s, is not told of a value that is not of the type of the table: %s", where, error)
             return
         if tell is not None:
-            await self.called(partial(tell, Event(self.schema, changelog, record, value)), where)
+            await self.called(partial(tell, Event(self.log_schema, changelog, record, value)), where)
 
     # -- windows
 
@@ -238,6 +239,7 @@ class Table(Held[K, V]):
             self._windows = WindowedTable(self, self._keys, window, LatePolicy(late, self.name), key_index=key_index)
             # What is read and written past the windows has keys and rules of its own: see WindowedPartition.
             self._keys = RangedKeys(self.name, self.schema, window)
+            self.log_schema = RangedSchema.of(self.schema)
             self._known, self._encode = self._keys.known, self._keys.encode
             self._plain, self._kept = self, frozenset()
             self.check_windows()
@@ -287,7 +289,9 @@ class Table(Held[K, V]):
         Args:
             only: the keys to look for, as they are encoded; ``None`` for all.
         """
-        return Replay(self.schema, only)
+        if isinstance(self.log_schema, RangedSchema):
+            return Replay(self.log_schema, only, self.log_schema.key_of)
+        return Replay(self.log_schema, only)
 
     # -- reading
 

@@ -1,17 +1,47 @@
-"""The keys of a table with windows as the table itself has them: a key and the labels of a window, ``(key, (start, end))``."""
+"""The keys of a table with windows, in the table itself and in its changelog: a key and the labels of a window, ``(key, (start, end))``."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
-from stream_core.primitives import TP
+from stream_core.primitives import TP, RawRecord
+from stream_core.values.encoding import Decode
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError
 from stream_tables.keys import Keys
 from stream_tables.windows.kinds import Window, WindowRange
 from stream_tables.windows.rows import LogKeys
 
-__all__ = ["RangedKeys"]
+__all__ = ["RangedKeys", "RangedSchema"]
+
+
+class RangedSchema(Schema):
+    """How the changelog of a table with windows is read; writing it is left to the rows."""
+
+    @classmethod
+    def of(cls, schema: Schema) -> RangedSchema:
+        """Make that of a table from the schema of the table."""
+        return cls(**{field.name: getattr(schema, field.name) for field in fields(schema)})
+
+    @cached_property
+    def log_keys(self) -> LogKeys:
+        """How keys stand in the changelog."""
+        return LogKeys(self)
+
+    def key_of(self, data: bytes) -> bytes | None:
+        """Give the key of a window, encoded, from a key in the changelog; ``None`` when it is none of a window."""
+        found = self.log_keys.read(data)
+        return None if found is None else found[0]
+
+    def loads_key(self, message: RawRecord, loads: Decode) -> Any:
+        """Read key and labels."""
+        found = self.log_keys.read(message.key or b"")
+        if found is None:
+            return loads(message.key or b"")
+        key, labels = found
+        return loads(key), WindowRange(labels[0], labels[-1])
 
 
 class RangedKeys(Keys[Any]):

@@ -18,6 +18,7 @@ from stream_core.ports import KeyRange, Store
 from stream_core.primitives import TP
 from stream_core.streams.effects import Effects
 from stream_core.values.schemas import Schema
+from stream_tables.changelog import RESERVED
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.partition import State, TablePartition, not_told
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
@@ -33,8 +34,8 @@ MAX_FUTURE = 86_400_000
 SLICE = 5_000
 """Rows that are sorted before the event loop gets a turn."""
 
-_LOGGED = {TIME: b"\xff\xfestream-time", CLOSED: b"\xff\xfestream-closed"}
-"""The keys of the reserved rows in a changelog; they are neither text nor JSON, as those of claims."""
+_LOGGED = {TIME: RESERVED + b"time", CLOSED: RESERVED + b"closed"}
+"""The keys of the reserved rows in a changelog."""
 
 _ROWS = {key: row for row, key in _LOGGED.items()}
 
@@ -228,6 +229,11 @@ class WindowedPartition(TablePartition[V]):
         return self._read(row) if entry is ABSENT else self._stored(row, entry)
 
     # -- checkpoint and recovery
+
+    @property
+    def layout(self) -> str:
+        """What lies in the store: windows of this kind."""
+        return self.window.name
 
     def enter(self, state: State) -> None:
         """Go over to ``state``; what was known of the store is read again."""
