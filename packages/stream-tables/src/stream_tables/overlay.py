@@ -156,7 +156,7 @@ class Overlay:
         """Forget who has changed this partition and has nothing open: the only actor that is left needs to look at no other again."""
         if cursor in self.cursors and not cursor.undo:
             self.cursors.remove(cursor)
-            self._last = None
+            self._last = self.session = None  # who goes on is looked at once more: the interval may be a new one
             self.writer = self.cursors[0] if len(self.cursors) == 1 and self.guard is None else None
 
     def set_guard(self, guard: Callable[[bytes, Entry], None] | None) -> None:

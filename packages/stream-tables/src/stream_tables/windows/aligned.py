@@ -191,12 +191,14 @@ class HoppingWindow(Window):
     # -- closing
 
     def bound(self, time: int) -> bytes:
-        """See :meth:`.kinds.Window.bound`."""
-        return ROWS if self.open_for is None or time == NEVER else big_endian(time - self.open_for + 1)
+        """See :meth:`.rows.Layout.bound`."""
+        if self.open_for is None or time == NEVER:
+            return ROWS
+        return big_endian(self.latest(time - self.open_for) + 1)  # the same until the next window closes
 
-    def closes(self, row: bytes) -> int:
-        """See :meth:`.kinds.Window.closes`."""
-        return number(row[:8]) + (self.open_for or 0)
+    def due(self, row: bytes, *, told: bool) -> int:
+        """See :meth:`.rows.Layout.due`."""
+        return number(row[:8]) + ((self.open_for if told else self._gone) or 0)
 
     def closing(self, part: WindowedPartition[Any], effects: Effects, row: bytes) -> Closing | None:
         """See :meth:`.kinds.Window.closing`."""
@@ -206,7 +208,7 @@ class HoppingWindow(Window):
     def expire(
         self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None
     ) -> Collection[KeyRange]:
-        """See :meth:`.kinds.Window.expire`."""
+        """See :meth:`.rows.Layout.expire`."""
         end = self._first(time)
         if closed is not None:
             end = min(end, closed[:8])  # a window is one range: the one that is closed in part stays
@@ -219,11 +221,11 @@ class HoppingWindow(Window):
     # -- the changelog
 
     def to_log(self, keys: LogKeys, row: bytes) -> bytes | None:
-        """See :meth:`.kinds.Window.to_log`."""
+        """See :meth:`.rows.Layout.to_log`."""
         return keys.write(row[8:], *self.labels(number(row[:8])))
 
     def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
-        """See :meth:`.kinds.Window.to_row`; a window of another size has another end."""
+        """See :meth:`.rows.Layout.to_row`; a window of another size has another end."""
         if (found := keys.read(key)) is None:
             return None
         row, labels = found

@@ -45,11 +45,19 @@ class Layout(ABC):
 
     @abstractmethod
     def bound(self, time: int) -> bytes:
-        """Give the row before which all windows are closed when the partition is at ``time``."""
+        """Give the row before which all windows are closed when the partition is at ``time``.
+
+        It should change only where a window may close: what lies before it is looked through each time that it does.
+        """
 
     @abstractmethod
-    def closes(self, row: bytes) -> int:
-        """Give the time of the partition at which the window of a row closes."""
+    def due(self, row: bytes, *, told: bool) -> int:
+        """Give the time of the partition at which something is to be done about a row.
+
+        Args:
+            row: the row.
+            told: whether somebody is told that its window closes; else it is when the window expires.
+        """
 
     @abstractmethod
     def expire(

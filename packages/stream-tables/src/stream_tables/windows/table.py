@@ -6,10 +6,11 @@ Which instant that is, is the *relativity* of a handle: that of the record, of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
+from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError
 from stream_core.streams.cursor import active_cursor
 from stream_core.streams.effects import Effects, active_effects, current_effects
@@ -19,6 +20,7 @@ from stream_tables.errors import TableError
 from stream_tables.held import Held
 from stream_tables.keys import Keys
 from stream_tables.values import ABSENT, Absent
+from stream_tables.windows.closing import Closer
 from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
@@ -85,6 +87,16 @@ class WindowedTable(Generic[K, V]):
     def on_recover(self, callback: R) -> R:
         """Call a function when a rebalance is over and all partitions of this worker are recovered; a decorator, as that of the table."""
         return self.table.on_recover(callback)
+
+    def closer(self, part: WindowedPartition[V], work: Work) -> Coroutine[Any, Any, None] | None:
+        """Make what closes windows of a partition that runs here; ``None`` when there is nothing to do.
+
+        :meta private:
+        """
+        on_close = self.table.on_window_close
+        if on_close is None and self.window.keeps is None:
+            return None
+        return Closer(self.name, part, self.window, self._keys, on_close, work).run()
 
     def on_window_close(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """Call a function for each window that closes; a decorator, as the option ``on_window_close`` of the table."""

@@ -1,0 +1,165 @@
+"""Telling that windows close: a task for each table partition that runs here.
+
+It begins with what the store says, so that a restart or a rebalance takes nothing from it: which windows are closed is a row beside them,
+and is changed in the same unit of work as what the function of the user sends and changes. A unit tells of some windows, for a few
+milliseconds, so that events go on beside it however many windows close at once.
+
+Time is what events say. Where all inputs of a shard are read to their ends and nothing comes, it goes on at the pace of the clock, from
+where the last event left it: never to the time of the clock, which would close everything in a replay of last year.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from inspect import isawaitable
+from typing import Any
+
+from stream_core.engine.work import Work
+from stream_core.errors import WorkerError
+from stream_core.streams.effects import Effects, active_effects
+from stream_tables.keys import Keys
+from stream_tables.overlay import Overlay
+from stream_tables.windows.kinds import Closing, Window
+from stream_tables.windows.partition import WindowedPartition
+from stream_tables.windows.rows import NEVER, ROWS
+
+__all__ = ["CHUNK", "IDLE", "Closer"]
+
+POLL = 0.1
+"""Seconds between two looks at the time of a partition."""
+
+LOOK = 1.0
+"""Seconds between two looks at whether its inputs are idle."""
+
+IDLE = 5.0
+"""Seconds without anything new after which time goes on by the clock: events that are on their way have come by then."""
+
+CHUNK = 0.01
+"""Seconds for which windows are told of in one unit of work."""
+
+OnClose = Callable[[tuple[Any, tuple[float, float]], Any], Any]
+
+
+class Closer:
+    """Tells that the windows of one table partition close.
+
+    Args:
+        table: name of the table.
+        part: the partition.
+        window: the kind of its windows.
+        keys: reads their keys.
+        on_close: called with ``(key, (start, end))`` and the value; ``None`` where nobody is told, and time only goes on when idle.
+        work: begins units of work, and knows whether inputs are idle.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        part: WindowedPartition[Any],
+        window: Window,
+        keys: Keys[Any],
+        on_close: OnClose | None,
+        work: Work,
+    ) -> None:
+        self._table = table
+        self._part = part
+        self._window = window
+        self._keys = keys
+        self._on_close = on_close
+        self._work = work
+        self._name = f"windows of {table}"
+        self._seen = ROWS
+        self._looked = 0.0
+        self._idle_since: tuple[float, int] | None = None
+        """The seconds at the last look, and the time at which the last event left the partition."""
+
+    async def run(self) -> None:
+        """Close windows until cancelled. Raises WorkerError when the function of the user raises."""
+        clock = self._part.clock
+        self._looked = clock.monotonic()
+        while True:
+            await self._close()
+            if clock.monotonic() - self._looked >= LOOK:
+                self._looked = clock.monotonic()
+                await self._go_on()
+            await clock.sleep(POLL)
+
+    async def _close(self) -> None:
+        """Tell of all windows that are closed by what events have finished, if somebody is told."""
+        part, on_close = self._part, self._on_close
+        bound = self._window.bound(part.finished_time())
+        if on_close is None or bound <= self._seen:
+            return
+        begin = part.closed(None)
+        if begin < bound:
+            rows = part.rows(begin, bound)
+            row = await anext(rows, None)
+            while row is not None:
+                row = await self._some(rows, row, bound, on_close)
+        self._seen = bound
+
+    async def _some(self, rows: AsyncIterator[bytes], row: bytes, bound: bytes, on_close: OnClose) -> bytes | None:
+        """Tell of windows for some milliseconds, as one unit of work; returns the row to go on with."""
+        part, next_row = self._part, None
+        touched: set[object] = set()
+        async with self._work.unit(self._name, f"those before {part.row_as_text(bound)}"):
+            effects = _open()
+            end = time.monotonic() + CHUNK
+            while True:
+                closing = self._window.closing(part, effects, row)
+                if closing is not None:
+                    await self._tell(on_close, closing)
+                next_row = await anext(rows, None)
+                if next_row is None or time.monotonic() >= end:
+                    break
+                row = next_row
+            part.close(effects, bound if next_row is None else row + b"\0")
+            touched.update(overlay for overlay, _, _ in effects.undo)
+        self._leave(touched, effects)
+        return next_row
+
+    async def _tell(self, on_close: OnClose, closing: Closing) -> None:
+        key = self._keys.decode(self._part.changelog, closing.key)
+        if key is None:  # of another type, which was reported
+            return
+        try:
+            if isawaitable(answer := on_close((key, closing.range), closing.value)):
+                await answer
+        except Exception as error:
+            raise WorkerError(
+                f"on_window_close of table {self._table} failed for {key!r} in {tuple(closing.range)}: {type(error).__name__}: {error}"
+            ) from error
+
+    async def _go_on(self) -> None:
+        """Let time go on where nothing comes, up to now, when that closes a window or lets one expire."""
+        idle, part = self._work.idle(), self._part
+        if idle is None:
+            self._idle_since = None
+            return
+        if self._idle_since is None or idle < self._idle_since[0]:
+            self._idle_since = idle, part.finished_time()
+        left = self._idle_since[1]
+        self._idle_since = idle, left
+        now, told = left + round(idle * 1000), self._on_close is not None
+        if left == NEVER or idle < IDLE or now <= part.finished_time():
+            return
+        row = part.first(part.closed(None) if told else ROWS)
+        if row is None or self._window.due(row, told=told) > now:
+            return
+        async with self._work.unit(self._name, "time that goes on"):
+            effects = _open()
+            part.move(effects, now)
+        self._leave({part.overlay}, effects)
+
+    def _leave(self, touched: set[object], effects: Effects) -> None:
+        """Let the actors that go on alone write without a look at this task."""
+        for overlay in touched:
+            if isinstance(overlay, Overlay):
+                overlay.leave(effects)
+
+
+def _open() -> Effects:
+    effects = active_effects()
+    assert effects is not None  # a unit is open
+    return effects
