@@ -1,28 +1,58 @@
-"""A table with windows on which a test opens events at instants of its choice."""
+"""A table with windows on which a test opens events at instants of its choice, and whose changelog it keeps."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from stream_core.engine.participants import Interval, Reading
 from stream_core.memory import MemoryStores
 from stream_core.ports import Stores
-from stream_core.primitives import TP, StoredRecord
+from stream_core.primitives import TP, Batch, StoredRecord
 from stream_core.runs import Run
 from stream_core.streams.cursor import Cursor
-from stream_core.streams.effects import Session, set_effects
+from stream_core.streams.effects import Effects, Session, set_effects
 from stream_core.testing.clock import ManualClock
 from stream_core.values.schemas import Schema
+from stream_tables.follower import Follower
 from stream_tables.partition import State
 from stream_tables.table import Table
+from stream_tables.windows.closing import Closer
 from stream_tables.windows.kinds import Window
 from stream_tables.windows.late import LateArg
 from stream_tables.windows.partition import WindowedPartition
 
 SOURCE = TP("source", 0)
+
+UNITS = "units"
+
+
+class Works:
+    """Units of work on the session of a bench: what an engine does for a shard.
+
+    Attributes:
+        seconds: for how long the inputs are idle; ``None`` for not at all.
+        names: of the units that have begun.
+    """
+
+    def __init__(self, bench: WindowBench) -> None:
+        self._bench = bench
+        self._effects = Effects("windows", UNITS, lambda held: None)
+        self.seconds: float | None = None
+        self.names: list[object] = []
+
+    @asynccontextmanager
+    async def unit(self, name: str, atom: object) -> AsyncIterator[None]:
+        """Open a unit, and finish it."""
+        self.names.append(atom)
+        with self._effects.unit(self._bench.session, atom, lambda reason, error: None):
+            yield
+
+    def idle(self) -> float | None:
+        """Tell it."""
+        return self.seconds
 
 
 class WindowBench:
@@ -35,6 +65,10 @@ class WindowBench:
         now: seconds that the clock shows.
         schema: of the table.
         options: of the table.
+
+    Attributes:
+        log: the records of the changelog, in order.
+        cuts: the offset behind each checkpoint, and what the table had then.
     """
 
     def __init__(
@@ -50,25 +84,35 @@ class WindowBench:
         self.window, self.late, self.options = window, late, {"default": int, **options}
         self.schema = schema or Schema.for_table(str, int)
         self.clock = ManualClock(now)
-        self.stores = MemoryStores() if stores is None else stores
-        self.logged: dict[bytes, bytes | None] = {}
+        self.stores: Stores = MemoryStores() if stores is None else stores
+        self.log: list[StoredRecord] = []
+        self.cuts: list[tuple[int, dict[tuple[str, float], Any], int]] = []
         self.cursor = Cursor("agent[0]", "agent", lambda held: None)
         self.session = Session(SOURCE, Schema(), 1)
+        self.work = Works(self)
         set_effects(self.cursor)
         self._run = Run()
-        self._open()
+        self._open("table")
 
-    def _open(self) -> None:
+    def _open(self, name: str) -> None:
         self.table: Table[Any, Any] = Table("table", schema=self.schema, changelog="changelog", **self.options)
         self.windows = self.table.using_window(self.window, late=self.late)
         self.table.join(self._run)
-        part = self.table.make_part(TP("changelog", 0), 1, self.stores.open("table", 0), clock=self.clock)
+        self.part = self._part(name)
+        self.part.ready()
+        self.part.enter(State.RUNNING)
+        self.table.attach(self._run, 0, self.part)
+
+    def _part(self, name: str) -> WindowedPartition[Any]:
+        part = self.table.make_part(TP("changelog", 0), 1, self.stores.open(name, 0), clock=self.clock)
         assert isinstance(part, WindowedPartition)
-        self.part = part
         part.enter(State.REPLAYING)
-        part.ready()
-        part.enter(State.RUNNING)
-        self.table.attach(self._run, 0, part)
+        return part
+
+    @property
+    def logged(self) -> dict[bytes, bytes | None]:
+        """What the changelog says, by key."""
+        return {record.key or b"": record.value for record in self.log}
 
     @contextmanager
     def event(self, at: float, cursor: Cursor | None = None) -> Iterator[Any]:
@@ -93,18 +137,48 @@ class WindowBench:
     def checkpoint(self) -> None:
         """Commit everything that is finished, and write it to the changelog."""
         self.part.overlay.cut([])
-        changes = list(self.part.changes({Reading(SOURCE, "agent"): Interval(0, 1)}))
-        self.logged |= {change.key: change.value for change in changes}
-        asyncio.run(self.part.commit(len(changes) + (self.part.end or 0)))
+        intervals = {Reading(SOURCE, name): Interval(0, 1) for name in ("agent", UNITS)}
+        changes = list(self.part.changes(intervals))
+        for change in changes:
+            self.log.append(StoredRecord(len(self.log), 0, change.key, change.value, change.headers))
+        asyncio.run(self.part.commit(len(self.log)))
+        self.cuts.append((len(self.log), self.all(), self.part.time(None)))
+
+    def drop(self) -> None:
+        """Drop everything since the last checkpoint."""
+        self.part.overlay.clear()
 
     def restart(self) -> None:
         """Let another worker begin with what this one has committed."""
         self.part.store.close()
         self._run.end()
         self._run = Run()
-        self._open()
+        self._open("table")
 
-    def all(self) -> dict[tuple[str, float], int]:
+    def rebuild(self, end: int, name: str) -> tuple[dict[tuple[str, float], Any], int]:
+        """Give what an empty store has, and its time, when the changelog was followed up to an offset."""
+        part = self._part(name)
+
+        async def follow() -> None:
+            follower = Follower(part, 0, end, {Reading(SOURCE, reader): 1 for reader in ("agent", UNITS, "")})
+            await follower.apply(Batch(TP("changelog", 0), self.log[:end], end))
+            follower.finish()
+
+        asyncio.run(follow())
+        part.ready()
+        part.enter(State.RUNNING)
+        found = self.all(part), part.time(None)
+        part.store.close()
+        self.stores.destroy(name, 0)
+        return found
+
+    def all(self, part: WindowedPartition[Any] | None = None) -> dict[tuple[str, float], Any]:
         """All windows that can be read, by key and start."""
-        found = self.window.everything(self.part, None)
+        found = self.window.everything(part or self.part, None)
         return {(self.schema.decode_key(key), span.start): value for key, span, value in found}
+
+    def close(self, on_close: Callable[..., Any]) -> None:
+        """Tell of windows that close, once."""
+        closer = Closer("table", self.part, self.window, self.windows._keys, on_close, self.work)
+        asyncio.run(closer._close())
+        set_effects(self.cursor)

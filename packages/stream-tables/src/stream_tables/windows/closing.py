@@ -13,9 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from inspect import isawaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stream_core.engine.work import Work
 from stream_core.errors import WorkerError
 from stream_core.streams.effects import Effects, active_effects
 from stream_tables.keys import Keys
@@ -23,6 +22,9 @@ from stream_tables.overlay import Overlay
 from stream_tables.windows.kinds import Closing, Window
 from stream_tables.windows.partition import WindowedPartition
 from stream_tables.windows.rows import NEVER, ROWS
+
+if TYPE_CHECKING:
+    Work = Any
 
 __all__ = ["CHUNK", "IDLE", "Closer"]
 

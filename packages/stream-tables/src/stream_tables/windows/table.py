@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
-from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError
 from stream_core.streams.cursor import active_cursor
 from stream_core.streams.effects import Effects, active_effects, current_effects
@@ -25,6 +24,9 @@ from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, 
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
 from stream_tables.windows.rows import TIME
+
+if TYPE_CHECKING:
+    Work = Any
 
 __all__ = ["RelativeArg", "WindowSet", "WindowedItems", "WindowedKeys", "WindowedTable", "WindowedValues"]
 
