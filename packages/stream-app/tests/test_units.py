@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -53,9 +54,14 @@ class Windows:
         """The session of the source."""
         return self.app.engine.ownership.sessions[SOURCE]
 
-    def unit(self, key: str = "window") -> Any:
-        """Close a window."""
-        return self.window.unit(self.session, key, lambda reason, _: self.conflicts.append(reason))
+    @contextmanager
+    def unit(self, key: str = "window") -> Iterator[None]:
+        """Close a window; who waits for open work is told when it is over."""
+        try:
+            with self.window.unit(self.session, key, lambda reason, _: self.conflicts.append(reason)):
+                yield
+        finally:
+            self.app.engine.interval.progressed()
 
     def sent(self, tp: TP = OUT) -> list[bytes | None]:
         """What readers of committed records see."""

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
 
 from stream_core import failpoints
 from stream_core.agents.agent import Agent
-from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
-from stream_core.engine.snapshot import TablePartitionSnapshot
+from stream_core.engine.participants import Interval, Reading, SendNow, Shard
 from stream_core.errors import (
     CommitError,
     DeadlineError,
     FencedError,
     ProduceError,
-    RecordRefusedError,
     StoreError,
     TransportError,
     WorkerError,
 )
-from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
+from stream_core.primitives import TP, Offset, StoredRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
-from stream_core.streams.cursor import Cursor, active_cursor
-from stream_core.streams.effects import Effects, set_effects
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import set_effects
 from stream_core.streams.leads import decode_leads
 from stream_core.streams.stream import Stream
 
 from .harness import Lab
+from .ledger import CHANGELOG, Ledger
 
 pytestmark = pytest.mark.looptime
 
 STEPS = ["cut", "changelog", "acked", "committed", "stored"]
-CHANGELOG = TP("ledger", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -43,113 +41,6 @@ def disarmed() -> Iterator[None]:
     """No failpoint outlives its test."""
     yield
     failpoints.arm("")
-
-
-class Ledger:
-    """A participant with one number: how many events finished. It has a changelog and a disk like a table."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.frozen = 0
-        self.stored = 0
-        self.position = 0
-        self.aborts = 0
-        self.intervals: list[Mapping[Reading, Interval]] = []
-        self.committed_readings: list[Mapping[Reading, int]] = []
-        self.broken: Exception | None = None
-        self.refused: list[RecordRefusedError] = []
-
-    def add(self) -> None:
-        """Count an event when it finishes."""
-        cursor = active_cursor()
-        assert cursor is not None
-        cursor.undo.append((self, b"", self.count))
-        cursor.attention = True
-        self.count += 1
-
-    def restore(self, key: bytes, previous: Any) -> None:
-        """Take a count back."""
-        self.count = previous
-
-    @property
-    def topics(self) -> Collection[str]:
-        """The changelog."""
-        return [CHANGELOG.topic]
-
-    def attend(self, on_lost: OnLost) -> None:
-        """Remember whom to tell that the disk is lost."""
-        self.on_lost = on_lost
-
-    def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
-        """One changelog."""
-        return [TopicSpec(CHANGELOG.topic, 1, config={"cleanup.policy": "compact"})]
-
-    async def start(self, max_record_size: int) -> None:
-        """Connect to nothing."""
-
-    async def stop(self) -> None:
-        """Close nothing."""
-
-    async def open(
-        self,
-        shard: Shard,
-        committed: Mapping[Reading, int],
-        generation: int = 0,
-        *,
-        ids: Mapping[str, str] | None = None,
-        send: SendNow | None = None,
-        exactly_once: bool = False,
-    ) -> None:
-        """Begin where the disk is."""
-        self.committed_readings.append(committed)
-        self.count = self.stored
-
-    async def keep(self, shards: Collection[Shard]) -> None:
-        """Keep all."""
-
-    @property
-    def pending(self) -> int:
-        """What is not on the disk."""
-        return self.count - self.stored
-
-    @property
-    def under_way(self) -> int:
-        """A count is small."""
-        return 0
-
-    def cut(self, unfinished: Sequence[Effects]) -> None:
-        """Freeze the count, less open events."""
-        self.frozen = self.count - sum(len(cursor.undo) for cursor in unfinished)
-
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
-        """The count, when it has changed."""
-        self.intervals.append(intervals)
-        if self.frozen != self.stored:
-            yield Change(*CHANGELOG, b"count", b"%d" % self.frozen, ())
-
-    @property
-    def recovered_records(self) -> int:
-        """Nothing is ever read."""
-        return 0
-
-    def snapshot(self) -> Sequence[TablePartitionSnapshot]:
-        """The count."""
-        return [TablePartitionSnapshot("count", 0, CHANGELOG.topic, "running", 1, self.pending, None, 0, 0)]
-
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """Remember what the broker does not take."""
-        self.refused.append(error)
-
-    async def committed(self, ends: Mapping[TP, int]) -> None:
-        """Write the disk."""
-        if self.broken is not None:
-            raise self.broken
-        self.stored, self.position = self.frozen, ends.get(CHANGELOG, self.position)
-
-    def aborted(self) -> None:
-        """Forget what is not on the disk."""
-        self.aborts += 1
-        self.count = self.stored
 
 
 class Seen(NamedTuple):

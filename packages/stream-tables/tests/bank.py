@@ -1,11 +1,15 @@
-"""A bank on an in-process cluster: deposits are added up per account and echoed, while a test lets things go wrong."""
+"""A bank on an in-process cluster: deposits are added up per account and echoed, while a test lets things go wrong.
+
+Now and then, and with no deposit to cause it, the pot of each partition is paid out: a unit of work that empties it in one table, adds it
+up in another one, and sends it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
 from typing import Any, Self
@@ -13,10 +17,12 @@ from uuid import uuid4
 
 from stream_core.agents.agent import Agent
 from stream_core.engine.engine import Engine
+from stream_core.engine.participants import Shard
+from stream_core.engine.work import Work
 from stream_core.errors import TransportError
 from stream_core.memory import MemoryCluster, MemoryStores, MemoryTransport
 from stream_core.memory.log import Entry, PartitionLog
-from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
+from stream_core.primitives import TP, StoredRecord, TopicSpec
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
 from stream_core.values.schemas import Schema
@@ -24,7 +30,8 @@ from stream_tables.table import Table
 from stream_tables.tables import Tables
 
 GROUP = "bank"
-DEPOSITS, ECHO, MIRROR, CHANGELOG = "deposits", "echo", "mirror", "bank-totals-changelog"
+DEPOSITS, ECHO, MIRROR, PAYMENTS = "deposits", "echo", "mirror", "payments"
+CHANGELOG, POTS, PAID = "bank-totals-changelog", "bank-pots-changelog", "bank-paid-changelog"
 EVERYTHING = "everything"
 """An account per partition that each deposit is added to, by both agents: the key on which they meet."""
 
@@ -49,6 +56,27 @@ class AtOnce(ThreadPoolExecutor):
         return future
 
 
+class WithPayments(Tables):
+    """Tables with work that no record brings.
+
+    Args:
+        pay: does it in one partition, for ever.
+    """
+
+    def __init__(self, pay: Callable[[Work, int], Coroutine[Any, Any, None]], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pay = pay
+
+    @property
+    def has_work(self) -> bool:
+        """It pays."""
+        return True
+
+    def running(self, shard: Shard, work: Work) -> None:
+        """Begin to pay."""
+        work.spawn(self._pay(work, shard.partition), "payments")
+
+
 class Worker:
     """One engine with a table, two agents that change it, and one with several actors that only sends.
 
@@ -66,8 +94,12 @@ class Worker:
         self.table = Table[str, int](
             "totals", schema=Schema.for_table(str, int), changelog=CHANGELOG, default=int, help="money by account"
         )
-        tables = Tables(stores, lambda: bank.transport.reader(read_committed=bank.exactly_once))
-        tables.add(self.table)
+        self.pots = Table[int, int]("pots", schema=Schema.for_table(int, int), changelog=POTS, default=int)
+        self.paid = Table[int, int]("paid", schema=Schema.for_table(int, int), changelog=PAID, default=int)
+        tables = WithPayments(self._pay, stores, lambda: bank.transport.reader(read_committed=bank.exactly_once))
+        for table in (self.table, self.pots, self.paid):
+            tables.add(table)
+        self._payments = Topic[Any, Any](PAYMENTS, schema=Schema(key_type=str))
         deposits = Topic[Any, Any](DEPOSITS, schema=Schema(key_type=str))
         self._echo = Topic[Any, Any](ECHO, schema=Schema(key_type=str))
         self._mirror = Topic[Any, Any](MIRROR, schema=Schema(key_type=str))
@@ -80,7 +112,7 @@ class Worker:
                 buffer_maxsize=64,
                 max_restarts=8,
             ),
-            topics=[deposits, self._echo, self._mirror],
+            topics=[deposits, self._echo, self._mirror, self._payments],
             agents=[
                 Agent(self._add, name="add", topic=deposits),
                 Agent(self._count, name="count", topic=deposits),
@@ -101,6 +133,7 @@ class Worker:
             message = event.message
             table[account] += amount
             sent = await self._echo.send(key=account, value=[message.partition, message.offset])
+            self.pots[message.partition] += amount
             await trouble("add", message.tp, message.offset)
             table[f"{EVERYTHING}-{message.partition}"] += amount
             if amount % 5 == 0:
@@ -129,6 +162,31 @@ class Worker:
                 await sent
                 await trouble("reflect, acknowledged", message.tp, message.offset)
 
+    async def _pay(self, work: Work, partition: int) -> None:
+        """Pay out what is in a pot, now and then."""
+        while True:
+            await asyncio.sleep(0.15)
+            async with work.unit("payments", partition):
+                amount = self.pots[partition]
+                if not amount:
+                    continue
+                self.pots[partition] = 0
+                sent = await self._payments.send(value=amount, partition=partition)
+                if amount % 2:
+                    await asyncio.sleep(0.05)
+                if amount % 5 == 0:
+                    await sent
+                self.paid[partition] += amount
+
+    def money(self) -> Counter[int]:
+        """What is in the pots here, and was paid out, by partition."""
+        return Counter(dict(self.pots.items())) + Counter(dict(self.paid.items()))
+
+    def paid_for_good(self) -> Counter[int]:
+        """What was paid out here as of the last checkpoint, by partition."""
+        known = ((partition, self.paid.get(partition, committed=True)) for partition, _ in list(self.paid.items()))
+        return Counter({partition: amount for partition, amount in known if amount is not None})
+
     def contents(self) -> dict[str, int]:
         """What the table holds here."""
         return dict(self.table.items())
@@ -148,10 +206,11 @@ class Bank:
         self.partitions = partitions
         self.transport = MemoryTransport(uuid4().hex)
         self.cluster = self.transport.cluster
-        for name in (DEPOSITS, ECHO, MIRROR):
+        for name in (DEPOSITS, ECHO, MIRROR, PAYMENTS):
             self.cluster.create(TopicSpec(name, partitions))
         self.workers: list[Worker] = []
         self.expected: Counter[str] = Counter()
+        self.money: Counter[int] = Counter()
         self._names = 0
 
     async def __aenter__(self) -> Self:
@@ -169,6 +228,7 @@ class Bank:
             tp = TP(DEPOSITS, random.randrange(self.partitions))
             account, amount = f"{random.choice('abcde')}{tp.partition}", random.randrange(1, 100)
             self.cluster.append(tp, [Entry(0, None, json.dumps([account, amount]).encode())])
+            self.money[tp.partition] += amount
             self.expected[account] += amount
             self.expected[f"{account}-count"] += 1
             self.expected[f"{EVERYTHING}-{tp.partition}"] += amount + (amount % 3 == 0)
@@ -198,21 +258,32 @@ class Bank:
             self.cluster.transactions.expire(name)
 
     async def done(self) -> None:
-        """Wait until all deposits are committed."""
+        """Wait until all deposits are committed, and paid out."""
         tps = [TP(DEPOSITS, partition) for partition in range(self.partitions)]
         offsets = self.cluster.group(GROUP).offsets
 
         def finished() -> bool:
             for worker in self.workers:
                 assert not worker.engine.failure.done(), worker.engine.failure.result()
-            decided = all(log.stable == log.end for topic in (ECHO, MIRROR, CHANGELOG) for log in self._logs(topic))
-            return decided and offsets.fetch(tps) == {tp: Offset(self.cluster.log(tp).end) for tp in tps}
+            topics = ECHO, MIRROR, PAYMENTS, CHANGELOG, POTS, PAID
+            decided = all(log.stable == log.end for topic in topics for log in self._logs(topic))
+            known = {tp: offset.offset for tp, offset in offsets.fetch(tps).items() if offset is not None}
+            paid = sum((worker.paid_for_good() for worker in self.workers), Counter[int]())
+            return decided and paid == self.money and known == {tp: self.cluster.log(tp).end for tp in tps}
 
         for _ in range(1200):  # a minute
             if finished():
                 return
             await asyncio.sleep(0.05)
         raise AssertionError(f"not committed in time: {offsets.fetch(tps)}")
+
+    def payments(self) -> Counter[int]:
+        """What was sent of payments, added up by partition."""
+        sums = Counter[int]()
+        for partition, log in enumerate(self._logs(PAYMENTS)):
+            for record in log.read(0, 1_000_000, committed=self.exactly_once).records:
+                sums[partition] += json.loads(record.value or b"")
+        return sums
 
     def records(self, topic: str) -> list[StoredRecord]:
         """All records of a topic that readers see under this guarantee."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from random import Random
 
 import pytest
@@ -139,16 +140,17 @@ async def survive(bank: Bank, seed: int) -> None:
     await bank.done()
 
 
-async def fresh_recovery(bank: Bank) -> dict[str, int]:
-    """What one worker has that recovers everything on an empty disk."""
+async def fresh_recovery(bank: Bank) -> Worker:
+    """A worker that recovers everything on an empty disk."""
     for worker in list(bank.workers):
         await bank.stop(worker)
-    return (await bank.start()).contents()
+    return await bank.start()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_exactly_once_survives(seed: int) -> None:
-    """Each deposit is echoed exactly once; table, changelog and a recovery from nothing equal the deposits added up."""
+    """Each deposit is echoed exactly once; table, changelog and a recovery from nothing equal the deposits added up,
+    and so do the payments, which no record brought."""
     async with Bank(exactly_once=True) as bank:
         await survive(bank, seed)
 
@@ -157,12 +159,16 @@ async def test_exactly_once_survives(seed: int) -> None:
         assert bank.folded() == bank.expected
         held = {key: value for worker in bank.workers for key, value in worker.contents().items()}
         assert held == bank.expected
-        assert await fresh_recovery(bank) == bank.expected
+        assert sum((worker.money() for worker in bank.workers), Counter[int]()) == bank.money
+        assert bank.payments() == bank.money
+        worker = await fresh_recovery(bank)
+        assert (worker.contents(), worker.paid_for_good()) == (bank.expected, bank.money)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_at_least_once_survives(seed: int) -> None:
-    """No deposit is missing in the echo; table and a recovery from nothing equal the deposits added up, without repeats."""
+    """No deposit is missing in the echo; table and a recovery from nothing equal the deposits added up, without repeats; so
+    does what was paid out."""
     async with Bank(exactly_once=False) as bank:
         await survive(bank, seed)
 
@@ -170,4 +176,7 @@ async def test_at_least_once_survives(seed: int) -> None:
         assert bank.deposited() <= bank.echoed(MIRROR)
         held = {key: value for worker in bank.workers for key, value in worker.contents().items()}
         assert held == bank.expected
-        assert await fresh_recovery(bank) == bank.expected
+        assert sum((worker.money() for worker in bank.workers), Counter[int]()) == bank.money
+        assert bank.payments() >= bank.money
+        worker = await fresh_recovery(bank)
+        assert (worker.contents(), worker.paid_for_good()) == (bank.expected, bank.money)

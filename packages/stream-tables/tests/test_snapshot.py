@@ -29,7 +29,7 @@ async def test_a_worker_tells_of_its_table(exactly_once: bool) -> None:
         worker = await bank.start()
         bank.deposit(Random(1), 50)
         await bank.done()
-        tables = worker.engine.snapshot().tables
+        tables = [one for one in worker.engine.snapshot().tables if one.table == "totals"]
 
         assert [(one.table, one.partition, one.state) for one in tables] == [
             ("totals", partition, "running") for partition in range(bank.partitions)

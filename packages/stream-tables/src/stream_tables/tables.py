@@ -10,6 +10,7 @@ from typing import Any
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
 from stream_core.engine.snapshot import TablePartitionSnapshot
+from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError, StoreLockedError
 from stream_core.ports import Reader, Store, Stores
 from stream_core.primitives import TP, TopicSpec
@@ -198,6 +199,14 @@ class Tables:
             if table.name in self._opened and self._whole(table):
                 self._opened.discard(table.name)
                 await table.recovered()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a table does something beside events: none does."""
+        return False
+
+    def running(self, shard: Shard, work: Work) -> None:
+        """Begin nothing."""
 
     def _whole(self, table: Table[Any, Any]) -> bool:
         """Tell whether all partitions of a table that this worker is to hold are recovered."""

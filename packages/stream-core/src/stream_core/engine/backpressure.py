@@ -57,6 +57,12 @@ class BackPressure:
             await self._progress.wait()
         self.hold()
 
+    async def room(self) -> None:
+        """Wait until changes of units of work that no record brought have room in memory."""
+        while self._loaded():
+            self._progress.clear()
+            await self._progress.wait()
+
     def _has_hungry_readers(self) -> bool:
         """Tell whether some reader is running out of records, or there is no reader. Readers come and go while others are waited for."""
         low = max(self._settings.buffer_maxsize // 2, 1)

@@ -46,6 +46,7 @@ from stream_core.settings import EngineSettings
 from stream_core.streams.effects import Effects
 from stream_core.streams.leads import encode_leads
 from stream_core.streams.sessions import Feed, PartitionSession
+from stream_core.streams.units import UNITS
 from stream_core.together import together
 
 __all__ = ["ChangeRefusedError", "Checkpoint"]
@@ -180,8 +181,12 @@ class Checkpoint:
         for session in self._sessions:
             position, leads = session.position, session.leads
             self._positions += [(feed, feed.position) for feed in session.feeds.values()]
-            if any(feed.position != feed.committed for feed in session.feeds.values()) or position != session.committed:
-                self._offsets[session.tp] = Offset(position, encode_leads(leads, session.tp))
+            moved = any(feed.position != feed.committed for feed in session.feeds.values())
+            # Also where only units of work have finished: the offset is what a broker fences an owner by that was replaced.
+            if session.unit_count.cut() or moved or position != session.committed:
+                self._offsets[session.tp] = Offset(
+                    position, encode_leads(leads, session.tp, session.unit_count.position)
+                )
         if not (self._offsets or any(participant.pending for participant in self._participants)):
             return False
         self._status.cut()
@@ -198,7 +203,11 @@ class Checkpoint:
         for feed, position in self._positions:
             if position > feed.committed:
                 intervals[Reading(feed.session.tp, feed.subscription.name)] = Interval(feed.committed, position)
-        count = 0
+        for session in self._sessions:
+            count = session.unit_count
+            if count.committed is not None and count.position is not None and count.committed < count.position:
+                intervals[Reading(session.tp, UNITS)] = Interval(count.committed, count.position)
+        sent = 0
         for participant in self._participants:
             for change in participant.changes(intervals):
                 tp = TP(change.topic, change.partition)
@@ -206,8 +215,8 @@ class Checkpoint:
                     await self._effects.partitions(change.topic)
                     self._still_current()
                 await self._send(participant, change, tp)
-                count += 1
-                if count % SLICE == 0 or self._effects.crowded:
+                sent += 1
+                if sent % SLICE == 0 or self._effects.crowded:
                     await self._effects.room()
                     await asyncio.sleep(0)
                     self._still_current()
@@ -274,6 +283,7 @@ class Checkpoint:
         for session in self._sessions:
             if session.tp in self._offsets:
                 session.committed = self._offsets[session.tp].offset
+                session.unit_count.commit()
         for feed, position in self._positions:
             feed.committed = max(feed.committed, position)
         if not self.is_current():

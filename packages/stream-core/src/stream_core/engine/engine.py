@@ -27,6 +27,7 @@ from stream_core.engine.announcing import Announcing
 from stream_core.engine.backpressure import BackPressure
 from stream_core.engine.clients import Clients
 from stream_core.engine.fetching import Fetching
+from stream_core.engine.idle import Idleness
 from stream_core.engine.interval import RunningInterval
 from stream_core.engine.joining import Joining
 from stream_core.engine.leadership import Leadership
@@ -37,6 +38,7 @@ from stream_core.engine.snapshot import Snapshot, Status
 from stream_core.engine.status import IntervalStatus
 from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
+from stream_core.engine.work import Works
 from stream_core.errors import (
     TransportError,
 )
@@ -116,6 +118,15 @@ class Engine:
             on_progress=self._progressed,
             on_change=self._changed,
         )
+        self._idleness = Idleness(lambda: self.clients.consumer, lambda: self.ownership.running)
+        self._works = Works(
+            self.run,
+            self.background,
+            self._idleness,
+            emit=self.outbox.held.emit,
+            on_conflict=status.spoil,
+            on_progress=self._progressed,
+        )
         self.ownership = Ownership(
             settings,
             self._machine,
@@ -126,6 +137,8 @@ class Engine:
             topics=self._topics,
             subscriptions=self.topology.subscriptions,
             participants=participants,
+            works=self._works,
+            clock=self.run.clock,
             received=self.counters.received,
             on_member=on_member,
             on_ready=self._opened,
@@ -171,6 +184,7 @@ class Engine:
         for agent in () if client_only else agents:
             self.topology.add(agent)
         self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions, participants)
+        self._works.room = self._pressure.room
         self._fetching = Fetching(self.clients.consumer, self.ownership, self.interval, self._pressure)
         self._watchdog = Watchdog(settings, self._machine, self.clients, self.topology, self._joining)
         for participant in participants:
@@ -211,6 +225,8 @@ class Engine:
         self.background.spawn(self.interval.run(self.run.clock, self._pressure.release), "checkpoints")
         self.background.spawn(self._watchdog.run(self.run.clock), "supervisor")
         self.background.spawn(self._discover(), "discovery of topics")
+        if any(participant.has_work for participant in self._participants):
+            self.background.spawn(self._idleness.run(self.run.clock), "look for idle partitions")
         await self.background.until(self._ready)
 
     def _subscribe(self, sources: set[str]) -> None:
@@ -261,6 +277,7 @@ class Engine:
                 steps.push_async_callback(self._close_clients, left)
                 steps.callback(self._unbind)
                 steps.push_async_callback(self.background.stop, settings.stop_timeout / 5)
+                steps.push_async_callback(self._works.stop, settings.stop_timeout / 5)
                 steps.push_async_callback(self._give_up, min(settings.drain_timeout, settings.stop_timeout / 2))
         finally:
             self._machine.to(EngineState.STOPPED)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from stream_core.background import Background
+from stream_core.clocks import Clock
 from stream_core.counters import TopicTraffic
 from stream_core.engine.clients import Clients
 from stream_core.engine.participants import Change, Participant, Reading, Shard
 from stream_core.engine.status import IntervalStatus
+from stream_core.engine.work import Works
 from stream_core.errors import (
     AuthenticationError,
     BrokerUnavailableError,
@@ -31,8 +34,9 @@ from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState, IntervalState, Machine, SessionState
 from stream_core.streams.effects import Effects
-from stream_core.streams.leads import decode_leads
+from stream_core.streams.leads import decode_leads, decode_units, encode_leads
 from stream_core.streams.sessions import PartitionSession, Subscription
+from stream_core.streams.units import UNITS, UnitCount
 from stream_core.together import together
 
 __all__ = ["Ownership"]
@@ -55,6 +59,8 @@ class Ownership:
         topics: the source topics by name.
         subscriptions: all agents' subscriptions.
         participants: the tables.
+        works: what is done beside events in the shards that run.
+        clock: of the engine.
         received: counts what is delivered.
         on_member: told the member id of each generation.
         on_ready: called when everything assigned is recovered and running.
@@ -72,6 +78,8 @@ class Ownership:
         topics: Mapping[str, AnyTopic],
         subscriptions: Sequence[Subscription],
         participants: Sequence[Participant],
+        works: Works,
+        clock: Clock,
         received: TopicTraffic,
         on_member: Callable[[str], None],
         on_ready: Callable[[], None],
@@ -86,6 +94,9 @@ class Ownership:
         self._topics = topics
         self._subscriptions = subscriptions
         self._participants = participants
+        self._works = works
+        self._clock = clock
+        self._has_work = any(participant.has_work for participant in participants)
         self._on_member = on_member
         self._on_ready = on_ready
         self._opening: asyncio.Task[None] | None = None
@@ -146,12 +157,14 @@ class Ownership:
         self._cancel_opening()
         for session in self.sessions.values():
             session.suspend()
+        self._works.suspend()
 
     def release(self) -> list[Effects]:
         """Give all sessions up; returns the effects of the open work, which come to nothing now."""
         self._cancel_opening()
         self.epoch += 1
         work = [effects for session in self._all() for effects in session.close()]
+        self._works.close()
         self.sessions, self._superseded = {}, []
         self.group = None
         return work
@@ -266,6 +279,10 @@ class Ownership:
             for name in names | leads.keys():  # also of agents that had another name, or are gone
                 committed[Reading(session.tp, name)] = max(start, leads.get(name, start))
             committed[Reading(session.tp, "")] = start
+            units = decode_units(offsets[session.tp].metadata)
+            if units is not None:
+                committed[Reading(session.tp, UNITS)] = units
+            session.unit_count = UnitCount(units)
         generation = self.group.generation if self.group is not None else 0
         exactly_once = self._settings.exactly_once
         send = None if exactly_once else self._send_now
@@ -278,6 +295,21 @@ class Ownership:
             session.run(offset.offset, self._subscriptions_of(session.tp.topic), decode_leads(offset.metadata))
             self._clients.consumer.seek(session.tp, offset.offset)
         self._clients.consumer.resume([session.tp for session in sessions])
+        self._begin_work(shard)
+
+    def _begin_work(self, shard: Shard) -> None:
+        if self._has_work:
+            work = self._works.begin(partial(self._sessions_of, shard))
+            for participant in self._participants:
+                if participant.has_work:
+                    participant.running(shard, work)
+
+    def _sessions_of(self, shard: Shard) -> list[PartitionSession]:
+        return [
+            one
+            for one in self.sessions.values()
+            if one.partition == shard.partition and one.partitions == shard.partitions
+        ]
 
     def _subscriptions_of(self, topic: str) -> list[Subscription]:
         return [subscription for subscription in self._subscriptions if topic in subscription.topics]
@@ -285,12 +317,15 @@ class Ownership:
     async def _start_offsets(self, tps: Collection[TP]) -> dict[TP, Offset]:
         """Return the committed offsets; where there is none, the start of the log (or its end), which is committed right away.
 
-        That commit makes every changelog record's source interval begin at a committed position, also the first one's.
+        That commit makes every changelog record's source interval begin at a committed position, also the first one's. A count of units
+        that is needed and missing is committed for the same reason.
         """
         consumer, group = self._clients.consumer, self.group
         committed = await consumer.committed(tps)
         offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
         fresh = [tp for tp in tps if tp not in offsets]
+        uncounted = {tp for tp in offsets if self._has_work and decode_units(offsets[tp].metadata) is None}
+        found = {tp: self._counted(offsets[tp], tp) for tp in uncounted}
         if fresh and group is not None:
             if self._settings.offset_reset == "latest":
                 # Until a commit is known to have arrived the end stays where it was first seen: what came since is wanted.
@@ -299,12 +334,19 @@ class Ownership:
                 begin = {tp: self._ends[tp] for tp in fresh}
             else:
                 begin = await consumer.start_offsets(fresh)
-            found = {tp: Offset(offset) for tp, offset in begin.items()}
+            found |= {tp: self._counted(Offset(offset), tp) for tp, offset in begin.items()}
+        if found and group is not None:
             await self._commit(found, group)
             offsets |= found
         for tp in offsets:
             self._ends.pop(tp, None)
         return offsets
+
+    def _counted(self, offset: Offset, tp: TP) -> Offset:
+        """Give an offset that says where the count of units begins, if somebody counts them."""
+        if not self._has_work:
+            return offset
+        return Offset(offset.offset, encode_leads(decode_leads(offset.metadata), tp, int(self._clock.wall() * 1000)))
 
     async def _commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         """Commit where partitions begin, outside of any interval. Raises TransportError.
@@ -343,7 +385,7 @@ class Ownership:
         if position < offset:
             self._forget_verdicts(tp)
         if self.epoch == epoch and position < offset and not again:
-            await self._commit({tp: Offset(position)}, group)
+            await self._commit({tp: Offset(position, encode_leads({}, tp, session.unit_count.committed))}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
         logger.error(
@@ -369,6 +411,10 @@ class Ownership:
         session.suspend()
         self._superseded.append(session)
         self.sessions[tp] = fresh = self._session(tp)
+        fresh.unit_count = session.unit_count  # units of the old session count there, too
+        fresh.unit_count.worked = (
+            True  # a checkpoint may have moved it while the old one was committed: the next one does it anew
+        )
         fresh.run(position, self._subscriptions_of(tp.topic), {})
         consumer.seek(tp, position)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from typing import NamedTuple, Protocol
 
 from stream_core.engine.snapshot import TablePartitionSnapshot
+from stream_core.engine.work import Work
 from stream_core.errors import RecordRefusedError
 from stream_core.primitives import TP, Headers, TopicSpec
 from stream_core.streams.effects import Effects
@@ -98,6 +99,18 @@ class Participant(Protocol):
             ids: topic id by name, of sources and of ``topics``, read after ``committed``. A topic that is missing has an unknown id.
             send: writes to the changelogs at once. ``None`` under exactly-once, where nobody but the owner can commit records.
             exactly_once: nobody sees the changes of an interval that is not committed, so they need not say which one they are of.
+        """
+
+    @property
+    def has_work(self) -> bool:
+        """Whether it begins units of work that no record brings. Partitions count these from their opening on, then."""
+
+    def running(self, shard: Shard, work: Work) -> None:
+        """Take note that a shard which was opened takes events from now on; called again each time it was opened.
+
+        Args:
+            shard: the shard.
+            work: begins what is done there beside events; only where :attr:`has_work` is true.
         """
 
     async def keep(self, shards: Collection[Shard]) -> None:

@@ -198,6 +198,7 @@ class Effects:
 
         A checkpoint has all of it or nothing, and a partition that is given up waits for it as for an open event. When the interval
         is dropped nothing of the unit counts, and no replay brings it again: whoever began it must know when to begin it anew.
+        Participants begin units by :class:`stream_core.engine.work.Work`, which counts them, so that recovery knows what was committed.
 
         Args:
             session: the partition that it belongs to.

@@ -18,6 +18,7 @@ from stream_core.states import SessionState
 from stream_core.streams.cursor import Acknowledgement, Cursor
 from stream_core.streams.effects import Effects, Emit, HeldSend, Session
 from stream_core.streams.progress import Progress
+from stream_core.streams.units import UnitCount
 from stream_core.streams.verdicts import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -365,6 +366,7 @@ class PartitionSession(Session):
         traffic: counts what is delivered; set by whoever fetches.
         maxsize: records that may wait before the partition is paused; set by whoever fetches.
         garbled: why, by offset, for records that came and are none.
+        unit_count: counts the intervals with units of work that no record brought.
     """
 
     __slots__ = (
@@ -379,6 +381,7 @@ class PartitionSession(Session):
         "maxsize",
         "timestamp",
         "traffic",
+        "unit_count",
     )
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
@@ -391,6 +394,7 @@ class PartitionSession(Session):
         self.lag = -1
         self.timestamp = -1
         self.traffic = Traffic()
+        self.unit_count = UnitCount()
         self.maxsize, self._record_size = 0, 0.0
         self._left = -1
 
@@ -462,12 +466,6 @@ class PartitionSession(Session):
         """Return the effects of the open events of this session, and of its other open units of work."""
         cursors = [cursor for feed in self.feeds.values() for cursor in feed.subscription.cursors]
         return [*(one for one in cursors if one.session is self and one.record is not None), *self.units]
-
-    def ended(self, effects: Effects) -> None:
-        """Forget a unit of work that no record brought: it is over."""
-        super().ended(effects)
-        for feed in self.feeds.values():  # who waits for open work to finish waits for progress
-            feed.subscription.on_progress()
 
     @property
     def position(self) -> int:
