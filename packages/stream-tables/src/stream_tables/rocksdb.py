@@ -162,6 +162,7 @@ class RocksDBStore:
     def __init__(self, path: Path, families: _Families) -> None:
         self._path = path
         self._families = families
+        self._handing_out = Lock()
         self._items: WeakSet[_Items] = WeakSet()
         self._open()
 
@@ -185,7 +186,12 @@ class RocksDBStore:
             items = _Items(self._values.iter(options), begin, options, self._path)
         except Exception as error:
             raise _failure(error, self._path) from error
-        self._items.add(items)
+        with self._handing_out:
+            self._items.add(items)
+            if (
+                self._facts_handle is None
+            ):  # another thread has closed the store meanwhile, and looks for iterations no more
+                items.release()
         return items
 
     def write(
@@ -268,9 +274,11 @@ class RocksDBStore:
 
         It writes what is in memory to a table file, which takes up to 0.2 s without the interpreter lock.
         """
-        for items in list(self._items):
+        with self._handing_out:
+            self._facts_handle = None
+            iterations = list(self._items)
+        for items in iterations:
             items.release()
-        self._facts_handle = None
         for family in (self._values, self._facts):  # closing flushes: never facts that are ahead of their values
             try:
                 family.close()
