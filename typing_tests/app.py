@@ -30,6 +30,11 @@ app.agent("wrong", concurency=2)  # type: ignore[call-overload]
 app.agent("wrong", partitions="2")  # type: ignore[call-overload]
 app.Table("wrong", defualt=int)  # type: ignore[call-overload]
 app.channel(max_size=3)  # type: ignore[call-overload]
+assert_type(deposits.derive_topic(suffix="-old"), faust.Topic[Any, Any])
+deposits.derive_topic(sufix="-old")  # type: ignore[call-arg]
+deposits.derive_topic(partitions="2")  # type: ignore[arg-type]
+deposits.send_soon(callback=lambda sent: print(sent.result().offset), value_serializer="json")
+deposits.send_soon(callback=1)  # type: ignore[arg-type]
 app.timer("1s")  # type: ignore[arg-type]
 app.timer(1.0, on_leeder=True)  # type: ignore[call-arg]
 faust.App("wrong", brokr="kafka://a")  # type: ignore[call-arg]

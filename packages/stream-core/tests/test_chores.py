@@ -79,6 +79,33 @@ async def test_a_slow_timer_leaves_ticks_out(caplog: pytest.LogCaptureFixture) -
     assert "leaves 1 ticks out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("correction", "expected"), [(None, [1, 2.9, 3, 4, 5]), (0.3, [1, 2.9, 3.6, 4.3, 5]), (0, [1, 2.9, 3.9, 4.9])]
+)
+async def test_a_tick_makes_up_for_one_that_was_late(correction: float | None, expected: list[float]) -> None:
+    """By as much as is said: without a bound the timer keeps to its beat, with 0 an interval is never shorter."""
+    start, ticks = clock(), list[float]()
+
+    async def body() -> None:
+        ticks.append(round(clock() - start, 3))
+        await asyncio.sleep(1.9 if len(ticks) == 1 else 0)
+
+    await run_for(timer(body, 1.0, max_drift_correction=correction), 5.2)
+    assert ticks == expected
+
+
+async def test_timers_have_names() -> None:
+    """The name is that of the function unless one is given."""
+
+    async def body() -> None:
+        pass
+
+    assert timer(body, 1.0).name == "timer test_timers_have_names.<locals>.body"
+    assert timer(body, 1.0, name="beat").name == "timer beat"
+    with pytest.raises(ConfigurationError, match="timer beat: max_drift_correction=-1"):
+        timer(body, 1.0, name="beat", max_drift_correction=-1)
+
+
 async def test_timers_of_others(caplog: pytest.LogCaptureFixture) -> None:
     """A timer on the leader ticks only while this worker is it."""
     start, ticks = clock(), list[float]()

@@ -7,6 +7,7 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from weakref import WeakSet
 
@@ -37,6 +38,9 @@ from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.iterables import stream_of
 from stream_core.streams.stream import Stream
+from stream_core.streams.targets import SendCallback
+from stream_core.values.codecs import CodecArg
+from stream_core.values.schemas import Schema
 
 __all__ = ["App"]
 
@@ -570,13 +574,29 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         partition: int | None = None,
         timestamp: float | None = None,
         headers: HeadersArg | None = None,
+        schema: Schema | None = None,
+        key_serializer: CodecArg = None,
+        value_serializer: CodecArg = None,
+        callback: SendCallback | None = None,
+        *,
+        force: bool = False,
     ) -> Awaitable[RecordMetadata]:
         """Send to a topic, a channel, or a topic by its name; see :meth:`Topic.send <stream_core.sending.topic.Topic.send>`."""
         target = self._named(channel)
-        if current_run() is None and self.engines:  # else it is found without help
-            with self.engine.run.entered():
-                return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
-        return await target.send(value, key=key, partition=partition, timestamp=timestamp, headers=headers)
+        alone = current_run() is None and bool(self.engines)  # else it is found without help
+        with self.engine.run.entered() if alone else nullcontext():
+            return await target.send(
+                value,
+                key=key,
+                partition=partition,
+                timestamp=timestamp,
+                headers=headers,
+                schema=schema,
+                key_serializer=key_serializer,
+                value_serializer=value_serializer,
+                callback=callback,
+                force=force,
+            )
 
     def stream(
         self,
@@ -594,10 +614,10 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
             name: names its progress in committed offsets; give one when several streams read one topic.
 
         Raises:
-            ConfigurationError: the app is not started, or there is a stream of that name.
+            ConfigurationError: the app is not started, runs in another event loop or thread, or there is a stream of that name.
         """
         if isinstance(channel, Topic | Channel | str):
-            return self.engine.topology.stream(self._named(channel), name)
+            return self.engine.stream(self._named(channel), name)
         return stream_of(channel, name or "iterable")
 
     # -- programs

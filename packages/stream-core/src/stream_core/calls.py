@@ -33,13 +33,30 @@ class Call(Generic[T]):
         loop: where it runs.
         future: has its result.
         what: names what lives in that loop, for messages.
+        unheard: is called with the error of a call for whose result nobody has asked, once nobody can.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, future: Future[T], what: str) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        future: Future[T],
+        what: str,
+        unheard: Callable[[BaseException], None] | None = None,
+    ) -> None:
         self._loop = loop
         self._future = future
         self._what = what
+        self._unheard = unheard
         self._stands = False
+
+    def __del__(self) -> None:
+        if (unheard := self._unheard) is not None:
+
+            def look(future: Future[T]) -> None:
+                if not future.cancelled() and (error := future.exception()) is not None:
+                    unheard(error)
+
+            self._future.add_done_callback(look)
 
     def done(self) -> bool:
         """Tell whether it has ended, with a result or an error."""
@@ -60,6 +77,7 @@ class Call(Generic[T]):
             WorkerError: the event loop has ended before.
             ConfigurationError: this is the thread of that event loop, which would wait for itself.
         """
+        self._unheard = None
         if not self.done() and is_here(self._loop):
             raise ConfigurationError(
                 f"result() would keep the event loop of {self._what} from its work: await it instead"
@@ -78,6 +96,7 @@ class Call(Generic[T]):
         return self._future.result()
 
     def __await__(self) -> Generator[Any, None, T]:
+        self._unheard = None
         return self._wait().__await__()
 
     async def _wait(self) -> T:
@@ -135,13 +154,19 @@ def act_in(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
             loop.call_soon_threadsafe(act)
 
 
-def call_in(loop: asyncio.AbstractEventLoop, body: Callable[[], Awaitable[T]], what: str) -> Call[T]:
+def call_in(
+    loop: asyncio.AbstractEventLoop,
+    body: Callable[[], Awaitable[T]],
+    what: str,
+    unheard: Callable[[BaseException], None] | None = None,
+) -> Call[T]:
     """Run a coroutine in ``loop``, from any thread, without waiting.
 
     Args:
         loop: where it runs.
         body: makes what is awaited there.
         what: names what lives in that loop, for messages.
+        unheard: is called with an error for which nobody has asked.
 
     Raises:
         ConfigurationError: that loop does not run.
@@ -171,7 +196,7 @@ def call_in(loop: asyncio.AbstractEventLoop, body: Callable[[], Awaitable[T]], w
             "it while that loop runs"
         )
     loop.call_soon_threadsafe(begin)
-    return Call(loop, future, what)
+    return Call(loop, future, what, unheard)
 
 
 async def _result(body: Callable[[], Awaitable[T]]) -> T:

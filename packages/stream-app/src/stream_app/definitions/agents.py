@@ -18,6 +18,7 @@ from stream_core.policies import FailurePolicy
 from stream_core.sending.sinks import Sink
 from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.streams.channel import Channel
+from stream_core.streams.stream import Stream
 from stream_core.values.annotations import qualified_name
 
 __all__ = ["Agent", "AgentDefinitions"]
@@ -35,6 +36,19 @@ class Agent(agents.Agent):
     def __init__(self, body: AgentBody, *, app: Defined, **options: Any) -> None:
         super().__init__(body, **options)
         self._app = app
+
+    def stream(self, channel: AnyTopic | Channel[Any, Any] | None = None, *, name: str | None = None) -> Stream[Any]:
+        """Read what the agent reads, in a stream of one's own: as ``app.stream(agent.channel)``, with a progress of its own.
+
+        Args:
+            channel: what to read in place of that.
+            name: names its progress in committed offsets; ``stream-`` and the name of the agent when left out.
+
+        Raises:
+            ConfigurationError: as ``app.stream()``.
+        """
+        engine = self._app.engines.find(f"cannot read what agent {self.name} reads")
+        return engine.stream(self.channel if channel is None else channel, name or f"stream-{self.name}")
 
     def test_context(self) -> AgentTest:
         """The agent alone, on an in-process broker and with empty tables, for a unit test.

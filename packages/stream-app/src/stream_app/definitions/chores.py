@@ -28,14 +28,15 @@ class ChoreDefinitions(Registry):
     @overload
     def task(self, body: F) -> F: ...
     @overload
-    def task(self, body: None = None, *, on_leader: bool = False) -> Callable[[F], F]: ...
+    def task(self, body: None = None, *, on_leader: bool = False, traced: bool = True) -> Callable[[F], F]: ...
     @checked
-    def task(self, body: Any = None, *, on_leader: bool = False) -> Any:
+    def task(self, body: Any = None, *, on_leader: bool = False, traced: bool = True) -> Any:
         """Define a task, ``@app.task`` or ``@app.task()``: it starts once the app is operational.
 
         Args:
             body: an async function, of nothing or of the app. What it raises ends the worker.
             on_leader: run it on one worker only: the leader. It is cancelled when another worker becomes it.
+            traced: taken for Faust's sake: nothing here makes traces of tasks.
         """
 
         def define(function: Any) -> Any:
@@ -45,28 +46,50 @@ class ChoreDefinitions(Registry):
         return define if body is None else define(body)
 
     @checked
-    def timer(self, interval: float | timedelta, *, on_leader: bool = False) -> Callable[[F], F]:
+    def timer(
+        self,
+        interval: float | timedelta,
+        on_leader: bool = False,
+        traced: bool = True,
+        name: str | None = None,
+        max_drift_correction: float | None = None,
+    ) -> Callable[[F], F]:
         """Define a timer: it runs at a steady interval, first one interval after the app is operational.
 
         Args:
             interval: seconds, or a timedelta.
             on_leader: tick on one worker only: the leader.
+            traced: taken for Faust's sake: nothing here makes traces of timers.
+            name: for messages, in place of that of the function.
+            max_drift_correction: how many seconds sooner than ``interval`` after the tick before one tick may come to make up for one
+                that was late; as many as needed when left out, so that the timer keeps to its beat. Faust's default is 0.1.
         """
 
         def define(function: Any) -> Any:
-            self._add(chores.timer(self._with_app(function), interval, on_leader=on_leader))
+            body = self._with_app(function)
+            self._add(
+                chores.timer(body, interval, on_leader=on_leader, name=name, max_drift_correction=max_drift_correction)
+            )
             return function
 
         return define
 
     @checked
-    def crontab(self, spec: str, *, timezone: tzinfo | str | None = None, on_leader: bool = False) -> Callable[[F], F]:
+    def crontab(
+        self,
+        spec: str,
+        *,
+        timezone: tzinfo | str | None = None,
+        on_leader: bool = False,
+        traced: bool = True,
+    ) -> Callable[[F], F]:
         """Define a timer by a cron expression.
 
         Args:
             spec: minute, hour, day of month, month, day of week, such as ``"30 18 * * mon-fri"``.
             timezone: of the expression, such as ``"Europe/Berlin"``; the setting ``timezone`` when left out.
             on_leader: run on one worker only: the leader.
+            traced: taken for Faust's sake: nothing here makes traces of timers.
 
         Raises:
             ConfigurationError: the expression cannot be read, there is no such time zone, or the function is not async.

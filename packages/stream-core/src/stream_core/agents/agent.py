@@ -24,6 +24,7 @@ from stream_core.sending.sinks import Sink, check_sink
 from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.stream import Stream
+from stream_core.streams.targets import SendOptions
 from stream_core.values.encoding import verbatim
 from stream_core.values.record import Record
 
@@ -181,6 +182,7 @@ class Agent:
         headers: HeadersArg | None = None,
         reply_to: Any = None,
         correlation_id: str | None = None,
+        **options: Unpack[SendOptions],
     ) -> Awaitable[RecordMetadata]:
         """Send to the topic or channel of the agent.
 
@@ -192,6 +194,8 @@ class Agent:
             headers: names and bytes, as a mapping or a list of pairs.
             reply_to: where what the agent yields for it goes to: a topic, an agent, or the name of a topic.
             correlation_id: id that the answer repeats; ``key`` as text when left out.
+            options: ``schema``, ``key_serializer``, ``value_serializer``, ``callback`` and ``force``, as in
+                :meth:`Topic.send <stream_core.sending.topic.Topic.send>`.
 
         Returns:
             what can be awaited for the metadata of the record.
@@ -199,12 +203,20 @@ class Agent:
         if reply_to is not None:
             question = Question(_reply_topic(reply_to), str(key) if correlation_id is None else correlation_id)
             if self._wraps:
-                data = self.topic.schema.encode_value(value)
+                assert isinstance(self.topic, Topic)  # as the constructor has seen
+                codecs = options.get("key_serializer"), options.get("value_serializer")
+                data = self.topic.schema_for(options.get("schema"), *codecs).encode_value(value)
                 value = verbatim(wrap(data, question, typed=isinstance(value, Record)))
             else:
                 headers = question.headers(headers)
         return await self.topic.send(
-            value, key=key, partition=partition, timestamp=timestamp, headers=headers, aside=reply_to is not None
+            value,
+            key=key,
+            partition=partition,
+            timestamp=timestamp,
+            headers=headers,
+            aside=reply_to is not None,
+            **options,
         )
 
     async def ask(

@@ -113,25 +113,39 @@ def task(body: Any, *, on_leader: bool = False) -> Chore:
     return Chore(*_checked(body, "task"), on_leader=on_leader)
 
 
-def timer(body: Any, interval: float | timedelta, *, on_leader: bool = False) -> Chore:
+def timer(
+    body: Any,
+    interval: float | timedelta,
+    *,
+    on_leader: bool = False,
+    name: str | None = None,
+    max_drift_correction: float | None = None,
+) -> Chore:
     """Make a chore that runs at a steady interval, first one interval after the start.
 
     Args:
         body: an async function.
         interval: seconds, or a timedelta.
         on_leader: on the leader only.
+        name: for messages, in place of that of the function.
+        max_drift_correction: how many seconds sooner than ``interval`` after the tick before one tick may come to make up for one that
+            was late; as many as needed when left out.
 
     Raises:
-        ConfigurationError: the interval is not positive, or ``body`` is no async function.
+        ConfigurationError: the interval is not positive, the correction is negative, or ``body`` is no async function.
     """
-    name, checked = _checked(body, "timer")
+    name, checked = _checked(body, "timer", name)
+    if max_drift_correction is not None and not max_drift_correction >= 0:  # nan, too
+        raise ConfigurationError(
+            f"{name}: max_drift_correction={max_drift_correction!r} is not 0 or more seconds; leave it out for ticks that keep to the beat"
+        )
     try:
         every = seconds_of(interval)
     except (TypeError, ValueError):
         raise ConfigurationError(f"{name}: {interval!r} is no interval: write seconds, or a timedelta") from None
     if not every > 0:  # nan, too
         raise ConfigurationError(f"{name}: an interval of {every:g} s is not more than 0")
-    return Chore(name, checked, lambda: _steadily(name, every), on_leader)
+    return Chore(name, checked, lambda: _steadily(name, every, max_drift_correction), on_leader)
 
 
 def crontab(
@@ -170,23 +184,26 @@ def seconds_of(interval: float | timedelta) -> float:
     return interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
 
 
-async def _steadily(name: str, every: float) -> Ticks:
+async def _steadily(name: str, every: float, correction: float | None) -> Ticks:
     """Tick once per interval; ticks that come too late are left out, and a warning counts them.
 
     Args:
         name: of the timer, for the warning.
         every: seconds between two ticks.
+        correction: see ``max_drift_correction`` of :func:`timer`.
     """
     clock = current_clock()
-    due = clock.monotonic() + every
+    beat = due = clock.monotonic() + every
     missed, told = 0, -QUIET
     while True:
         await clock.sleep(due - clock.monotonic())
+        ticked = clock.monotonic()
         yield
-        due += every
+        beat += every
+        due = beat if correction is None else max(beat, ticked + every - correction)
         if (late := clock.monotonic() - due) >= every:
             missed += int(late // every)
-            due += late // every * every
+            beat = due = due + late // every * every
             if clock.monotonic() - told >= QUIET:
                 logger.warning(
                     "%s leaves %d ticks out, %.3g s late: it takes longer than %g s", name, missed, late, every
@@ -236,9 +253,9 @@ def _moments(spec: str, zone: tzinfo, after: datetime) -> Iterator[datetime]:
             yield found
 
 
-def _checked(body: Any, kind: str) -> tuple[str, Body]:
+def _checked(body: Any, kind: str, given: str | None = None) -> tuple[str, Body]:
     """Give the name of a chore for messages, such as ``timer cleanup``, and its body. Raises ConfigurationError."""
-    name, body = f"{kind} {name_of(body)}", function_of(body)
+    name, body = f"{kind} {given or name_of(body)}", function_of(body)
     if not inspect.iscoroutinefunction(body):
         raise ConfigurationError(f"{name}: write it as `async def`")
     return name, body

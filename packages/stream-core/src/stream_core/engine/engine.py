@@ -21,7 +21,7 @@ from stream_core.agents.agent import Agent
 from stream_core.agents.answers import AnswerTopics
 from stream_core.agents.replies import Replies
 from stream_core.background import Background
-from stream_core.calls import act_in
+from stream_core.calls import act_in, is_here
 from stream_core.counters import Counters
 from stream_core.engine.announcing import Announcing
 from stream_core.engine.backpressure import BackPressure
@@ -40,6 +40,7 @@ from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
 from stream_core.engine.work import Works
 from stream_core.errors import (
+    ConfigurationError,
     TransportError,
 )
 from stream_core.ports import NOBODY, RebalanceListener, Transport
@@ -49,6 +50,8 @@ from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.settings import EngineSettings
 from stream_core.states import ENGINE, EngineState, Machine
+from stream_core.streams.channel import Channel
+from stream_core.streams.stream import Stream
 
 __all__ = ["Engine"]
 
@@ -255,6 +258,19 @@ class Engine:
         if topic.name not in self._topics:
             topic.bind(self.run, self.outbox)
             act_in(self._loop, lambda: self._topics.setdefault(topic.name, topic))  # where others iterate over them
+
+    def stream(self, channel: AnyTopic | Channel[Any, Any], name: str | None = None) -> Stream[Any]:
+        """Make a stream over a topic or channel, outside of agents; see :meth:`Topology.stream`.
+
+        Raises:
+            ConfigurationError: there is a stream or agent of that name, or this is not the event loop of the engine.
+        """
+        if not is_here(self._loop):
+            raise ConfigurationError(
+                f"{channel} cannot be read by a stream here: the app runs in another event loop; read it in "
+                "a task of the app (@app.task), and hand over what is found"
+            )
+        return self.topology.stream(channel, name)
 
     async def stop(self) -> None:
         """Finish open events, commit, leave the group and close everything; within ``stop_timeout``, and only once.

@@ -101,18 +101,31 @@ class HeldSends:
             RecordRefusedError: the broker refuses it, which only sending one by one can tell.
         """
         await self._released(held)
+        return await self._acknowledged(held)
+
+    async def delivered(self, held: HeldSend) -> RecordMetadata:
+        """Wait for the acknowledgement of a held send that leaves when its event finishes: this releases nothing.
+
+        Raises:
+            ProduceError: its event failed, or its producer did.
+            RecordRefusedError: as :meth:`deliver`.
+        """
+        await self._released(held, early=False)
+        return await self._acknowledged(held)
+
+    async def _acknowledged(self, held: HeldSend) -> RecordMetadata:
         assert held.delivery is not None
         if self._one_by_one:
             return await self._one_by_one.acknowledged(held.record[0], held.delivery)
         return await held.delivery
 
-    async def _released(self, held: HeldSend) -> None:
-        """Wait until a held send has left; see :meth:`deliver`."""
+    async def _released(self, held: HeldSend, *, early: bool = True) -> None:
+        """Wait until a held send has left; see :meth:`deliver`. ``early`` lets it leave before its event finishes."""
         cursor = held.effects
         while held.delivery is None:
             if held.dropped or (held.session is not None and held.session.dead):
                 raise ProduceError(f"not sent to {held.record[0]}: the event that sent it failed")
-            if held in cursor.held and self._may_release(cursor):
+            if early and held in cursor.held and self._may_release(cursor):
                 sends, cursor.held = cursor.held, []
                 cursor.held_bytes = 0
                 cursor.pinned = cursor.attention = True

@@ -17,6 +17,7 @@ docs/adr say why there are two producers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from threading import get_ident
 
@@ -30,8 +31,11 @@ from stream_core.sending.held import HeldSends
 from stream_core.sending.one_by_one import OneByOne
 from stream_core.sending.threads import Send, Sent, send_in, send_soon_in
 from stream_core.streams.effects import Effects, HeldSend, current_effects
+from stream_core.streams.targets import SendCallback
 
 __all__ = ["OnProduce", "Outbox"]
+
+logger = logging.getLogger(__name__)
 
 OnProduce = Callable[[bytes | None, bytes | None, int | None, float | None, list[tuple[str, bytes]]], None]
 """Told of what is sent: key, value, partition, timestamp in seconds, and headers."""
@@ -66,6 +70,7 @@ class Outbox:
         self.on_broken: Callable[[ProduceError], None] = lambda error: None
         self.may_answer: Callable[[str], bool] = bool
         self.on_produce: OnProduce | None = None
+        self._unheard: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
 
@@ -184,9 +189,27 @@ class Outbox:
                 return await self._send_alone(cursor, record)
         return sent
 
-    def send_soon(self, send: Send) -> Sent:
-        """Send from any thread, without waiting: ``send`` is called in the event loop of the engine."""
-        return send_soon_in(self._loop, send)
+    def send_soon(self, send: Send, topic: str, callback: SendCallback | None = None) -> Sent:
+        """Send from any thread, without waiting: ``send`` is called in the event loop of the engine, and then ``callback``.
+
+        An error that nobody asks for is logged, the first one of each topic.
+        """
+
+        def unheard(error: BaseException) -> None:
+            if topic not in self._unheard:
+                self._unheard.add(topic)
+                logger.error(
+                    "a record that was sent by send_soon() to topic %s is lost, and nobody asked for its result: %s; further ones "
+                    "of this topic are not told: give send_soon() a callback=, or await what it returns",
+                    topic,
+                    error,
+                )
+
+        return send_soon_in(self._loop, send, topic, callback, unheard)
+
+    def settled(self, sent: Awaitable[RecordMetadata]) -> Awaitable[RecordMetadata]:
+        """Give what waits until it is decided what becomes of ``sent``, and releases nothing that an event holds."""
+        return self.held.delivered(sent) if isinstance(sent, HeldSend) else sent
 
     async def _send_alone(self, cursor: Effects, record: Encoded) -> Awaitable[RecordMetadata]:
         if not self._transactional:

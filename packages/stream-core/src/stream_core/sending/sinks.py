@@ -8,7 +8,7 @@ from inspect import isawaitable
 from typing import Any
 
 from stream_core.errors import ConfigurationError
-from stream_core.streams.events import Target
+from stream_core.streams.targets import Target
 
 __all__ = ["Sink", "check_sink", "deliver"]
 

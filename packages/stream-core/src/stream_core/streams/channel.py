@@ -7,8 +7,9 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
+from inspect import isawaitable
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
 from stream_core.calls import is_here, run_in
 from stream_core.errors import ConfigurationError
@@ -18,6 +19,7 @@ from stream_core.streams.decoded import Decoded
 from stream_core.streams.events import Event
 from stream_core.streams.sessions import Feed, PartitionSession, Subscription
 from stream_core.streams.stream import LooseStream, Stream
+from stream_core.streams.targets import SendOptions
 from stream_core.values.schemas import Schema
 
 __all__ = ["Channel"]
@@ -251,6 +253,7 @@ class Channel(Generic[K, V]):
         timestamp: float | None = None,
         headers: HeadersArg | None = None,
         aside: bool = True,
+        **options: Unpack[SendOptions],
     ) -> Awaitable[RecordMetadata]:
         """Hand an event to all readers; waits while the slowest has ``maxsize`` events waiting. Any thread may send.
 
@@ -261,6 +264,7 @@ class Channel(Generic[K, V]):
             timestamp: seconds since the epoch; ``None`` for now.
             headers: names and bytes, as a mapping or a list of pairs.
             aside: ignored; it is never taken back.
+            options: of :class:`~stream_core.streams.targets.SendOptions` the ``callback``, which is called at once; nothing is encoded.
 
         Returns:
             what can be awaited for the metadata; it is there already.
@@ -269,6 +273,8 @@ class Channel(Generic[K, V]):
         metadata = await self._line().send(value, key, timestamp, headers)
         done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         done.set_result(metadata)
+        if (callback := options.get("callback")) is not None and isawaitable(answer := callback(done)):
+            await answer
         return done
 
     async def put(self, value: V) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, Unpack
 
 from stream_core.primitives import TP, Headers, HeadersArg
 from stream_core.streams.cursor import active_cursor
 from stream_core.streams.decoded import key_of
+from stream_core.streams.targets import SendOptions, Target
 from stream_core.values.encoding import verbatim
 
 if TYPE_CHECKING:
@@ -17,24 +18,9 @@ if TYPE_CHECKING:
     from stream_core.streams.effects import Session
     from stream_core.values.schemas import Schema
 
-__all__ = ["Event", "ManualEvent", "Message", "Target", "current_event", "event_of", "make_event"]
+__all__ = ["Event", "ManualEvent", "Message", "current_event", "event_of", "make_event"]
 
 V = TypeVar("V")
-
-
-class Target(Protocol):
-    """Where a value can be sent: an agent, a topic or a channel in memory."""
-
-    async def send(
-        self,
-        *,
-        value: Any = None,
-        key: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg | None = None,
-    ) -> Awaitable[RecordMetadata]:
-        """Send a record."""
 
 
 class Message(NamedTuple):
@@ -123,14 +109,24 @@ class Event(Generic[V]):
         partition: int | None = None,
         timestamp: float | None = None,
         headers: HeadersArg | None = None,
+        **options: Unpack[SendOptions],
     ) -> Awaitable[RecordMetadata]:
         """Send to a topic or channel, with the decoded key and value of this event where none is given.
+
+        Args:
+            channel: an agent, a topic, a channel in memory, or an object with such a ``send``.
+            key: the key.
+            value: the value.
+            partition: the partition to send to.
+            timestamp: seconds since the epoch; ``None`` for now.
+            headers: names and bytes, as a mapping or a list of pairs.
+            options: see :class:`~stream_core.streams.targets.SendOptions`; for topics, channels and agents.
 
         Returns:
             what can be awaited for the metadata of the new record.
         """
         value, key = self.value if value is None else value, self.key if key is None else key
-        return await channel.send(value=value, key=key, partition=partition, timestamp=timestamp, headers=headers)
+        return await _send(channel, options, value, key, partition, timestamp, headers)
 
     async def forward(
         self,
@@ -141,8 +137,9 @@ class Event(Generic[V]):
         partition: int | None = None,
         timestamp: float | None = None,
         headers: HeadersArg | None = None,
+        **options: Unpack[SendOptions],
     ) -> Awaitable[RecordMetadata]:
-        """Send this event on: the same bytes and headers, unless others are given instead.
+        """Send this event on: the same bytes and headers, unless others are given instead; the arguments are those of :meth:`send`.
 
         Returns:
             what can be awaited for the metadata of the new record.
@@ -150,10 +147,24 @@ class Event(Generic[V]):
         record = self._record
         value, key = verbatim(record.value) if value is None else value, verbatim(record.key) if key is None else key
         headers = list(record.headers) if headers is None else headers
-        return await channel.send(value=value, key=key, partition=partition, timestamp=timestamp, headers=headers)
+        return await _send(channel, options, value, key, partition, timestamp, headers)
 
     def __repr__(self) -> str:
         return f"<Event {self._tp} offset={self._record.offset} key={self._record.key!r} value={self.value!r}>"
+
+
+async def _send(
+    channel: Target,
+    options: SendOptions,
+    value: Any,
+    key: Any,
+    partition: int | None,
+    timestamp: float | None,
+    headers: HeadersArg | None,
+) -> Awaitable[RecordMetadata]:
+    """Send to a target, with options where some are given: one that is neither agent, topic nor channel need not take them."""
+    send: Callable[..., Awaitable[Awaitable[RecordMetadata]]] = channel.send
+    return await send(value=value, key=key, partition=partition, timestamp=timestamp, headers=headers, **options)
 
 
 class ManualEvent(Event[V]):

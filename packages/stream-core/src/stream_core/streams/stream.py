@@ -6,20 +6,23 @@ return the stream behind them. Call all of them before the first event is asked 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from stream_core.absent import NotHere
+from stream_core.calls import is_here
 from stream_core.errors import ConfigurationError, Skip
 from stream_core.streams.buffers import Buffers
 from stream_core.streams.cursor import Cursor, active_cursor
 from stream_core.streams.effects import Emit, current_effects, set_effects
-from stream_core.streams.events import Event, Target, event_of
+from stream_core.streams.events import Event, event_of
 from stream_core.streams.iteration import Form, Iteration, Processor
 from stream_core.streams.repartition import Key
 from stream_core.streams.sessions import Subscription
+from stream_core.streams.targets import Target
 
 __all__ = ["Host", "LooseStream", "Stream"]
 
@@ -333,6 +336,7 @@ class LooseStream(Stream[T]):
         self._alone = around is None
         self._close = close
         self._on_conflict = on_conflict
+        self._loop = asyncio._get_running_loop()
 
     def close(self) -> None:
         """Read no more, here and from the streams that were combined with this one; done when the iteration ends."""
@@ -351,6 +355,10 @@ class LooseStream(Stream[T]):
 
     async def _guarded(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """Iterate, and close the stream when the loop is left, so that its open event is taken back."""
+        if self._loop is not None and not is_here(self._loop) and self._loop.is_running():
+            raise ConfigurationError(
+                f"stream {self.subscription.name} was made in another event loop: iterate over it there, and hand over what is found"
+            )
         if self._alone:
             set_effects(self._iteration.cursor)
         try:
