@@ -59,7 +59,7 @@ async def tick() -> None:
         ),
         (
             lambda app: app.crontab("* * * * *", q=1),
-            "crontab: there is no option 'q': there are on_leader, spec, timezone",
+            "crontab: there is no option 'q': there are on_leader, spec, timezone, traced",
         ),
         (lambda app: app.Worker(loglevl="info"), "worker: there is no option 'loglevl': did you mean 'loglevel'?"),
         (lambda app: faust.Worker(app, debugg=1), "worker: there is no option 'debugg': did you mean 'debug'?"),
