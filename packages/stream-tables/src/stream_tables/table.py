@@ -255,6 +255,14 @@ class Table(Held[K, V]):
             raise ConfigurationError(f"table {self.name} has late={self._windows.late.choice!r} already: say it once")
         return self._windows
 
+    @property
+    def late_events(self) -> LatePolicy | None:
+        """What happens to events that come when all their windows are closed; ``None`` where there are no windows.
+
+        :meta private:
+        """
+        return None if self._windows is None else self._windows.late
+
     def tell_closed(self, callback: W) -> W:
         """See :meth:`.Held.tell_closed`. Raises ConfigurationError when windows of the table never close."""
         super().tell_closed(callback)

@@ -314,6 +314,12 @@ class Topology:
         for subscription, channel in self._channels.items():
             channel.unsubscribe(subscription)
 
+    def provide(self, policy: FailurePolicy) -> None:
+        """Let the topic of dead letters be declared of a policy that holds for all who read topics, whatever their own says."""
+        for reader in self.subscriptions:
+            if reader not in self._channels:
+                self._provide(policy, reader)
+
     def _provide(self, policy: FailurePolicy, reader: Subscription) -> None:
         """Let the topic of dead letters of a policy be declared."""
         if policy.action != "dead_letter":

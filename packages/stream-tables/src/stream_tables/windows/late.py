@@ -63,6 +63,7 @@ class LatePolicy:
     Attributes:
         choice: the same.
         count: how many events were late here, or had a timestamp that cannot be true.
+        policy: what happens to an event that fails because of it.
 
     Raises:
         ConfigurationError: there is no such choice.
@@ -74,6 +75,7 @@ class LatePolicy:
                 f"table {table}: late={choice!r} is none of 'skip', 'dead_letter', 'crash', and no function"
             )
         self.choice = choice or "skip"
+        self.policy = FailurePolicy.SKIP if callable(self.choice) else FailurePolicy.of(self.choice, "late").final
         self.count = 0
 
     def meet(self, late: Late) -> None:
@@ -85,4 +87,4 @@ class LatePolicy:
             if self.count == 1:
                 logger.warning("%s. It changes nothing, as all that come late; this is said once", late)
         else:
-            raise LateError(str(late), FailurePolicy.of(self.choice, "late").final)
+            raise LateError(str(late), self.policy)
