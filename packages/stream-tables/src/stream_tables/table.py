@@ -9,6 +9,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from stream_core.absent import NotHere
+from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError, StoreError
 from stream_core.primitives import TP, RawRecord
 from stream_core.streams.effects import active_effects, current_effects
@@ -262,6 +263,22 @@ class Table(Held[K, V]):
         :meta private:
         """
         return None if self._windows is None else self._windows.late
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something is done beside events: windows that close or expire.
+
+        :meta private:
+        """
+        return self.window is not None and (self.window.keeps is not None or self.on_window_close is not None)
+
+    def run(self, part: TablePartition[V], work: Work) -> None:
+        """Do that in a partition that runs here from now on.
+
+        :meta private:
+        """
+        if self._windows is not None and isinstance(part, WindowedPartition) and self.has_work:
+            work.spawn(self._windows.closer(part, work).run(), f"the task that closes windows of {self.name}")
 
     def tell_closed(self, callback: W) -> W:
         """See :meth:`.Held.tell_closed`. Raises ConfigurationError when windows of the table never close."""

@@ -202,11 +202,15 @@ class Tables:
 
     @property
     def has_work(self) -> bool:
-        """Whether a table does something beside events: none does."""
-        return False
+        """Whether windows of a table close or expire."""
+        return any(table.has_work for table in self._tables.values())
 
     def running(self, shard: Shard, work: Work) -> None:
-        """Begin nothing."""
+        """Let windows close."""
+        for table in self._tables.values():
+            part = self._parts.get(table.changelog_tp(shard.partition))
+            if self._counts[table.name] == shard.partitions and part is not None:
+                table.run(part, work)
 
     def _whole(self, table: Table[Any, Any]) -> bool:
         """Tell whether all partitions of a table that this worker is to hold are recovered."""

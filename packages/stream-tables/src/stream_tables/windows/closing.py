@@ -13,18 +13,16 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stream_core.errors import WorkerError
+from stream_core.engine.work import Work
+from stream_core.errors import TROUBLE, WorkerError
 from stream_core.streams.effects import Effects, active_effects
 from stream_tables.keys import Keys
 from stream_tables.overlay import Overlay
 from stream_tables.windows.kinds import Closing, Window
 from stream_tables.windows.partition import WindowedPartition
 from stream_tables.windows.rows import NEVER, ROWS
-
-if TYPE_CHECKING:
-    Work = Any
 
 __all__ = ["CHUNK", "IDLE", "Closer"]
 
@@ -128,6 +126,8 @@ class Closer:
         try:
             if isawaitable(answer := on_close((key, closing.range), closing.value)):
                 await answer
+        except TROUBLE:  # of a broker or a disk: the partition is opened again
+            raise
         except Exception as error:
             raise WorkerError(
                 f"on_window_close of table {self._table} failed for {key!r} in {tuple(closing.range)}: {type(error).__name__}: {error}"
@@ -143,16 +143,21 @@ class Closer:
             self._idle_since = idle, part.finished_time()
         left = self._idle_since[1]
         self._idle_since = idle, left
-        now, told = left + round(idle * 1000), self._on_close is not None
-        if left == NEVER or idle < IDLE or now <= part.finished_time():
-            return
-        row = part.first(part.closed(None) if told else ROWS)
-        if row is None or self._window.due(row, told=told) > now:
+        now = left + round(idle * 1000)
+        if left == NEVER or idle < IDLE or now <= part.finished_time() or not self._is_due(now):
             return
         async with self._work.unit(self._name, "time that goes on"):
             effects = _open()
             part.move(effects, now)
         self._leave({part.overlay}, effects)
+
+    def _is_due(self, now: int) -> bool:
+        """Tell whether a window closes, and somebody is told of it, or expires when it is ``now``."""
+        closes = None if self._on_close is None else self._part.first(self._part.closed(None))
+        if closes is not None and self._window.due(closes, told=True) <= now:
+            return True
+        expires = None if self._window.keeps is None else self._part.first(ROWS)
+        return expires is not None and self._window.due(expires, told=False) <= now
 
     def _leave(self, touched: set[object], effects: Effects) -> None:
         """Let the actors that go on alone write without a look at this task."""

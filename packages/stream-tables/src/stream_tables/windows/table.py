@@ -6,10 +6,11 @@ Which instant that is, is the *relativity* of a handle: that of the record, of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, Self, TypeVar, cast, overload
 
+from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError
 from stream_core.streams.cursor import active_cursor
 from stream_core.streams.effects import Effects, active_effects, current_effects
@@ -24,9 +25,6 @@ from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, 
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
 from stream_tables.windows.rows import TIME
-
-if TYPE_CHECKING:
-    Work = Any
 
 __all__ = ["RelativeArg", "WindowSet", "WindowedItems", "WindowedKeys", "WindowedTable", "WindowedValues"]
 
@@ -90,15 +88,12 @@ class WindowedTable(Generic[K, V]):
         """Call a function when a rebalance is over and all partitions of this worker are recovered; a decorator, as that of the table."""
         return self.table.on_recover(callback)
 
-    def closer(self, part: WindowedPartition[V], work: Work) -> Coroutine[Any, Any, None] | None:
-        """Make what closes windows of a partition that runs here; ``None`` when there is nothing to do.
+    def closer(self, part: WindowedPartition[V], work: Work) -> Closer:
+        """Make what closes the windows of a partition that runs here.
 
         :meta private:
         """
-        on_close = self.table.on_window_close
-        if on_close is None and self.window.keeps is None:
-            return None
-        return Closer(self.name, part, self.window, self._keys, on_close, work).run()
+        return Closer(self.name, part, self.window, self._keys, self.table.on_window_close, work)
 
     def on_window_close(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """Call a function for each window that closes; a decorator, as the option ``on_window_close`` of the table."""

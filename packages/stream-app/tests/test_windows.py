@@ -1,0 +1,203 @@
+"""Tables with windows in an app: counts, what closes, late events, restarts and rebalances, under both guarantees."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+import stream_app as faust
+from stream_app.running.wiring import Wiring
+from stream_core.errors import ConfigurationError, WorkerError
+from stream_core.memory.log import Entry
+from stream_core.primitives import TP, TopicSpec
+from stream_core.testing.clock import ManualClock
+
+from .apps import cluster, make, until
+
+GUARANTEES = ["at_least_once", "exactly_once"]
+SOURCE, OUT = TP("words", 0), TP("out", 0)
+
+
+class Counting:
+    """An app that counts words in windows of ten seconds, and sends each count when its window is closed.
+
+    Args:
+        guarantee: of processing.
+        partitions: of the source.
+        late: what happens to late events.
+        options: of the app.
+    """
+
+    def __init__(
+        self, guarantee: str = "exactly_once", *, partitions: int = 1, late: Any = None, **options: Any
+    ) -> None:
+        self.app = make(processing_guarantee=guarantee, topic_partitions=partitions, **options)
+        words = self.app.topic("words", value_type=str, partitions=partitions)
+        self.out = self.app.topic("out", partitions=1)
+        self.totals = self.app.Table("totals", key_type=str, value_type=int, default=int)
+        table = self.app.Table("counts", key_type=str, value_type=int, default=int, on_window_close=self.closed)
+        self.counts = table.tumbling(10.0, expires=60.0, grace=5.0, late=late)
+        self.told: list[tuple[Any, int]] = []
+        self.fails = False
+
+        @self.app.agent(words, name="count")
+        async def count(stream: faust.Stream[str]) -> None:
+            async for word in stream:
+                self.counts[word] += 1
+
+    async def closed(self, key: tuple[str, tuple[float, float]], value: int) -> None:
+        """Send what a window had, and add it up."""
+        word, (start, _) = key
+        self.told.append((key, value))
+        self.totals[word] += value
+        await self.out.send(key=word, value=[start, value])
+        if self.fails:
+            raise ZeroDivisionError("not yet")
+
+    def feed(self, *words: tuple[str, float], partition: int = 0) -> None:
+        """Produce words at instants."""
+        entries = [Entry(round(at * 1000), None, json.dumps(word).encode()) for word, at in words]
+        cluster(self.app).append(TP("words", partition), entries)
+
+    def sent(self) -> list[tuple[str, float, int]]:
+        """What was sent, as readers see it under exactly-once."""
+        records = cluster(self.app).log(OUT).read(0, 1_000_000, committed=True).records
+        return [((record.key or b"").decode(), *json.loads(record.value or b"")) for record in records]
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_a_window_closes_behind_its_grace(guarantee: str) -> None:
+    """Each key of it is told of once, with its last value; what the function sends and changes counts."""
+    counting = Counting(guarantee)
+    await counting.app.start()
+    counting.feed(("a", 1), ("b", 2), ("a", 12), ("a", 9), ("a", 14.9))
+    await until(lambda: counting.counts["a"][10.0, 19.9] == 2)
+    assert counting.told == []
+    counting.feed(("c", 15))
+    await until(lambda: len(counting.sent()) == 2)
+    assert counting.sent() == [("a", 0.0, 2), ("b", 0.0, 1)]
+    assert counting.told == [(("a", (0.0, 9.9)), 2), (("b", (0.0, 9.9)), 1)]
+    assert dict(counting.totals.items()) == {"a": 2, "b": 1}
+    counting.feed(("a", 3), ("c", 15))
+    await until(lambda: counting.counts["c"][10.0, 19.9] == 2)
+    assert counting.counts["a"][0.0, 9.9] == 2
+    assert counting.counts.late.count == 1
+    await counting.app.stop()
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_a_restart_goes_on_where_the_other_one_was(guarantee: str) -> None:
+    """What is closed stays closed, also from the changelog alone; what is open closes there."""
+    first = Counting(guarantee)
+    await first.app.start()
+    first.feed(("a", 1), ("a", 15), ("b", 16))
+    await until(lambda: len(first.sent()) == 1)
+    await first.app.engine.checkpoint()
+    await first.app.stop()
+
+    again = Counting(guarantee, broker=first.app.conf.broker)
+    await again.app.start()
+    again.feed(("a", 2), ("a", 26))
+    await until(lambda: len(again.sent()) == 3)
+    assert again.sent() == [("a", 0.0, 1), ("a", 10.0, 1), ("b", 10.0, 1)]
+    assert again.told == [(("a", (10.0, 19.9)), 1), (("b", (10.0, 19.9)), 1)]
+    assert again.counts.late.count == 1
+    assert dict(again.totals.items()) == {"a": 2, "b": 1}
+    await again.app.stop()
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_a_function_that_fails_ends_the_worker_and_is_called_again_by_the_next(guarantee: str) -> None:
+    """Nothing that it did counts, under exactly-once what it sent neither; the next worker tells of the window again."""
+    first = Counting(guarantee)
+    first.fails = True
+    await first.app.start()
+    first.feed(("a", 1), ("a", 16))
+    told = r"on_window_close of table counts failed for 'a' in \(0.0, 9.9\): ZeroDivisionError: not yet"
+    with pytest.raises(WorkerError, match=told):
+        await first.app.wait()
+    with suppress(WorkerError):
+        await first.app.stop()
+
+    again = Counting(guarantee, broker=first.app.conf.broker)
+    await again.app.start()
+    await until(lambda: ("a", 0.0, 1) in again.sent())
+    assert again.told == [(("a", (0.0, 9.9)), 1)]
+    assert dict(again.totals.items()) == {"a": 1}
+    assert guarantee == "at_least_once" or again.sent() == [("a", 0.0, 1)]
+    await again.app.stop()
+
+
+async def test_time_goes_on_where_nothing_comes() -> None:
+    """A partition whose inputs are idle goes on at the pace of the clock, from its last event; then its windows close."""
+    clock = ManualClock(1000.0)
+    counting = Counting()
+    worker = Wiring(counting.app, fail_fast=True, clock=clock)
+    await worker.start()
+    counting.feed(("a", 1))
+    await clock.pass_by(12)
+    assert counting.counts["a"][0.0, 9.9] == 1
+    assert counting.told == []
+    await clock.pass_by(6)
+    assert counting.told == [(("a", (0.0, 9.9)), 1)]
+    counting.feed(("a", 2), ("b", 11))
+    await clock.pass_by(6)
+    assert (counting.counts["a"][0.0, 9.9], counting.counts["b"][10.0, 19.9]) == (1, 1)
+    await clock.pass_by(70)
+    assert list(counting.counts["a"].items()) == []
+    assert counting.told == [(("a", (0.0, 9.9)), 1), (("b", (10.0, 19.9)), 1)]
+    await worker.stop()
+
+
+async def test_late_events_go_to_the_dead_letters() -> None:
+    """Where the table says so, whatever the policy of the agent is; events go on behind them."""
+    counting = Counting(late="dead_letter")
+    await counting.app.start()
+    counting.feed(("a", 1), ("a", 30), ("late", 2), ("a", 31))
+    await until(lambda: counting.counts["a"][30.0, 39.9] == 2)
+    letters = TP("shop-dead-letter", 0)
+    await until(lambda: cluster(counting.app).log(letters).read(0, 10, committed=True).records)
+    (letter,) = cluster(counting.app).log(letters).read(0, 10, committed=True).records
+    assert letter.value == b'"late"'
+    assert b"comes when all its windows are closed" in dict(letter.headers)["stream-dead-letter-error-message"]
+    await counting.app.stop()
+
+
+async def test_late_events_are_handed_to_a_function() -> None:
+    """It gets what is known of each."""
+    late: list[Any] = []
+    counting = Counting(late=late.append)
+    await counting.app.start()
+    counting.feed(("a", 30), ("late", 2), ("a", 31))
+    await until(lambda: counting.counts["a"][30.0, 39.9] == 2)
+    assert [(one.key, one.timestamp, one.time, one.is_future) for one in late] == [("late", 2.0, 30.0, False)]
+    await counting.app.stop()
+
+
+async def test_a_timestamp_that_cannot_be_true_closes_nothing() -> None:
+    """An event more than a day ahead of the clock is treated as a late one."""
+    late: list[Any] = []
+    counting = Counting(late=late.append)
+    cluster(counting.app).create(TopicSpec("words", 1, config={"message.timestamp.after.max.ms": str(2**63 - 1)}))
+    await counting.app.start()
+    counting.feed(("a", 1), ("a", 9e9), ("a", 2))
+    await until(lambda: counting.counts["a"][0.0, 9.9] == 2)
+    assert [one.is_future for one in late] == [True]
+    assert counting.told == []
+    await counting.app.stop()
+
+
+async def test_tables_that_contradict_themselves() -> None:
+    """Windows that never close cannot be told of; a table has one kind of windows."""
+    app = make()
+    with pytest.raises(ConfigurationError, match="its windows never close: give them expires="):
+        app.Table("a", on_window_close=print).tumbling(10)
+    table = app.Table("b")
+    assert table.tumbling(10) is table.tumbling(10)
+    with pytest.raises(ConfigurationError, match="table b has <hopping"):
+        table.hopping(10, 5)
+    with pytest.raises(ConfigurationError, match="late='later' is none of"):
+        app.Table("c").tumbling(10, late="later")  # type: ignore[arg-type]
