@@ -18,6 +18,7 @@ from benchmarks.feed import BEGINNING, PARTITIONS, RATE, Contents
 from benchmarks.launch import SampleError
 from stream_core.primitives import TP, RawRecord
 from stream_kafka import KafkaTransport
+from stream_tables.changelog import RESERVED
 
 __all__ = ["APPEND_TIME", "Appended", "appended", "check_count", "check_seen", "check_sent"]
 
@@ -134,6 +135,8 @@ async def check_count(url: str, changelog: str, seen: int, records: int, program
     """
     counts: dict[bytes, int] = {}
     async for record in _records(url, changelog):
+        if (record.key or b"").startswith(RESERVED):
+            continue
         counts[record.key or b""] = json.loads(record.value or b"0")
     total = sum(counts.values())
     if not seen <= total <= records:

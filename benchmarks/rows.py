@@ -97,6 +97,7 @@ _SEND_BATCH = Sample("aiokafka_send_batch", sends=True)
 _CONSUME = Sample("consume_agent")
 _FILTER = Sample("filter_agent", sends=True)
 _COUNT = Sample("count_rocksdb", counts=True)
+_TUMBLING = Sample("count_tumbling", counts=True)
 _EXACTLY_ONCE = replace(_COUNT, guarantee="exactly_once")
 _FAUST = ("faust-streaming==0.15.3", "orjson", "uvloop")
 _QUIX = ("quixstreams==3.28.1",)
@@ -129,6 +130,7 @@ ROWS = (
     *_peers("latency", _IN_TO_OUT, _FILTER, Kind.LATENCY),
     Row("count", "count per key, RocksDB + changelog", "aiokafka getmany + msgspec", 0.4, 0.6, _COUNT, _GETMANY),
     Row("exactly_once", "the same count exactly once, every 0.1 s", "at least once", 0.7, 0.9, _EXACTLY_ONCE, _COUNT),
+    Row("tumbling", "the same count in windows of 10 s", "without windows", 0.5, 0.7, _TUMBLING, _COUNT),
     Row(
         "first_event",
         "start of a worker to its first event",

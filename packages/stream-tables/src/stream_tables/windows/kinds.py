@@ -155,6 +155,18 @@ class Window(Layout):
             whether there was an open one: if not, the event is late.
         """
 
+    def add(self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, operand: Any) -> bool:
+        """Add a number to the window of an event in the shortest way; do nothing, and return false, where that does not do.
+
+        Args:
+            part: the table partition.
+            effects: of the event.
+            key: the key.
+            at: the instant of the event.
+            operand: what is added.
+        """
+        return False
+
     @abstractmethod
     def delete(self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, time: int) -> bool | None:
         """Delete every open window of ``key`` that ``at`` lies in; ``None`` when none is open, else whether one was there."""

@@ -56,11 +56,14 @@ class WindowedPartition(TablePartition[V]):
         options: as for a :class:`TablePartition`.
 
     Attributes:
+        future: an instant, in milliseconds, that is known not to be too far ahead of the clock.
         keys: how keys stand in the changelog.
+        prefix: what rows of the window begin with that was changed last, and begins at ``start``.
+        start: see there; for the path of an event.
         window: how its windows lie.
     """
 
-    __slots__ = ("_decode_key", "_default", "_future", "_time", "_told", "keys", "window")
+    __slots__ = ("_decode_key", "_default", "_time", "_told", "future", "keys", "prefix", "start", "window")
 
     def __init__(
         self,
@@ -83,7 +86,8 @@ class WindowedPartition(TablePartition[V]):
         self._decode_key = schema.decode_key
         self._default = default
         self._told = told
-        self._future = NEVER
+        self.future = NEVER
+        self.start, self.prefix = NEVER, b""
         self._time: int | None = None
 
     # -- time
@@ -134,10 +138,10 @@ class WindowedPartition(TablePartition[V]):
 
     def is_future(self, at: int) -> bool:
         """Tell whether an instant is too far ahead of the clock to be true; the clock is looked at only where the last look does not do."""
-        if at <= self._future:
+        if at <= self.future:
             return False
-        self._future = round(self.clock.wall() * 1000) + MAX_FUTURE
-        return at > self._future
+        self.future = round(self.clock.wall() * 1000) + MAX_FUTURE
+        return at > self.future
 
     # -- how far windows are closed
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError
-from stream_core.streams.cursor import active_cursor
+from stream_core.streams.cursor import Cursor, active_cursor
 from stream_core.streams.effects import Effects, active_effects, current_effects
 from stream_core.streams.events import Event, event_of
 from stream_core.values.fields import FieldDescriptor
@@ -319,6 +319,26 @@ class WindowedTable(Generic[K, V]):
         else:
             part.move(effects, at)
 
+    def add(self, key: K, operand: V, event: Event[Any] | None) -> None:
+        """Add to all open windows of the instant: the path of an event, look-ups and as few calls as can be.
+
+        :meta private:
+        """
+        effects, table = current_effects(), self.table
+        if (
+            type(effects) is Cursor
+            and effects.session is table._session
+            and not effects.others
+            and (record := effects.record) is not None
+            and event is None
+            and type(key) is str
+            and (data := self._known.get(key)) is not None  # type: ignore[call-overload]
+        ):
+            at = record.timestamp if self._instant is None else self._instant(None)
+            if self.window.add(cast("WindowedPartition[V]", table._here), effects, data, at, operand):
+                return
+        self.change(key, Change("+", operand), event)
+
     def change(self, key: K, change: Change, event: Event[Any] | None = None) -> None:
         """Change all open windows of the instant.
 
@@ -459,7 +479,7 @@ class WindowSet(Generic[K, V]):
         return self
 
     def __iadd__(self, other: V) -> Self:
-        self.table.change(self.key, Change("+", other), self.event)
+        self.table.add(self.key, other, self.event)
         self.changed = True
         return self
 
