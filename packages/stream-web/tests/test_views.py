@@ -50,7 +50,7 @@ async def serving(pages: Web, **options: Any) -> AsyncIterator[str]:
     server = WebServer(**{**given, "pages": pages.routes(), "forwarder": Forwarder("here"), **options})
     await server.start()
     run = Run("shop")
-    server.answer_for(pages, run, "")
+    server.answer_for(run, "")
     try:
         yield server.url
     finally:

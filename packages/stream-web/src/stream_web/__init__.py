@@ -6,9 +6,11 @@ from stream_web.blueprints import Blueprint
 from stream_web.dashboard import Dashboard, Peers
 from stream_web.exceptions import WebError
 from stream_web.forwarding import Forwarder
+from stream_web.graph import GraphPage
 from stream_web.health import Health
 from stream_web.middlewares import Limits, is_loopback
 from stream_web.pages import Node, Page, ResourceOptions, Web
+from stream_web.schemas import SchemaPages, asyncapi, openapi
 from stream_web.server import WebServer
 from stream_web.stats import Stats
 from stream_web.views import View, gives_model, takes_model
@@ -17,6 +19,7 @@ __all__ = [
     "Blueprint",
     "Dashboard",
     "Forwarder",
+    "GraphPage",
     "Health",
     "Limits",
     "Node",
@@ -25,13 +28,16 @@ __all__ = [
     "Request",
     "ResourceOptions",
     "Response",
+    "SchemaPages",
     "Stats",
     "StreamResponse",
     "View",
     "Web",
     "WebError",
     "WebServer",
+    "asyncapi",
     "gives_model",
     "is_loopback",
+    "openapi",
     "takes_model",
 ]

@@ -133,10 +133,12 @@ class Node(NamedTuple):
     Attributes:
         url: where it is reached.
         forwarder: passes requests on to other workers.
+        neighbour: gives the URL of a worker of this machine by its id, where that worker publishes none; empty when there is none.
     """
 
     url: str
     forwarder: Forwarder
+    neighbour: Callable[[str], str] = lambda instance: ""
 
 
 @dataclass(frozen=True)
@@ -276,24 +278,28 @@ class Web(Site):
             return None
         if destination is None or FORWARDED in request.headers:
             raise ServiceUnavailable("The partition of this is on the move; try again", headers=AGAIN)
-        url = destination.host.url
+        node = self.nodes.find("cannot ask another worker")
+        url = destination.host.url or node.neighbour(destination.host.instance)
         if not url:
             raise ServiceUnavailable(
                 "The worker that has this tells no URL: its settings web_bind, web_host or canonical_url make one"
             )
-        return await self.nodes.find("cannot ask another worker").forwarder.forward(request, url)
+        return await node.forwarder.forward(request, url)
 
-    def routes(self, around: Around = nullcontext) -> Routes:
+    def routes(self, around: Around = nullcontext, *, but: Web | None = None) -> Routes:
         """Make the routes of all pages, for one web server.
 
         Args:
             around: entered for each request: what pages use belongs to it.
+            but: pages that go first: what would answer the same requests is left out.
 
         Raises:
             ConfigurationError: the type of a part of a path cannot be evaluated.
         """
-        routes = Routes({page.path for page in self._pages})
-        for page in self._pages:
+        taken = set() if but is None else {page.shape for page in but.pages}
+        pages = [page for page in self._pages if page.shape not in taken]
+        routes = Routes({page.path for page in pages}, [self.nodes])
+        for page in pages:
             view = page.view(self.app, self)
             view.view_name, view.view_path = page.name, page.path
             types = {method.upper(): page.types(function) for method, function in page.functions()}
@@ -314,14 +320,22 @@ class Routes:
 
     Attributes:
         paths: those of the pages.
+        nodes: where the server that answers them is told to the pages.
     """
 
     paths: set[str]
+    nodes: list[PerRun[Node]] = field(default_factory=list)
     _routes: list[tuple[web.AbstractRouteDef, Mapping[str, Any] | None]] = field(default_factory=list)
 
     def add(self, route: web.AbstractRouteDef, cors: Mapping[str, Any] | None) -> None:
         """Take a route in."""
         self._routes.append((route, cors))
+
+    def join(self, others: Routes) -> None:
+        """Take the routes of others in, behind those that are there."""
+        self.paths |= others.paths
+        self.nodes += others.nodes
+        self._routes += others._routes
 
     def origins(self, cors_options: Mapping[str, Any] | None) -> set[str]:
         """Give the sites that may do something with any page; ``*`` for all."""

@@ -19,7 +19,7 @@ from stream_core.runs import Run
 from stream_web.forwarding import Forwarder
 from stream_web.middlewares import Limits, is_loopback, protect
 from stream_web.middlewares import middlewares as limiting
-from stream_web.pages import Node, Routes, Web
+from stream_web.pages import Node, Routes
 
 __all__ = ["WebServer"]
 
@@ -144,16 +144,17 @@ class WebServer:
         if self.forwarder is not None:
             await self.forwarder.close()
 
-    def answer_for(self, pages: Web, run: Run, url: str) -> None:
+    def answer_for(self, run: Run, url: str, neighbour: Callable[[str], str] = lambda instance: "") -> None:
         """Let pages know where they are reached, from the start on until the end of ``run``.
 
         Args:
-            pages: the pages.
             run: the worker that they belong to.
             url: where other workers reach it; its own URL when there is none.
+            neighbour: gives the URL of a worker of this machine by its id; empty when there is none.
         """
-        if self.forwarder is not None:
-            pages.nodes.bind(run, Node(url or self.url, self.forwarder))
+        if self.forwarder is not None and self._pages is not None:
+            for nodes in self._pages.nodes:
+                nodes.bind(run, Node(url or self.url, self.forwarder, neighbour))
 
     def _application(self) -> web.Application:
         bind = self._bind if self._socket is None else None

@@ -144,7 +144,7 @@ def takes_model(model: type[_Model]) -> Decorator:
                 raise view.ValidationError(f"The body is no {model.__name__}: {error}") from error
             return await function(view, request, given, **parts)
 
-        return _without_model(reading, function)
+        return _without_model(reading, function, model)
 
     return decorate
 
@@ -153,22 +153,24 @@ def gives_model(model: type[_Model]) -> Decorator:
     """Decorate a page that returns a record, or a list of some: it is answered as JSON.
 
     Args:
-        model: the class of the record, for whoever reads the code.
+        model: the class of the record, for whoever reads the code, and for ``/openapi.json``.
     """
-    del model  # all records become JSON in the same way
 
     def decorate(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         @wraps(function)
         async def giving(view: View, request: web.Request, *given: Any, **parts: Any) -> Any:
             return view.json(await function(view, request, *given, **parts))
 
+        described: Any = giving
+        described.gives_model = model  # all records become JSON in the same way
         return giving
 
     return decorate
 
 
-def _without_model(reading: Any, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+def _without_model(reading: Any, function: Callable[..., Any], model: type[_Model]) -> Callable[..., Awaitable[Any]]:
     """Let ``reading`` have the signature of ``function`` without its third argument, which the server does not give."""
+    reading.takes_model = model
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
     reading.__signature__ = signature.replace(parameters=parameters[:2] + parameters[3:])

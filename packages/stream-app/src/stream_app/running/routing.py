@@ -77,10 +77,7 @@ class Router:
         """
         if topic is not None:
             return self.partition_of_topic(topic, key)
-        topology = self._engine.topology
-        sources = [topology.topics[name] for name in sorted(topology.inputs)]
-        if table.partitions is not None:
-            sources = [source for source in sources if self._count(source.name) == table.partitions]
+        sources = self.sources(table)
         found: dict[int, TP] = {}
         for source in sources:
             try:
@@ -95,6 +92,14 @@ class Router:
             f"table {table.name}: which partition {key!r} is in cannot be said, since the topics of the app ({listed}) do not agree on it: "
             "name the topic whose events change the table, @app.table_route(..., topic=...)"
         )
+
+    def sources(self, table: Table[Any, Any]) -> list[AnyTopic]:
+        """Give the topics whose events may change a table, by their names."""
+        topology = self._engine.topology
+        sources = [topology.topics[name] for name in sorted(topology.inputs)]
+        if table.partitions is None:
+            return sources
+        return [source for source in sources if self._count(source.name) == table.partitions]
 
     async def find(self, tp: TP, table: Table[Any, Any] | None, *, patience: float = MOVING) -> Destination | None:
         """Find who owns a partition; waits while partitions are on the move.

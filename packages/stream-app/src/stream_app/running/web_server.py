@@ -18,9 +18,12 @@ from stream_core.agents.agent import Agent
 from stream_core.engine.engine import Engine
 from stream_core.engine.graph import Edge, edges_of, shortest_end
 from stream_core.errors import MissingPackageError
+from stream_core.sending.topic import AnyTopic
+from stream_tables.table import Table
 
 if TYPE_CHECKING:
-    from stream_web import Web, WebServer
+    from stream_web import Dashboard, Web, WebServer
+    from stream_web.pages import Routes
 
 __all__ = ["load_web", "make_web_server", "published_url"]
 
@@ -37,30 +40,43 @@ def load_web() -> Any:
         ) from error
 
 
+class Defined(Protocol):
+    """What is defined, as far as pages tell of it."""
+
+    @property
+    def topics(self) -> Mapping[str, AnyTopic]:
+        """The topics by name."""
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """The agents by name."""
+
+    @property
+    def tables(self) -> Mapping[str, Table[Any, Any]]:
+        """The tables by name."""
+
+    @property
+    def pages(self) -> Web | None:
+        """The pages that a program has defined."""
+
+
 def make_web_server(
-    conf: Settings,
-    engine: Engine,
-    pages: Web | None = None,
-    instance: str = "",
-    *,
-    app: Defined,
-    neighbour: Callable[[str], str] = lambda instance: "",
+    conf: Settings, engine: Engine, app: Defined, instance: str, neighbour: Callable[[str], str]
 ) -> WebServer | None:
     """Make the web server for ``engine``, not started yet; ``None`` when it is off, or not installed and nobody asked for it.
 
     Args:
         conf: the settings.
         engine: what its pages tell about.
-        pages: those of the app.
-        instance: id of this worker.
         app: what is defined.
+        instance: id of this worker.
         neighbour: gives the URL of another worker of this machine by its id; empty when there is none.
 
     Raises:
         MissingPackageError: the settings ask for it, or for a page of it, and it cannot be loaded.
     """
     if not conf.web_enabled:
-        if pages is not None:
+        if app.pages is not None:
             logger.info("the pages of %s are not served: web_enabled is false", conf.id)
         return None
     try:
@@ -72,25 +88,9 @@ def make_web_server(
             ) from error
         logger.info("there is no web server (%s); pip install stream-web to have one", error)
         return None
-    private = not conf.web_transport.startswith("tcp") or web.is_loopback(conf.web_bind) or conf.debug
-    dashboard, joining = None, []
-    if _shown(conf.web_dashboard_enabled, private=private):
-        peers = web.Peers(conf.id, neighbour)
-        dashboard = web.Dashboard(
-            conf.id,
-            engine.snapshot,
-            peers,
-            edges=partial(flow_of, conf.id, app, engine),
-            settings=conf.describe,
-        )
-        joining.append(dashboard.join)
-    routes = web.Health(conf.id, engine.status, None if dashboard is None else dashboard.page).routes()
-    if dashboard is not None:
-        routes += dashboard.routes()
-    if _shown(conf.web_stats_enabled, private=private):
-        routes += web.Stats(engine.snapshot).routes()
-    if _shown(conf.web_metrics_enabled, private=private) and (metrics := _metrics(conf)) is not None:
-        routes += metrics.Metrics(engine.snapshot).routes()
+    shown = _Shown(conf, engine, app, web)
+    dashboard = shown.dashboard(neighbour)
+    pages = shown.pages()
     options = conf.web_application_options or {}
     limits = web.Limits()
     names = [conf.web_host, urlsplit(conf.canonical_url or "").hostname]
@@ -99,9 +99,9 @@ def make_web_server(
         port=conf.web_port,
         explicit_port="web_port" in conf.values,
         app_id=conf.id,
-        routes=routes,
-        joining=joining,
-        pages=None if pages is None else pages.routes(engine.run.entered),
+        routes=shown.routes(dashboard),
+        joining=[] if dashboard is None else [dashboard.join],
+        pages=pages,
         forwarder=None if pages is None else web.Forwarder(instance),
         cors=conf.web_cors_options,
         middlewares=options.get("middlewares", ()),
@@ -113,27 +113,82 @@ def make_web_server(
     return server
 
 
-class Defined(Protocol):
-    """What is defined, as far as pages tell of it."""
+class _Shown:
+    """What a worker shows of itself: as the settings say, else where only this machine sees it, since nobody has to log in."""
 
-    @property
-    def agents(self) -> Mapping[str, Agent]:
-        """The agents by name."""
+    def __init__(self, conf: Settings, engine: Engine, app: Defined, web: Any) -> None:
+        self._conf = conf
+        self._engine = engine
+        self._app = app
+        self._web = web
+        self._private = not conf.web_transport.startswith("tcp") or web.is_loopback(conf.web_bind) or conf.debug
 
-    @property
-    def tables(self) -> Mapping[str, Any]:
-        """The tables by name."""
+    def _has(self, setting: bool | None) -> bool:
+        return self._private if setting is None else setting
 
+    def dashboard(self, neighbour: Callable[[str], str]) -> Dashboard | None:
+        """Make the dashboard; ``None`` when it is off."""
+        conf, engine, web = self._conf, self._engine, self._web
+        if not self._has(conf.web_dashboard_enabled):
+            return None
+        peers = web.Peers(conf.id, neighbour)
+        made: Dashboard = web.Dashboard(conf.id, engine.snapshot, peers, edges=self._edges, settings=conf.describe)
+        return made
 
-def flow_of(app_id: str, app: Defined, engine: Engine) -> list[Edge]:
-    """Give what flows where in an app that runs, with agents by the shortest ends of their names."""
-    names = list(app.agents)
-    return edges_of(app_id, app.agents, app.tables, lambda name: shortest_end(name, names), engine.topology.pipes)
+    def routes(self, dashboard: Dashboard | None) -> list[Any]:
+        """Give the routes of what is told of a worker."""
+        conf, engine, web = self._conf, self._engine, self._web
+        routes: list[Any] = web.Health(conf.id, engine.status, None if dashboard is None else dashboard.page).routes()
+        if dashboard is not None:
+            routes += dashboard.routes()
+        if self._has(conf.web_stats_enabled):
+            routes += web.Stats(engine.snapshot).routes()
+        if self._has(conf.web_metrics_enabled) and (metrics := _metrics(conf)) is not None:
+            routes += metrics.Metrics(engine.snapshot).routes()
+        if self._has(conf.web_graph_enabled):
+            routes += web.GraphPage(conf.id, self._edges).routes()
+        if self._has(conf.web_schemas_enabled):
+            routes += web.SchemaPages(self._openapi, self._asyncapi).routes()
+        return routes
 
+    def pages(self) -> Routes | None:
+        """Give the pages of the program, and behind them those that read tables; ``None`` when there are none."""
+        conf, engine, app = self._conf, self._engine, self._app
+        own = self._web.Web(app)
+        if self._has(conf.web_tables_enabled) or self._has(conf.web_router_enabled):
+            made = importlib.import_module("stream_app.running.table_pages")
+            if self._has(conf.web_tables_enabled):
+                made.table_pages(own, app.tables, engine, conf.producer_partitioner)
+            if self._has(conf.web_router_enabled):
+                made.router_pages(own, app.tables, engine, conf.producer_partitioner)
+        routes: Routes = own.routes(engine.run.entered, but=app.pages)
+        if app.pages is None:
+            return routes if own else None
+        users = app.pages.routes(engine.run.entered)
+        users.join(routes)
+        return users
 
-def _shown(setting: bool | None, *, private: bool) -> bool:
-    """Whether there is a page that nobody has to log in for: as the setting says, else where only this machine sees it."""
-    return private if setting is None else setting
+    def _edges(self) -> list[Edge]:
+        """What flows where, with agents by the shortest ends of their names."""
+        app, names = self._app, list(self._app.agents)
+        shown = partial(shortest_end, names=names)
+        return edges_of(self._conf.id, app.agents, app.tables, shown, self._engine.topology.pipes)
+
+    def _openapi(self) -> dict[str, Any]:
+        made: dict[str, Any] = self._web.openapi(self._conf.id, str(self._conf.version), self._app.pages)
+        return made
+
+    def _asyncapi(self) -> dict[str, Any]:
+        conf, engine, app = self._conf, self._engine, self._app
+        made: dict[str, Any] = self._web.asyncapi(
+            conf.id,
+            str(conf.version),
+            brokers=map(str, conf.broker),
+            topics=app.topics,
+            agents=app.agents,
+            counts=engine.ownership.counts,
+        )
+        return made
 
 
 def _metrics(conf: Settings) -> Any:

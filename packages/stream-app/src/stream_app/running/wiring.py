@@ -206,22 +206,16 @@ class Wiring:
             engine.announcing.handler = self.on_partitions
         if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
             engine.leadership.elect(self._leader_topic())
+        neighbour = instance.neighbour if instance is not None else _nobody
         if not self._client_only:
-            self._web = make_web_server(
-                conf,
-                engine,
-                self._app.pages,
-                self._name,
-                app=self._app,
-                neighbour=(lambda name: "") if instance is None else instance.neighbour,
-            )
+            self._web = make_web_server(conf, engine, self._app, self._name, neighbour)
         if self._web is not None:
             await self._web.start()
-            if instance is not None:
-                instance.url = self._web.url
+        if instance is not None:
+            instance.url = "" if self._web is None else self._web.url
         engine.host = Host(self._name, published_url(conf, self._web))
-        if self._web is not None and self._app.pages is not None:
-            self._web.answer_for(self._app.pages, self.run, engine.host.url)
+        if self._web is not None:
+            self._web.answer_for(self.run, engine.host.url, neighbour)
         await engine.start()
         await self.services.start(engine.background)
         if self._stopping:
@@ -402,6 +396,11 @@ def make_transport(conf: Settings) -> Transport:
     make = load_driver("stream.transports", conf.broker_scheme, MemoryTransport)
     transport: Transport = make(conf.broker_url, **conf.transport_options)
     return transport
+
+
+def _nobody(instance: str) -> str:
+    """Tell no URL: a worker of a broker in this process has no neighbours."""
+    return ""
 
 
 @cache

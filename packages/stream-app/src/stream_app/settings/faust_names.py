@@ -46,9 +46,6 @@ _COUNTS = Refusal(
     "a worker counts for itself", "read app.engine.snapshot(), or the pages /stats and /metrics of the worker"
 )
 _INSIDE = Refusal("it names a part of the inside of Faust, and nothing takes its place")
-_VIEWS = Refusal(
-    "tables, and who owns their keys, are not shown by pages of the worker", "write a page, with @app.table_route"
-)
 
 REFUSED: dict[str, Refusal] = {
     "ConsumerScheduler": Refusal("records are taken in the order in which they arrive"),
@@ -121,13 +118,10 @@ REFUSED: dict[str, Refusal] = {
     ),
     "table_standby_replicas": _STANDBYS,
     "web": Refusal("there is one web server, on aiohttp", "serve others beside the app: async with app: ..."),
-    "web_graph_enabled": Refusal("the worker draws no graph of itself"),
     "web_in_thread": Refusal(
         "pages send, ask and read tables, which belong to the event loop of the app",
         "await asyncio.to_thread(...) in a page that would hold it up",
     ),
-    "web_router_enabled": _VIEWS,
-    "web_tables_enabled": _VIEWS,
 }
 """Settings that can mean nothing here."""
 
@@ -144,9 +138,12 @@ OTHER_DEFAULTS = {
     "topic_disable_leader": "False",
     "topic_partitions": "8",
     "web_bind": "0.0.0.0",
+    "web_graph_enabled": "that of debug",
     "web_host": "the name of the machine",
     "web_metrics_enabled": "False",
+    "web_router_enabled": "True",
     "web_stats_enabled": "that of debug",
+    "web_tables_enabled": "True",
     "worker_redirect_stdouts": "True",
 }
 """The defaults that Faust has in place of those here; it has all others, or none to compare."""

@@ -91,6 +91,10 @@ class SettingOptions(TypedDict, total=False):
     web_host: str | None
     canonical_url: str | None
     web_dashboard_enabled: bool | None
+    web_graph_enabled: bool | None
+    web_tables_enabled: bool | None
+    web_router_enabled: bool | None
+    web_schemas_enabled: bool | None
     web_stats_enabled: bool | None
     web_metrics_enabled: bool | None
     blocking_timeout: float | timedelta | None

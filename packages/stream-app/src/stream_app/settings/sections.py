@@ -311,6 +311,32 @@ class WebSettings(Section):
         parse=flag,
         cost="It shows names, settings without credentials, and what errors of events say.",
     )
+    web_graph_enabled = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether there is the page /graph; when unset only where web_bind is this machine, or under debug.",
+        parse=flag,
+    )
+    web_tables_enabled = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether there are the pages /table; when unset only where web_bind is this machine, or under debug.",
+        parse=flag,
+        cost="They show all that tables hold.",
+    )
+    web_router_enabled = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether there are the pages /router; when unset only where web_bind is this machine, or under debug.",
+        parse=flag,
+    )
+    web_schemas_enabled = Parameter[bool | None](
+        bool | None,
+        None,
+        "Whether there are /openapi.json and /asyncapi.json; when unset only where web_bind is this machine, or under debug.",
+        env="APP_WEB_SCHEMAS_ENABLED",
+        parse=flag,
+    )
     web_stats_enabled = Parameter[bool | None](
         bool | None,
         None,
