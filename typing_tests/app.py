@@ -1,9 +1,11 @@
 """User code of an app as a type checker sees it; never run."""
 
+from datetime import timedelta
 from typing import Any, assert_type
 
 import stream_app as faust
 from stream_app.cli import AppCommand, argument, option
+from stream_tables.windows.table import WindowedTable, WindowSet
 
 
 class Deposit(faust.Record):
@@ -25,6 +27,23 @@ assert_type(totals["a"], int)
 assert_type(totals.get("a"), int | None)
 assert_type(totals.get("a", 0), int)
 
+views = app.Table("views", default=int, key_type=str, value_type=int).tumbling(60.0, expires=timedelta(hours=1))
+hops = app.Table("hops", default=int, key_type=str, value_type=int).hopping(60, 10, late="dead_letter")
+assert_type(views, WindowedTable[str, int])
+assert_type(hops.relative_to_field(Deposit.amount), WindowedTable[str, int])
+assert_type(hops.relative_to_now(), WindowedTable[str, int])
+assert_type(views["a"], WindowSet[str, int])
+assert_type(views["a"].value(), int)
+assert_type(views["a"].delta(timedelta(minutes=5)), int)
+assert_type(views["a"][0.0, 59.9], int)
+assert_type(dict(views.items().now()), dict[str, int])
+views["a"] += 1
+views["a"] += "1"  # type: ignore[arg-type]
+views["a"] = 1
+views["a"] = "1"  # type: ignore[assignment]
+views[1] += 1  # type: ignore[index]
+app.Table("wrong").tumbling("60")  # type: ignore[arg-type]
+app.Table("wrong").tumbling(60, late="never")  # type: ignore[arg-type]
 app.topic("wrong", partition=3)  # type: ignore[call-overload]
 app.agent("wrong", concurency=2)  # type: ignore[call-overload]
 app.agent("wrong", partitions="2")  # type: ignore[call-overload]

@@ -113,11 +113,12 @@ class WindowedTable(Generic[K, V]):
         """Take the time of the clock as the instant of reads and changes."""
         return self._with(lambda event: self._clock())
 
-    def relative_to_field(self, field: FieldDescriptor[Any]) -> WindowedTable[K, V]:
+    def relative_to_field(self, field: Any) -> WindowedTable[K, V]:
         """Take a field of the value of an event as its instant.
 
         Args:
             field: such as ``Order.made_at``: a number of seconds since the epoch, a datetime, or a date and time as text (ISO 8601).
+                For a type checker it has the type of its values.
         """
         if not isinstance(field, FieldDescriptor):
             raise ConfigurationError(f"table {self.name}: relative_to_field({field!r}) needs a field of a record")
