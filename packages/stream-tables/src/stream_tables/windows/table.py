@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from operator import attrgetter
+from types import MemberDescriptorType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from stream_core.engine.work import Work
@@ -33,7 +35,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 R = TypeVar("R", bound=Callable[[], Any])
 
-RelativeArg = FieldDescriptor[Any] | Callable[[Event[Any]], float | datetime] | float | datetime
+RelativeArg = FieldDescriptor[Any] | MemberDescriptorType | Callable[[Event[Any]], float | datetime] | float | datetime
 """What says the instant of an event: a field of its value, a function of it, or an instant that is the same for all, in seconds."""
 
 Instant = Callable[["Event[Any] | None"], int]
@@ -120,7 +122,7 @@ class WindowedTable(Generic[K, V]):
             field: such as ``Order.made_at``: a number of seconds since the epoch, a datetime, or a date and time as text (ISO 8601).
                 For a type checker it has the type of its values.
         """
-        if not isinstance(field, FieldDescriptor):
+        if not isinstance(field, (FieldDescriptor, MemberDescriptorType)):
             raise ConfigurationError(f"table {self.name}: relative_to_field({field!r}) needs a field of a record")
         return self._with(self._instant_of(field))
 
@@ -141,6 +143,9 @@ class WindowedTable(Generic[K, V]):
     def _instant_of(self, given: RelativeArg) -> Instant:
         if isinstance(given, FieldDescriptor):
             return lambda event: self._milliseconds(given.getattr(self._event(event).value))
+        if isinstance(given, MemberDescriptorType):  # what `Order.made_at` is
+            read = attrgetter(given.__name__)
+            return lambda event: self._milliseconds(read(self._event(event).value))
         if callable(given):
             return lambda event: self._milliseconds(given(self._event(event)))
         fixed = self._milliseconds(given)

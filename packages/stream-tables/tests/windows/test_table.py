@@ -1,0 +1,331 @@
+"""What events see of a table with windows: relativity, reads, operators, views, late events, several actors, other codecs."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from stream_core.errors import ConfigurationError
+from stream_core.primitives import TP, StoredRecord
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import set_effects
+from stream_core.streams.events import Event
+from stream_core.values.record import Record
+from stream_core.values.schemas import Schema
+from stream_tables.errors import TableError, TableKeyError
+from stream_tables.overlay import Overlay
+from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
+from stream_tables.windows.late import Late, LateError
+from stream_tables.windows.rows import TIME
+
+from .bench import SOURCE, WindowBench
+
+
+class Order(Record):
+    """An event that says when it was made."""
+
+    made_at: float
+    written: str = ""
+    day: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+ORDERS = Schema(value_type=Order)
+
+
+def order(at: float, value: Order) -> Event[Order]:
+    """An event of an order, whose record is of another instant."""
+    data = ORDERS.encode_value(value)
+    return Event(ORDERS, SOURCE, StoredRecord(0, round(at * 1000), None, data), value)
+
+
+@pytest.fixture
+def bench() -> WindowBench:
+    """Windows of ten seconds that can be read for a minute."""
+    return WindowBench(TumblingWindow(10, expires=60))
+
+
+# -- relativity
+
+
+def test_a_handle_says_which_instant_counts(bench: WindowBench) -> None:
+    """That of the record, of the clock, of a field as number, text or datetime, of a function, or a fixed one."""
+    day = datetime(1970, 1, 1, 0, 0, 30, tzinfo=UTC)
+    made = order(1, Order(made_at=25.5, written="1970-01-01T00:00:40+00:00", day=day))
+    windows = bench.windows
+    handles: dict[float, Any] = {
+        1.0: windows,
+        1000.0: windows.relative_to_now(),
+        25.5: windows.relative_to_field(Order.made_at),
+        40.0: windows.relative_to_field(Order.written),
+        30.0: windows.relative_to(Order.day),
+        26.5: windows.relative_to(lambda event: event.value.made_at + 1),
+        77.0: windows.relative_to(77.0),
+        31.0: windows.relative_to_timestamp(datetime(1970, 1, 1, 0, 0, 31, tzinfo=UTC)),
+    }
+    assert {at: handle.get_timestamp(made) for at, handle in handles.items()} == {at: at for at in handles}
+    assert handles[77.0].clone().get_timestamp(made) == handles[77.0].relative_to_stream().get_timestamp(made) == 1.0
+    assert windows.clone(5.0).get_timestamp() == 5.0
+    assert windows["a"][made].timestamp == 1.0
+    for wrong in ("soon", None, True, object()):
+        with pytest.raises(TableError, match="is no instant"):
+            windows.relative_to(lambda event, wrong=wrong: wrong).get_timestamp(made)
+    with pytest.raises(ConfigurationError, match="needs a field of a record"):
+        windows.relative_to_field(5.0)
+
+
+def test_reads_are_of_the_window_that_their_name_says(bench: WindowBench) -> None:
+    """value() and delta() go by the relativity, current() by the record, now() by the clock."""
+    bench.add("a", 12, 1)
+    bench.add("a", 25, 2)
+    bench.add("a", 33, 3)
+    bench.clock.advance(30 - 1000 % 30 + 0.0)
+    fixed = bench.windows.relative_to(29.0)
+    with bench.event(34):
+        assert (fixed["a"].value(), fixed["a"].current(), fixed["a"].delta(10)) == (2, 3, 1)
+        assert bench.windows["a"].delta(25) == 0
+        assert fixed["a"].now() == 0
+        assert dict(fixed.items()) == {"a": 2}
+        assert list(fixed.items().current()) == [("a", 3)]
+        assert list(fixed.values().delta(10)) == [1]
+        assert list(fixed.keys().now()) == []
+        assert list(fixed.keys()) == ["a"]
+        assert (len(fixed), "a" in fixed.keys(), "b" in fixed) == (1, True, False)  # noqa: SIM118 - the view
+
+
+def test_the_clock_is_the_instant_of_reads_and_changes() -> None:
+    """Relative to now, changes go to the window of the clock, and to the next one when it has moved on."""
+    bench = WindowBench(TumblingWindow(10, expires=60), now=1000.0)
+    windows = bench.windows.relative_to_now()
+    with bench.event(3):
+        windows["a"] += 1
+    bench.clock.advance(10)
+    with bench.event(3):
+        windows["a"] += 5
+        assert (windows["a"].value(), windows["a"].now(), windows["a"].delta(10)) == (5, 5, 1)
+    assert bench.all() == {("a", 1000.0): 1, ("a", 1010.0): 5}
+
+
+def test_outside_of_events_there_is_no_instant(bench: WindowBench) -> None:
+    """Reading needs one that is named; changing is refused as of any table."""
+    bench.add("a", 995, 4)
+    with pytest.raises(TableError, match="outside of events there is no instant"):
+        bench.windows["a"].value()
+    assert bench.windows["a"][990.0, 999.9] == 4
+    assert bench.windows.relative_to(991.0)["a"].value() == 4
+    bench.clock.advance(-0.0)
+    assert bench.windows["a"].now() == 0
+    with pytest.raises(TableError, match="cannot be changed outside of an event"):
+        bench.windows["a"] += 1
+
+
+# -- changing
+
+
+def test_operators_change_each_window_by_its_value() -> None:
+    """All operators of a number, of a set and of a text, a function of one's own, and assignment."""
+    bench = WindowBench(HoppingWindow(10, 5), schema=Schema.for_table(str, None), default=None)
+    with bench.event(1) as windows:
+        windows["n"] = 7
+    with bench.event(6) as windows:
+        with pytest.raises(TableKeyError):
+            windows["n"] += 1
+        windows["n"] = 7
+        windows["n"] += 5
+        windows["n"] -= 2
+        windows["n"] *= 6
+        windows["n"] //= 7
+        windows["n"] %= 5
+        windows["n"] **= 5
+        windows["n"] <<= 2
+        windows["n"] >>= 1
+        windows["n"] &= 0b11110
+        windows["n"] |= 0b1
+        windows["n"] ^= 0b10
+        expected = ((((7 + 5 - 2) * 6 // 7 % 5) ** 5 << 2 >> 1) & 0b11110 | 0b1) ^ 0b10
+        assert windows["n"].value() == windows["n"][0.0, 9.9] == expected
+        windows["n"] /= 2
+        assert windows["n"].value() == expected / 2
+        windows["n"].apply(max, 100).apply(operator.add, 1)
+        assert windows["n"].value() == 101
+        windows["t"] = "a"
+        windows["t"] += "b"
+        assert windows["t"].value() == "ab"
+    assert bench.all()["n", -5.0] == 7
+
+
+def test_windows_are_no_values(bench: WindowBench) -> None:
+    """What table[key] gives is not assigned to another key, nor to the same without a change."""
+    with bench.event(1) as windows:
+        windows["a"] += 1
+        for key in ("a", "b"):
+            with pytest.raises(TableError, match="no value: assign one"):
+                windows[key] = windows["a"]
+
+
+def test_deleting_takes_the_windows_of_the_instant() -> None:
+    """The others stay; where none has a value it is a KeyError."""
+    bench = WindowBench(HoppingWindow(10, 5, expires=60))
+    bench.add("a", 1)
+    bench.add("a", 6)
+    with bench.event(11) as windows:
+        del windows["a"]
+        assert [span.start for span in windows["a"]] == [-5.0, 0.0]
+        assert list(windows["a"].values()) == [1, 2]
+        with pytest.raises(KeyError):
+            del windows["a"]
+    bench.checkpoint()
+    assert bench.logged[b'["a",[5.0,14.9]]'] is None
+
+
+def test_the_table_itself_is_read_by_ranges_and_not_written(bench: WindowBench) -> None:
+    """Its keys are those of Faust; past the time nothing is written."""
+    bench.add("a", 12, 3)
+    with bench.event(13):
+        assert bench.table["a", (10.0, 19.9)] == 3
+        assert dict(bench.table.items()) == {("a", (10.0, 19.9)): 3}
+        with pytest.raises(TableError, match="has windows: change it by"):
+            bench.table["a", (10.0, 19.9)] = 4
+        with pytest.raises(TableError, match=r"its keys are \(key, \(start, end\)\)"):
+            bench.table["a"]
+
+
+# -- late events
+
+
+def test_a_late_event_can_fail() -> None:
+    """Where the table says so, with a sentence that names time and key."""
+    bench = WindowBench(TumblingWindow(10, expires=60, grace=5), late="crash")
+    bench.add("a", 100)
+    with (
+        pytest.raises(LateError, match=r"'a' at 84.000 comes when all its windows are closed.* to 100.000"),
+        bench.event(84),
+    ):
+        bench.windows["a"] += 1
+    with pytest.raises(LateError), bench.event(84):
+        del bench.windows["a"]
+    bench.add("a", 91)
+    assert bench.all() == {("a", 100.0): 1, ("a", 90.0): 1}
+
+
+def test_part_of_a_hopping_event_counts() -> None:
+    """It counts in the windows that are open; late it is when none is."""
+    late: list[Late] = []
+    bench = WindowBench(HoppingWindow(10, 5, grace=0), late=late.append)
+    bench.add("a", 11)
+    bench.add("b", 8)
+    bench.add("c", 4)
+    assert bench.all() == {("a", 5.0): 1, ("a", 10.0): 1, ("b", 5.0): 1}
+    assert [(one.key, one.timestamp, one.time) for one in late] == [("c", 4.0, 11.0)]
+
+
+def test_windows_without_expiry_never_close(bench: WindowBench) -> None:
+    """However late an event comes, it counts; with a grace they close, and stay."""
+    for_ever = WindowBench(TumblingWindow(10), now=100_000)
+    for_ever.add("a", 100_000)
+    for_ever.add("a", 1)
+    assert for_ever.all() == {("a", 0.0): 1, ("a", 100_000.0): 1}
+    graceful = WindowBench(TumblingWindow(10, grace=0), now=100_000)
+    graceful.add("a", 1)
+    graceful.add("a", 100_000)
+    graceful.add("a", 1)
+    graceful.checkpoint()
+    assert graceful.all() == {("a", 0.0): 1, ("a", 100_000.0): 1}
+
+
+# -- several actors
+
+
+def test_who_sees_the_time_of_an_open_event_pins_it(bench: WindowBench) -> None:
+    """Another actor whose event is judged by that time is cut together with it."""
+    one, other = (Cursor(name, name, lambda held: None) for name in ("one[0]", "other[0]"))
+    bench.add("a", 1)
+    for cursor, at in ((one, 50.0), (other, 3.0)):
+        cursor.session, cursor.record = bench.session, StoredRecord(0, round(at * 1000), None, b"")
+        set_effects(cursor)
+        bench.windows["b"] += 1
+    assert one.pinned
+    assert not other.pinned
+    assert bench.part.finished_time() == 1000
+    other.finish()
+    other.record = None
+    assert one.rollback()
+
+
+def test_one_that_closes_leaves_the_short_way_to_others(bench: WindowBench) -> None:
+    """After a unit of work that moved the time the only actor writes without looking at others, and its reading is known."""
+    bench.add("a", 1)
+    told = Counter[Any]()
+    bench.add("a", 100)
+    bench.close(lambda key, value: told.update([key]))
+    overlay: Overlay = bench.part.overlay
+    assert told == {("a", (0.0, 9.9)): 1}
+    assert overlay.writer is bench.cursor
+    overlay.cut([])
+    overlay.thaw()
+    bench.add("a", 101)
+    bench.add("a", 130)
+    bench.close(lambda key, value: told.update([key]))
+    bench.add("a", 131)
+    overlay.cut([])
+    assert {reading.subscription for reading in overlay.frozen_readings} == {"agent"}
+
+
+# -- codecs
+
+
+@pytest.mark.parametrize(
+    ("key_type", "key", "logged"),
+    [
+        (int, 5, b"[5,[0.0,9.9]]"),
+        (str, 'é"', '["é\\"",[0.0,9.9]]'.encode()),
+        (tuple[str, int], ("a", 1), b'[["a",1],[0.0,9.9]]'),
+        (bytes, b"\x00\xff", b"\xff\x80\0\0\0\0\0\0\0\x00\xff"),
+    ],
+)
+def test_keys_of_other_types(key_type: Any, key: Any, logged: bytes) -> None:
+    """They stand in the changelog as JSON, bytes behind the start; a recovery and the command line read them again."""
+    bench = WindowBench(TumblingWindow(10, expires=60), schema=Schema.for_table(key_type, int))
+    with bench.event(3) as windows:
+        windows[key] += 2
+        assert windows[key].value() == 2
+    bench.checkpoint()
+    assert logged in bench.logged
+    assert list(bench.windows.relative_to(3.0).items()) == [(key, 2)]
+    assert bench.rebuild(len(bench.log), "again") == (bench.all(), 3000)
+
+
+def test_the_command_line_reads_windows_of_a_changelog(bench: WindowBench) -> None:
+    """All of them, or those of a key; the time and what is closed are no windows."""
+    bench.add("a", 1)
+    bench.add("b", 12)
+    bench.checkpoint()
+    for only, expected in (
+        (None, {("a", (0.0, 9.9)): 1, ("b", (10.0, 19.9)): 1}),
+        ({b'"b"'}, {("b", (10.0, 19.9)): 1}),
+    ):
+        replay = bench.table.replay(only)
+        for record in bench.log:
+            replay.apply(record)
+        assert dict(replay.items()) == expected
+
+
+def test_records_of_other_windows_are_passed_over(bench: WindowBench) -> None:
+    """What a table wrote before it got windows, or with windows of another size, is no window of it."""
+    part = bench.part
+    assert part.row(b'"a"') is None
+    assert part.row(b'["a",[0.0,59.9]]') is None
+    assert part.row(b'["a",[5.0,14.9]]') is None
+    assert part.row(b'["a",[0.0,9.9]]') == b"\x80\0\0\0\0\0\0\0" + b'"a"'
+    assert part.row(b"\xff\xfestream-time") == TIME
+
+
+def test_another_partition_has_its_own_time(bench: WindowBench) -> None:
+    """Nothing of one partition is late because of another one."""
+    other = bench.table.make_part(TP("changelog", 1), 1, bench.stores.open("table", 1), clock=bench.clock)
+    bench.add("a", 900)
+    assert bench.part.time(None) == 900_000
+    assert other.time(None) < 0  # type: ignore[attr-defined]
