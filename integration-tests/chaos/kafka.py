@@ -117,7 +117,7 @@ class Kafka:
 
             async def at_end() -> bool:
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
-                    entries.extend(Entry(tp.partition, r.offset, r.key, r.value) for r in records)
+                    entries.extend(Entry(tp.partition, r.offset, r.key, r.value, r.timestamp) for r in records)
                 for tp, end in targets.items():
                     if await consumer.position(tp) >= end:
                         behind.pop(tp, None)

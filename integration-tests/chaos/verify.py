@@ -10,16 +10,29 @@ from typing import NamedTuple
 
 from chaos.ledger import Deposit, Position, Totals
 
-__all__ = ["EchoReport", "Echoed", "Entry", "compare_echo", "compare_totals", "fold"]
+__all__ = [
+    "EchoReport",
+    "Echoed",
+    "Entry",
+    "Told",
+    "Window",
+    "compare_echo",
+    "compare_totals",
+    "compare_windows",
+    "fold",
+    "sums_of",
+    "windows_of",
+]
 
 
 class Entry(NamedTuple):
-    """One record of a topic."""
+    """One record of a topic; its timestamp is in milliseconds."""
 
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
+    timestamp: int = -1
 
 
 class Echoed(NamedTuple):
@@ -33,6 +46,26 @@ class Echoed(NamedTuple):
         """Read a record of an echo topic."""
         position = json.loads(entry.value or b"")
         return cls((entry.key or b"").decode(), Position(position["partition"], position["offset"]))
+
+
+class Window(NamedTuple):
+    """A window of an account, by its beginning in seconds since the epoch."""
+
+    account: str
+    start: float
+
+
+class Told(NamedTuple):
+    """One record that tells of a window that has closed, with what was in it."""
+
+    window: Window
+    amount: int
+
+    @classmethod
+    def decode(cls, entry: Entry) -> Told:
+        """Read a record of the topic of closed windows."""
+        value = json.loads(entry.value or b"")
+        return cls(Window(value["account"], value["start"]), value["amount"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +155,48 @@ def compare_totals(expected: Totals, actual: Mapping[int, Mapping[bytes, bytes]]
             f"{account} in partition {partition} is {found.get(account)}, fed {sums.get(account)}"
             for account in sorted(sums.keys() | found.keys())
             if sums.get(account) != found.get(account)
+        ]
+    return wrong
+
+
+def windows_of(entries: Iterable[Entry], size: float) -> dict[Window, int]:
+    """What the deposits of each account add up to in each window of ``size`` seconds, by the timestamps of their records."""
+    sums: Counter[Window] = Counter()
+    for entry in entries:
+        deposit = Deposit.decode(entry.value or b"")
+        sums[Window(deposit.account, entry.timestamp // (size * 1000) * size)] += deposit.amount
+    return sums
+
+
+def sums_of(told: Iterable[Told]) -> Totals:
+    """What the windows add up to that were told of, each of them once; all accounts as of one partition."""
+    sums: Counter[str] = Counter()
+    for window, amount in dict(told).items():
+        sums[window.account] += amount
+    return {0: dict(sums)}
+
+
+def compare_windows(expected: Mapping[Window, int], told: Iterable[Told], *, repeats: bool) -> list[str]:
+    """Compare the windows that were told of with the deposits in them; those that are not told of may still be open.
+
+    Args:
+        expected: what was deposited in each window.
+        told: what was told.
+        repeats: whether a window may be told of more than once; always with the same amount.
+
+    Returns:
+        one text for each window that is wrong.
+    """
+    counts: Counter[Window] = Counter()
+    wrong = []
+    for window, amount in told:
+        counts[window] += 1
+        if amount != expected.get(window):
+            wrong.append(f"{window.account} from {window.start} is {amount}, fed {expected.get(window)}")
+    if not repeats:
+        wrong += [
+            f"{window.account} from {window.start} is told {count} times"
+            for window, count in counts.items()
+            if count > 1
         ]
     return wrong

@@ -13,7 +13,7 @@ from stream_app import App
 from stream_core.errors import StreamError
 from stream_core.primitives import TP, StoredRecord
 from sweep.program import DEADS, fails, skims
-from sweep.world import ANSWERS, AUDITS, ECHO, GOOD, ORDERS, PARTITIONS, PASSED, QUESTIONS, TICKS, World
+from sweep.world import ANSWERS, AUDITS, CLOSED, ECHO, GOOD, ORDERS, PARTITIONS, PASSED, QUESTIONS, TICKS, World
 
 __all__ = ["outputs", "tables"]
 
@@ -36,6 +36,7 @@ def tables(world: World, app: App, who: str) -> None:
     skimmed: dict[str, list[tuple[Place, int]]] = {}
     for place, (account, amount) in _orders(world).items():
         expected[account] += amount
+        expected[f"{account}-closed"] += amount
         if skims(amount):
             skimmed.setdefault(f"{account}-skim", []).append((place, amount))
     for key in sorted(expected.keys() | skimmed.keys() | totals.keys()):
@@ -81,6 +82,7 @@ async def outputs(world: World) -> None:
     _compare(world, DEADS, _letters(world), [p for p, (_, a) in orders.items() if fails(a)], tolerated["check"])
     amounts = {amount: place for place, (_, amount) in orders.items()}
     _compare(world, "repartition", [amounts[amount] for amount in _repartitioned(world)], orders, ordered=False)
+    _windows(world)
     _answers(world)
     audits = {int(record.value or b"0") for record in world.records(AUDITS)}
     if missed := sorted(audits - world.audited):
@@ -128,6 +130,21 @@ def _letters(world: World) -> list[Place]:
 def _letter(record: StoredRecord) -> Place:
     headers = {name.removeprefix("stream-dead-letter-"): value for name, value in record.headers}
     return int(headers["partition"] or b"-1"), int(headers["offset"] or b"-1")
+
+
+def _windows(world: World) -> None:
+    """Each window was told of, with all that was in it, and exactly once under that guarantee."""
+    expected, told = world.windows(), world.values(CLOSED)
+    for account, begin, amount in told:
+        if expected.get((account, begin)) != amount:
+            wanted = expected.get((account, begin))
+            world.problem(f"{CLOSED}: {account} from {begin} s is {amount}, and was fed {wanted}")
+    counts = Counter((account, begin) for account, begin, _ in told)
+    if missing := sorted(expected.keys() - counts.keys()):
+        world.problem(f"{CLOSED}: missing {missing}")
+    repeated = sorted(window for window, count in counts.items() if count > 1)
+    if repeated and world.exactly_once:
+        world.problem(f"{CLOSED}: repeated {repeated}")
 
 
 def _answers(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The app that is swept: agents of each failure policy, two tables, a repartition, questions, and timers that send and ask."""
+"""The app that is swept: agents of each failure policy, three tables, one with windows, a repartition, questions, and timers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from stream_app import App
 from stream_core.errors import StreamError
-from sweep.world import ECHO, GOOD, ORDERS, PARTITIONS, PASSED, QUESTIONS, TICKS, Party, World
+from sweep.world import CLOSED, ECHO, GOOD, ORDERS, PARTITIONS, PASSED, QUESTIONS, TICKS, WINDOW, Party, World
 
 __all__ = ["DEADS", "fails", "make_app", "skims"]
 
@@ -41,10 +41,19 @@ def make_app(world: World, party: Party, place: str) -> App:
     )
     orders = app.topic(ORDERS, key_type=str, value_type=int)
     questions = app.topic(QUESTIONS, value_type=int)
-    echo, good, passed = (app.topic(name, key_type=str) for name in (ECHO, GOOD, PASSED))
+    echo, good, passed, closed = (app.topic(name, key_type=str) for name in (ECHO, GOOD, PASSED, CLOSED))
     ticks = app.topic(TICKS, partitions=1)
     totals = app.Table("totals", default=int, key_type=str, value_type=int)
     kinds = app.Table("kinds", default=int, key_type=str, value_type=int)
+
+    async def close(window: tuple[str, tuple[float, float]], amount: int) -> None:
+        """Pass on what an account had in a window, and add it up in a table that an agent changes as well."""
+        account, (begin, _) = window
+        await closed.send(key=account, value=[account, round(begin), amount], partition=int(account[-1]))
+        totals[f"{account}-closed"] += amount
+
+    lately = app.Table("lately", default=int, key_type=str, value_type=int, on_window_close=close)
+    windows = lately.tumbling(WINDOW, expires=60.0, grace=0.0)
 
     @app.agent(orders, name="count")
     async def count(stream: Any) -> None:
@@ -80,6 +89,12 @@ def make_app(world: World, party: Party, place: str) -> App:
             if not skims(event.value):
                 raise ValueError(f"{event.value} is skipped")
             await passed.send(key=event.key, value=[event.message.partition, event.message.offset])
+
+    @app.agent(orders, name="window")
+    async def window(stream: Any) -> None:
+        """Add up the amounts of each account in windows."""
+        async for account, amount in stream.items():
+            windows[account] += amount
 
     @app.agent(questions, name="double")
     async def double(stream: Any) -> AsyncIterator[int]:
@@ -119,6 +134,8 @@ def make_app(world: World, party: Party, place: str) -> App:
     @app.timer(1.3)
     async def inquire() -> None:
         """Ask another agent."""
+        if world.quiet:
+            return
         number = 1000 + world.next_number("question")
         world.asked.append(number)
         await world.asks(double.ask(number, timeout=ASK), number, ASK + party.timeout + 5)

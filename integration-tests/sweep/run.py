@@ -222,6 +222,7 @@ async def _story(world: World) -> None:
     await two.end()
     await orders(3)
     await world.caught_up(SETTLE)
+    await world.closed(SETTLE)
     world.feed()
     await one.end()
     await guest.end()
@@ -234,6 +235,7 @@ async def _succeed(world: World, place: str) -> None:
     world.feed()
     await world.caught_up(SETTLE)
     if successor.app is not None:
+        await world.closed(SETTLE)
         books.tables(world, successor.app, place)
     await successor.end()
 

@@ -24,7 +24,10 @@ __all__ = ["ANSWERS", "GROUP", "PARTITIONS", "Party", "World"]
 GROUP = "sweep"
 PARTITIONS = 2
 ORDERS, QUESTIONS, ANSWERS = "orders", "questions", "f-reply-answers"
-ECHO, GOOD, PASSED, TICKS, GUESTS = "echo", "good", "passed", "ticks", "guests"
+ECHO, GOOD, PASSED, CLOSED, TICKS, GUESTS = "echo", "good", "passed", "closed", "ticks", "guests"
+WINDOW = 2.0
+"""Seconds of the windows in which orders are added up."""
+
 TIMEOUT = 40.0
 LOOK = 0.25
 """Seconds between two looks at what is left to do."""
@@ -121,6 +124,7 @@ class World:
         asked: the numbers that workers asked with.
         answered: what came of these questions.
         audited: the values that the agent which reads by a pattern has seen.
+        quiet: workers ask nothing, so that all inputs of a shard are idle.
         under_way: calls that were given up, and are still to take effect.
         acknowledged: those that were awaited, and acknowledged.
     """
@@ -132,7 +136,7 @@ class World:
         self.name = f"sweep-{directory.name}"
         self.cluster = MemoryTransport(self.name).cluster
         self.cluster.faults = SweptDeliveries(plan, TIMEOUT)
-        for topic in (ORDERS, QUESTIONS, AUDITS, ECHO, GOOD, PASSED):
+        for topic in (ORDERS, QUESTIONS, AUDITS, ECHO, GOOD, PASSED, CLOSED):
             self.cluster.create(TopicSpec(topic, PARTITIONS))
         for topic in (ANSWERS, TICKS, GUESTS):
             self.cluster.create(TopicSpec(topic, 1))
@@ -146,6 +150,7 @@ class World:
         self.answered: list[str] = []
         self.asked: list[int] = []
         self.under_way: list[asyncio.Future[None]] = []
+        self.quiet = False
         self._failed: set[tuple[str, int, int]] = set()
         self._places: dict[str, Party] = {}
         self._disks: dict[str, SweptDisk] = {}
@@ -197,12 +202,16 @@ class World:
     # -- what goes in
 
     def feed(self, rounds: int = 1) -> None:
-        """Produce an order for each partition, and every other time a question; all of them are different."""
+        """Produce an order for each partition, and every other time a question; all of them are different.
+
+        The event time of an order is that of the loop, so that windows close where no orders come, and none comes too late for its own.
+        """
+        now = round(asyncio.get_running_loop().time() * 1000)
         for _ in range(rounds):
             self._fed += 1
             for partition in range(PARTITIONS):
                 account, amount = f"{'abc'[self._fed % 3]}{partition}", 2 * self._fed + partition
-                self.cluster.append(TP(ORDERS, partition), [Entry(0, account.encode(), str(amount).encode())])
+                self.cluster.append(TP(ORDERS, partition), [Entry(now, account.encode(), str(amount).encode())])
             self.cluster.append(TP(AUDITS, self._fed % PARTITIONS), [Entry(0, None, str(self._fed).encode())])
             if self._fed % 2:
                 headers = [
@@ -255,6 +264,26 @@ class World:
         if self.lag():
             left = ", ".join(f"{tp}: {behind}" for tp, behind in sorted(self.lag().items()))
             self.problem(f"after {seconds:g} s there is still something to do: {left}")
+
+    def windows(self) -> dict[tuple[str, int], int]:
+        """What the orders of each account add up to in each window: by account and beginning, in seconds."""
+        sums: Counter[tuple[str, int]] = Counter()
+        for partition in range(PARTITIONS):
+            for record in self.cluster.log(TP(ORDERS, partition)).read(0, 1_000_000, committed=False).records:
+                begin = int(record.timestamp / 1000 // WINDOW * WINDOW)
+                sums[(record.key or b"").decode(), begin] += int(record.value or b"0")
+        return sums
+
+    async def closed(self, seconds: float) -> None:
+        """Wait until all windows were told of, while nobody asks anything; note a problem when that takes longer."""
+        self.quiet = True
+        for _ in range(round(seconds / LOOK)):
+            left = self.windows().keys() - {(account, begin) for account, begin, _ in self.values(CLOSED)}
+            if not left and not self.lag():
+                self.quiet = False
+                return
+            await asyncio.sleep(LOOK)
+        self.problem(f"after {seconds:g} s these windows are still open: {sorted(left)}; not committed is {self.lag()}")
 
     async def asks(self, ask: Awaitable[Any], number: int, seconds: float) -> None:
         """Await an answer that a worker asked for; it must be right, or be refused in time."""

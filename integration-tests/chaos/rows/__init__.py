@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.rows import bodies, brokers, checkpoints, disks, failures, groups, lifecycle, mixed, sweep
+from chaos.rows import bodies, brokers, checkpoints, disks, failures, groups, lifecycle, mixed, sweep, windows
 from chaos.rows.registry import Row
 
 __all__ = ["ROWS", "Row"]
@@ -16,6 +16,7 @@ ROWS: tuple[Row, ...] = (
     *lifecycle.ROWS,
     *groups.ROWS,
     *bodies.ROWS,
+    *windows.ROWS,
     *sweep.ROWS,
 )
 """All rows, in the order in which they run."""

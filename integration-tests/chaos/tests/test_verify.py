@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 
 from chaos.errors import RowError
 from chaos.ledger import Deposit, Ledger, Position
-from chaos.verify import Echoed, EchoReport, Entry, compare_echo, compare_totals, fold
+from chaos.verify import (
+    Echoed,
+    EchoReport,
+    Entry,
+    Told,
+    Window,
+    compare_echo,
+    compare_totals,
+    compare_windows,
+    fold,
+    sums_of,
+    windows_of,
+)
 
 deposits = st.dictionaries(
     st.builds(Position, st.integers(0, 2), st.integers(0, 30)),
@@ -104,3 +116,20 @@ def test_ledger_takes_in_what_was_not_acknowledged() -> None:
     assert ledger.totals() == {0: {"a1": 1, "a2": 2}}
     with pytest.raises(RowError, match="lost 1 acknowledged"):
         ledger.reconcile({one: Deposit("a1", 1)})
+
+
+def test_windows_are_compared_by_the_timestamps_of_deposits() -> None:
+    """A wrong amount, a window that nothing was fed in, and a repetition are found; what is open yet is not missed."""
+    entries = [
+        Entry(0, number, None, Deposit("a1", amount).encode(), timestamp)
+        for number, (amount, timestamp) in enumerate([(1, 4000), (2, 5999), (4, 6000)])
+    ]
+    fed = windows_of(entries, 2.0)
+    first, second = Window("a1", 4.0), Window("a1", 6.0)
+    assert fed == {first: 3, second: 4}
+    assert compare_windows(fed, [Told(first, 3)], repeats=False) == []
+    assert compare_windows(fed, [Told(first, 3), Told(first, 3)], repeats=True) == []
+    assert compare_windows(fed, [Told(first, 3), Told(first, 3)], repeats=False) == ["a1 from 4.0 is told 2 times"]
+    assert compare_windows(fed, [Told(second, 3)], repeats=True) == ["a1 from 6.0 is 3, fed 4"]
+    assert compare_windows(fed, [Told(Window("a1", 8.0), 1)], repeats=True) == ["a1 from 8.0 is 1, fed None"]
+    assert sums_of([Told(first, 3), Told(second, 4), Told(first, 3)]) == {0: {"a1": 7}}

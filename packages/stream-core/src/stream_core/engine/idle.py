@@ -1,7 +1,8 @@
 """Which partitions are idle: read to their ends, with nothing new for some time.
 
 That nothing was delivered says little: a broker that does not answer delivers nothing, too. So the ends of the logs are asked for, once a
-second and for quiet partitions only, and time passes from one answer to the next.
+second and for quiet partitions only, and time passes from one answer to the next. When answers fail to come for a while it begins anew:
+producers could not reach the broker either, and what they hold back is older than that time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 EVERY = 1.0
 """Seconds between two looks."""
+
+GAP = 3 * EVERY
+"""Seconds between two answers from which on nothing is known of the time in between."""
 
 
 class Quiet(NamedTuple):
@@ -67,8 +71,8 @@ class Idleness:
         for session, position in asked.items():
             if _at_rest(session) and session.fetch_position == position >= ends[session.tp]:
                 known = before.get(session)
-                since = known.since if known is not None and known.position == position else now
-                self._quiet[session] = Quiet(position, since, now)
+                goes_on = known is not None and known.position == position and now - known.until < GAP
+                self._quiet[session] = Quiet(position, known.since if known is not None and goes_on else now, now)
 
     def of(self, sessions: Sequence[PartitionSession]) -> float | None:
         """Tell for how many seconds all of these partitions were idle, ``None`` when one is not."""

@@ -116,8 +116,8 @@ class Work:
 
         Returns:
             the seconds between two looks at the broker, the first and the last one at which every input was read to its end, all of its
-            events were finished, and nothing had come since. While the broker does not answer it stays what it was. ``None`` when there is
-            something to do, and before the first look.
+            events were finished, and nothing had come since. While the broker does not answer it stays what it was, and begins anew
+            when that lasts. ``None`` when there is something to do, and before the first look.
         """
         return self._works.idleness.of(self._sessions())
 
