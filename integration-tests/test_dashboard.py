@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import aiohttp
 import pytest
+from aiohttp import web
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
@@ -179,3 +182,36 @@ async def test_a_frame_of_another_site_does_not_get_it(browser: Browser, bank: W
     async with page.expect_console_message(lambda message: "frame-ancestors 'none'" in message.text):
         await page.set_content(f'<iframe src="{url}"></iframe>')
     assert await page.frame_locator("iframe").get_by_role("heading", name="Recent failures").count() == 0
+
+
+@asynccontextmanager
+async def proxy(url: str, prefix: str) -> AsyncIterator[str]:
+    """A proxy that asks for a password, and puts the worker below a path."""
+
+    async def pass_on(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") != "Basic YW5uOnRlYQ==":
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="shop"'})
+        headers = {name: value for name, value in request.headers.items() if name in ("Accept", "Host")}
+        async with session.get(f"{url}{request.path.removeprefix(prefix)}", headers=headers) as answer:
+            response = web.StreamResponse(status=answer.status, headers=answer.headers)
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+            return response
+
+    app = web.Application()
+    app.router.add_get(f"{prefix}/{{rest:.*}}", pass_on)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}/"
+        await runner.cleanup()
+
+
+async def test_a_proxy_may_put_it_below_a_path_and_ask_who_it_is(browser: Browser, bank: Worker) -> None:
+    """All that the page loads is found beside it, and the browser says the password each time."""
+    async with proxy(await bank.url(), "/apps/bank") as url:
+        looking = await open_at(browser, url, http_credentials={"username": "ann", "password": "tea"})
+        assert not [text for text in looking.complaints if "401" not in text]
+        await looking.page.goto("about:blank")

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 import stream_app as faust
 from stream_app.running.web_server import published_url
@@ -212,3 +213,21 @@ async def test_the_dashboard_shows_what_bodies_name_and_pipes(tmp_path: Path) ->
     between = next(name for name in text.split() if name.endswith("initial-repartition"))
     assert f"agent count \u2192 topic {between} (through)" in text
     assert f"topic {between} \u2192 agent count (through)" in text
+
+
+async def test_a_middleware_of_the_program_decides_who_sees_it() -> None:
+    """Also who gets its files, what it is told, and what other workers ask for."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path.startswith("/health") or request.headers.get("X-User") == "ann":
+            answer: web.StreamResponse = await handler(request)
+            return answer
+        raise web.HTTPUnauthorized
+
+    app = make(web_enabled=True, web_port=free_port(), web_application_options={"middlewares": [check]})
+    async with app:
+        for path in ("/", "/dashboard/", "/dashboard/events", "/dashboard/worker", "/dashboard/dashboard.js", "/graph"):
+            assert await status(app, path) == 401, path
+        assert await status(app, "/dashboard/worker", **{"X-User": "ann"}) == 200
+        assert await status(app, "/health/live") == 200

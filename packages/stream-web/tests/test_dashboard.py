@@ -31,7 +31,7 @@ from stream_core.engine.snapshot import (
 from stream_web import Dashboard, Health, Limits, Peers, Web, WebServer
 from stream_web.dashboard import dashboard as module
 from stream_web.dashboard.samples import KEPT, Samples
-from stream_web.dashboard.views import PERIOD, WorkerView, view_of
+from stream_web.dashboard.views import PERIOD, Cluster, Sample, Worker, WorkerView, natural, view_of
 
 HOSTILE = "<script>alert(1)</script>\"'&\0"
 READY = Status("running", ready=True, reason="", failed=False)
@@ -414,6 +414,17 @@ async def test_a_worker_that_hangs_is_asked_once_and_holds_up_nobody() -> None:
             await peers.close()
 
 
+async def test_whatever_a_worker_tells_is_shown(client: aiohttp.ClientSession) -> None:
+    """Numbers and moments that cannot be, and names that are none, break nothing."""
+    strange = view("two", name="9" * 5000, time=1e300, counted=2**62)
+    async with worker(lambda _: web.Response(body=msgspec.json.encode(strange))) as url:
+        owners = {"one": "", "two": url}
+        async with showing(lambda: taken(owners=owners)) as server:
+            page = Reading(await text(client, f"{server.url}/", **BROWSER))
+    assert "9" * 5000 in page.text
+    assert "all workers are ready" in page.text
+
+
 async def test_a_neighbour_of_this_machine_is_found_without_a_published_url() -> None:
     """Two workers of a laptop see each other."""
     async with worker(lambda _: web.Response(body=msgspec.json.encode(view("two")))) as url:
@@ -422,6 +433,28 @@ async def test_a_neighbour_of_this_machine_is_found_without_a_published_url() ->
             assert isinstance((await peers.ask({"two": ""}))["two"][1], WorkerView)
         finally:
             await peers.close()
+
+
+def test_numbers_of_workers_are_added_up_by_their_periods() -> None:
+    """The last one is that of which all have told; a worker that has stopped telling is not waited for."""
+
+    def told(instance: str, slots: Sequence[int], finished: int) -> Worker:
+        samples = [Sample(slot, 0, finished * slot, 0, 1) for slot in slots]
+        return Worker(1, instance, "", view_of(taken(instance), "0", samples, {}), "", here=instance == "one")
+
+    def cluster(*workers: Worker) -> Cluster:
+        assert workers[0].view is not None
+        return Cluster("shop", workers, {}, settled=True, here=workers[0].view)
+
+    both = cluster(told("one", range(100, 111), 20), told("two", range(100, 109), 40))
+    assert both.moment == 108
+    series = both.series()
+    assert {series.finished[slot] for slot in range(101, 109)} == {30.0}
+    assert series.lag[108] == 2
+    gap = cluster(told("one", [100, 101, 104], 20))
+    assert gap.series().finished[104] == 10.0
+    assert cluster(told("one", range(100, 111), 20), told("two", range(50, 60), 40)).moment == 110
+    assert cluster(told("one", [], 20)).moment == int(1_000_000.0 // PERIOD)
 
 
 # -- bounds
@@ -433,6 +466,12 @@ async def test_many_partitions_and_agents_are_shown(client: aiohttp.ClientSessio
         page = Reading(await text(client, f"{server.url}/", **BROWSER))
     assert page.tags.count("rect") == 1000
     assert {("title", f"orders.{number}") for number in range(200)} <= set(page.attributes)
+
+
+def test_names_are_sorted_as_people_do() -> None:
+    """Numbers in them count as numbers."""
+    names = ["a-10", "a-2", "b", "a", "10", "9", "a-2-1"]
+    assert sorted(names, key=natural) == ["9", "10", "a", "a-2", "a-2-1", "a-10", "b"]
 
 
 def test_samples_are_bounded_and_give_rates() -> None:

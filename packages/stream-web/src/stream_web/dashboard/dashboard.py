@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ LASTS = 20.0
 
 WATCHERS = 50
 """How many may be told at a time."""
+
+EDGE = 0.05
+"""Seconds behind the beginning of a period at which its sample is taken, so that all workers count the same ones."""
 
 LATER = {"Retry-After": "10"}
 
@@ -137,7 +141,7 @@ class Dashboard:
         return web.Response(text=text, content_type=_TYPES[name.rpartition(".")[2]])
 
     async def _worker(self, request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self._view()), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(self._view(self._snapshot())), content_type="application/json")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Tell which parts of the page have changed, until the time of one stream is over.
@@ -174,10 +178,10 @@ class Dashboard:
                 self._samples.add(self._snapshot())
             except Exception:
                 logger.exception("the dashboard cannot take a sample")
-            await asyncio.sleep(PERIOD)
+            await asyncio.sleep(PERIOD - time.time() % PERIOD + EDGE)
 
-    def _view(self) -> WorkerView:
-        return view_of(self._snapshot(), self._version, self._samples.all, self._samples.rates())
+    def _view(self, snapshot: Snapshot) -> WorkerView:
+        return view_of(snapshot, self._version, self._samples.all, self._samples.rates())
 
     async def _look(self) -> _Look:
         """Write the parts of the page, at most once in a period however many look at it."""
@@ -191,7 +195,8 @@ class Dashboard:
             return self._last
 
     async def _cluster(self) -> Cluster:
-        snapshot, here = self._snapshot(), self._view()
+        snapshot = self._snapshot()
+        here = self._view(snapshot)
         urls = {one.instance: one.url for one in snapshot.owners if one.instance}
         own = urls.pop(snapshot.instance, "") or snapshot.url or self._peers.neighbour(snapshot.instance)
         others = await self._peers.ask(urls)

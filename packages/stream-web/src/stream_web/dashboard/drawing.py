@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import pairwise
 
@@ -42,12 +42,10 @@ def drawn(edges: Collection[Edge], title: str) -> Element:
     forward = _without_circles(nodes, edges)
     layer_of = _layers(nodes, forward)
     layers, paths = _ordered(nodes, forward, layer_of)
-    places: dict[Place, tuple[float, float]] = {}
-    highest = max((len(layer) for layer in layers), default=0)
-    for number, layer in enumerate(layers):
-        above = (highest - len(layer)) * DOWN / 2
-        for row, place in enumerate(layer):
-            places[place] = (number * ACROSS + 10, above + row * DOWN + 10)
+    rows = _rows(layers, paths.values())
+    places = {
+        place: (number * ACROSS + 10, rows[place] * DOWN + 10) for number, layer in enumerate(layers) for place in layer
+    }
     lines, labels = [], []
     for edge in edges:
         path = paths.get(edge)
@@ -56,7 +54,7 @@ def drawn(edges: Collection[Edge], title: str) -> Element:
         if edge.label:
             labels.append(el("text", edge.label, x=x, y=y - 4, class_="label"))
     width = max(len(layers) - 1, 0) * ACROSS + WIDTH + 40
-    height = highest * DOWN + 30
+    height = (max(rows.values(), default=0) + 1) * DOWN + 30
     return el(
         "svg",
         el("title", title),
@@ -113,7 +111,7 @@ def _line(places: Sequence[tuple[float, float]]) -> tuple[str, tuple[float, floa
     return "".join(parts), middle
 
 
-def _back(places: dict[Place, tuple[float, float]], edge: Edge) -> tuple[str, tuple[float, float]]:
+def _back(places: Mapping[Place, tuple[float, float]], edge: Edge) -> tuple[str, tuple[float, float]]:
     """The path of an edge that closes a circle: below its ends, from right to left."""
     (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
     begin, end, low = (x1 + WIDTH, y1 + HEIGHT / 2), (x2, y2 + HEIGHT / 2), max(y1, y2) + HEIGHT + 10
@@ -201,3 +199,20 @@ def _ordered(
             layer.sort(key=wanted)
             rows.update((place, row) for row, place in enumerate(layer))
     return layers, paths
+
+
+def _rows(layers: Sequence[Sequence[Place]], paths: Iterable[Sequence[Place]]) -> dict[Place, float]:
+    """The rows of what stands in layers: in their order, one at least apart, and otherwise near what they are connected with."""
+    neighbours: dict[Place, list[Place]] = defaultdict(list)
+    for path in paths:
+        for one, next_ in pairwise(path):
+            neighbours[one].append(next_)
+            neighbours[next_].append(one)
+    rows: dict[Place, float] = {place: row for layer in layers for row, place in enumerate(layer)}
+    for layer in (*reversed(layers), *layers):
+        last = -1.0
+        for place in layer:
+            around = neighbours[place]
+            wanted = sum(rows[one] for one in around) / len(around) if around else 0.0
+            rows[place] = last = max(last + 1, wanted)
+    return rows

@@ -146,6 +146,8 @@ def _reason(error: BaseException) -> str:
         return "does not answer in time"
     if isinstance(error, msgspec.MsgspecError):
         return "has another version: it answers in a way that is not understood"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "has a certificate that is not trusted here"
     if isinstance(error, aiohttp.ClientConnectorError | OSError):
         return "cannot be reached"
     return str(error) if isinstance(error, ValueError) else f"breaks off: {type(error).__name__}"

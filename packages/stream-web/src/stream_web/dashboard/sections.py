@@ -14,13 +14,16 @@ from stream_core.engine.snapshot import FailureSnapshot, Recovery, TablePartitio
 from stream_web.dashboard.charts import COLOURS, amount, chart, partitions, ranges
 from stream_web.dashboard.drawing import drawn
 from stream_web.dashboard.markup import Child, Element, el, html_of
-from stream_web.dashboard.views import Cluster, Worker
+from stream_web.dashboard.views import Cluster, Worker, natural
 
 __all__ = ["document", "parts_of"]
 
 FAILURES = 30
 """How many failures are shown."""
 
+
+LATEST = 4e9
+"""The last moment that is shown, in seconds since the epoch: another worker may tell any number."""
 
 _TOKEN = uuid4().hex
 """Stands where a part of the page goes; nobody can write it into a name or a message."""
@@ -173,7 +176,7 @@ def _status(cluster: Cluster) -> list[Element]:
 
 
 def _numbers(cluster: Cluster) -> list[Element]:
-    series, now = cluster.series(), int(cluster.here.time // 2)
+    series, now = cluster.series(), cluster.moment
     return [
         el(
             "div",
@@ -231,7 +234,7 @@ def _agents(cluster: Cluster) -> list[Element]:
 def _topics(cluster: Cluster) -> list[Element]:
     traffic, owned = cluster.topics(), cluster.partitions()
     rows = []
-    for name in sorted({*traffic, *owned, *cluster.owners}):
+    for name in sorted({*traffic, *owned, *cluster.owners}, key=natural):
         one = traffic.get(name)
         parts = owned.get(name, {})
         unreadable = [number for number, part in sorted(parts.items()) if part.unreadable]
@@ -255,7 +258,7 @@ def _topics(cluster: Cluster) -> list[Element]:
 def _partitions(cluster: Cluster) -> list[Element]:
     known = cluster.partitions()
     made = []
-    for topic, owners in sorted(cluster.owners.items()):
+    for topic, owners in sorted(cluster.owners.items(), key=lambda one: natural(one[0])):
         notes = {
             number: (f", lag {part.lag}" if part.lag is not None else "") + f", {part.state}"
             for number, part in known.get(topic, {}).items()
@@ -442,5 +445,5 @@ def _link(worker: Worker) -> Element:
 
 
 def _time(seconds: float) -> Element:
-    moment = datetime.fromtimestamp(seconds, UTC)
+    moment = datetime.fromtimestamp(min(max(seconds, 0.0), LATEST), UTC)
     return el("time", f"{moment:%H:%M:%S} UTC", datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}", title=f"{moment:%Y-%m-%d}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,16 @@ __all__ = [
     "TopicView",
     "Worker",
     "WorkerView",
+    "natural",
     "view_of",
 ]
 
 PERIOD = 2
 """Seconds between two samples."""
+
+
+BEHIND = 5
+"""Periods that a worker may be behind others and is still waited for."""
 
 
 class Sample(msgspec.Struct, array_like=True, frozen=True):
@@ -227,7 +233,7 @@ class Cluster:
         for view in self.heard:
             for agent in view.agents:
                 found[agent.name].append(agent)
-        return [_together(found[name]) for name in sorted(found)]
+        return [_together(found[name]) for name in sorted(found, key=natural)]
 
     def topics(self) -> dict[str, TopicView]:
         """What came from the topics and went there, with the sums over all workers."""
@@ -239,7 +245,7 @@ class Cluster:
                 if before is not None:
                     values = tuple(a + b for a, b in zip(msgspec.structs.astuple(before)[1:], values, strict=True))
                 found[one.topic] = TopicView(one.topic, *values)
-        return dict(sorted(found.items()))
+        return found
 
     def partitions(self) -> dict[str, dict[int, PartitionView]]:
         """The partitions of sources by topic and number, of the workers that were heard."""
@@ -255,12 +261,19 @@ class Cluster:
         for view in self.heard:
             for one in view.tables:
                 found[one.table].append(one)
-        return {name: sorted(found[name], key=lambda one: one.partition) for name in sorted(found)}
+        return {name: sorted(found[name], key=lambda one: one.partition) for name in sorted(found, key=natural)}
 
     def failures(self, most: int) -> list[tuple[int, FailureSnapshot]]:
         """The failures that came last, the latest first, each with the number of its worker."""
         found = [(one.number, failure) for one in self.workers if one.view for failure in one.view.failures]
         return sorted(found, key=lambda one: one[1].time, reverse=True)[:most]
+
+    @property
+    def moment(self) -> int:
+        """The last period of which all workers have told, in periods since the epoch; a worker that is far behind is not waited for."""
+        last = [view.samples[-1].slot for view in self.heard if view.samples]
+        newest = max(last, default=int(self.here.time // PERIOD))
+        return min((slot for slot in last if slot >= newest - BEHIND), default=newest)
 
     def series(self) -> Series:
         """What was done per second, and what waited, over the last minutes, of all workers together."""
@@ -282,6 +295,11 @@ class Series:
     finished: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     sent: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     lag: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key by which people sort names: ``agent-2`` stands before ``agent-10``."""
+    return [(int(part), "") if part.isdecimal() and len(part) < 20 else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _together(views: Sequence[AgentView]) -> AgentView:
