@@ -10,6 +10,7 @@ where the last event left it: never to the time of the clock, which would close 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from inspect import isawaitable
@@ -97,6 +98,7 @@ class Closer:
             row = await anext(rows, None)
             while row is not None:
                 row = await self._some(rows, row, bound, on_close)
+                await asyncio.sleep(0)  # for events
         self._seen = bound
 
     async def _some(self, rows: AsyncIterator[bytes], row: bytes, bound: bytes, on_close: OnClose) -> bytes | None:
