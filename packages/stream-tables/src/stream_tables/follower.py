@@ -142,8 +142,9 @@ class Follower:
     async def _write(self, records: Sequence[RawRecord], position: int, done: asyncio.Future[None]) -> None:
         changes: dict[bytes, bytes | None] = {}
         expected, tell = self.position, self.part.applying.on_event
+        row = self.part.row if self.part.layout else None
         for record in records:
-            key = record.key if record.key is None else self.part.row(record.key)
+            key = record.key if row is None or record.key is None else row(record.key)
             if record.offset != expected:
                 self._whole = False  # compaction has removed what was there, or it is no record
             expected = record.offset + 1

@@ -40,7 +40,7 @@ from stream_core.errors import (
     StoreError,
 )
 from stream_core.ports import KeyRange, Store
-from stream_core.primitives import TP, RawRecord
+from stream_core.primitives import TP, Headers, RawRecord
 from stream_core.states import Machine
 from stream_core.streams.effects import Effects
 from stream_core.values.schemas import Schema
@@ -427,15 +427,16 @@ class TablePartition(Generic[V]):
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
         """Make one changelog record for each key in the frozen layer, with the intervals of its events."""
-        self._intervals = intervals
-        headers = encode_origin(self.epoch, {} if self.exactly_once else self._mine(), self.ids)
+        headers, stored = self._origin(intervals), self.values.stored
         topic, partition = self.changelog
-        self._sent = 0
+        self._sent = len(self.overlay.frozen)
         for key, value in self.overlay.frozen.items():
-            logged = self._logged(key)
-            if logged is not None:
-                self._sent += 1
-                yield Change(topic, partition, logged, self._stored(key, value), headers)
+            yield Change(topic, partition, key, stored(value), headers)
+
+    def _origin(self, intervals: Mapping[Reading, Interval]) -> Headers:
+        """Make the headers of the changelog records of a cut."""
+        self._intervals = intervals
+        return encode_origin(self.epoch, {} if self.exactly_once else self._mine(), self.ids)
 
     # -- what lies in the store in another way than in the changelog: windows
 
@@ -452,17 +453,10 @@ class TablePartition(Generic[V]):
         """Give what else is to be stored when changes are read from the changelog."""
         return {}
 
-    def _logged(self, key: bytes) -> bytes | None:
-        """Give the key in the changelog of a key in the store; ``None`` when it is in the store only."""
-        return key
-
-    def _stored(self, key: bytes, entry: Entry) -> bytes | None:
-        """Give what is stored under a key for an entry of the overlay; ``None`` deletes."""
-        return self.values.stored(entry)
-
-    def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
-        """Give the ranges that go when these changes are stored; changes that lie in one are taken out."""
-        return ()
+    def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
+        """Give what is to be stored for a frozen layer, and the ranges that go with it."""
+        stored = self.values.stored
+        return {key: stored(value) for key, value in frozen.items()}, ()
 
     def _mine(self) -> dict[Reading, Interval]:
         """Give the intervals of the events behind the frozen layer."""
@@ -510,11 +504,10 @@ class TablePartition(Generic[V]):
         if not going_on():
             return
         if frozen:
-            changes = {key: self._stored(key, value) for key, value in frozen.items()}
             alone = end is not None and (self.end is None or end - self.end == self._sent)
             try:
                 facts = self.facts(end, self.epoch) if end is not None and alone else None
-                deleted = self._expired(changes)
+                changes, deleted = self._to_store(frozen)
                 await write_chunked(self.store, changes, facts, going_on, deleted=deleted)
             except StoreCorruptError as error:
                 self.lose(error)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
-from stream_core.engine.participants import OnLost
+from stream_core.engine.participants import Change, Interval, OnLost, Reading
 from stream_core.errors import StoreCorruptError
 from stream_core.ports import KeyRange, Store
 from stream_core.primitives import TP
@@ -265,10 +265,22 @@ class WindowedPartition(TablePartition[V]):
             return b"%d" % entry
         return self.values.stored(entry)
 
-    def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
+        """Make one changelog record for each row in the frozen layer that does not follow from others."""
+        headers = self._origin(intervals)
+        topic, partition = self.changelog
+        self._sent = 0
+        for row, entry in self.overlay.frozen.items():
+            if (key := self._logged(row)) is not None:
+                self._sent += 1
+                yield Change(topic, partition, key, self._stored(row, entry), headers)
+
+    def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
+        """Give the rows to be stored, and the ranges that expire by their time: no row lies in one."""
+        changes = {row: self._stored(row, entry) for row, entry in frozen.items()}
         if TIME in changes:
             self._time = int(changes[TIME] or NEVER)
-        return self._gone(changes, self.stored_time, changes.get(CLOSED) or self._read(CLOSED))
+        return changes, self._gone(changes, self.stored_time, changes.get(CLOSED) or self._read(CLOSED))
 
     def _gone(self, changes: dict[bytes, bytes | None], time: int, closed: bytes | None) -> Collection[KeyRange]:
         """Give the ranges of windows that nobody can read any more at a time, and that are closed where that is told."""
