@@ -137,7 +137,8 @@ class WindowBench:
     def checkpoint(self) -> None:
         """Commit everything that is finished, and write it to the changelog."""
         self.part.overlay.cut([])
-        intervals = {Reading(SOURCE, name): Interval(0, 1) for name in ("agent", UNITS)}
+        number = len(self.cuts)
+        intervals = {Reading(SOURCE, name): Interval(number, number + 1) for name in ("agent", UNITS)}
         changes = list(self.part.changes(intervals))
         for change in changes:
             self.log.append(StoredRecord(len(self.log), 0, change.key, change.value, change.headers))
@@ -155,12 +156,19 @@ class WindowBench:
         self._run = Run()
         self._open("table")
 
-    def rebuild(self, end: int, name: str) -> tuple[dict[tuple[str, float], Any], int]:
-        """Give what an empty store has, and its time, when the changelog was followed up to an offset."""
+    def rebuild(self, end: int, name: str, committed: int | None = None) -> tuple[dict[tuple[str, float], Any], int]:
+        """Give what an empty store has, and its time, when the changelog was followed up to an offset.
+
+        Args:
+            end: the offset.
+            name: of the store.
+            committed: how many of the checkpoints were committed; all when left out.
+        """
         part = self._part(name)
+        position = len(self.cuts) if committed is None else committed
 
         async def follow() -> None:
-            follower = Follower(part, 0, end, {Reading(SOURCE, reader): 1 for reader in ("agent", UNITS, "")})
+            follower = Follower(part, 0, end, {Reading(SOURCE, reader): position for reader in ("agent", UNITS, "")})
             await follower.apply(Batch(TP("changelog", 0), self.log[:end], end))
             follower.finish()
 
