@@ -127,6 +127,22 @@ async def test_it_is_live_and_can_be_paused(browser: Browser, bank: Worker) -> N
     assert not looking.complaints
 
 
+async def test_a_page_in_the_background_needs_no_connection(browser: Browser, bank: Worker) -> None:
+    """Browsers have few to one server: a page that nobody sees gives its own back, and asks again when it is seen."""
+    looking = await open_at(browser, await bank.url())
+    page = looking.page
+    hide = (
+        "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    async with page.expect_event("requestfailed", lambda request: request.url.endswith("/dashboard/events")):
+        await page.evaluate(hide % "true")
+    async with page.expect_request("**/dashboard/events"):
+        await page.evaluate(hide % "false")
+    await expect(page.locator("#connection")).to_have_text("live", timeout=30_000)
+    assert not looking.complaints
+
+
 async def test_everything_is_reached_by_keyboard(browser: Browser, bank: Worker) -> None:
     """The first stop is a way past the menu; a region that scrolls can be reached, and keeps the focus while its content changes."""
     looking = await open_at(browser, await bank.url())

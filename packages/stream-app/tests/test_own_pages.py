@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import aiohttp
+from yarl import URL
 
 import stream_app as faust
 
@@ -21,7 +23,7 @@ KEYS = [f"account-{number}" for number in range(20)]
 
 async def ask(app: faust.App, path: str, **headers: str) -> tuple[int, Any, Any]:
     """What the worker of an app answers: the status, the JSON or text, and the headers."""
-    url = f"http://127.0.0.1:{app.conf.web_port}{path}"
+    url = URL(f"http://127.0.0.1:{app.conf.web_port}{path}", encoded=True)
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
         text = await response.text()
         kind = response.content_type
@@ -129,6 +131,35 @@ async def test_a_key_is_answered_by_its_worker(tmp_path: Path) -> None:
                 assert (await ask(app, f"/table/totals/{key}"))[:2] == (200, expected)
                 status, answer, _ = await ask(app, f"/table/amounts/{number}/")
                 assert (status, answer["value"]) == (200, 1)
+
+
+async def test_any_key_can_be_asked_for() -> None:
+    """Slashes, braces and all else are quoted; values are what JSON makes of them."""
+    app = make(web_enabled=True, web_port=free_port())
+    notes = app.topic("notes", key_type=str, value_type=str, partitions=2)
+    words = app.Table("words", key_type=str, value_type=set[str])
+    visits = app.Table("visits", default=int, key_type=str, value_type=int).tumbling(60)
+    keys = ["a/b", "x/", "{y}", "\u00fc &?#%", "..", " "]
+
+    @app.agent(notes, name="note")
+    async def note(stream: faust.Stream[str]) -> None:
+        async for key, value in stream.items():
+            words[key] = {value}
+            visits[key] += 1
+
+    async with app:
+        for key in keys:
+            await notes.send(key=key, value=key, timestamp=90.0)
+        await until(lambda: sum(one.committed or 0 for one in app.engine.snapshot().partitions) == len(keys))
+        for key in keys:
+            quoted = quote(key, safe="").replace(".", "%2E")
+            for end in ("", "/"):
+                expected = {"table": "words", "key": key, "value": [key]}
+                assert (await ask(app, f"/table/words/{quoted}{end}"))[:2] == (200, expected)
+            status, answer, _ = await ask(app, f"/table/visits/{quoted}")
+            assert (status, [one["value"] for one in answer["windows"]]) == (200, [1])
+            assert answer["windows"][0]["start"] == 60.0
+        assert (await ask(app, "/table/visits/nobody"))[0] == 404
 
 
 async def test_what_is_not_there_is_404_and_only_that(tmp_path: Path) -> None:

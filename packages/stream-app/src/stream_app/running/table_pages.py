@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from stream_app.running.routing import Destination, Router, key_of
@@ -20,6 +22,12 @@ __all__ = ["router_pages", "table_pages"]
 Tables = Mapping[str, Table[Any, Any]]
 
 Page = Callable[..., Any]
+
+KEY = "{key:[^/]+}"
+"""A part of a path that may have braces, as keys may."""
+
+AT_ONCE = 16
+"""How many other workers are asked at a time for a key that is not where it should be."""
 
 _NOTHING: Any = object()
 
@@ -146,15 +154,22 @@ def table_pages(web: Web, tables: Tables, engine: Engine, partitioner: Any = Non
 
     shown.page("/table", "table", index)
     shown.page("/table/{name}", "table_info", info)
-    shown.page("/table/{name}/{key}", "table_key", value)
+    shown.page(f"/table/{{name}}/{KEY}", "table_key", value)
 
 
 def _read(table: Table[Any, Any], text: str, key: Any) -> dict[str, Any]:
     """Read a key of this worker, as of the last checkpoint: what is not committed may be taken back."""
-    value = table.get(key, _NOTHING, committed=True)
-    if value is _NOTHING:
-        raise NotFound("unknown key", table=table.name, key=text)
-    return {"table": table.name, "key": text, "value": value}
+    if table.window is None:
+        value = table.get(key, _NOTHING, committed=True)
+        if value is not _NOTHING:
+            return {"table": table.name, "key": text, "value": value}
+    else:
+        ranges = [labels for labels, _ in table.using_window(table.window).windows(key)]
+        values = [(labels, table.get((key, labels), _NOTHING, committed=True)) for labels in ranges]
+        windows = [{"start": start, "end": end, "value": v} for (start, end), v in values if v is not _NOTHING]
+        if windows:
+            return {"table": table.name, "key": text, "windows": windows}
+    raise NotFound("unknown key", table=table.name, key=text)
 
 
 async def _anywhere(
@@ -165,30 +180,32 @@ async def _anywhere(
     An event may change any key of a table, and so put one where nobody looks for it. It is unknown only if all say so.
     """
     owners = shown.engine.clients.consumer.owners()
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(host: Any) -> Any:
+        """Give the answer of a worker; ``None`` when there is none."""
+        try:
+            async with turns:
+                return await shown.web.elsewhere(request, Destination(TP("", -1), host))
+        except ServiceUnavailable:
+            return None
+
+    others = {host.instance: host for host in owners.hosts.values()}
+    others.pop(shown.engine.host.instance, None)
     unsure = not owners.settled or not shown.engine.status().ready
-    order = [] if home is None else [home.host]
-    order += [None, *sorted(set(owners.hosts.values()), key=lambda host: host.instance)]
-    asked = {shown.engine.host.instance}
-    here = False
-    for host in order:
-        if host is None:
-            if not here:
-                here = True
-                try:
-                    return _read(table, text, key)
-                except NotFound:
-                    pass
-        elif host.instance not in asked:
-            asked.add(host.instance)
-            try:
-                answer = await shown.web.elsewhere(request, Destination(TP("", -1), host))
-            except ServiceUnavailable:
-                unsure = True
-                continue
-            if answer is not None and answer.status == 200:
-                return answer
-            unsure = unsure or answer is None or answer.status != 404
-    if unsure:
+    if home is not None and home.host is not None:
+        others.pop(home.host.instance, None)
+        answer = await ask(home.host)
+        if answer is not None and answer.status == 200:
+            return answer
+        unsure = unsure or answer is None or answer.status != 404
+    with suppress(NotFound):
+        return _read(table, text, key)
+    answers = await asyncio.gather(*map(ask, others.values()))
+    for answer in answers:
+        if answer is not None and answer.status == 200:
+            return answer
+    if unsure or any(answer is None or answer.status != 404 for answer in answers):
         raise _not_yet(shown, table)
     raise NotFound("unknown key", table=table.name, key=text)
 
@@ -253,7 +270,7 @@ def router_pages(web: Web, tables: Tables, engine: Engine, partitioner: Any = No
 
     shown.page("/router", "router", index)
     shown.page("/router/{name}", "router_name", one)
-    shown.page("/router/{name}/{key}", "router_key", key)
+    shown.page(f"/router/{{name}}/{KEY}", "router_key", key)
 
 
 def _source(shown: Shown, name: str) -> AnyTopic:

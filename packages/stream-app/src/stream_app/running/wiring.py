@@ -7,7 +7,7 @@ import atexit
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -212,7 +212,8 @@ class Wiring:
         if self._web is not None:
             await self._web.start()
         if instance is not None:
-            instance.url = "" if self._web is None else self._web.url
+            with suppress(OSError):  # it helps neighbours only; what needs the disk says so itself
+                instance.url = "" if self._web is None else self._web.url
         engine.host = Host(self._name, published_url(conf, self._web))
         if self._web is not None:
             self._web.answer_for(self.run, engine.host.url, neighbour)

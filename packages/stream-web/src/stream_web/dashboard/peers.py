@@ -104,7 +104,7 @@ class Peers:
         try:
             async with self._turns, asyncio.timeout(self._deadline):
                 view = await self._get(url)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, msgspec.MsgspecError) as error:
+        except Exception as error:  # whatever it is, the page is about all the others, too
             known.trouble = _reason(error)
             logger.debug("worker %s is not heard at %s: %r", instance, url, error)
             return
@@ -144,7 +144,7 @@ class Peers:
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "does not answer in time"
-    if isinstance(error, msgspec.MsgspecError):
+    if isinstance(error, msgspec.MsgspecError | RecursionError):
         return "has another version: it answers in a way that is not understood"
     if isinstance(error, aiohttp.ClientSSLError):
         return "has a certificate that is not trusted here"

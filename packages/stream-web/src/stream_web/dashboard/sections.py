@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -344,7 +344,7 @@ def _then(one: FailureSnapshot) -> Child:
     return "is skipped" if one.action == "skip" else "the worker ends"
 
 
-@cache
+@lru_cache(maxsize=4)  # there is more than one app in some processes
 def _drawn(edges: tuple[Edge, ...], title: str) -> str:
     return html_of(drawn(edges, title))
 

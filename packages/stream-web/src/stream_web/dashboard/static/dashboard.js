@@ -48,24 +48,28 @@
     source = null;
   };
 
+  // A page in the background needs no connection: browsers have only a few to one server, whatever the number of pages.
+  const go = () => {
+    const paused = pause.getAttribute("aria-pressed") === "true";
+    disconnect();
+    if (paused) say("paused");
+    if (paused || document.hidden) return;
+    heard = Date.now();
+    connect();
+  };
+
   pause.hidden = false;
   pause.addEventListener("click", () => {
-    const paused = source !== null;
-    pause.setAttribute("aria-pressed", String(paused));
-    if (paused) {
-      disconnect();
-      say("paused");
-    } else {
-      heard = Date.now();
-      connect();
-    }
+    pause.setAttribute("aria-pressed", String(pause.getAttribute("aria-pressed") !== "true"));
+    go();
   });
+  document.addEventListener("visibilitychange", go);
   setInterval(() => {
     if (source !== null && Date.now() - heard > SILENT) {
       say(`no connection since ${new Date(heard).toLocaleTimeString()}`);
     }
   }, 1000);
   addEventListener("pagehide", disconnect);
-  addEventListener("pageshow", (event) => { if (event.persisted && pause.getAttribute("aria-pressed") === "false") connect(); });
-  connect();
+  addEventListener("pageshow", (event) => { if (event.persisted) go(); });
+  go();
 })();
