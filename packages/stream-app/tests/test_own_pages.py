@@ -35,6 +35,7 @@ def shop(**options: Any) -> faust.App:
     app = make(web_enabled=True, web_port=free_port(), **options)
     orders = app.topic("orders", key_type=str, value_type=int, partitions=4)
     totals = app.Table("totals", default=int, key_type=str, value_type=int, help="by account")
+    recent = app.Table("recent", default=int, key_type=str, value_type=int).tumbling(60)
     amounts = app.Table("amounts", default=int, key_type=int, value_type=int)
 
     @app.agent(orders, name="shop.add")
@@ -42,6 +43,7 @@ def shop(**options: Any) -> faust.App:
         async for key, value in stream.items():
             totals[key] += value
             amounts[value] += 1
+            recent[key] += value
 
     return app
 
@@ -190,6 +192,24 @@ async def test_a_worker_that_cannot_be_asked_is_503() -> None:
             assert "cannot be read now" in answer["error"]
 
 
+def mislead(directory: Path, url: str) -> None:
+    """Let all workers of a directory be found at one URL."""
+    files = list(directory.rglob("instances/*/url"))
+    assert len(files) == 2
+    for file in files:
+        file.write_text(url)
+
+
+async def test_who_answers_in_place_of_another_is_not_believed(tmp_path: Path) -> None:
+    """Workers of several machines that share a directory may find themselves at the URL of another: that says nothing of its keys."""
+    async with two_workers(tmp_path) as (first, _):
+        mislead(tmp_path, f"http://127.0.0.1:{first.conf.web_port}")
+        answers = [await ask(first, f"/table/totals/{key}") for key in KEYS]
+        assert {status for status, _, _ in answers} == {200, 503}
+        assert all(headers["Retry-After"] for status, _, headers in answers if status == 503)
+        assert "X-Stream-Answered-By" not in answers[0][2]
+
+
 async def test_what_is_not_committed_is_not_shown() -> None:
     """It may be taken back."""
     app = shop(broker_commit_interval=600.0)
@@ -208,6 +228,7 @@ async def test_tables_are_described() -> None:
     async with running(app):
         assert (await ask(app, "/table/"))[1] == [
             {"table": "amounts", "help": ""},
+            {"table": "recent", "help": ""},
             {"table": "totals", "help": "by account"},
         ]
         info = (await ask(app, "/table/totals/"))[1]
@@ -233,7 +254,7 @@ async def test_the_owner_of_a_key_is_told(tmp_path: Path) -> None:
             assert found[app.engine.snapshot().instance] == held
         everything = (await ask(first, "/router"))[1]
         assert everything["settled"]
-        assert set(everything["tables"]) == {"totals", "amounts"}
+        assert set(everything["tables"]) == {"totals", "amounts", "recent"}
         assert sorted(n for one in everything["topics"]["orders"] for n in one["partitions"]) == [0, 1, 2, 3]
         assert (await ask(first, "/router/nothing"))[0] == 404
         assert (await ask(first, "/router/amounts/many"))[0] == 400
@@ -250,7 +271,7 @@ async def test_the_graph_has_three_forms() -> None:
         assert (status, headers["Content-Type"]) == (200, "image/svg+xml; charset=utf-8")
         assert "style-src 'sha256-" in headers["Content-Security-Policy"]
         names = {one.text for one in ElementTree.fromstring(picture.partition("\n")[2]).iter() if one.text}
-        assert {"orders", "add", "totals", "shop-totals-changelog"} <= names
+        assert {"orders", "add", "totals", "recent", "shop-totals-changelog"} <= names
         assert (await ask(app, "/graph?format=mermaid"))[1].startswith("flowchart LR")
         assert (await ask(app, "/graph/", Accept="text/plain"))[1].startswith("flowchart LR")
         for answer in (await ask(app, "/graph?format=json"), await ask(app, "/graph", Accept="application/json")):

@@ -11,12 +11,15 @@ from yarl import URL
 
 from stream_web.exceptions import ServiceUnavailable
 
-__all__ = ["AGAIN", "FORWARDED", "Forwarder"]
+__all__ = ["AGAIN", "ANSWERED", "FORWARDED", "Forwarder"]
 
 logger = logging.getLogger(__name__)
 
 FORWARDED = "X-Stream-Forwarded-By"
 """The header of a request that another worker has passed on; it has the instance of that worker, and is passed on no further."""
+
+ANSWERED = "X-Stream-Answered-By"
+"""The header of the answer to such a request: the instance of the worker that has answered it."""
 
 AGAIN = {"Retry-After": "1"}
 """Tells a client to come back."""
@@ -43,10 +46,13 @@ class Forwarder:
     Args:
         instance: id of this worker.
         deadline: seconds for another worker to answer.
+
+    Attributes:
+        instance: the same.
     """
 
     def __init__(self, instance: str, *, deadline: float = DEADLINE) -> None:
-        self._instance = instance
+        self.instance = instance
         self._deadline = deadline
         self._session: aiohttp.ClientSession | None = None
 
@@ -61,21 +67,25 @@ class Forwarder:
             )
         return self._session
 
-    async def forward(self, request: web.Request, url: str) -> web.Response:
+    async def forward(
+        self, request: web.Request, url: str, instance: str = "", *, certain: bool = False
+    ) -> web.Response:
         """Pass a request on, as it is, and give the answer.
 
         Args:
             request: the request.
             url: where the other worker is reached.
+            instance: its id: what another one answers does not count.
+            certain: an answer counts only if it says who gave it: something else may listen at the URL.
 
         Raises:
-            ServiceUnavailable: it cannot be reached, breaks off, or does not answer in time.
+            ServiceUnavailable: it cannot be reached, breaks off, does not answer in time, or is another one.
         """
         headers = request.headers.copy()
         for name in _OWN:
             headers.popall(name, None)
         headers.popall(hdrs.CONTENT_ENCODING, None)  # what read() gives is unpacked
-        headers[FORWARDED] = self._instance
+        headers[FORWARDED] = self.instance
         body = await request.read()
         try:
             async with self.session.request(
@@ -86,6 +96,9 @@ class Forwarder:
                 allow_redirects=False,
                 skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
             ) as answer:
+                who = answer.headers.get(ANSWERED, "" if certain else instance)
+                if who != instance:
+                    raise ValueError(f"worker {who or 'unknown'} answers in place of {instance}")
                 return await _copied(answer)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             logger.warning(
@@ -109,6 +122,7 @@ async def _copied(answer: aiohttp.ClientResponse) -> web.Response:
             raise ValueError(f"its answer has more than {LARGEST} bytes")
         parts.append(chunk)
     headers = answer.headers.copy()
+    headers.popall(ANSWERED, None)
     for name in _OWN:
         headers.popall(name, None)
     return web.Response(status=answer.status, reason=answer.reason, headers=headers, body=b"".join(parts))

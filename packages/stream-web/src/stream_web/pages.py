@@ -279,12 +279,13 @@ class Web(Site):
         if destination is None or FORWARDED in request.headers:
             raise ServiceUnavailable("The partition of this is on the move; try again", headers=AGAIN)
         node = self.nodes.find("cannot ask another worker")
-        url = destination.host.url or node.neighbour(destination.host.instance)
+        published, instance = destination.host.url, destination.host.instance
+        url = published or node.neighbour(instance)
         if not url:
             raise ServiceUnavailable(
                 "The worker that has this tells no URL: its settings web_bind, web_host or canonical_url make one"
             )
-        return await node.forwarder.forward(request, url)
+        return await node.forwarder.forward(request, url, instance, certain=not published)
 
     def routes(self, around: Around = nullcontext, *, but: Web | None = None) -> Routes:
         """Make the routes of all pages, for one web server.

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Middleware
 
 from stream_core.errors import ConfigurationError
 from stream_core.runs import Run
-from stream_web.forwarding import Forwarder
+from stream_web.forwarding import ANSWERED, FORWARDED, Forwarder
 from stream_web.middlewares import Limits, is_loopback, protect
 from stream_web.middlewares import middlewares as limiting
 from stream_web.pages import Node, Routes
@@ -162,6 +162,7 @@ class WebServer:
         around = [*limiting(bind, self._limits, self._hosts, origins), *self._middlewares]
         app = web.Application(middlewares=around, client_max_size=self._limits.body)
         app.on_response_prepare.append(protect)
+        app.on_response_prepare.append(self._sign)
         for join in self._joining:
             join(app)
         taken = set() if self._pages is None else self._pages.paths
@@ -169,6 +170,11 @@ class WebServer:
         if self._pages is not None:
             self._pages.put_into(app, self._cors)
         return app
+
+    async def _sign(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Tell a worker that has passed a request on who answers it."""
+        if self.forwarder is not None and FORWARDED in request.headers:
+            response.headers[ANSWERED] = self.forwarder.instance
 
     async def _listen(self) -> asyncio.Server:
         loop, first = asyncio.get_running_loop(), self._port

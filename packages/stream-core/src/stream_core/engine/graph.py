@@ -117,7 +117,8 @@ def _used(
 ) -> Iterator[Node]:
     """Give what the body of an agent names."""
     known = {id(table): name for name, table in tables.items()}
-    for value in _named(agent.body):
+    for given in _named(agent.body):
+        value = inspect.getattr_static(given, "table", given) if id(given) not in known else given  # windows of a table
         if isinstance(value, Agent) and agents.get(value.name) is value:
             yield Node("agent", shown(value.name))
         elif id(value) in known:

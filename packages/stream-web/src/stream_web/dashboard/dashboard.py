@@ -95,7 +95,7 @@ class Dashboard:
         return [
             web.get("/dashboard", self._to_page),
             web.get("/dashboard/", self._at_its_own_path),
-            web.get("/dashboard/events", self._events),
+            web.get("/dashboard/events", self._events, allow_head=False),
             web.get("/dashboard/worker", self._worker),
             web.get("/dashboard/{file:dashboard.css|graph.css|dashboard.js}", self._file),
         ]
