@@ -257,12 +257,9 @@ class Table(Held[K, V]):
         return self._windows
 
     @property
-    def late_events(self) -> LatePolicy | None:
-        """What happens to events that come when all their windows are closed; ``None`` where there are no windows.
-
-        :meta private:
-        """
-        return None if self._windows is None else self._windows.late
+    def windows(self) -> WindowedTable[K, V] | None:
+        """Its windows, as :meth:`tumbling` and its like return them; ``None`` when it has none."""
+        return self._windows
 
     @property
     def has_work(self) -> bool:

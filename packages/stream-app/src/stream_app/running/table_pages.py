@@ -159,14 +159,13 @@ def table_pages(web: Web, tables: Tables, engine: Engine, partitioner: Any = Non
 
 def _read(table: Table[Any, Any], text: str, key: Any) -> dict[str, Any]:
     """Read a key of this worker, as of the last checkpoint: what is not committed may be taken back."""
-    if table.window is None:
+    if table.windows is None:
         value = table.get(key, _NOTHING, committed=True)
         if value is not _NOTHING:
             return {"table": table.name, "key": text, "value": value}
     else:
-        ranges = [labels for labels, _ in table.using_window(table.window).windows(key)]
-        values = [(labels, table.get((key, labels), _NOTHING, committed=True)) for labels in ranges]
-        windows = [{"start": start, "end": end, "value": v} for (start, end), v in values if v is not _NOTHING]
+        found = table.windows.committed(key)
+        windows = [{"start": start, "end": end, "value": value} for (start, end), value in found]
         if windows:
             return {"table": table.name, "key": text, "windows": windows}
     raise NotFound("unknown key", table=table.name, key=text)

@@ -198,8 +198,8 @@ class Wiring:
         for topic in self._topics():  # those that another thread has described meanwhile
             engine.add(topic)
         for table in self._tables:
-            if table.late_events is not None:
-                engine.topology.provide(table.late_events.policy)
+            if table.windows is not None:
+                engine.topology.provide(table.windows.late.policy)
         engine.background.name = conf.id
         engine.outbox.on_produce = self.on_produce
         if self.on_partitions is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from copy import copy
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
@@ -20,6 +21,7 @@ from stream_core.streams.effects import Effects
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import RESERVED
 from stream_tables.errors import TableError, TableKeyError
+from stream_tables.overlay import Overlay
 from stream_tables.partition import State, TablePartition, not_told
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 from stream_tables.windows.rows import CLOSED, NEVER, ROWS, TIME, Layout, LogKeys
@@ -231,6 +233,12 @@ class WindowedPartition(TablePartition[V]):
         if entry is ABSENT:
             entry = overlay.frozen.get(row, ABSENT)
         return self._read(row) if entry is ABSENT else self._stored(row, entry)
+
+    def committed(self) -> WindowedPartition[V]:
+        """Give this partition as of its last checkpoint, to read from: damage that is met there is damage of this one."""
+        seen = copy(self)
+        seen.overlay, seen.in_place, seen._time = Overlay(self._table, self.partitions), None, None
+        return seen
 
     # -- checkpoint and recovery
 

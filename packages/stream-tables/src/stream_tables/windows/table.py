@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import MemberDescriptorType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
@@ -230,6 +230,12 @@ class WindowedTable(Generic[K, V]):
             key, lambda part, effects, data: list(self.window.of_key(part, effects, data)), []
         )
         return iter(found)
+
+    def committed(self, key: K) -> list[tuple[WindowRange, V]]:
+        """Give all windows of a key with their values, as of the last checkpoint, from the partitions that this worker holds."""
+        data = self._encode(key)
+        parts = [cast("WindowedPartition[V]", part).committed() for part in self.table.parts.values()]
+        return sorted((one for part in parts for one in self.window.of_key(part, None, data)), key=itemgetter(0))
 
     def _parts(self) -> Iterator[tuple[WindowedPartition[V], Effects | None]]:
         """Give the partition of the open event with its effects; outside of events all that are here."""
