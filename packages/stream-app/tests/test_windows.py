@@ -195,6 +195,10 @@ async def test_tables_that_contradict_themselves() -> None:
     app = make()
     with pytest.raises(ConfigurationError, match="its windows never close: give them expires="):
         app.Table("a", on_window_close=print).tumbling(10)
+    none = make()
+    none.Table("none", on_window_close=print)
+    with pytest.raises(ConfigurationError, match="table none has on_window_close, and no windows"):
+        await none.start()
     table = app.Table("b")
     assert table.tumbling(10) is table.tumbling(10)
     with pytest.raises(ConfigurationError, match="table b has <hopping"):

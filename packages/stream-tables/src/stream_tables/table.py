@@ -280,14 +280,19 @@ class Table(Held[K, V]):
     def tell_closed(self, callback: W) -> W:
         """See :meth:`.Held.tell_closed`. Raises ConfigurationError when windows of the table never close."""
         super().tell_closed(callback)
-        self.check_windows()
+        if self.window is not None:
+            self.check_windows()
         return callback
 
     def check_windows(self) -> None:
-        """Make sure that windows close where somebody is told of it. Raises ConfigurationError.
+        """Make sure that there are windows, and that they close, where somebody is told of it. Raises ConfigurationError.
 
         :meta private:
         """
+        if self.window is None and "on_window_close" in vars(self):
+            raise ConfigurationError(
+                f"table {self.name} has on_window_close, and no windows: give it some, such as .tumbling(60, expires=600)"
+            )
         if self.window is not None and self.window.waits is None and self.on_window_close is not None:
             raise ConfigurationError(
                 f"table {self.name} has on_window_close, and its windows never close: give them expires=, or grace="

@@ -98,6 +98,7 @@ class Tables:
         Raises:
             ConfigurationError: there is one of that name.
         """
+        table.check_windows()
         if table.name in self._tables:
             raise ConfigurationError(
                 f"there are two tables named {table.name!r}: they would share a changelog; rename one"

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stream_core.errors import ConfigurationError
+from stream_core.engine.participants import Interval, Reading
+from stream_core.errors import ConfigurationError, RecordRefusedError
 from stream_core.primitives import TP, StoredRecord
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import set_effects
@@ -321,6 +322,26 @@ def test_records_of_other_windows_are_passed_over(bench: WindowBench) -> None:
     assert part.row(b'["a",[5.0,14.9]]') is None
     assert part.row(b'["a",[0.0,9.9]]') == b"\x80\0\0\0\0\0\0\0" + b'"a"'
     assert part.row(b"\xff\xfestream-time") == TIME
+
+
+def test_foreign_labels_fit_into_no_row(bench: WindowBench) -> None:
+    """Whatever somebody has written into the changelog, reading it goes on."""
+    for label in (b"1e300", b"-1e300", b"1e12", b"[]", b"null"):
+        assert bench.part.row(b'["a",[%b,%b]]' % (label, label)) is None
+    assert bench.part.row(b'["a",[]]') is None
+
+
+def test_a_refused_record_fails_in_its_event(bench: WindowBench) -> None:
+    """An event that makes a change again which the broker refused is told so, and others are not."""
+    bench.add("a", 1)
+    bench.part.overlay.cut([])
+    (change,) = (one for one in bench.part.changes({Reading(SOURCE, "agent"): Interval(0, 1)}) if b"a" in one.key[:4])
+    bench.drop()
+    bench.part.refuse(change, RecordRefusedError("too large", "changelog"))
+    with pytest.raises(RecordRefusedError, match="too large"):
+        bench.add("a", 2)
+    bench.add("b", 2)
+    assert bench.all() == {("b", 0.0): 1}
 
 
 def test_another_partition_has_its_own_time(bench: WindowBench) -> None:

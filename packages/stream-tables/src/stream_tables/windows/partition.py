@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
-from stream_core.errors import StoreCorruptError
+from stream_core.errors import RecordRefusedError, StoreCorruptError
 from stream_core.ports import KeyRange, Store
 from stream_core.primitives import TP
 from stream_core.streams.effects import Effects
@@ -256,6 +256,11 @@ class WindowedPartition(TablePartition[V]):
         """Delete what is expired: the changelog may have brought it again."""
         if deleted := self._gone({}, self.stored_time, self._read(CLOSED)):
             self.store.write({}, deleted=deleted)
+
+    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+        """Let events that make this change again fail with ``error``; they know it by its row."""
+        if (row := self.row(change.key)) is not None:
+            super().refuse(change._replace(key=row), error)
 
     def row(self, key: bytes) -> bytes | None:
         """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""

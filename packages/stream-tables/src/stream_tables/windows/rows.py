@@ -32,6 +32,9 @@ NEVER: Final = -(2**62)
 
 _SIGN = 1 << 63
 
+LATEST: Final = 1e12
+"""Seconds of the latest label, some thirty thousand years: what anybody may write into a changelog still fits into eight bytes."""
+
 
 class Layout(ABC):
     """How the windows of one kind lie in a store and a changelog."""
@@ -119,7 +122,7 @@ class LogKeys:
             key, labels = self._decode(data)
         except (ValueError, RecursionError):
             return None
-        return (bytes(key), labels) if labels else None
+        return (bytes(key), labels) if labels and max(map(abs, labels)) < LATEST else None
 
 
 def big_endian(number: int) -> bytes:
