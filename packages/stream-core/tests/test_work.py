@@ -444,6 +444,33 @@ async def test_trouble_with_a_broker_opens_the_shard_again(lab: Lab, guarantee: 
     assert (tries, scene.ledger.stored) == (["refused"], 1)
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+async def test_a_unit_that_hangs_is_reported_once(lab: Lab, caplog: pytest.LogCaptureFixture, pinned: bool) -> None:
+    """With the line at which it waits; sooner when nothing can be committed meanwhile."""
+    go = asyncio.Event()
+
+    async def hang(work: Work) -> None:
+        async with work.unit("timer", "tick"):
+            if pinned:
+                await (await scene.out.send(value=1))
+            await go.wait()
+
+    scene = Scene(lab, hang)
+    clock = ManualClock(1_000_000.0)
+    settings = settings_for("exactly_once") if pinned else {}
+    engine = await scene.start(run=Run("app", clock), processing_timeout=100.0, deadline=40.0, **settings)
+    await lab.until(lambda: len(lab.values(scene.out, committed=False)) == pinned, "the unit is open")
+    await clock.pass_by(9.0)
+    assert "timer: tick is open" not in caplog.text
+    await clock.pass_by(200.0)
+    why = "nothing can be committed meanwhile" if pinned else "stream_processing_timeout"
+    (told,) = [one for one in caplog.messages if one.startswith("timer: tick is open")]
+    assert f"({why})" in told
+    assert "hang" in told
+    go.set()
+    await lab.until(lambda: not engine.ownership.open_units(), "it goes on")
+
+
 async def test_one_name_has_one_unit_at_a_time(lab: Lab) -> None:
     """Another name may have one beside it."""
     scene = Scene(lab)

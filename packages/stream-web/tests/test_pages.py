@@ -176,7 +176,7 @@ async def test_tables_are_metrics_too() -> None:
     async with working() as engine:
         base = engine.snapshot()
     table = TablePartitionSnapshot(
-        "totals", 3, "bank-totals-changelog", "replaying", 0, 0, 700, 600, 1000, stored_keys=7
+        "totals", 3, "bank-totals-changelog", "replaying", 0, 0, 700, 600, 1000, stored_keys=7, event_time=12.5
     )
     snapshot = Snapshot(
         **{field: getattr(base, field) for field in Snapshot.__dataclass_fields__} | {"tables": (table,)}
@@ -190,6 +190,7 @@ async def test_tables_are_metrics_too() -> None:
     assert value(metrics["stream_table_running"]) == ({"table": "totals", "partition": "3"}, 0)
     assert value(metrics["stream_table_left_to_recover"]) == ({"table": "totals", "partition": "3"}, 400)
     assert value(metrics["stream_table_stored_keys"]) == ({"table": "totals", "partition": "3"}, 7)
+    assert value(metrics["stream_table_event_time_seconds"]) == ({"table": "totals", "partition": "3"}, 12.5)
     assert metrics["stream_table_stored_bytes"].samples == []
 
 

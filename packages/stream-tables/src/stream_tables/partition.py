@@ -51,7 +51,7 @@ from stream_tables.refusals import Refusals
 from stream_tables.stores import CHUNK, write_chunked
 from stream_tables.values import ABSENT, DELETED, Absent, Before, Encoded, Entry, Kept, Values
 
-__all__ = ["PARTITION", "Applying", "Facts", "Found", "State", "TablePartition", "not_told"]
+__all__ = ["PARTITION", "Applying", "Facts", "Followed", "Found", "State", "TablePartition", "not_told"]
 
 V = TypeVar("V")
 

@@ -350,3 +350,18 @@ def test_another_partition_has_its_own_time(bench: WindowBench) -> None:
     bench.add("a", 900)
     assert bench.part.time(None) == 900_000
     assert other.time(None) < 0  # type: ignore[attr-defined]
+
+
+def test_a_snapshot_tells_which_time_a_partition_is_at() -> None:
+    """From what is in memory: before the first event, and before somebody has looked into the store, nothing is known."""
+    bench = WindowBench(TumblingWindow(10.0, expires=60.0))
+    assert bench.part.snapshot("table", None).event_time is None
+    bench.add("a", 12.5)
+    assert bench.part.snapshot("table", None).event_time == 12.5
+    bench.checkpoint()
+    bench.add("a", 11.0)
+    assert bench.part.snapshot("table", None).event_time == 12.5
+    bench.checkpoint()
+    bench.restart()
+    assert bench.part.time(None) == 12_500
+    assert bench.part.snapshot("table", None).event_time == 12.5

@@ -188,6 +188,7 @@ def _tables(snapshot: Snapshot) -> Iterator[Metric]:
     for name, help_, sizes in (
         ("stored_keys", "About how many keys its store has.", [one.stored_keys for one in tables]),
         ("stored_bytes", "About how many bytes its store takes.", [one.stored_bytes for one in tables]),
+        ("event_time_seconds", "Time by which its windows close.", [one.event_time for one in tables]),
     ):
         known = [(names_, size) for names_, size in zip(names, sizes, strict=True) if size is not None]
         yield _gauge(f"stream_table_{name}", help_, labels, known)

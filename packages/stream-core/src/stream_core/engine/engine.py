@@ -189,7 +189,7 @@ class Engine:
         self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions, participants)
         self._works.room = self._pressure.room
         self._fetching = Fetching(self.clients.consumer, self.ownership, self.interval, self._pressure)
-        self._watchdog = Watchdog(settings, self._machine, self.clients, self.topology, self._joining)
+        self._watchdog = Watchdog(settings, self._machine, self.clients, self.topology, self._works, self._joining)
         for participant in participants:
             participant.attend(status.spoil)
 

@@ -171,6 +171,8 @@ class TablePartitionSnapshot:
         recovery_left: seconds that the rest of it takes at this rate; ``None`` when it does not recover, or no rate is known.
         stored_keys: about how many keys its store has; ``None`` when that cannot be said, as of a store that is damaged.
         stored_bytes: about how many bytes these keys and their values take, on disk or in memory; ``None`` likewise.
+        event_time: of a table with windows, the time that it is at, by which windows close, in seconds since the epoch; ``None`` for other
+            tables, and before the first event.
     """
 
     table: str
@@ -186,6 +188,7 @@ class TablePartitionSnapshot:
     recovery_left: float | None = None
     stored_keys: int | None = None
     stored_bytes: int | None = None
+    event_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

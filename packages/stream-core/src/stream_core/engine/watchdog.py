@@ -9,6 +9,7 @@ from stream_core.clocks import Clock
 from stream_core.engine.clients import Clients
 from stream_core.engine.joining import Joining
 from stream_core.engine.topology import Topology
+from stream_core.engine.work import OpenUnit, Works
 from stream_core.errors import EventTimeoutError
 from stream_core.primitives import RawRecord
 from stream_core.settings import EngineSettings
@@ -23,9 +24,9 @@ EVERY = 1.0
 
 
 class Watchdog:
-    """Looks at clients, at the group, and at the open events of actors.
+    """Looks at clients, at the group, and at the open events of actors and other open units of work.
 
-    An event that takes longer than ``processing_timeout`` is reported, once; one that is pinned already after a quarter of ``deadline``,
+    One that takes longer than ``processing_timeout`` is reported, once; one that is pinned already after a quarter of ``deadline``,
     because it keeps the checkpoint from being made, and before long that drops the interval.
 
     Args:
@@ -33,6 +34,7 @@ class Watchdog:
         engine: the state of the engine.
         clients: fail when they are of no more use.
         topology: the actors.
+        works: the work that no record brings.
         joining: says why there are no partitions.
     """
 
@@ -42,17 +44,20 @@ class Watchdog:
         engine: Machine[EngineState],
         clients: Clients,
         topology: Topology,
+        works: Works,
         joining: Joining,
     ) -> None:
         self._engine = engine
         self._clients = clients
         self._topology = topology
+        self._works = works
         self._joining = joining
         self._timeout = settings.processing_timeout
         self._patience = min(settings.deadline / 4, settings.processing_timeout)
         self._transaction_timeout = settings.transaction_timeout
         self._since: dict[Actor, tuple[RawRecord | None, float]] = {}
         self._reported: set[Actor] = set()
+        self._reported_units: set[OpenUnit] = set()
 
     async def run(self, clock: Clock) -> None:
         """Look until cancelled. Raises TransportError when a client is of no more use."""
@@ -63,6 +68,7 @@ class Watchdog:
                 continue
             self._clients.check()
             self._report_long_events(clock.monotonic())
+            self._report_long_units(clock.monotonic())
             self._end_long_events()
 
     def _report_long_events(self, now: float) -> None:
@@ -86,6 +92,22 @@ class Watchdog:
                     now - since,
                     "nothing can be committed meanwhile" if pinned else "stream_processing_timeout",
                     actor.where(),
+                )
+
+    def _report_long_units(self, now: float) -> None:
+        units = self._works.open
+        self._reported_units.intersection_update(units)
+        for unit in units:
+            pinned = unit.effects.pinned
+            if now - unit.since > (self._patience if pinned else self._timeout) and unit not in self._reported_units:
+                self._reported_units.add(unit)
+                logger.error(
+                    "%s: %s is open for %.0f s already (%s); it waits in: %s",
+                    unit.effects.name,
+                    unit.atom,
+                    now - unit.since,
+                    "nothing can be committed meanwhile" if pinned else "stream_processing_timeout",
+                    unit.where(),
                 )
 
     def _end_long_events(self) -> None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,13 +26,35 @@ from stream_core.engine.idle import Idleness
 from stream_core.errors import TROUBLE, WorkerError
 from stream_core.primitives import listed
 from stream_core.runs import Run
+from stream_core.stacks import waiting_in
 from stream_core.streams.effects import Effects, Emit
 from stream_core.streams.sessions import PartitionSession
 from stream_core.streams.units import UNITS
 
-__all__ = ["Work", "Works"]
+__all__ = ["OpenUnit", "Work", "Works"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenUnit:
+    """A unit of work that is open.
+
+    Attributes:
+        effects: of whoever does it.
+        atom: what it is about.
+        task: in which it is done.
+        since: when it began, in the seconds of the clock that only grow.
+    """
+
+    effects: Effects
+    atom: object
+    task: asyncio.Task[Any] | None
+    since: float
+
+    def where(self) -> str:
+        """Tell the line at which it waits."""
+        return "" if self.task is None else waiting_in(self.task.get_coro())
 
 
 class Work:
@@ -48,7 +71,7 @@ class Work:
         self._session: PartitionSession | None = None
         self._effects: dict[str, Effects] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open = 0
+        self._open: list[OpenUnit] = []
         self._ending = False
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -94,17 +117,18 @@ class Work:
         effects = self._effects.get(name)
         if effects is None:
             effects = self._effects[name] = Effects(name, UNITS, works.emit)
-        self._open += 1
+        unit = OpenUnit(effects, atom, asyncio.current_task(), works.run.clock.monotonic())
         trouble = False
         try:
             with effects.unit(session, atom, works.on_conflict):
+                self._open.append(unit)
                 yield
             session.unit_count.worked = True
         except TROUBLE as error:
             trouble = True
             works.on_conflict(f"{name} failed: {error}", error)
         finally:
-            self._open -= 1
+            self._open = [one for one in self._open if one is not unit]
             works.on_progress()
             if self._ending and not self._open:
                 self._cancel()
@@ -122,6 +146,11 @@ class Work:
         return self._works.idleness.of(self._sessions())
 
     # -- the engine
+
+    @property
+    def open(self) -> Collection[OpenUnit]:
+        """The units that are open."""
+        return self._open
 
     def suspend(self) -> None:
         """Begin no more units; cancel the tasks as soon as none is open."""
@@ -197,6 +226,11 @@ class Works:
         work = Work(self, sessions)
         self._works.append(work)
         return work
+
+    @property
+    def open(self) -> list[OpenUnit]:
+        """The units that are open."""
+        return [unit for work in self._works for unit in work.open]
 
     def suspend(self) -> None:
         """Let no more units begin: all shards are about to be given up."""

@@ -10,10 +10,12 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
+from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import RecordRefusedError, StoreCorruptError
 from stream_core.ports import KeyRange, Store
 from stream_core.primitives import TP
@@ -22,7 +24,7 @@ from stream_core.values.schemas import Schema
 from stream_tables.changelog import RESERVED
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.overlay import Overlay
-from stream_tables.partition import State, TablePartition, not_told
+from stream_tables.partition import Followed, State, TablePartition, not_told
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 from stream_tables.windows.rows import CLOSED, NEVER, ROWS, TIME, Layout, LogKeys
 
@@ -144,6 +146,14 @@ class WindowedPartition(TablePartition[V]):
             return False
         self.future = round(self.clock.wall() * 1000) + MAX_FUTURE
         return at > self.future
+
+    def snapshot(self, table: str, follower: Followed | None) -> TablePartitionSnapshot:
+        """Tell how it is and which time it is at, from what is in memory; see the table partition."""
+        entry: Before = self.overlay.active.get(TIME, ABSENT)
+        if entry is ABSENT:
+            entry = self.overlay.frozen.get(TIME, ABSENT)
+        at = NEVER if entry is ABSENT and self._time is None else self._time_of(entry)
+        return replace(super().snapshot(table, follower), event_time=None if at == NEVER else at / 1000)
 
     # -- how far windows are closed
 
