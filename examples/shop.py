@@ -22,13 +22,14 @@ app = faust.App("shop", broker="memory://", store="memory://")
 orders = app.topic("orders", key_type=str, value_type=Order, partitions=8)
 large_orders = app.topic("large-orders", key_type=str, value_type=Order, partitions=8)
 totals = app.Table("totals", default=int, key_type=str, value_type=int)
+large_totals = app.Table("large-totals", default=int, key_type=str, value_type=int)
 
 
 @app.agent(orders, on_failure="dead_letter")
 async def count(stream):
     async for order in stream:
-        if order.amount == 13:
-            raise ValueError("13 is an unlucky number")
+        if order.amount < 0:
+            raise ValueError(f"nobody buys for {order.amount}")
         totals[order.account] += order.amount
         if order.amount > 80:
             await large_orders.send(key=order.account, value=order)
@@ -37,7 +38,7 @@ async def count(stream):
 @app.agent(large_orders)
 async def report(stream):
     async for order in stream:
-        print(f"{order.account} has bought for {order.amount}")
+        large_totals[order.account] += order.amount
 
 
 @app.timer(0.1)
@@ -45,6 +46,11 @@ async def buy():
     for _ in range(random.randrange(5, 25)):
         account = random.choice(["ann", "bob", "cleo", "dan", "eve"])
         await orders.send(key=account, value=Order(account=account, amount=random.randrange(100)))
+
+
+@app.timer(20)
+async def buy_badly():
+    await orders.send(key="eve", value=Order(account="eve", amount=-1))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ if __name__ == "__main__":
     app.main()
 """
 
+SHOP = Path(__file__).parents[1] / "examples" / "shop.py"
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = pytest.mark.skipif(
@@ -141,6 +143,18 @@ async def test_a_page_in_the_background_needs_no_connection(browser: Browser, ba
         await page.evaluate(hide % "false")
     await expect(page.locator("#connection")).to_have_text("live", timeout=30_000)
     assert not looking.complaints
+
+
+async def test_the_example_of_the_first_page_has_something_to_look_at(browser: Browser) -> None:
+    """Both of its agents work, and its tables fill."""
+    async with run(SHOP, "worker", "--loglevel", "info") as shop:
+        page = await (await browser.new_context()).new_page()
+        await page.goto(await shop.url())
+        for agent in ("count", "report"):
+            row = page.locator("#agents tbody tr").filter(has=page.get_by_text(agent, exact=True))
+            await expect(row.locator("td").nth(4)).not_to_have_text("0", timeout=60_000)
+        await expect(page.locator("#tables tbody tr")).to_have_count(2)
+        assert await shop.terminate() == 0, shop.log
 
 
 async def test_everything_is_reached_by_keyboard(browser: Browser, bank: Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,9 +12,11 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 import aiohttp
+import pytest
 from yarl import URL
 
 import stream_app as faust
+from stream_core.errors import WorkerError
 
 from .apps import OtherTransport, make, until
 from .test_web_server import free_port
@@ -234,6 +237,29 @@ async def test_tables_are_described() -> None:
         info = (await ask(app, "/table/totals/"))[1]
         assert (info["changelog"], len(info["partitions"])) == ("shop-totals-changelog", 4)
         assert {one["state"] for one in info["partitions"]} == {"running"}
+
+
+async def test_before_a_broker_answers_nothing_is_said_of_keys(tmp_path: Path) -> None:
+    """All of it is 503: what is not known yet is neither missing nor wrong."""
+    app = shop(broker="kafka://127.0.0.1:1", store="memory://", datadir=tmp_path)
+    starting = asyncio.ensure_future(app.start())
+    async with asyncio.timeout(20):
+        while not await listens(app):
+            pass
+    for path in ("/table/totals/ann", "/table/totals/ann?topic=orders", "/router/totals/ann", "/router/orders/ann"):
+        status, answer, headers = await ask(app, path)
+        assert (status, headers["Retry-After"]) == (503, "1"), answer
+    await app.stop()
+    with pytest.raises(WorkerError, match="was stopped before it had started"):
+        await starting
+
+
+async def listens(app: faust.App) -> bool:
+    """Whether the web server of an app answers."""
+    try:
+        return (await ask(app, "/health/live"))[0] == 200
+    except aiohttp.ClientConnectorError:
+        return False
 
 
 # -- who owns what

@@ -14,7 +14,7 @@ from stream_core.primitives import TP
 from stream_core.sending.topic import AnyTopic
 from stream_tables.table import Table
 from stream_web import Request, Web
-from stream_web.exceptions import NotFound, ServiceUnavailable, ValidationError
+from stream_web.exceptions import NotFound, ServiceUnavailable, ValidationError, WebError
 from stream_web.forwarding import AGAIN, FORWARDED
 
 __all__ = ["router_pages", "table_pages"]
@@ -78,10 +78,16 @@ class Shown:
         """Find the partition of a key; ``None`` where the topics of the app disagree on it, so that any partition may have it."""
         try:
             return self.router.partition_of_table(table, key, topic)
-        except ConfigurationError:
+        except ConfigurationError as error:
             if topic is not None:
-                raise
+                raise self.refusal(error) from error
             return None
+
+    def refusal(self, error: StreamError) -> WebError:
+        """Make the answer where the partition of a key cannot be said: it may be known later, or the request is wrong."""
+        if not self.engine.status().ready:
+            return ServiceUnavailable(f"This worker is not ready: {self.engine.status().reason}", headers=AGAIN)
+        return ValidationError(f"{error}; here, ?topic=NAME")
 
     def owners(self, topics: set[str]) -> list[dict[str, Any]]:
         """Give the workers that own partitions of topics, with their numbers."""
@@ -260,8 +266,10 @@ def router_pages(web: Web, tables: Tables, engine: Engine, partitioner: Any = No
                 place = shown.router.partition_of_topic(topic, shown.key(key, topic))
             else:
                 place = shown.router.partition_of_table(table, shown.key(key, table), shown.topic(request))
+        except WebError:
+            raise
         except StreamError as error:
-            raise ValidationError(str(error)) from error
+            raise shown.refusal(error) from error
         host = engine.clients.consumer.owners().hosts.get(place)
         if host is None:
             raise ServiceUnavailable("Nobody owns the partition now; try again", headers=AGAIN)
