@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import Counter
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
@@ -188,6 +191,91 @@ async def test_a_timestamp_that_cannot_be_true_closes_nothing() -> None:
     assert [one.is_future for one in late] == [True]
     assert counting.told == []
     await counting.app.stop()
+
+
+async def turns(random: Random, most: int) -> None:
+    """Let others run for a while."""
+    for _ in range(random.randrange(most)):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_windows_through_rebalances_and_drops(guarantee: str) -> None:
+    """Workers come and go and intervals are dropped meanwhile: each window is told of with all its events; once, if that is asked for."""
+    random, expected, at = Random(5), Counter[tuple[str, float]](), [0.0, 0.0, 0.0]
+    workers = [Counting(guarantee, partitions=3)]
+    await workers[0].app.start()
+    first, broker = workers[0], workers[0].app.conf.broker
+    for step in range(40):
+        for _ in range(random.randrange(30)):
+            partition = random.randrange(3)
+            at[partition] += random.random()
+            word, instant = f"{random.choice('abc')}{partition}", max(0.0, at[partition] - random.random() * 4)
+            first.feed((word, instant), partition=partition)
+            expected[word, round(instant * 1000) // 10_000 * 10.0] += 1
+        await turns(random, 300)
+        if step % 8 == 3:
+            workers.append(Counting(guarantee, partitions=3, broker=broker))
+            await workers[-1].app.start()
+        elif step % 8 == 7:
+            await workers.pop(0).app.stop()
+        elif random.random() < 0.3:
+            workers[0].app.engine.topology._interval.spoil("for a test", None)
+    for partition in range(3):
+        first.feed(("end", max(at) + 100), partition=partition)
+    await until(lambda: len({one[:2] for one in first.sent()}) == len(expected))
+    sent = first.sent()
+    assert {(word, start): count for word, start, count in sent} == expected
+    assert guarantee == "at_least_once" or len(sent) == len(expected)
+    for worker in workers:
+        await worker.app.stop()
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_two_agents_share_windows(guarantee: str) -> None:
+    """Events of both fail in the middle and come again, and see each other's changes: each window has what both have done to it."""
+    random, expected, failures = Random(7), Counter[tuple[str, float]](), Counter[str]()
+    app = make(processing_guarantee=guarantee, topic_partitions=1, agent_max_restarts=100)
+    words = app.topic("words", value_type=str, partitions=1)
+    told: dict[tuple[str, float], int] = {}
+
+    def closed(key: tuple[str, tuple[float, float]], value: int) -> None:
+        told[key[0], key[1][0]] = value
+
+    table = app.Table("counts", key_type=str, value_type=int, default=int, on_window_close=closed)
+    counts = table.hopping(20.0, 10.0, expires=5000.0)
+
+    def define(name: str, amount: int) -> None:
+        @app.agent(words, name=name)
+        async def count(stream: faust.Stream[str]) -> None:
+            async for word in stream:
+                counts[word] += amount
+                await turns(random, 4)
+                if random.random() < 0.03:
+                    failures[name] += 1
+                    raise ValueError("for a test")
+                counts[word] += amount
+
+    define("one", 1)
+    define("two", 1000)
+    await app.start()
+    at = 0.0
+    for _ in range(200):
+        at += random.random()
+        word, instant = random.choice("abc"), max(0.0, at - random.random() * 4)
+        cluster(app).append(SOURCE, [Entry(round(instant * 1000), None, json.dumps(word).encode())])
+        start = round(instant * 1000) // 10_000 * 10.0
+        expected.update([(word, start), (word, start - 10.0)])
+        await turns(random, 5)
+        if random.random() < 0.02:
+            app.engine.topology._interval.spoil("for a test", None)
+    await until(lambda: sum(one.committed or 0 for one in app.engine.snapshot().partitions) == 200)
+    cluster(app).append(SOURCE, [Entry(round(at * 1000) + 6_000_000, None, b'"end"')])
+    await until(lambda: len(told) == len(expected))
+    assert told == {window: 2 * count + 2000 * count for window, count in expected.items()}
+    assert counts.late.count == 0
+    assert failures.keys() == {"one", "two"}
+    await app.stop()
 
 
 async def test_tables_that_contradict_themselves() -> None:

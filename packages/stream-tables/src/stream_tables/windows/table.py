@@ -48,6 +48,10 @@ class WindowedTable(Generic[K, V]):
     Each change belongs to the windows that the instant of its event lies in, and each read to one window. Which instant that is:
     see :meth:`relative_to`. What a method returns that names another instant is a second handle on the same windows.
 
+    The time of a partition is the latest instant of an event that has changed it. Several agents that change one table share that
+    time: where one of them lags behind the others by more than the grace, its events are late. Give each a table of its own, or a
+    longer grace.
+
     Args:
         table: the table whose partitions hold the windows.
         keys: its keys.
