@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -191,15 +192,15 @@ async def test_a_dead_letter_is_one_step_away(browser: Browser, bank: Worker) ->
 async def test_it_says_when_the_worker_is_gone_and_goes_on_when_it_is_back(browser: Browser, tmp_path: Path) -> None:
     """A page that is left open is right again without being loaded anew."""
     program = tmp_path / "bank.py"
-    program.write_text(PROGRAM.format(options=""))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    program.write_text(PROGRAM.format(options=f", web_port={port}"))
     async with run(program, "worker", "--loglevel", "info") as first:
         url = await first.url()
         looking = await open_at(browser, url)
         assert await first.terminate() == 0, first.log
     connection = looking.page.locator("#connection")
     await expect(connection).to_contain_text("no connection since", timeout=60_000)
-    port = url.rpartition(":")[2].strip("/")
-    program.write_text(PROGRAM.format(options=f", web_port={port}"))
     async with run(program, "worker", "--loglevel", "info") as second:
         await second.url()
         await expect(connection).to_have_text("live", timeout=60_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from stream_core.errors import MissingPackageError
@@ -13,7 +14,7 @@ from stream_tables.options import PYTHON_ROCKSDB, ROCKSDICT, RocksDBOptions
 __all__ = ["open_stores"]
 
 CLASSES = {
-    ROCKSDICT: ("stream_tables.rocksdb", "RocksDBStores", "rocksdict"),
+    ROCKSDICT: ("stream_tables.rocksdb", "RocksDBStores", "stream-tables"),
     PYTHON_ROCKSDB: ("stream_tables.python_rocksdb", "PythonRocksDBStores", "stream-tables[python-rocksdb]"),
 }
 """Of each driver: the module, the class, and what to install; a library is loaded where it is used."""
@@ -37,6 +38,6 @@ def open_stores(directory: Path, **options: Any) -> Stores:
         made: Stores = getattr(import_module(module), name)(directory, read)
     except ImportError as error:
         raise MissingPackageError(
-            f"the driver {read.driver} of rocksdb:// cannot be loaded ({error}); pip install '{package}'"
+            f"the driver {read.driver} of rocksdb:// cannot be loaded ({error}); pip install {quote(package)}"
         ) from error
     return made
