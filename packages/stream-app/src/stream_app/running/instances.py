@@ -92,7 +92,7 @@ class Instance:
         _replace(self._path / "url", url)
 
     def neighbour(self, instance: str) -> str:
-        """Give where a worker that shares the data directory is reached on this machine.
+        """Give where another worker that shares the data directory is reached on this machine.
 
         Args:
             instance: its id.
@@ -102,7 +102,7 @@ class Instance:
         """
         try:
             for path in self._path.parent.iterdir():
-                if _read(path / "id") == instance:
+                if path != self._path and _read(path / "id") == instance:
                     return _read(path / "url")
         except OSError:
             pass

@@ -88,8 +88,12 @@ def make_web_server(
             ) from error
         logger.info("there is no web server (%s); pip install stream-web to have one", error)
         return None
+
+    def here() -> str:
+        return server.url
+
     shown = _Shown(conf, engine, app, web)
-    dashboard = shown.dashboard(neighbour)
+    dashboard = shown.dashboard(neighbour, here)
     pages = shown.pages()
     options = conf.web_application_options or {}
     limits = web.Limits()
@@ -126,13 +130,15 @@ class _Shown:
     def _has(self, setting: bool | None) -> bool:
         return self._private if setting is None else setting
 
-    def dashboard(self, neighbour: Callable[[str], str]) -> Dashboard | None:
+    def dashboard(self, neighbour: Callable[[str], str], url: Callable[[], str]) -> Dashboard | None:
         """Make the dashboard; ``None`` when it is off."""
         conf, engine, web = self._conf, self._engine, self._web
         if not self._has(conf.web_dashboard_enabled):
             return None
         peers = web.Peers(conf.id, neighbour)
-        made: Dashboard = web.Dashboard(conf.id, engine.snapshot, peers, edges=self._edges, settings=conf.describe)
+        made: Dashboard = web.Dashboard(
+            conf.id, engine.snapshot, peers, edges=self._edges, settings=conf.describe, url=url
+        )
         return made
 
     def routes(self, dashboard: Dashboard | None) -> list[Any]:

@@ -64,6 +64,7 @@ class Dashboard:
         peers: asks the others.
         edges: gives what flows where.
         settings: gives rows with ``name``, ``value`` and ``source``, in which credentials are masked.
+        url: gives where this worker listens, which is shown where it publishes nothing.
         watchers: how many may be told at a time.
     """
 
@@ -75,6 +76,7 @@ class Dashboard:
         *,
         edges: Callable[[], Sequence[Edge]] = tuple,
         settings: Callable[[], Iterable[Any]] = tuple,
+        url: Callable[[], str] = str,
         watchers: int = WATCHERS,
     ) -> None:
         self._app_id = app_id
@@ -82,6 +84,7 @@ class Dashboard:
         self._peers = peers
         self._edges = edges
         self._settings = settings
+        self._url = url
         self._version = version("stream-web")
         self._samples = Samples()
         self._closing = asyncio.Event()
@@ -198,7 +201,7 @@ class Dashboard:
         snapshot = self._snapshot()
         here = self._view(snapshot)
         urls = {one.instance: one.url for one in snapshot.owners if one.instance}
-        own = urls.pop(snapshot.instance, "") or snapshot.url or self._peers.neighbour(snapshot.instance)
+        own = urls.pop(snapshot.instance, "") or snapshot.url or self._url()
         others = await self._peers.ask(urls)
         instances = sorted({snapshot.instance, *others})
         numbers = {instance: number for number, instance in enumerate(instances, 1)}

@@ -55,16 +55,13 @@ class Peers:
         app: id of the app: what another one answers counts for nothing.
         neighbour: gives the URL of a worker of this machine by its id, where that worker publishes none; empty when there is none.
         deadline: seconds for a worker to answer.
-
-    Attributes:
-        neighbour: the same.
     """
 
     def __init__(
         self, app: str, neighbour: Callable[[str], str] = lambda instance: "", *, deadline: float = DEADLINE
     ) -> None:
         self._app = app
-        self.neighbour = neighbour
+        self._neighbour = neighbour
         self._deadline = deadline
         self._known: dict[str, _Known] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -81,7 +78,7 @@ class Peers:
         for instance in [one for one in self._known if one not in urls]:
             if (task := self._known.pop(instance).asking) is not None:
                 task.cancel()
-        found = {instance: url or self.neighbour(instance) for instance, url in urls.items()}
+        found = {instance: url or self._neighbour(instance) for instance, url in urls.items()}
         waiting = []
         for instance, url in found.items():
             known = self._known.setdefault(instance, _Known())
