@@ -391,6 +391,7 @@ class Engine:
     def _progressed(self) -> None:
         """Take note that an agent has finished events: a checkpoint may be due, and there may be room for more records."""
         self.interval.progressed()
+        self._works.progressed()
         self._pressure.release()
 
     async def checkpoint(self) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -145,6 +145,23 @@ class Work:
         """
         return self._works.idleness.of(self._sessions())
 
+    async def progress(self, seen: int, seconds: float) -> int:
+        """Wait until events, or another unit of work, have finished in this worker, for so many seconds at most.
+
+        Args:
+            seen: what the call before has returned, 0 at first: what has finished since then is not waited for.
+            seconds: of the clock of the engine.
+
+        Returns:
+            what to give to the next call.
+        """
+        works, clock = self._works, self._works.run.clock
+        if works.finished == seen:
+            with suppress(TimeoutError):
+                async with clock.timeout_at(clock.monotonic() + seconds):
+                    await works.finishes()
+        return works.finished
+
     # -- the engine
 
     @property
@@ -175,7 +192,10 @@ class Work:
         if task.cancelled():
             if not self._ending:
                 self._works.background.fail(
-                    WorkerError(f"{name} was cancelled while {where} runs here: code in it cancelled its own task")
+                    WorkerError(
+                        f"{name} was cancelled while {where} runs here: code in it cancelled its own task (raise an error to let it fail), "
+                        "or the event loop was ended and the app not stopped before"
+                    )
                 )
         elif (error := task.exception()) is not None:
             if task.cancelling():  # what a cancellation made of it says nothing
@@ -199,6 +219,7 @@ class Works:
 
     Attributes:
         room: waits until a unit may make more changes; set by whoever builds the engine.
+        finished: grows whenever events or units have finished.
     """
 
     def __init__(
@@ -220,6 +241,21 @@ class Works:
         self.room: Callable[[], Awaitable[None]] = _always
         self._works: list[Work] = []
         self._leaving: set[asyncio.Task[None]] = set()
+        self._finishes: asyncio.Future[None] | None = None
+        self.finished = 0
+
+    def progressed(self) -> None:
+        """Wake who waits for events to finish: some have."""
+        self.finished += 1
+        if self._finishes is not None:
+            waiting, self._finishes = self._finishes, None
+            waiting.set_result(None)
+
+    async def finishes(self) -> None:
+        """Wait until events or units have finished; several may wait."""
+        if self._finishes is None:
+            self._finishes = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._finishes)
 
     def begin(self, sessions: Callable[[], Sequence[PartitionSession]]) -> Work:
         """Begin the work of a shard that runs from now on."""

@@ -27,11 +27,11 @@ from stream_tables.windows.rows import NEVER, ROWS
 
 __all__ = ["CHUNK", "IDLE", "Closer"]
 
-POLL = 0.1
-"""Seconds between two looks at the time of a partition."""
+PAUSE = 0.1
+"""Seconds between two looks at the time of a partition, at least."""
 
 LOOK = 1.0
-"""Seconds between two looks at whether its inputs are idle."""
+"""Seconds between two looks at whether its inputs are idle, and at most at the time of a partition: finished events call for one."""
 
 IDLE = 5.0
 """Seconds without anything new after which time goes on by the clock: events that are on their way have come by then."""
@@ -78,13 +78,14 @@ class Closer:
     async def run(self) -> None:
         """Close windows until cancelled. Raises WorkerError when the function of the user raises."""
         clock = self._part.clock
-        self._looked = clock.monotonic()
+        self._looked, seen = clock.monotonic(), 0
         while True:
             await self._close()
             if clock.monotonic() - self._looked >= LOOK:
                 self._looked = clock.monotonic()
                 await self._go_on()
-            await clock.sleep(POLL)
+            await clock.sleep(PAUSE)
+            seen = await self._work.progress(seen, LOOK - PAUSE)
 
     async def _close(self) -> None:
         """Tell of all windows that are closed by what events have finished, if somebody is told."""
