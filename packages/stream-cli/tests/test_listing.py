@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +15,17 @@ from rich.console import Console
 
 from stream_cli.main import cli
 from stream_cli.output import print_table
+
+
+class Stored(NamedTuple):
+    """A store on disk."""
+
+    partition: int
+    path: Path
+    bytes: int
+    state: str
+    position: int | None
+    keys: int | None
 
 
 class Project:
@@ -29,6 +42,8 @@ class Project:
             "examples.agent.other": SimpleNamespace(topic="others [x]", help="\nFirst line.\n\nMore."),
         }
         self.tables: dict[str, Any] = {}
+        self.stores: list[Stored] = []
+        self.local_state = SimpleNamespace(stored=lambda table: SimpleNamespace(partitions=lambda: self.stores))
         self.commands: dict[str, Any] = {}
 
     def finalize(self) -> None:
@@ -39,9 +54,11 @@ class Project:
         """Makes it an app."""
 
 
-def run(*arguments: str) -> str:
+def run(*arguments: str, stores: Sequence[Stored] = ()) -> str:
     """What the program prints for the project; it has nothing to say on standard error."""
-    result = CliRunner().invoke(cli, arguments, obj=Project())
+    project = Project()
+    project.stores.extend(stores)
+    result = CliRunner().invoke(cli, arguments, obj=project)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout
 
@@ -74,9 +91,26 @@ def test_agents_as_json(arguments: tuple[str, ...]) -> None:
 def test_tables() -> None:
     """Tables that come with the modules of the project are listed too."""
     assert json.loads(run("tables", "--json")) == [
-        {"name": "totals", "changelog": "stream-example-totals-changelog", "help": ""}
+        {"name": "totals", "changelog": "stream-example-totals-changelog", "help": "", "stores": []}
     ]
-    assert "│ totals │ stream-example-totals-changelog │" in run("tables")
+    assert run("tables").splitlines()[1:4:2] == [
+        "│ name   │ changelog                       │ help │",
+        "│ totals │ stream-example-totals-changelog │      │",
+    ]
+
+
+def test_tables_with_stores_on_this_machine() -> None:
+    """They are shown with their size, and how far each partition is, or that a worker has it open."""
+    stores = [
+        Stored(0, Path("/a/totals-0.db"), 3 << 20, "closed", 1200, 7),
+        Stored(1, Path("/a/totals-1.db"), 1 << 19, "in use", None, None),
+    ]
+    (row,) = json.loads(run("tables", "--json", stores=stores))
+    assert row["stores"] == [
+        {"partition": 0, "path": "/a/totals-0.db", "bytes": 3 << 20, "state": "closed", "position": 1200, "keys": 7},
+        {"partition": 1, "path": "/a/totals-1.db", "bytes": 1 << 19, "state": "in use", "position": None, "keys": None},
+    ]
+    assert "│ 3.5 MiB │ 0: 1200, 1: in use │" in run("tables", stores=stores)
 
 
 def test_a_narrow_terminal() -> None:

@@ -190,7 +190,7 @@ async def test_large_records_do_not_fill_the_memory(lab: Lab) -> None:
 async def test_changes_that_wait_for_a_checkpoint_are_bounded() -> None:
     """While a checkpoint takes long, and memory is full of changes, nothing more is fetched; when it has ended that goes on."""
     settings = EngineSettings(GROUP, commit_bytes=1000)
-    tables = SimpleNamespace(pending=2001, under_way=2000)
+    tables = SimpleNamespace(pending=1001, under_way=2000)
     ownership: Any = SimpleNamespace(running=[])
     participants: Any = [tables]
     pressure = BackPressure(settings, SimpleNamespace(), ownership, [], participants)  # type: ignore[arg-type]
@@ -205,3 +205,41 @@ async def test_changes_that_wait_for_a_checkpoint_are_bounded() -> None:
     await waiting
     tables.pending = 4001
     await pressure.hungry()
+
+
+class ChangesOf:
+    """A participant that has as much to store as a test says."""
+
+    pending = under_way = 0
+
+
+async def test_what_was_fetched_waits_for_a_checkpoint_too(lab: Lab) -> None:
+    """Small records may make large values: while memory is full of changes an agent takes no further chunk, and goes on behind it.
+
+    What waits in a channel is taken all the same.
+    """
+    changes, one = ChangesOf(), session()
+    (feed,) = one.feeds.values()
+    reader, channel = feed.subscription, Subscription("channel", [])
+    participants: Any = [changes]
+    pressure = BackPressure(
+        EngineSettings(GROUP, commit_bytes=1000), lab, SimpleNamespace(running=[one]), [reader, channel], participants
+    )  # type: ignore[arg-type]
+    deliver(one, [1] * 10)
+    deliver(one, [1] * 20)
+    finish(one)
+
+    changes.under_way, changes.pending = 1000, 2001
+    pressure.release()
+    assert reader.inbox.take() is None
+    waiting = asyncio.ensure_future(reader.inbox.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not channel.inbox.held
+
+    changes.under_way = 0
+    pressure.release()
+    await waiting
+    taken = reader.inbox.take()
+    assert taken is not None
+    assert len(taken[1].records) == 20

@@ -42,9 +42,13 @@ class Workshop:
     Args:
         read_committed: what the reader of changelogs sees, as under exactly-once.
         partitions: of the table.
+        config: what the table says of its changelog.
     """
 
-    def __init__(self, *, read_committed: bool = False, partitions: int = 1) -> None:
+    def __init__(
+        self, *, read_committed: bool = False, partitions: int = 1, config: Mapping[str, str] | None = None
+    ) -> None:
+        self.config = config
         self.transport = MemoryTransport(uuid4().hex)
         self.cluster = self.transport.cluster
         self.cluster.create(TopicSpec("changelog", partitions, config={"cleanup.policy": "compact"}))
@@ -91,7 +95,11 @@ class Workshop:
         """A worker, without partitions."""
         await self.stop()
         self.table = Table(
-            "table", schema=Schema.for_table(str, int), changelog="changelog", partitions=self.partitions
+            "table",
+            schema=Schema.for_table(str, int),
+            changelog_config=self.config,
+            changelog="changelog",
+            partitions=self.partitions,
         )
         self.tables = Tables(self.stores, self.reader)
         self.tables.add(self.table)
@@ -327,6 +335,21 @@ async def test_a_store_of_long_ago(shop: Workshop, caplog: pytest.LogCaptureFixt
     shop.stores.close()
     assert await shop.recover() == {"a": 1, "c": 3}
     assert "deletions may be gone" in caplog.text
+
+
+async def test_a_changelog_that_keeps_deletions_for_a_short_time(caplog: pytest.LogCaptureFixture) -> None:
+    """How long a store may have been away follows from what the table says of its changelog, not from what is usual."""
+    shop = Workshop(config={"delete.retention.ms": "60000"})
+    shop.put({"a": 1, "b": 2})
+    await shop.recover()
+    for seconds, kept in ((20, True), (40, False)):
+        await shop.stop()
+        shop.put({f"c{seconds}": 3})
+        shop.stores.open("table", 0).write({}, {Facts.WRITTEN_AT: b"%d" % (time.time() - seconds)})
+        shop.stores.close()
+        await shop.recover()
+        assert ("deletions may be gone" not in caplog.text) is kept
+    await shop.stop()
 
 
 async def test_out_of_range_while_replaying() -> None:

@@ -1,6 +1,9 @@
-"""The commands ``agents`` and ``tables``: what an app consists of. No broker is asked."""
+"""The commands ``agents`` and ``tables``: what an app consists of, and what of it is on this machine. No broker is asked."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -42,21 +45,45 @@ def agents(invocation: Invocation) -> None:
 @json_option
 @pass_invocation
 def tables(invocation: Invocation) -> None:
-    """List the tables of the app, and their changelogs.
+    """List the tables of the app, their changelogs, and their stores on this machine.
 
-    A changelog is the topic that keeps the changes of a table. No broker is needed.
+    A changelog is the topic that keeps the changes of a table. Of each store on disk its size is shown, and the changelog offset up to
+    which it has everything; a store that a worker has open does not tell that. No broker is needed.
 
     \b
     Examples:
       stream -A bank tables
       stream -A bank tables --json
     """
-    known = invocation.whole_app().tables
-    rows = [
-        {"name": name, "changelog": table.changelog, "help": first_line(table.help)}
-        for name, table in sorted(known.items())
-    ]
-    print_rows("Tables", ("name", "changelog", "help"), rows, as_json=invocation.as_json)
+    app = invocation.whole_app()
+    rows: list[dict[str, Any]] = []
+    for name, table in sorted(app.tables.items()):
+        parts = [{**part._asdict(), "path": str(part.path)} for part in app.local_state.stored(table).partitions()]
+        row = {"name": name, "changelog": table.changelog, "help": first_line(table.help), "stores": parts}
+        if not invocation.as_json:
+            row |= {
+                "on disk": _size(sum(part["bytes"] for part in parts)) if parts else "",
+                "positions": _positions(parts),
+            }
+        rows.append(row)
+    on_disk = ("on disk", "positions") if any(row["stores"] for row in rows) else ()
+    print_rows("Tables", ("name", "changelog", *on_disk, "help"), rows, as_json=invocation.as_json)
+
+
+def _size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in "B", "KiB", "MiB":
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def _positions(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Return where each store is; several of a partition are copies."""
+    return ", ".join(
+        f"{part['partition']}: {part['state'] if part['position'] is None else part['position']}" for part in parts
+    )
 
 
 def first_line(text: str) -> str:

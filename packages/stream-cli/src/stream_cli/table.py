@@ -27,8 +27,9 @@ __all__ = ["table"]
 def table(invocation: Invocation, /, name: str, key: str | None, timeout: float) -> None:
     """Show what the table NAME holds, or what it has for KEY.
 
-    The changelog of the table is read from its beginning, which takes a while for a large one: no worker is asked, and none needs to
-    run. A worker that runs may be ahead by what it has not committed yet. KEY is typed as "stream send --key" takes it.
+    No worker is asked, and none needs to run. A store of the table on this machine that no worker has open is read, with what the
+    changelog has behind it; without one the changelog is read from its beginning, which takes a while for a large one. A worker that
+    runs may be ahead by what it has not committed yet. KEY is typed as "stream send --key" takes it.
 
     \b
     Examples:
@@ -42,11 +43,15 @@ def table(invocation: Invocation, /, name: str, key: str | None, timeout: float)
         hint = suggest(name, app.tables) or "`stream tables` lists those that it has"
         raise ConfigurationError(f"the app has no table {name!r}; {hint}")
     found = app.tables[name]
+    stored = app.local_state.stored(found)
     wanted = None if key is None else _keys(found.schema, key)
 
     async def ask(cluster: Cluster) -> list[dict[str, object]]:
         starts, ends = await cluster.bounds(await cluster.require(found.changelog))
-        replays = {tp: found.replay(wanted) for tp in ends}
+        topics = await cluster.admin.describe([found.changelog], config=False)
+        topic_id = topics[found.changelog].id if found.changelog in topics else ""
+        begun = {tp: stored.begin(tp, topic_id, starts[tp], ends[tp], wanted) for tp in ends}
+        starts, replays = ({tp: one[at] for tp, one in begun.items()} for at in (0, 1))
         with progress(invocation, f"reading {found.changelog}", sum(ends.values()) - sum(starts.values())) as step:
             async for tp, record in read_until(cluster, starts, ends, timeout):
                 replays[tp].apply(record)

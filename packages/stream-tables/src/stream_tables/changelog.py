@@ -20,7 +20,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from stream_core.engine.participants import Change, Interval, Reading
-from stream_core.primitives import TP, Headers, RawRecord
+from stream_core.ports import Store
+from stream_core.primitives import TP, Headers, RawRecord, StoredRecord
 from stream_core.values.schemas import Schema
 
 __all__ = ["CLAIM", "HEADER", "RESERVED", "Origin", "Replay", "claim", "decode_claim", "decode_origin", "encode_origin"]
@@ -120,6 +121,17 @@ class Replay:
         self._part = part
         self._records: dict[bytes, RawRecord] = {}
         self._epoch = 0
+
+    def begin(self, store: Store, epoch: int) -> None:
+        """Begin with what a store has, to read the changelog from its position on. Raises StoreError.
+
+        Args:
+            store: the store.
+            epoch: the highest one below its position.
+        """
+        self._epoch = epoch
+        found = store.range() if self._only is None else ((key, store.get(key)) for key in self._only)
+        self._records = {key: StoredRecord(-1, 0, key, value) for key, value in found if value is not None}
 
     def apply(self, record: RawRecord) -> None:
         """Take in the next record."""

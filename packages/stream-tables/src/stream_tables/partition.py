@@ -51,7 +51,10 @@ from stream_tables.refusals import Refusals
 from stream_tables.stores import CHUNK, write_chunked
 from stream_tables.values import ABSENT, DELETED, Absent, Before, Encoded, Entry, Kept, Values
 
-__all__ = ["PARTITION", "Applying", "Facts", "Followed", "Found", "State", "TablePartition", "not_told"]
+__all__ = ["PARTITION", "TOMBSTONES", "Applying", "Facts", "Followed", "Found", "State", "TablePartition", "not_told"]
+
+TOMBSTONES = 7 * 86400.0
+"""Seconds for which a changelog keeps deletions (``delete.retention.ms``) when nobody says something else."""
 
 V = TypeVar("V")
 
@@ -148,6 +151,7 @@ class TablePartition(Generic[V]):
         ids: topic id by source.
         in_place: finds what was changed in place; ``None`` when nobody asked for it.
         opening: differs for each time that it is opened.
+        tombstones: seconds for which the changelog keeps deletions.
         topic_id: of the changelog; empty when unknown.
         values: how its values are kept.
     """
@@ -173,6 +177,7 @@ class TablePartition(Generic[V]):
         "overlay",
         "partitions",
         "store",
+        "tombstones",
         "topic_id",
         "values",
     )
@@ -209,6 +214,7 @@ class TablePartition(Generic[V]):
         self.exactly_once = False
         self.ids: Mapping[str, str] = {}
         self.topic_id = ""
+        self.tombstones = TOMBSTONES
         self.opening: object = None
         self._state = Machine(f"table partition {changelog}", State.OPENING, PARTITION)
         self.in_place = (

@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from stream_core.engine.participants import Reading, SendNow
+from stream_core.ports import Store
 from stream_tables.changelog import claim
 from stream_tables.follower import Follower
 from stream_tables.following import Following
-from stream_tables.partition import Facts, State, TablePartition
+from stream_tables.partition import TOMBSTONES, Facts, State, TablePartition
 
-__all__ = ["TOMBSTONES", "Owner", "begin", "recover"]
+__all__ = ["TOMBSTONES", "Owner", "begin", "recover", "why_not"]
 
 logger = logging.getLogger(__name__)
-
-TOMBSTONES = 7 * 86400.0
-"""Seconds for which a changelog keeps deletions (``delete.retention.ms``)."""
 
 WORTH_SAYING = 1_000, 1.0
 """Changelog offsets or seconds from which on a recovery is told on the level INFO."""
@@ -63,6 +61,12 @@ async def recover(following: Following, part: TablePartition[Any], owner: Owner,
     part.ids, part.topic_id, part.exactly_once = owner.ids, owner.ids.get(part.changelog.topic, ""), owner.exactly_once
     first, end = await following.bounds(part.changelog)
     check()
+    if end == 0 and any(owner.committed.values()):
+        logger.warning(
+            "%s begins empty, though events of its sources are committed: a new table does; if this one is not new, its changelog was "
+            "deleted, and what it held comes again only with its events (`stream offsets reset`)",
+            part.changelog,
+        )
     follower = Follower(part, begin(part, first, end), end, owner.committed)
     part.enter(State.REPLAYING)
     await following.run(follower)
@@ -109,29 +113,50 @@ def begin(part: TablePartition[Any], first: int, end: int) -> int:
         end: the offset behind its last record.
     """
     store = part.store
-    fact, topic_id = store.fact(Facts.POSITION), (store.fact(Facts.TOPIC_ID) or b"").decode()
-    position, written = int(fact or first), int(store.fact(Facts.WRITTEN_AT) or 0)
+    fact, topic_id = store.fact(Facts.POSITION), store.fact(Facts.TOPIC_ID)
     part.epoch = int(store.fact(Facts.EPOCH) or 0)
-    why = None
-    if topic_id and part.topic_id and topic_id != part.topic_id:
-        why = "the topic was deleted and created again"
-    elif fact is None:
-        if next(store.range(), None) is None:
-            return first
-        why = "it has values and no position, because a write was cut off: they may be of another topic"
-    elif (store.fact(Facts.LAYOUT) or b"").decode() != part.layout:
-        why = "the table was defined with other windows"
-    elif position > end:
-        why = f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
-    elif position < first:
-        why = f"it is at offset {position} and the changelog begins at {first}"
-    elif position < end and part.clock.wall() - written > TOMBSTONES / 2:
-        why = "it was not written for so long that deletions may be gone from the changelog"
-    if why is None:
+    if fact is None and next(store.range(), None) is None:
+        return first
+    why = why_not(store, part.topic_id, first, end, part.clock.wall(), part.tombstones, part.layout)
+    if not why:
         if part.topic_id and not topic_id:  # of a version that knew no ids: the position fits, so it is this topic
             store.write({}, {Facts.TOPIC_ID: part.topic_id.encode()})
-        return position
+        return int(fact or first)
     logger.warning("the store of %s is wiped and replayed: %s", part.changelog, why)
     store.wipe()
     part.epoch = 0
     return first
+
+
+def why_not(
+    store: Store, topic_id: str, first: int, end: int, now: float, tombstones: float = TOMBSTONES, layout: str = ""
+) -> str:
+    """Say why a store is none of a changelog partition, or not of what it holds now; empty when it can be gone on with.
+
+    Args:
+        store: the store.
+        topic_id: of the changelog; empty when unknown.
+        first: the first offset that the changelog holds.
+        end: the offset behind its last record.
+        now: seconds since the epoch.
+        tombstones: seconds for which the changelog keeps deletions.
+        layout: of the keys; that of windows, or empty.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    fact, known = store.fact(Facts.POSITION), (store.fact(Facts.TOPIC_ID) or b"").decode()
+    if known and topic_id and known != topic_id:
+        return "the topic was deleted and created again"
+    if fact is None:
+        return "it has values and no position, because a write was cut off: they may be of another topic"
+    if (store.fact(Facts.LAYOUT) or b"").decode() != layout:
+        return "the table was defined with other windows"
+    position = int(fact)
+    if position > end:
+        return f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
+    if position < first:
+        return f"it is at offset {position} and the changelog begins at {first}"
+    if position < end and now - int(store.fact(Facts.WRITTEN_AT) or 0) > tombstones / 2:
+        return "it was not written for so long that deletions may be gone from the changelog"
+    return ""

@@ -19,7 +19,7 @@ from stream_tables.changelog import Replay
 from stream_tables.errors import TableError
 from stream_tables.held import Held
 from stream_tables.keys import Keys
-from stream_tables.partition import Applying, Found, TablePartition
+from stream_tables.partition import TOMBSTONES, Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
@@ -309,6 +309,17 @@ class Table(Held[K, V]):
             return TablePartition[V](*first, *rest, **options)
         told = self.on_window_close is not None
         return WindowedPartition[V](*first, *rest, window=self.window, default=self.default, told=told, **options)
+
+    @property
+    def tombstones(self) -> float:
+        """Seconds for which the changelog keeps deletions: a store that has missed more than half of that has missed some, perhaps.
+
+        :meta private:
+        """
+        try:
+            return int(self.changelog_config["delete.retention.ms"]) / 1000
+        except (KeyError, ValueError):  # nothing is said; or the broker will refuse it
+            return TOMBSTONES
 
     def replay(self, only: Collection[bytes] | None = None) -> Replay:
         """Give what reads one partition of the changelog and says what the table holds, where no worker runs.

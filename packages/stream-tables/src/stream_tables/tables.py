@@ -267,6 +267,7 @@ class Tables:
                 check_mutations=self._check_mutations,
                 applying=table.applying,
             )
+            part.tombstones = table.tombstones
             self._parts[tp] = part
         part.enter(State.OPENING)
         part.overlay.clear()

@@ -11,12 +11,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from stream_app.settings.stores import Chosen
+from stream_app.settings.stores import Chosen, choose_store
 from stream_core.errors import ConfigurationError, MissingPackageError
 from stream_core.memory import MemoryStores
 from stream_core.ports import Stores
+from stream_tables.table import Table
 
-__all__ = ["load_driver", "load_stores"]
+__all__ = ["choose_for", "load_driver", "load_stores"]
 
 PACKAGES = {
     "aiokafka": "stream-kafka",
@@ -62,6 +63,24 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
     raise ConfigurationError(
         f"there is no driver for {scheme}://{hint} Known are {', '.join(sorted([*found, 'memory']))}"
     )
+
+
+def choose_for(text: str, table: Table[Any, Any]) -> Chosen:
+    """What is said of the stores of a table.
+
+    Args:
+        text: the setting ``store``.
+        table: the table.
+
+    Raises:
+        ConfigurationError: its driver has no such option, or a value is none.
+    """
+    of_app = choose_store(text)
+    in_memory = table.store is None and of_app.scheme == "memory"
+    try:
+        return choose_store(table.store or text, None if in_memory else table.store_options, of_app)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"table {table.name}: {error}") from error
 
 
 def load_stores(chosen: Chosen) -> Callable[[Path], Stores]:

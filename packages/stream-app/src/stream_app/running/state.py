@@ -8,10 +8,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from stream_app.running.instances import try_lock
+from stream_app.running.stored import StoredTable
 from stream_app.settings import Settings
 from stream_core.errors import StoreError, StoreLockedError
+from stream_tables.table import Table
 
 __all__ = ["LocalState"]
 
@@ -36,6 +39,10 @@ class LocalState:
             found = [*conf.tabledir.glob("*.db"), *conf.tabledir.glob("clusters/*")]
         found += [*conf.appdir.glob("instances/*/tables"), *conf.appdir.glob("instances/*/clusters/*/tables")]
         return sorted(path for path in found if path.is_dir())
+
+    def stored(self, table: Table[Any, Any]) -> StoredTable:
+        """Give the stores of a table. Raises ConfigurationError when its driver cannot be had."""
+        return StoredTable(table, self._conf.store, self.tables())
 
     def old_versions(self) -> list[Path]:
         """Return the directories of the versions before this one."""

@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from stream_app.running.drivers import load_driver, load_stores
+from stream_app.running.drivers import choose_for, load_driver, load_stores
 from stream_app.running.instances import Instance
 from stream_app.running.services import Services
 from stream_app.running.web_server import make_web_server, published_url
@@ -317,17 +317,7 @@ class Wiring:
     def _chosen(self) -> dict[str, Chosen]:
         """What is said of the stores of each table, by its name; of those of the app by an empty one."""
         text = self._conf.store
-        of_app = choose_store(text)
-        chosen = {"": of_app}
-        for table in self._tables:
-            in_memory = table.store is None and of_app.scheme == "memory"
-            try:
-                chosen[table.name] = choose_store(
-                    table.store or text, None if in_memory else table.store_options, of_app
-                )
-            except ConfigurationError as error:
-                raise ConfigurationError(f"table {table.name}: {error}") from error
-        return chosen
+        return {"": choose_store(text), **{table.name: choose_for(text, table) for table in self._tables}}
 
     def _topics(self) -> list[AnyTopic]:
         """The topics of the app; not those that a table keeps its changes in, which the tables declare, unless somebody reads them."""

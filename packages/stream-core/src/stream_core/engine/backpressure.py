@@ -16,8 +16,8 @@ __all__ = ["LEAST", "BackPressure"]
 LEAST = 1024 * 1024
 """Bytes that may wait of each partition, however many there are: about what one fetch brings."""
 
-CHANGES = 4
-"""How many times ``commit_bytes`` of changes may be in memory before nothing more is fetched."""
+CHANGES = 3
+"""How many times ``commit_bytes`` of changes may be in memory before nothing more is fetched, and no more of what was fetched is taken."""
 
 
 class BackPressure:
@@ -90,8 +90,16 @@ class BackPressure:
                 self._clients.consumer.pause([session.tp])
 
     def release(self) -> None:
-        """Resume, after events or a checkpoint have finished, the partitions that are down to half of what they may have."""
+        """Resume, after events or a checkpoint have finished, the partitions that are down to half of what they may have.
+
+        While too many changes wait for a checkpoint, agents take nothing more of what was fetched for them, either: small records may make
+        large values. The checkpoint needs none of their events, so that this ends with it. Channels are not held: they are inside.
+        """
         self._progress.set()
+        loaded = self._loaded()
+        for reader in self._subscriptions:
+            if reader.inbox.held is not loaded and (reader.topics or not loaded):
+                reader.inbox.hold(loaded)
         if not self._held:
             return
         share = self._share(len(self._ownership.running))

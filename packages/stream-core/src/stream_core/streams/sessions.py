@@ -89,12 +89,14 @@ class Inbox:
     Attributes:
         records: how many records wait, those of closed sessions included until they are dropped.
         asked: set once somebody has waited for a record.
+        held: nothing is taken now, though something waits; see :meth:`hold`.
     """
 
-    __slots__ = ("_chunks", "_waiter", "asked", "records")
+    __slots__ = ("_chunks", "_waiter", "asked", "held", "records")
 
     def __init__(self) -> None:
         self.records = 0
+        self.held = False
         self.asked = asyncio.Event()
         self._chunks: deque[tuple[Feed, Chunk]] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -113,13 +115,20 @@ class Inbox:
         self._chunks = deque((feed, chunk) for feed, chunk in self._chunks if feed.subscription is not subscription)
         self.records = sum(len(chunk.records) for _, chunk in self._chunks)
 
+    def hold(self, held: bool) -> None:
+        """Let nothing be taken, or again what waits."""
+        if held is not self.held:
+            self.held = held
+            if self._chunks:
+                self._wake()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def take(self) -> tuple[Feed, Chunk] | None:
-        """Take the oldest chunk of an open session out; return ``None`` when there is none."""
-        while self._chunks:
+        """Take the oldest chunk of an open session out; return ``None`` when there is none, or nothing may be taken now."""
+        while self._chunks and not self.held:
             feed, chunk = self._chunks.popleft()
             self.records -= len(chunk.records)
             if chunk.session.open:
@@ -129,7 +138,7 @@ class Inbox:
     async def wait(self) -> None:
         """Wait until :meth:`take` may have something; several actors may wait."""
         self.asked.set()
-        if self._chunks:
+        if self._chunks and not self.held:
             return
         if self._waiter is None or self._waiter.done():
             self._waiter = asyncio.get_running_loop().create_future()
