@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.agents.agent import Agent
-from stream_core.counters import BOUNDS, FAILURES, LONGEST_ERROR, OTHERS, TOPICS, Durations, TopicTraffic
+from stream_core.counters import (
+    BOUNDS,
+    FAILURES,
+    LONGEST_ERROR,
+    OTHERS,
+    TOPICS,
+    Durations,
+    Failure,
+    Failures,
+    TopicTraffic,
+)
 from stream_core.engine.engine import Engine
 from stream_core.engine.snapshot import AgentSnapshot, PartitionSnapshot, ReadingSnapshot, Snapshot, as_json
 from stream_core.errors import CommitError, NoReplyError
@@ -190,6 +200,18 @@ async def test_a_pipe_is_a_reader_of_its_own(lab: Lab) -> None:
     assert (front.name, front.topics, front.running, front.finished) == ("regroup", ("orders",), 1, 10)
     assert (behind.name, behind.running, behind.finished) == (f"regroup/{behind.topics[0]}", 1, 10)
     assert engine.topology.pipes == [("regroup", behind.topics[0], "regroup")]
+
+
+def test_failures_show_no_credentials_of_urls() -> None:
+    """Errors of other libraries name what they were connected to; also where the text is cut."""
+    failures = Failures()
+    for number, error in enumerate(
+        ("no answer of db://ann:secret@host/x", "x" * (LONGEST_ERROR - 12) + "db://ann:secret@host", "a://b" * 2000)
+    ):
+        failures.add(Failure("agent", "orders", 0, number, 0.0, error, "skip", ""))
+    shown = [failure.error for failure in failures.values()]
+    assert shown[0] == "no answer of db://***@host/x"
+    assert not any("secret" in error or len(error) > LONGEST_ERROR for error in shown)
 
 
 # -- the interval

@@ -7,6 +7,7 @@ What is done again after an interval was dropped is counted again.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ FAILURES = 50
 
 LONGEST_ERROR = 500
 """Characters of an error message that a failure keeps."""
+
+_CREDENTIALS = re.compile(r"://(?:(?!://)\S)*@")
+"""What stands before the host of a URL."""
 
 OTHERS = "(others)"
 """Stands for all further topics: a pattern may find any number of them."""
@@ -153,7 +157,7 @@ class Failure:
         partition: of the event; -1 outside of events, and of a channel.
         offset: of the event; -1 outside of events.
         time: when it failed last, in seconds since the epoch.
-        error: type and message of what was raised.
+        error: type and message of what was raised, without credentials of URLs.
         action: what the failure policy does in the end: ``crash``, ``skip`` or ``dead_letter``.
         letters: the topic of its dead letter; empty unless the action is ``dead_letter``.
         times: how often the event has failed.
@@ -180,7 +184,8 @@ class Failures(dict[tuple[str, str, int, int], Failure]):
             failure.times += before.times
         elif len(self) >= FAILURES:
             del self[next(iter(self))]
-        failure.error = failure.error[:LONGEST_ERROR]
+        # Masked before it is cut: what is left of a URL may have no end by which its password is known.
+        failure.error = _CREDENTIALS.sub("://***@", failure.error[: 8 * LONGEST_ERROR])[:LONGEST_ERROR]
         self[key] = failure
 
 
