@@ -165,7 +165,7 @@ class Bench:
             self._drop(out)
         if sample.counts:
             if first:
-                asyncio.run(check_count(self._url, changelog, report["seen"], contents.records, sample.program))
+                asyncio.run(check_count(self._url, changelog, report["seen"], contents.records, sample))
             self._drop(changelog)
         return report
 

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.feed import BEGINNING, PARTITIONS, RATE, Contents
 from benchmarks.launch import SampleError
+from benchmarks.rows import Sample
 from stream_core.primitives import TP, RawRecord
 from stream_kafka import KafkaTransport
 from stream_tables.changelog import RESERVED
@@ -127,7 +128,7 @@ async def check_sent(url: str, topic: str, contents: Contents, program: str) -> 
         raise SampleError(f"{program} sent {len(numbers) - found} transfers that do not pass the filter")
 
 
-async def check_count(url: str, changelog: str, seen: int, records: int, program: str) -> None:
+async def check_count(url: str, changelog: str, seen: int, records: int, sample: Sample) -> None:
     """Compare the changelog of a count, folded, with what the program has seen.
 
     Raises:
@@ -137,10 +138,12 @@ async def check_count(url: str, changelog: str, seen: int, records: int, program
     async for record in _records(url, changelog):
         if (record.key or b"").startswith(RESERVED):
             continue
-        counts[record.key or b""] = json.loads(record.value or b"0")
-    total = sum(counts.values())
+        counts[record.key or b""] = json.loads((record.value or b"")[sample.prefix :] or b"0")
+    total = sum(counts.values()) / sample.counts
     if not seen <= total <= records:
-        raise SampleError(f"{program}: the counts add up to {total:,}; it has seen {seen:,} of {records:,} records")
+        raise SampleError(
+            f"{sample.program}: the counts add up to {total:,}; it has seen {seen:,} of {records:,} records"
+        )
 
 
 def check_seen(report: Mapping[str, Any], contents: Contents, program: str) -> None:

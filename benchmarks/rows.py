@@ -34,14 +34,16 @@ class Sample:
         guarantee: processing guarantee.
         packages: makes it run in an environment of its own that has these packages instead of ours.
         sends: it sends on what passes.
-        counts: it counts in a table.
+        counts: in how many values of a table it counts each event; 0 for a program that does not count.
+        prefix: bytes before each count in the changelog.
     """
 
     program: str
     guarantee: str = "at_least_once"
     packages: tuple[str, ...] = ()
     sends: bool = False
-    counts: bool = False
+    counts: int = 0
+    prefix: int = 0
 
     @property
     def java(self) -> bool:
@@ -96,8 +98,10 @@ _GETMANY = Sample("aiokafka_getmany")
 _SEND_BATCH = Sample("aiokafka_send_batch", sends=True)
 _CONSUME = Sample("consume_agent")
 _FILTER = Sample("filter_agent", sends=True)
-_COUNT = Sample("count_rocksdb", counts=True)
-_TUMBLING = Sample("count_tumbling", counts=True)
+_COUNT = Sample("count_rocksdb", counts=1)
+_TUMBLING = Sample("count_tumbling", counts=1)
+_HOPPING = Sample("count_hopping", counts=6)
+_SESSION = Sample("count_session", counts=1, prefix=8)
 _EXACTLY_ONCE = replace(_COUNT, guarantee="exactly_once")
 _FAUST = ("faust-streaming==0.15.3", "orjson", "uvloop")
 _QUIX = ("quixstreams==3.28.1",)
@@ -131,6 +135,8 @@ ROWS = (
     Row("count", "count per key, RocksDB + changelog", "aiokafka getmany + msgspec", 0.4, 0.6, _COUNT, _GETMANY),
     Row("exactly_once", "the same count exactly once, every 0.1 s", "at least once", 0.7, 0.9, _EXACTLY_ONCE, _COUNT),
     Row("tumbling", "the same count in windows of 10 s", "without windows", 0.5, 0.7, _TUMBLING, _COUNT),
+    Row("hopping", "the same count in windows of 60 s each 10 s", "without windows", 0.1, 0.2, _HOPPING, _COUNT),
+    Row("session", "the same count in sessions with a gap of 10 s", "without windows", 0.2, 0.3, _SESSION, _COUNT),
     Row(
         "first_event",
         "start of a worker to its first event",

@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 sys.path.insert(0, str(Path(__file__).parent))
 
 from pictures import Picture
+from timelines import Timeline
 
 project = "Stream"
 author = "the Stream authors"
@@ -64,7 +65,8 @@ def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options:
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the events, and add the directive."""
+    """Connect the events, and add the directives."""
     app.add_directive("picture", Picture)
+    app.add_directive("timeline", Timeline)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", tidy, priority=400)

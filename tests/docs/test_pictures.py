@@ -12,8 +12,19 @@ import pytest
 
 @pytest.fixture(scope="module")
 def pictures() -> ModuleType:
-    """The module beside the configuration of Sphinx, which is in no package."""
-    spec = importlib.util.spec_from_file_location("pictures", Path(__file__).parents[2] / "docs" / "pictures.py")
+    """The module that draws boxes and arrows."""
+    return load("pictures")
+
+
+@pytest.fixture(scope="module")
+def timelines() -> ModuleType:
+    """The module that draws instants and windows."""
+    return load("timelines")
+
+
+def load(name: str) -> ModuleType:
+    """Load a module beside the configuration of Sphinx, which is in no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / "docs" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -38,3 +49,19 @@ def test_a_line_that_is_nothing_is_refused(pictures: ModuleType, line: str) -> N
     """A line that is no box, and no arrow between boxes, is named."""
     with pytest.raises(ValueError, match=f"no box, and no arrow between boxes that stand above: {line}"):
         pictures.draw(f"0,0 a: box\n{line}", "")
+
+
+def test_instants_and_windows_are_drawn(timelines: ModuleType) -> None:
+    """Each row has its name, each mark its text; windows are as long as they say."""
+    picture = ElementTree.fromstring(timelines.draw("a & b: 5 50\nsize: 0-60 60-100=late", "Where they are"))
+    assert [element.text for element in picture.iter("text")] == ["a & b", "5", "50", "size", "0 to 60", "late"]
+    first, second = (float(element.attrib["width"]) + 2 for element in picture.iter("rect"))
+    assert first / second == pytest.approx(1.5)
+    assert picture.findtext("title") == "Where they are"
+
+
+@pytest.mark.parametrize("line", ["no name", "a: 1-x", "a: b"])
+def test_a_row_that_is_nothing_is_refused(timelines: ModuleType, line: str) -> None:
+    """A row needs a name, and instants or windows."""
+    with pytest.raises(ValueError, match=r"neither an instant nor a window|each line has a name"):
+        timelines.draw(f"a: 1 2\n{line}", "")

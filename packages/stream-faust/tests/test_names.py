@@ -61,7 +61,7 @@ NAMES = {
     "faust.streams": "Stream StreamT current_event",
     "faust.tables": "Table",
     "faust.topics": "Topic TopicT",
-    "faust.windows": "HoppingWindow TumblingWindow Window WindowRange",
+    "faust.windows": "HoppingWindow SessionWindow SlidingWindow TumblingWindow Window WindowRange",
     "faust.worker": "Worker",
 }
 """What programs for Faust import, by module."""

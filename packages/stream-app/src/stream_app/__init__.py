@@ -30,6 +30,8 @@ from stream_kafka.credentials import GSSAPICredentials, OAuthCredentials, SASLCr
 from stream_tables.table import Table
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
 from stream_tables.windows.kinds import Window
+from stream_tables.windows.session import SessionWindow
+from stream_tables.windows.sliding import SlidingWindow
 
 __all__ = [
     "TP",
@@ -56,8 +58,10 @@ __all__ = [
     "Schema",
     "Service",
     "ServiceT",
+    "SessionWindow",
     "Settings",
     "Skip",
+    "SlidingWindow",
     "Stream",
     "StreamError",
     "StreamT",

@@ -18,7 +18,6 @@ from typing import Any
 __all__ = ["ABSENT", "Finder", "answers", "listen"]
 
 TABLES = "an app has only ordinary tables so far: app.Table(...)"
-_SLIDING = "tables have tumbling and hopping windows so far: table.tumbling(60), table.hopping(60, 10)"
 SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
 INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
 
@@ -43,7 +42,6 @@ ABSENT: dict[str, str] = {
     "SensorT": SENSORS,
     "SetGlobalTable": TABLES,
     "SetTable": TABLES + ", with value_type=set[str], for instance",
-    "SlidingWindow": _SLIDING,
     "assignor": "the assignment of partitions is not for programs to change",
     "contrib": "for ASGI servers there is faust.lifespan(app), and `async with app:` starts and stops an app in any program",
     "fixups": INSIDE,

@@ -157,7 +157,7 @@ class Replay:
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Iterate over the keys and their values, decoded, in the order of the bytes of the keys. Raises ValidationError."""
         for _, record in sorted(self._records.items()):
-            yield self._schema.read_key(record), self._schema.decode_value(record.value)
+            yield self._schema.read_key(record), self._schema.read_value(record)
 
 
 def encode_origin(epoch: int, intervals: Mapping[Reading, Interval], ids: Mapping[str, str] | None = None) -> Headers:

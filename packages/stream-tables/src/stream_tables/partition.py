@@ -208,7 +208,7 @@ class TablePartition(Generic[V]):
         self.store = store
         self.partitions = partitions
         self.values: Values[V] = Values(table, changelog, schema, max_record_size)
-        self.overlay = Overlay(table, partitions)
+        self.overlay = self.make_overlay(table, partitions)
         self.end: int | None = None
         self.epoch = 0
         self.exactly_once = False
@@ -225,6 +225,11 @@ class TablePartition(Generic[V]):
         self._refusals = Refusals(table, self.values)
         self._intervals: Mapping[Reading, Interval] = {}
         self._sent = 0
+
+    @staticmethod
+    def make_overlay(table: str, partitions: int) -> Overlay:
+        """Make what holds the changes that are not committed."""
+        return Overlay(table, partitions)
 
     # -- states
 

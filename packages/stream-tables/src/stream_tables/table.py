@@ -27,6 +27,8 @@ from stream_tables.windows.keys import RangedKeys, RangedSchema
 from stream_tables.windows.kinds import Seconds, Window
 from stream_tables.windows.late import LateArg, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
+from stream_tables.windows.session import SessionWindow
+from stream_tables.windows.sliding import SlidingWindow
 from stream_tables.windows.table import WindowedTable
 
 __all__ = ["Table"]
@@ -151,7 +153,7 @@ class Table(Held[K, V]):
         where = f"on_changelog_event of table {self.name}, at {changelog} offset {record.offset}"
         tell = self.on_changelog_event
         try:
-            value = None if record.value is None else self.schema.decode_value(record.value)
+            value = None if record.value is None else self.log_schema.read_value(record)
         except Exception as error:
             logger.error("%s, is not told of a value that is not of the type of the table: %s", where, error)
             return
@@ -216,6 +218,63 @@ class Table(Held[K, V]):
         """
         return self.using_window(HoppingWindow(size, step, expires, grace=grace), key_index=key_index, late=late)
 
+    def sliding(
+        self,
+        before: Seconds,
+        after: Seconds = 0,
+        expires: Seconds | None = None,
+        key_index: bool = False,
+        *,
+        grace: Seconds | None = None,
+        late: LateArg = None,
+    ) -> WindowedTable[K, V]:
+        """Keep for each key what happened around each instant, to the millisecond; it is put together when it is read.
+
+        Args:
+            before: seconds or a timedelta that a window reaches back from its instant.
+            after: that it reaches ahead.
+            expires: behind the end of a window, for which it can be read; ``None`` for ever.
+            key_index: as of :meth:`tumbling`.
+            grace: how far behind the latest event one may be that still counts. Left out it is as long as a window can be read.
+            late: as of :meth:`tumbling`.
+
+        Returns:
+            the windows: what is read and changed in place of this table.
+
+        Raises:
+            ConfigurationError: a length of time is none, or the table has other windows already.
+        """
+        return self.using_window(SlidingWindow(before, after, expires, grace=grace), key_index=key_index, late=late)
+
+    def session(
+        self,
+        gap: Seconds,
+        expires: Seconds | None = None,
+        key_index: bool = False,
+        *,
+        grace: Seconds | None = None,
+        late: LateArg = None,
+    ) -> WindowedTable[K, V]:
+        """Keep a value for each key and session: the events of a key that are no further apart than a gap.
+
+        An event between two sessions makes them one: ``windows[key] += 1`` adds up their values, the older first, and then 1.
+        So ``default()`` must change nothing where it is added, as 0 or an empty list.
+
+        Args:
+            gap: seconds or a timedelta: an event that is no further than this from a session belongs to it.
+            expires: behind the end of a session (its last event, and the gap), for which it can be read; ``None`` for ever.
+            key_index: as of :meth:`tumbling`.
+            grace: behind that end, for which a session still takes events. Left out it is as long as a session can be read.
+            late: as of :meth:`tumbling`.
+
+        Returns:
+            the windows: what is read and changed in place of this table.
+
+        Raises:
+            ConfigurationError: a length of time is none, or the table has other windows already.
+        """
+        return self.using_window(SessionWindow(gap, expires, grace=grace), key_index=key_index, late=late)
+
     def using_window(self, window: Window, *, key_index: bool = False, late: LateArg = None) -> WindowedTable[K, V]:
         """Keep a value for each key and window, of a kind that is given as an object.
 
@@ -240,7 +299,7 @@ class Table(Held[K, V]):
             self._windows = WindowedTable(self, self._keys, window, LatePolicy(late, self.name), key_index=key_index)
             # What is read and written past the windows has keys and rules of its own: see WindowedPartition.
             self._keys = RangedKeys(self.name, self.schema, window)
-            self.log_schema = RangedSchema.of(self.schema)
+            self.log_schema = RangedSchema.of(self.schema, window)
             self._known, self._encode = self._keys.known, self._keys.encode
             self._plain, self._kept = self, frozenset()
             self.check_windows()
@@ -308,7 +367,7 @@ class Table(Held[K, V]):
         if self.window is None:
             return TablePartition[V](*first, *rest, **options)
         told = self.on_window_close is not None
-        return WindowedPartition[V](*first, *rest, window=self.window, default=self.default, told=told, **options)
+        return self.window.part_type(*first, *rest, window=self.window, default=self.default, told=told, **options)
 
     @property
     def tombstones(self) -> float:

@@ -129,14 +129,14 @@ class WindowBench:
         finally:
             cursor.record = None
 
-    def add(self, key: str, at: float, amount: int = 1) -> None:
+    def add(self, key: str, at: float, amount: Any = 1) -> None:
         """Let an event add to a key."""
         with self.event(at) as windows:
             windows[key] += amount
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *unfinished: Cursor) -> None:
         """Commit everything that is finished, and write it to the changelog."""
-        self.part.overlay.cut([])
+        self.part.overlay.cut(unfinished)
         number = len(self.cuts)
         intervals = {Reading(SOURCE, name): Interval(number, number + 1) for name in ("agent", UNITS)}
         changes = list(self.part.changes(intervals))

@@ -207,7 +207,7 @@ class HoppingWindow(Window):
         return None if value is ABSENT else Closing(row[8:], self.labels(number(row[:8])), value)
 
     def expire(
-        self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None
+        self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None, begin: bytes
     ) -> Collection[KeyRange]:
         """See :meth:`.rows.Layout.expire`."""
         end = self._first(time)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -17,13 +18,20 @@ from stream_tables.windows.rows import LogKeys
 __all__ = ["RangedKeys", "RangedSchema"]
 
 
+@dataclass(frozen=True)
 class RangedSchema(Schema):
-    """How the changelog of a table with windows is read; writing it is left to the rows."""
+    """How the changelog of a table with windows is read; writing it is left to the rows.
+
+    Attributes:
+        payload: gives the value in what a record has; ``None`` where that is all of it.
+    """
+
+    payload: Callable[[bytes], bytes] | None = None
 
     @classmethod
-    def of(cls, schema: Schema) -> RangedSchema:
-        """Make that of a table from the schema of the table."""
-        return cls(**{field.name: getattr(schema, field.name) for field in fields(schema)})
+    def of(cls, schema: Schema, window: Window) -> RangedSchema:
+        """Make that of a table from the schema of the table, and the kind of its windows."""
+        return cls(**{field.name: getattr(schema, field.name) for field in fields(schema)}, payload=window.payload)
 
     @cached_property
     def log_keys(self) -> LogKeys:
@@ -42,6 +50,11 @@ class RangedSchema(Schema):
             return loads(message.key or b"")
         key, labels = found
         return loads(key), WindowRange(labels[0], labels[-1])
+
+    def loads_value(self, message: RawRecord, loads: Decode) -> Any:
+        """Read the value, without what else a kind of window keeps with it."""
+        data = message.value or b""
+        return loads(data if self.payload is None else self.payload(data))
 
 
 class RangedKeys(Keys[Any]):
@@ -65,7 +78,7 @@ class RangedKeys(Keys[Any]):
         """Give the row of a window. Raises TableError when it is none."""
         match key:
             case (inner, (float() | int() as start, float() | int() as end)):
-                row = self._window.to_row(self._log, self._log.write(self._inner.encode(inner), start, end))
+                row = self._window.row_of(self._log, self._inner.encode(inner), start, end)
                 if row is not None:
                     return row
         raise TableError(

@@ -9,13 +9,13 @@ import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from stream_core.errors import ConfigurationError
 from stream_core.streams.effects import Effects
 from stream_tables.values import Absent
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import Layout
+from stream_tables.windows.rows import Layout, LogKeys
 
 __all__ = [
     "ASSIGN",
@@ -119,6 +119,9 @@ class Window(Layout):
 
     tumbling = False
 
+    part_type: ClassVar[type[WindowedPartition[Any]]] = WindowedPartition
+    """What a partition of a table with such windows is."""
+
     def __init__(self, expires: Seconds | None, grace: Seconds | None) -> None:
         self.keeps = None if expires is None else milliseconds(expires, "expires", least=0)
         self.waits = self.keeps if grace is None else milliseconds(grace, "grace", least=0)
@@ -170,6 +173,16 @@ class Window(Layout):
     @abstractmethod
     def delete(self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, time: int) -> bool | None:
         """Delete every open window of ``key`` that ``at`` lies in; ``None`` when none is open, else whether one was there."""
+
+    # -- the windows of a changelog and of a table as a whole
+
+    def row_of(self, keys: LogKeys, key: bytes, start: float, end: float) -> bytes | None:
+        """Give the row of the window of a key with these labels; ``None`` where no window has them."""
+        return self.to_row(keys, keys.write(key, start, end))
+
+    def payload(self, data: bytes) -> bytes:
+        """Give the value in what a record of the changelog has, encoded."""
+        return data
 
     # -- reading; effects are ``None`` outside of events
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from itertools import islice
@@ -23,7 +23,6 @@ from stream_core.streams.effects import Effects
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import RESERVED
 from stream_tables.errors import TableError, TableKeyError
-from stream_tables.overlay import Overlay
 from stream_tables.partition import Followed, State, TablePartition, not_told
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 from stream_tables.windows.rows import CLOSED, NEVER, ROWS, TIME, Layout, LogKeys
@@ -67,7 +66,7 @@ class WindowedPartition(TablePartition[V]):
         window: how its windows lie.
     """
 
-    __slots__ = ("_decode_key", "_default", "_time", "_told", "future", "keys", "prefix", "start", "window")
+    __slots__ = ("_decode_key", "_default", "_swept", "_time", "_told", "future", "keys", "prefix", "start", "window")
 
     def __init__(
         self,
@@ -92,6 +91,7 @@ class WindowedPartition(TablePartition[V]):
         self._told = told
         self.future = NEVER
         self.start, self.prefix = NEVER, b""
+        self._swept = ROWS
         self._time: int | None = None
 
     # -- time
@@ -179,12 +179,11 @@ class WindowedPartition(TablePartition[V]):
             StoreError: the store is closed or damaged.
         """
         overlay = self.overlay
-        changed, stored = [*overlay.frozen, *overlay.active], self.store.range(begin, end)
+        changed, stored = [*overlay.frozen.items(), *overlay.active.items()], self.store.range(begin, end)
         heap: list[bytes] = []
         for at in range(0, len(changed), SLICE):
-            for row in islice(changed, at, at + SLICE):
-                if begin <= row < end:
-                    heapq.heappush(heap, row)
+            for row in self.changed_rows(islice(changed, at, at + SLICE), begin, end):
+                heapq.heappush(heap, row)
             await asyncio.sleep(0)
         last = b""
         try:
@@ -203,6 +202,10 @@ class WindowedPartition(TablePartition[V]):
             if (found := heapq.heappop(heap)) != last:
                 last = found
                 yield found
+
+    def changed_rows(self, changes: Iterable[tuple[bytes, Entry]], begin: bytes, end: bytes) -> Iterator[bytes]:
+        """Give the rows in the order of which changed windows lie in a range."""
+        return (row for row, _ in changes if begin <= row < end)
 
     def first(self, begin: bytes) -> bytes | None:
         """Give the first row from ``begin`` on, stored or changed; ``None`` when there is none."""
@@ -247,7 +250,7 @@ class WindowedPartition(TablePartition[V]):
     def committed(self) -> WindowedPartition[V]:
         """Give this partition as of its last checkpoint, to read from: damage that is met there is damage of this one."""
         seen = copy(self)
-        seen.overlay, seen.in_place, seen._time = Overlay(self._table, self.partitions), None, None
+        seen.overlay, seen.in_place, seen._time = self.make_overlay(self._table, self.partitions), None, None
         return seen
 
     # -- checkpoint and recovery
@@ -261,11 +264,13 @@ class WindowedPartition(TablePartition[V]):
         """Go over to ``state``; what was known of the store is read again."""
         super().enter(state)
         self._time = None
+        self._swept = ROWS
 
     def ready(self) -> None:
         """Delete what is expired: the changelog may have brought it again."""
-        if deleted := self._gone({}, self.stored_time, self._read(CLOSED)):
-            self.store.write({}, deleted=deleted)
+        changes: dict[bytes, bytes | None] = {}
+        if deleted := self._gone(changes, self.stored_time, self._read(CLOSED)):
+            self.store.write(changes, deleted=deleted)
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``; they know it by its row."""
@@ -278,7 +283,7 @@ class WindowedPartition(TablePartition[V]):
 
     def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
         """Give what else is to be stored when changes are read from the changelog."""
-        return self.window.derived(changes)
+        return self.window.derived(self.store, changes)
 
     def _logged(self, key: bytes) -> bytes | None:
         return _LOGGED.get(key) or self.window.to_log(self.keys, key)
@@ -303,10 +308,14 @@ class WindowedPartition(TablePartition[V]):
         changes = {row: self._stored(row, entry) for row, entry in frozen.items()}
         if TIME in changes:
             self._time = int(changes[TIME] or NEVER)
+        changes.update(self.derived(changes))
         return changes, self._gone(changes, self.stored_time, changes.get(CLOSED) or self._read(CLOSED))
 
     def _gone(self, changes: dict[bytes, bytes | None], time: int, closed: bytes | None) -> Collection[KeyRange]:
         """Give the ranges of windows that nobody can read any more at a time, and that are closed where that is told."""
         if time == NEVER:
             return ()
-        return self.window.expire(self.store, changes, time, self._boundary(closed) if self._told else None)
+        boundary = self._boundary(closed) if self._told else None
+        deleted = self.window.expire(self.store, changes, time, boundary, self._swept)
+        self._swept = max((end or ROWS for _, end in deleted), default=self._swept)
+        return deleted

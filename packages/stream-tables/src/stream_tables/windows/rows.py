@@ -64,7 +64,7 @@ class Layout(ABC):
 
     @abstractmethod
     def expire(
-        self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None
+        self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None, begin: bytes
     ) -> Collection[KeyRange]:
         """Let windows go whose end plus ``expires`` is not behind ``time``.
 
@@ -73,6 +73,7 @@ class Layout(ABC):
             changes: what is stored next, by row; rows that are gone are taken out, and deletions may be added.
             time: the committed time of the partition.
             closed: the row before which all windows are closed; ``None`` when nobody is told that they close.
+            begin: the row before which nothing is left: a scan that begins before it crosses all that was deleted.
 
         Returns:
             ranges of rows to delete.
@@ -88,8 +89,13 @@ class Layout(ABC):
     def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
         """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""
 
-    def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
-        """Give the rows that follow from changes that are read from a changelog."""
+    def derived(self, store: Store, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
+        """Give the rows that follow from others, when changes are stored.
+
+        Args:
+            store: what is stored now.
+            changes: what is stored next, by row.
+        """
         return {}
 
 
