@@ -128,6 +128,14 @@ def test_a_store_and_what_came_behind_it(app: App, totals: Table[str, int], only
     assert dict(replay.items()) == expected
 
 
+def test_a_table_with_windows_is_read_from_its_changelog(app: App, totals: Table[str, int]) -> None:
+    """Its store has other keys than that."""
+    totals.tumbling(10)
+    leave(app.conf.tabledir, {b"\x80\0\0\0\0\0\0\0" + b'"a"': b"1"}, position=7)
+    position, replay = app.local_state.stored(totals).begin(CHANGELOG, "id", 2, 12, None)
+    assert (position, list(replay.items())) == (2, [])
+
+
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
