@@ -256,8 +256,9 @@ class TablePartition(Generic[V]):
             logger.error("table partition %s is replayed from the beginning: %s", self.changelog, error)
             self._on_lost(f"table partition {self.changelog} is lost here", error)
 
-    def ready(self) -> None:
-        """Do what is due when the store has all that the changelog has. Raises StoreError."""
+    def ready(self) -> bool:
+        """Do what is due when the store has all that the changelog has; returns whether it was something. Raises StoreError."""
+        return False
 
     def snapshot(self, table: str, follower: Followed | None) -> TablePartitionSnapshot:
         """Tell how it is, from what is in memory.

@@ -14,6 +14,7 @@ from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError
 from stream_tables.windows.kinds import OPERATIONS
+from stream_tables.windows.rows import ROWS
 from stream_tables.windows.sliding import SlidingWindow
 
 from .bench import WindowBench
@@ -134,6 +135,22 @@ def test_what_a_window_that_is_not_told_of_needs_stays() -> None:
     bench.checkpoint()
     assert [span.end for _, span, _ in bench.window.everything(bench.part, None)] == [30]
     assert bench.part.data(None, next(row for row, *_ in bench.part.all(None)))  # type: ignore[attr-defined]
+
+
+def test_many_events_expire_with_a_few_checkpoints() -> None:
+    """What is expired goes a part at a time, more with each checkpoint than comes; meanwhile it is not read."""
+    bench = WindowBench(SlidingWindow(1, expires=0))
+    for number in range(25_000):
+        bench.add(str(number), 1)
+    bench.checkpoint()
+    counts = []
+    for key in "ABC":
+        bench.add(key, 100)
+        bench.checkpoint()
+        counts.append(sum(1 for _ in bench.part.store.range(b"\xff")))
+        assert {at for _, at in bench.all()} == {99.0}
+    assert counts == [14_001, 3_002, 3]
+    assert sum(1 for _ in bench.part.store.range(ROWS)) == 6
 
 
 def test_a_deletion_counts_from_its_instant_on() -> None:

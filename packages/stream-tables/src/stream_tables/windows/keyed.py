@@ -11,15 +11,17 @@ that makes a window longer would leave one behind each time. One that is out of 
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import islice
 from typing import Any
 
+from stream_core.errors import StoreCorruptError, StoreError
 from stream_core.ports import KeyRange, Store
 from stream_core.streams.effects import Effects
 from stream_tables.overlay import Overlay
-from stream_tables.partition import Found
+from stream_tables.partition import Found, State
 from stream_tables.values import ABSENT, Absent, Before, Encoded, Entry
 from stream_tables.windows.kinds import Seconds, Window
 from stream_tables.windows.partition import WindowedPartition
@@ -30,8 +32,11 @@ __all__ = ["KeyedPartition", "KeyedWindow", "by_key", "split"]
 KEYED = b"\xff"
 """Rows by key begin so, behind all rows by time."""
 
-SWEEP = 10_000
-"""Windows that go with one checkpoint; what is left goes with the next ones, and is not read meanwhile."""
+SWEEP = 1_000
+"""Windows that go at a time, some milliseconds."""
+
+LEAST = 10_000
+"""Windows that may go with one checkpoint, however little has changed. What is left goes with the next ones, and is not read meanwhile."""
 
 
 def by_key(key: bytes) -> bytes:
@@ -125,6 +130,28 @@ class KeyedPartition(WindowedPartition[Any]):
     def table(self) -> str:
         """Name of the table."""
         return self._table
+
+    async def commit(self, end: int | None) -> None:
+        """Write the frozen layer to the store, then let go what is expired: more than has changed, so that what is left gets less.
+
+        Raises:
+            StoreError: the store takes no writes. The partition is behind.
+        """
+        left = max(LEAST, 2 * len(self.overlay.frozen))
+        await super().commit(end)
+        while left > 0 and self.state is State.RUNNING:
+            try:
+                swept = self.ready()
+            except StoreCorruptError as error:
+                self.lose(error)
+                return
+            except StoreError:
+                self.enter(State.BEHIND)
+                raise
+            if not swept:
+                return
+            left -= SWEEP
+            await asyncio.sleep(0)
 
     @property
     def has_default(self) -> bool:

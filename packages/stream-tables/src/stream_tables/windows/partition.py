@@ -266,11 +266,13 @@ class WindowedPartition(TablePartition[V]):
         self._time = None
         self._swept = ROWS
 
-    def ready(self) -> None:
-        """Delete what is expired: the changelog may have brought it again."""
+    def ready(self) -> bool:
+        """Delete what is expired: the changelog may have brought it again. Returns whether there was something to look at."""
         changes: dict[bytes, bytes | None] = {}
-        if deleted := self._gone(changes, self.stored_time, self._read(CLOSED)):
+        deleted = self._gone(changes, self.stored_time, self._read(CLOSED))
+        if deleted:
             self.store.write(changes, deleted=deleted)
+        return bool(deleted)
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``; they know it by its row."""
