@@ -66,6 +66,7 @@ __all__ = [
     "StreamError",
     "StreamT",
     "Table",
+    "TestDriver",
     "Topic",
     "TopicT",
     "TumblingWindow",
@@ -80,13 +81,14 @@ __all__ = [
 SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils", "web", "windows")
 """The modules that programs import from, beside the names above."""
 
-LAZY = {"AppCommand": "cli", "Command": "cli", "Worker": "worker"}
+LAZY = {"AppCommand": "cli", "Command": "cli", "TestDriver": "driver", "Worker": "worker"}
 """Names whose modules take a while to load, and the submodules that have them: most programs need none of them."""
 
 listen(__name__)
 
 if TYPE_CHECKING:
     from stream_app.cli import AppCommand, Command
+    from stream_app.driver import TestDriver
     from stream_app.worker import Worker
 
     __version__: str

@@ -30,6 +30,7 @@ from stream_app.running.wiring import Wiring
 from stream_app.settings.options import SettingOptions
 from stream_app.settings.parameters import masked
 from stream_core.calls import run_in
+from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, MissingPackageError, WorkerError
 from stream_core.primitives import TP, HeadersArg, RecordMetadata
@@ -138,6 +139,11 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         self._wiring: Wiring | None = None
         self._fail_fast = False
         self._start_timeout: float | None = None
+        self.clock: Clock = SYSTEM
+        """Tells the time to all that the app starts; a test drives it.
+
+        :meta private:
+        """
         self.client_only = False
         """Whether it was started by :meth:`start_client`."""
         self.in_worker = False
@@ -330,7 +336,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         if not self._goes_on():
             return
         with self._defining:
-            self._wiring = wiring = Wiring(self, fail_fast=self._fail_fast, client_only=self.client_only)
+            self._wiring = wiring = Wiring(
+                self, fail_fast=self._fail_fast, client_only=self.client_only, clock=self.clock
+            )
         wiring.on_partitions = self._announce
         wiring.on_produce = self._producing if self.on_produce_message else None
         await self._start_in_time(wiring)
@@ -555,6 +563,14 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
             ConfigurationError: the app is not started, or several engines run it and this task belongs to none of them.
         """
         return self.engines.find(f"cannot use app {self.id}")
+
+    @property
+    def wiring(self) -> Wiring | None:
+        """What runs the app; ``None`` while it is stopped.
+
+        :meta private:
+        """
+        return self._wiring
 
     def is_leader(self) -> bool:
         """Whether this worker is the leader now.

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from stream_app.settings.faust_names import REFUSED, RENAMED
 from stream_app.settings.objects import read_object
@@ -226,6 +226,23 @@ class Settings(
                     setattr(self, name, value)
         finally:
             vars(self)["_source"] = "assignment"
+
+    def changed(self, **options: Any) -> Self:
+        """Make other settings of the same app, which are like these but for ``options``; these stay as they are.
+
+        Args:
+            options: settings by name, which win over the environment.
+
+        Raises:
+            UnknownSettingError: there is no such setting.
+            ConfigurationError: a value does not fit, or something was defined with another one.
+        """
+        other = object.__new__(type(self))
+        own = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+        vars(other).update(own, frozen=False)
+        for name, value in options.items():
+            setattr(other, name, value)
+        return other
 
     def freeze(self) -> None:
         """Check the settings against each other and end assignment; the app calls it when it starts. Raises ConfigurationError."""

@@ -117,6 +117,11 @@ class Actor:
         """Whether it was started and has not ended."""
         return self._task is not None and not self._task.done()
 
+    @property
+    def busy(self) -> bool:
+        """Whether it works on an event, or waits until it tries one again."""
+        return self.cursor.record is not None or self._failing or self._verdict is not None
+
     def stop(self) -> None:
         """Run no more: the open event is not finished."""
         self._stopped = True
