@@ -46,7 +46,7 @@ ABSENT: dict[str, str] = {
     "contrib": "for ASGI servers there is faust.lifespan(app), and `async with app:` starts and stops an app in any program",
     "fixups": INSIDE,
     "joins": "streams cannot be joined, in Faust neither: keep one side in a table",
-    "livecheck": "LiveCheck is not here: test agents with agent.test_context()",
+    "livecheck": "LiveCheck is not here: test apps with faust.TestDriver, agents with agent.test_context()",
     "router": "requests are passed on to the worker that has a key by @app.table_route and @app.topic_route",
     "sensors": SENSORS,
     "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",

@@ -162,7 +162,7 @@ class DrivenBroker:
         """Let the next requests of a kind fail that the app makes; records that the driver writes itself arrive.
 
         Args:
-            operation: one of :data:`stream_core.memory.faults.OPERATIONS`, such as ``"produce"``, ``"fetch"`` or ``"offset_commit"``.
+            operation: one of :data:`stream_core.memory.faults.OPERATIONS`, such as ``"produce"`` or ``"offset_commit"``.
             error: what the client of the app raises; that the broker has not answered in time when left out.
             times: how many requests fail.
             applied: the broker does what it is asked for, and only its answer is lost.

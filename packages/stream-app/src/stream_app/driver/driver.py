@@ -23,7 +23,7 @@ from stream_core.agents.agent import Agent
 from stream_core.agents.chores import seconds_of
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.engine import Engine
-from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.errors import ConfigurationError, EncodeError, WorkerError
 from stream_core.partitioner import partition_for
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, HeadersArg, RecordMetadata, header_pairs
@@ -162,7 +162,7 @@ class TestDriver:
             partition: the partition.
             timestamp: seconds since the epoch, or a datetime; the time of the driver when left out.
             headers: names and bytes.
-            wait: otherwise nothing happens before the next call, so that several records come at once.
+            wait: otherwise return at once, so that several records come one right after the other; what follows happens in later calls.
 
         Returns:
             where the record is. It is there also while no worker runs.
@@ -340,7 +340,8 @@ class TestDriver:
         driving = self._open
         worker = DrivenWorker(app or self.apps[0], driving.drive, further=True)
         driving.workers.append(worker)
-        driving.drive(worker.begin())
+        driving.start(worker)
+        driving.complete(driving.settle())
         return worker
 
     def rebalance(self) -> None:
@@ -360,7 +361,7 @@ class TestDriver:
             if engine is not None and engine.failure.done():
                 driving.drive(worker.end(), settle=False)
             if not worker.running:
-                driving.drive(worker.begin(), settle=False)
+                driving.start(worker)
         self.settle()
 
     @property
@@ -424,8 +425,15 @@ class _Driving:
         for app in self._apps:
             worker = DrivenWorker(app, self.drive, further=False)
             self.workers.append(worker)
-            self.drive(worker.begin(), settle=False)
+            self.start(worker)
         self.complete(self.settle())
+
+    def start(self, worker: DrivenWorker) -> None:
+        """Start a worker. Raises what keeps it from that, as the error of the user's code."""
+        try:
+            self.drive(worker.begin(), settle=False)
+        except WorkerError as error:
+            raise _explained(error) from None
 
     def _conf(self, conf: Settings) -> Settings:
         ours: dict[str, Any] = {
@@ -516,6 +524,9 @@ class _Driving:
         """Wait for a task, whatever time it needs."""
         until, real_until = self.loop.time() + self._patience, time.monotonic() + PATIENCE
         try:
+            await asyncio.sleep(0)
+            if task.done():  # before anybody else goes on
+                return task.result()
             while True:
                 left = await self.loop.idle(look=threading.active_count() > 1 and not task.done())
                 if task.done():
@@ -605,6 +616,18 @@ class _Driving:
                 return partial(_not_finished, engine)
             if engine.ownership.open_units():
                 return lambda: "a window that closes is not finished"
+        return self._homeless()
+
+    def _homeless(self) -> Callable[[], str] | None:
+        """Give what says that nobody has some of the partitions: the workers do not know yet that another one has gone."""
+        for app in self._apps:
+            engines = [one for worker in self.workers if worker.app is app and (one := worker.engine) is not None]
+            owned = {tp for engine in engines for tp in engine.ownership.sessions}
+            for engine in engines:
+                counts = engine.ownership.counts
+                for topic in engine.topology.sources:
+                    if any(TP(topic, partition) not in owned for partition in range(counts.get(topic, 0))):
+                        return lambda topic=topic: f"partitions of {topic} have no worker"  # type: ignore[misc]
         return None
 
     def _why(self) -> str:

@@ -51,7 +51,7 @@ class DeadLetter:
         partition: its partition there.
         offset: its offset there.
         agent: who could not work on it.
-        error_type: the name of the class of the error.
+        error_type: the class of the error, with its module unless it is one of Python.
         error_message: what the error says.
     """
 

@@ -1,0 +1,1 @@
+"""A shop whose tests need no broker."""
