@@ -31,7 +31,7 @@ def test_a_new_project_is_installed_tested_and_checked(install: Install, constra
     project = environment.directory / "my-shop"
     offline = ("uv", "pip", "install", "--python", environment.python, "--no-build-isolation", "--no-deps")
     run(*offline, "--editable", project, cwd=project)
-    assert "2 passed" in run(environment.python, "-W", "error", "-m", "pytest", "-q", cwd=project)
+    assert "3 passed" in run(environment.python, "-W", "error", "-m", "pytest", "-q", cwd=project)
     assert "no issues found" in run(environment.python, "-m", "mypy", cwd=project)
     assert "Send a visit of PAGE by VISITOR." in environment.run("my-shop", "visit", "--help")
     assert "visits" in run(environment.python, "-m", "my_shop", "agents", cwd=project)
