@@ -550,3 +550,33 @@ def test_a_start_that_fails_gives_the_app_back() -> None:
     broken.clear()
     with faust.TestDriver(one) as driver:
         driver.produce("t", 1)
+
+
+async def test_the_context_of_one_agent_waits_behind_group_by() -> None:
+    """put() returns when both halves are done: the table is changed, and the result is there, as the guide on testing shows."""
+    async with count.test_context() as agent:
+        order = Order("joe", 5)
+        event = await agent.put(order, key="o1")
+        assert totals["joe"] == 5
+        assert agent.results[event.message.offset] == 5
+        await agent.put(order, key="o2")
+        assert totals["joe"] == 10
+        with pytest.raises(ValueError, match="-1 is no amount"):
+            await agent.put(Order("joe", -1), key="o3")
+
+
+def test_an_app_that_never_comes_to_rest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that goes on for ever is told from one that waits."""
+    one = small()
+    numbers = one.topic("numbers", value_type=int)
+
+    @one.agent(numbers)
+    async def spin(stream: faust.Stream[int]) -> None:
+        async for _ in stream:
+            while True:  # noqa: ASYNC110 - it waits for nothing
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr("stream_app.driver.loop.SPIN", 0.5)
+    expected = r"tasks go on without ever waiting for anything: agent .*spin\[0\] has not finished the event at numbers-0 offset 0"
+    with faust.TestDriver(one) as driver, pytest.raises(TimeoutError, match=expected):
+        driver.produce(numbers, 1, partition=0)

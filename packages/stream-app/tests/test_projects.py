@@ -56,7 +56,9 @@ def test_a_new_project_works(here: Path) -> None:
     assert json.loads(listed.stdout)[0]["topic"] == "visits"
     sent = python(project, "-m", "my_shop", "visit", "/home", "joe")
     assert (sent.returncode, sent.stdout) == (0, "joe has visited /home\n"), sent.stderr
-    tested = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:looptime")
+    tested = python(
+        project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:looptime_plugin"
+    )
     assert tested.returncode == 0, tested.stdout
 
 

@@ -123,7 +123,7 @@ class AgentTest:
             headers: names and bytes.
             reply_to: where the answer goes; see :meth:`Agent.send <stream_core.agents.agent.Agent.send>`.
             correlation_id: id that the answer repeats.
-            wait: return when the agent has finished the event.
+            wait: return when the agent has finished the event, and what it has sent through ``group_by`` and ``through``.
 
         Raises:
             Exception: what the agent raised, when its failure policy is ``crash``.
@@ -189,7 +189,7 @@ class AgentTest:
         assert engine is not None
         try:
             async with asyncio.timeout(PATIENCE):
-                while self._position(engine, tp) <= offset:
+                while self._position(engine, tp) <= offset or self._in_pipes(engine):
                     if engine.failure.done():
                         failure = engine.failure.result()
                         raise failure.__cause__ or failure
@@ -200,6 +200,23 @@ class AgentTest:
                 "body asks for the next one"
             ) from None
         self.processed_offset = max(self.processed_offset, offset)
+
+    def _in_pipes(self, engine: Engine) -> bool:
+        """Whether something is on its way between the halves of the agent, or worked on behind a pipe."""
+        between, cluster = engine.topology.between, MemoryCluster.named(self._name)
+        if not between:
+            return False
+        readers = [one for one in engine.topology.subscriptions if between.intersection(one.topics)]
+        sessions = [(tp, one) for tp, one in engine.ownership.sessions.items() if tp.topic in between]
+        return (
+            engine.interval.backlog > 0
+            or any(session.fetch_position < cluster.log(tp).end for tp, session in sessions)
+            or any(
+                reader.inbox.records
+                or any(c.record is not None and c.subscription == reader.name for c in reader.cursors)
+                for reader in readers
+            )
+        )
 
     def _position(self, engine: Engine, tp: TP) -> int:
         if isinstance(self._agent.topic, Channel):

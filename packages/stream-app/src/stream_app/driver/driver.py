@@ -7,6 +7,7 @@ import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -471,7 +472,8 @@ class _Driving:
         try:
             for worker in reversed(self.workers):  # those of a start that failed
                 if worker.running:
-                    self.drive(worker.end(), settle=False)
+                    with suppress(Exception):  # another error is on its way, and what is left is cancelled below
+                        self.drive(worker.end(), settle=False)
             self.drive(self.broker.stop(self.made), settle=False)
         finally:
             for app, conf, clock in self._before:
@@ -555,7 +557,10 @@ class _Driving:
     async def _work_is_done(self) -> None:
         until, real_until, look = self.loop.time() + self._patience, time.monotonic() + PATIENCE, False
         while True:
-            left = await self.loop.idle(look=look and threading.active_count() > 1)
+            try:
+                left = await self.loop.idle(look=look and threading.active_count() > 1)
+            except TimeoutError as error:
+                raise TimeoutError(f"{error}: {self._why()}") from None
             self._raise_failures()
             if self._working() is None and not await self._behind():
                 return

@@ -45,7 +45,7 @@ class _Selector(selectors.DefaultSelector):
         found = super().select(0)
         if found or (timeout is not None and timeout <= 0):
             if monotonic() > self.given_up:
-                waiter.set_exception(TimeoutError(f"tasks have gone on for {SPIN:g} s without waiting for anything"))
+                waiter.set_exception(TimeoutError("tasks go on without ever waiting for anything"))
             return found
         if self.outside:
             began = monotonic()
@@ -68,6 +68,7 @@ class DrivenLoop(asyncio.SelectorEventLoop):
         self._real = real
         self._passed = 0.0
         self._jobs = 0
+        self._spin = SPIN
         self._watch = _Selector()
         self._watch.slept = self._slept
         super().__init__(self._watch)
@@ -107,9 +108,12 @@ class DrivenLoop(asyncio.SelectorEventLoop):
         watch = self._watch
         waiter: asyncio.Future[float | None] = self.create_future()
         watch.waiter = waiter
-        watch.given_up, watch.outside = monotonic() + SPIN, look or self.from_outside
+        watch.given_up, watch.outside = monotonic() + self._spin, look or self.from_outside
         try:
             return await waiter
+        except TimeoutError:
+            self._spin = min(self._spin, 0.5)  # whoever stops the rest need not wait for it as long
+            raise
         finally:
             watch.waiter = None
 
