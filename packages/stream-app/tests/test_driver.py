@@ -578,5 +578,5 @@ def test_an_app_that_never_comes_to_rest_is_named(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("stream_app.driver.loop.SPIN", 0.5)
     expected = r"tasks go on without ever waiting for anything: agent .*spin\[0\] has not finished the event at numbers-0 offset 0"
-    with faust.TestDriver(one) as driver, pytest.raises(TimeoutError, match=expected):
+    with pytest.raises(TimeoutError, match=expected), faust.TestDriver(one) as driver:
         driver.produce(numbers, 1, partition=0)

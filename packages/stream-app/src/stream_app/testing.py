@@ -211,11 +211,8 @@ class AgentTest:
         return (
             engine.interval.backlog > 0
             or any(session.fetch_position < cluster.log(tp).end for tp, session in sessions)
-            or any(
-                reader.inbox.records
-                or any(c.record is not None and c.subscription == reader.name for c in reader.cursors)
-                for reader in readers
-            )
+            or any(reader.inbox.records for reader in readers)
+            or any(actor.busy for actor in engine.topology.actors)
         )
 
     def _position(self, engine: Engine, tp: TP) -> int:
