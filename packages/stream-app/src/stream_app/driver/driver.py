@@ -654,7 +654,7 @@ class _Driving:
 
     def _note_topics(self) -> None:
         for engine in self.engines():
-            self.made.update(engine.topology.topics, engine.topology.sources)
+            self.made.update(engine.topology.topics, engine.topology.sources, [engine.replies.topic])
         self.made.update(table.changelog for app in self._apps for table in app.tables.values())
 
     # -- topics
