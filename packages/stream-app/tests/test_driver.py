@@ -137,7 +137,7 @@ def test_an_error_that_no_call_has_raised_is_raised_at_the_end() -> None:
     def unnoticed() -> None:
         with faust.TestDriver(one) as driver:
             driver.produce(numbers, -1, wait=False)
-            driver.commit()
+            driver.outputs(numbers)  # the body fails meanwhile
 
     with pytest.raises(ValueError, match="-1 is negative"):
         unnoticed()

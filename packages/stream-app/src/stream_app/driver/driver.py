@@ -455,14 +455,15 @@ class _Driving:
         Args:
             tell: raise why one of them has failed, if no call has raised it.
         """
-        failed = next((e.failure.result() for e in self.engines() if e.failure.done() and e not in self._told), None)
-        errors: list[BaseException] = [] if failed is None else [_explained(failed)]
+        engines, errors = list(self.engines()), list[BaseException]()
         self._note_topics()
         for worker in reversed(self.workers):
             try:
                 self.drive(worker.end(), settle=False)
             except Exception as error:
                 errors.append(error)
+        failed = [one.failure.result() for one in engines if one.failure.done() and one not in self._told]
+        errors = [*map(_explained, failed), *errors]
         if errors and tell:
             raise errors[0]
 
