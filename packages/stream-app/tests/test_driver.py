@@ -565,7 +565,7 @@ async def test_the_context_of_one_agent_waits_behind_group_by() -> None:
             await agent.put(Order("joe", -1), key="o3")
 
 
-def test_an_app_that_never_comes_to_rest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_app_that_never_comes_to_rest_is_named() -> None:
     """An agent that goes on for ever is told from one that waits."""
     one = small()
     numbers = one.topic("numbers", value_type=int)
@@ -576,7 +576,6 @@ def test_an_app_that_never_comes_to_rest_is_named(monkeypatch: pytest.MonkeyPatc
             while True:  # noqa: ASYNC110 - it waits for nothing
                 await asyncio.sleep(0)
 
-    monkeypatch.setattr("stream_app.driver.loop.SPIN", 0.5)
     expected = r"tasks go on without ever waiting for anything: agent .*spin\[0\] has not finished the event at numbers-0 offset 0"
-    with pytest.raises(TimeoutError, match=expected), faust.TestDriver(one) as driver:
+    with pytest.raises(TimeoutError, match=expected), faust.TestDriver(one, timeout=0.5) as driver:
         driver.produce(numbers, 1, partition=0)

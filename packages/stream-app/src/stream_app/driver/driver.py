@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
 
 from stream_app.app import App
 from stream_app.driver.brokers import AnyBroker, DrivenBroker, KafkaBroker, MemoryBroker
-from stream_app.driver.loop import DrivenClock, DrivenLoop
+from stream_app.driver.loop import SPIN, DrivenClock, DrivenLoop
 from stream_app.driver.records import DeadLetter, Output, letter_of, output_of
 from stream_app.driver.workers import DrivenWorker
 from stream_app.settings import Settings
@@ -72,7 +72,8 @@ class TestDriver:
         now: the time to begin with, in seconds since the epoch or as a datetime with a time zone; the time of this machine when left out.
         commit: commit at the end of each call. Otherwise the app does it by itself, when its commit interval is over, or :meth:`commit`:
             then a crash leaves something to do again.
-        timeout: seconds on the clock of the driver that work may take, before a call gives up and says who is not done.
+        timeout: seconds on the clock of the driver that work may take, before a call gives up and says who is not done; of
+            real time, 20 at most, where tasks go on without ever waiting for anything.
         kafka: the URL of a real Kafka, such as ``kafka://localhost:9092``, in place of the one in this process. It must have none of the
             topics of the apps, and they are deleted at the end. The clock cannot be moved then, and nothing can be made to fail.
         unsupported: called with a sentence where that is tried; it raises. ConfigurationError when left out.
@@ -400,7 +401,7 @@ class _Driving:
         self._apps, self._settings = driver.apps, driver._settings
         self._commit, self._patience = driver._commit, driver._timeout
         self.real = driver._url is not None
-        self.loop = DrivenLoop(real=self.real)
+        self.loop = DrivenLoop(real=self.real, spin=min(SPIN, driver._timeout))
         begin = time.time() if driver._begin is None else driver._begin
         self.clock: Clock = SYSTEM if self.real else DrivenClock(self.loop, begin)
         self._thread = threading.get_ident()

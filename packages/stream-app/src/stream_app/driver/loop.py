@@ -15,7 +15,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from stream_core.clocks import SystemClock
 
-__all__ = ["DrivenClock", "DrivenLoop"]
+__all__ = ["SPIN", "DrivenClock", "DrivenLoop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -62,13 +62,14 @@ class DrivenLoop(asyncio.SelectorEventLoop):
 
     Args:
         real: its time is that of the machine, because a broker outside of this process takes part.
+        spin: seconds of real time that tasks may go on without ever waiting for anything.
     """
 
-    def __init__(self, *, real: bool = False) -> None:
+    def __init__(self, *, real: bool = False, spin: float = SPIN) -> None:
         self._real = real
         self._passed = 0.0
         self._jobs = 0
-        self._spin = SPIN
+        self._spin = spin
         self._watch = _Selector()
         self._watch.slept = self._slept
         super().__init__(self._watch)
