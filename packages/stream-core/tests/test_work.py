@@ -219,6 +219,25 @@ async def test_a_count_is_committed_with_what_it_counts(lab: Lab, guarantee: str
     assert scene.ledger.committed_readings[-1][READING] == scene.count()
 
 
+@both
+async def test_an_owner_that_was_replaced_commits_no_unit(lab: Lab, guarantee: str) -> None:
+    """Where no event was finished, either: the offset that is committed with the count is what the broker refuses."""
+    scene = Scene(lab)
+    engine = await scene.start(**settings_for(guarantee))
+    first, works, group = scene.count(), len(scene.ledger.works), engine.ownership.group
+    async with scene.ledger.work.unit("timer", "tick"):
+        scene.ledger.add()
+        await scene.out.send(value="tick")
+    assert group is not None
+    failpoints.action("replace", lambda: lab.cluster.group(GROUP).leave(group.member))  # its last heartbeat is young
+    failpoints.arm("checkpoint.acked:replace")
+    assert not await engine.checkpoint()
+    assert (scene.count(), scene.ledger.stored) == (first, 0)
+    assert guarantee == "at_least_once" or lab.values(scene.out) == []
+    await lab.until(lambda: len(scene.ledger.works) > works, "it is a member again")
+    assert scene.ledger.count == 0
+
+
 async def test_a_missing_count_is_committed_before_anything_counts(lab: Lab) -> None:
     """As where offsets were set by hand, or by a version without a count: it begins above all that it was, and leads are kept."""
     scene = Scene(lab)
