@@ -21,6 +21,7 @@ from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.ports import RebalanceListener
 from stream_core.primitives import TP
 from stream_core.streams import iteration
+from stream_tables.windows import closing
 from sweep import books
 from sweep.drivers import world_is
 from sweep.faults import Fault, Plan
@@ -271,12 +272,16 @@ async def _nothing_left(world: World, when: str) -> None:
 
 @contextmanager
 def _turns() -> Iterator[None]:
-    """Let streams give the event loop a turn behind every few events, and not by a clock that the speed of this machine moves."""
-    before, iteration.TURN = iteration.TURN, 0.0
+    """Let streams give the event loop a turn behind every few events, and not by a clock that the speed of this machine moves.
+
+    For the same reason each window is told of in a unit of work of its own.
+    """
+    before = iteration.TURN, closing.CHUNK
+    iteration.TURN = closing.CHUNK = 0.0
     try:
         yield
     finally:
-        iteration.TURN = before
+        iteration.TURN, closing.CHUNK = before
 
 
 def play(faults: Sequence[Fault], guarantee: str) -> Outcome:
