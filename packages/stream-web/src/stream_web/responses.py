@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from aiohttp import web
 
 from stream_core.errors import StreamError
 from stream_core.values.codecs import get_codec
 
-__all__ = ["Responses", "answer_of"]
+__all__ = ["AnswerOptions", "Responses", "answer_of"]
 
 Headers = Mapping[str, str]
 
 
+class AnswerOptions(TypedDict, total=False):
+    """What each kind of answer takes.
+
+    Attributes:
+        content_type: the type; that of its kind when left out.
+        status: the status, 200 when left out.
+        reason: the words beside the status.
+        headers: of the answer.
+    """
+
+    content_type: str | None
+    status: int
+    reason: str | None
+    headers: Headers | None
+
+
 class Responses:
-    """Makes answers. Every method takes ``status``, ``reason`` (the words beside it), ``content_type`` and ``headers``."""
+    """Makes answers; every method takes what is in :class:`AnswerOptions`."""
 
     content_types: ClassVar[Mapping[str, str]] = {
         "text": "text/plain",
@@ -26,78 +42,35 @@ class Responses:
     }
     """The type of each kind of answer where none is given."""
 
-    def text(
-        self,
-        value: str,
-        *,
-        content_type: str | None = None,
-        status: int = 200,
-        reason: str | None = None,
-        headers: Headers | None = None,
-    ) -> web.Response:
+    def text(self, value: str, **options: Unpack[AnswerOptions]) -> web.Response:
         """Answer with plain text."""
-        kind = content_type or self.content_types["text"]
-        return web.Response(text=value, content_type=kind, status=status, reason=reason, headers=headers)
+        return web.Response(text=value, **self._typed("text", options))
 
-    def html(
-        self,
-        value: str,
-        *,
-        content_type: str | None = None,
-        status: int = 200,
-        reason: str | None = None,
-        headers: Headers | None = None,
-    ) -> web.Response:
+    def html(self, value: str, **options: Unpack[AnswerOptions]) -> web.Response:
         """Answer with HTML. What comes from users must be escaped, as by :func:`html.escape`."""
-        kind = content_type or self.content_types["html"]
-        return web.Response(text=value, content_type=kind, status=status, reason=reason, headers=headers)
+        return web.Response(text=value, **self._typed("html", options))
 
-    def json(
-        self,
-        value: Any,
-        *,
-        content_type: str | None = None,
-        status: int = 200,
-        reason: str | None = None,
-        headers: Headers | None = None,
-    ) -> web.Response:
+    def json(self, value: Any, **options: Unpack[AnswerOptions]) -> web.Response:
         """Answer with JSON: of records, too, and of all that the codec ``json`` writes.
 
         Raises:
             EncodeError: it cannot be written as JSON.
         """
-        kind = content_type or self.content_types["json"]
-        body = get_codec("json").dumps(value)
-        return web.Response(
-            body=body, content_type=kind, charset="utf-8", status=status, reason=reason, headers=headers
-        )
+        return web.Response(body=get_codec("json").dumps(value), charset="utf-8", **self._typed("json", options))
 
-    def bytes(
-        self,
-        value: bytes,
-        *,
-        content_type: str | None = None,
-        status: int = 200,
-        reason: str | None = None,
-        headers: Headers | None = None,
-    ) -> web.Response:
+    def bytes(self, value: bytes, **options: Unpack[AnswerOptions]) -> web.Response:
         """Answer with bytes as they are."""
-        kind = content_type or self.content_types["bytes"]
-        return web.Response(body=value, content_type=kind, status=status, reason=reason, headers=headers)
+        return web.Response(body=value, **self._typed("bytes", options))
 
-    def response(
-        self,
-        value: Any = b"",
-        *,
-        content_type: str | None = None,
-        status: int = 200,
-        reason: str | None = None,
-        headers: Headers | None = None,
-    ) -> web.Response:
+    def response(self, value: Any = b"", **options: Unpack[AnswerOptions]) -> web.Response:
         """Answer with text, bytes or JSON, as the value is one of these; without a value, with an empty body."""
         make: Any = self.text if isinstance(value, str) else self.bytes if isinstance(value, bytes) else self.json
-        made: web.Response = make(value, content_type=content_type, status=status, reason=reason, headers=headers)
+        made: web.Response = make(value, **options)
         return made
+
+    def _typed(self, kind: str, options: AnswerOptions) -> AnswerOptions:
+        """Give the options of an answer with its type, that of its kind where none is given."""
+        return {**options, "content_type": options.get("content_type") or self.content_types[kind]}
 
     def error(self, status: int, reason: str, headers: Headers | None = None, **extra: Any) -> web.Response:
         """Answer with an error.
