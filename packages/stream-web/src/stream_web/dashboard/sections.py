@@ -205,7 +205,7 @@ def _workers(cluster: Cluster) -> list[Element]:
                 "" if view is None else view.drops,
             )
         )
-    heads = ("No.", "Worker", "Does", "Partitions", "Lag", "Commits", "Last took", "Dropped intervals")
+    heads = ("No.", "Worker", "State", "Partitions", "Lag", "Commits", "Last commit took", "Dropped intervals")
     return [_table("Workers", heads, rows, numbers=range(3, 8))]
 
 
@@ -251,7 +251,7 @@ def _topics(cluster: Cluster) -> list[Element]:
                 _badge("bad", f"{ranges(unreadable)} cannot be read") if unreadable else "",
             )
         )
-    heads = ("Topic", "Partitions", "Lag", "Comes", "Received", "Goes", "Sent", "Trouble")
+    heads = ("Topic", "Partitions", "Lag", "Receiving", "Received", "Sending", "Sent", "Trouble")
     return _table_or("Topics", heads, rows, range(1, 7), "Nothing came from a topic, or went to one.")
 
 
@@ -290,7 +290,7 @@ def _tables(cluster: Cluster) -> list[Element]:
                 amount(sum(one.changed_keys for one in parts)),
             )
         )
-    heads = ("Table", "Changelog", "Partitions", "State", "Recovery", "Keys", "Size", "Changed and not stored")
+    heads = ("Table", "Changelog", "Partitions", "State", "Recovery", "Keys", "Size", "Keys not committed")
     return _table_or("Tables", heads, rows, (2, 5, 6, 7), "The app has no tables, or no partition of one yet.")
 
 
