@@ -37,7 +37,6 @@ class Quote(faust.Record):
 app = faust.App(
     "fastapi-quotes",
     broker=os.environ.get("BROKER_URL", "memory://"),
-    web_enabled=False,  # the pages are those of FastAPI
 )
 
 

@@ -37,16 +37,25 @@ def test_environment_wins_over_arguments_and_these_over_defaults() -> None:
     assert settings({"WEB_PORT": "2"}, web_port=1).web_port == 2
 
 
-def test_an_assignment_wins_and_none_restores_the_default() -> None:
-    """``app.conf`` may be assigned until the app starts."""
-    conf = settings({"WEB_PORT": "2"})
+def test_an_assignment_wins_and_none_takes_it_back() -> None:
+    """``app.conf`` may be assigned until the app starts; ``None``, as of a variable that is not there, leaves what the environment says."""
+    conf = settings({"WEB_PORT": "2"}, broker="kafka://argument")
     conf.web_port = 3
     assert conf.web_port == 3
-    conf.web_port = None
-    assert conf.web_port == 6066
+    conf.web_port = conf.broker = None
+    assert (conf.web_port, conf.sources["web_port"]) == (2, "environment variable WEB_PORT")
+    assert conf.broker == settings().broker
     conf.freeze()
     with pytest.raises(ConfigurationError, match="web_port cannot be changed: the app has started"):
         conf.web_port = 4
+
+
+def test_a_rate_is_read_as_faust_reads_it() -> None:
+    """A number of times per second, minute, hour or day, which Faust takes for seconds."""
+    rates = {"0.1/s": 0.1, "30/m": 0.5, "3600/h": 1.0, "86400 / d": 1.0}
+    assert {rate: settings(broker_commit_interval=rate).broker_commit_interval for rate in rates} == rates
+    with pytest.raises(ConfigurationError, match="broker_commit_interval=3/w cannot be used"):
+        settings(broker_commit_interval="3/w")
 
 
 def test_variables_of_the_process_replace_the_default_only() -> None:

@@ -28,6 +28,7 @@ APP = """
             self.conf = SimpleNamespace(
                 broker=["kafka://joe:secret@a:9092", "kafka://b:9092"], store="memory://", processing_guarantee="at_least_once",
                 datadir="bank-data", web_enabled=True, web_port=6066, web_bind="127.0.0.1",
+                web_transport="tcp://", web_ssl_context=None, values={},
             )
             self.agents, self.tables, self.topics, self.commands = {}, {}, {}, {}
 

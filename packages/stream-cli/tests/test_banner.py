@@ -42,13 +42,15 @@ def test_plain_lines_when_not_on_a_terminal(write: Write) -> None:
     assert "id: bank" in lines
     assert "transport: kafka://***@a:9092,kafka://b:9092" in lines
     assert f"pid: {os.getpid()}" in lines
+    assert "web: http://127.0.0.1:6066, or the next free port" in lines
+    assert "log: INFO to standard error" in lines
     assert "secret" not in result.stdout.replace('"broker"', "").split("{")[0]
 
 
 def test_quiet_prints_no_banner(write: Write) -> None:
     """``-q`` leaves the banner out."""
     write("bank", 'app = App("bank")')
-    assert "transport" not in CliRunner().invoke(cli, ["-q", "-A", "bank", "worker"]).stdout
+    assert "transport: " not in CliRunner().invoke(cli, ["-q", "-A", "bank", "worker"]).stdout
 
 
 def test_box_on_a_terminal(write: Write) -> None:

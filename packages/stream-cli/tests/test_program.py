@@ -78,14 +78,14 @@ def test_worker_changes_settings_only_when_told(write: Write) -> None:
 @pytest.mark.parametrize(
     ("arguments", "level"),
     [
-        ((), "WARNING"),
+        ((), "INFO"),
         (("--debug",), "DEBUG"),
         (("worker", "-l", "CRIT"), "CRITICAL"),
         (("worker", "-l", "Info"), "INFO"),
     ],
 )
 def test_log_level(write: Write, arguments: tuple[str, ...], level: str) -> None:
-    """Away from a terminal a worker logs warnings; ``--debug`` and ``-l`` change that, in any case of letters."""
+    """A worker logs from INFO on, on a terminal or not; ``--debug`` and ``-l`` change that, in any case of letters."""
     write("bank", 'app = App("bank")')
     command = () if "worker" in arguments else ("worker",)
     assert seen(call("-A", "bank", *arguments, *command))["options"]["loglevel"] == level
@@ -96,6 +96,20 @@ def test_workdir_is_where_the_app_is_looked_for(write: Write, workdir: Path) -> 
     write("project.bank", 'app = App("bank")')
     assert call("-W", "project", "-A", "bank", "worker").exit_code == 0
     assert Path.cwd() == workdir / "project"
+
+
+def test_the_environment_says_what_the_command_line_leaves_out(
+    write: Write, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``FAUST_WORKDIR``, ``FAUST_LOOP`` and ``FAUST_CONSOLE_PORT``, or with ``F_``; an option goes first."""
+    write("project.bank", 'app = App("bank")')
+    for name, value in {"FAUST_WORKDIR": "project", "F_LOOP": "aio", "FAUST_CONSOLE_PORT": "6000"}.items():
+        monkeypatch.setenv(name, value)
+    options = seen(call("-A", "bank", "worker"))["options"]
+    assert (options["loop"], options["console_port"]) == ("aio", 6000)
+    assert Path.cwd() == workdir / "project"
+    monkeypatch.chdir(workdir)
+    assert seen(call("-A", "bank", "-L", "auto", "worker"))["options"]["loop"] == "auto"
 
 
 def test_worker_without_app_says_how_to_give_one() -> None:

@@ -337,7 +337,11 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
             return
         with self._defining:
             self._wiring = wiring = Wiring(
-                self, fail_fast=self._fail_fast, client_only=self.client_only, clock=self.clock
+                self,
+                fail_fast=self._fail_fast,
+                client_only=self.client_only,
+                serve=self.in_worker,
+                clock=self.clock,
             )
         wiring.on_partitions = self._announce
         wiring.on_produce = self._producing if self.on_produce_message else None

@@ -7,6 +7,7 @@ import platform
 import re
 import socket
 from importlib.metadata import version
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -18,9 +19,17 @@ from stream_cli.locate import Application
 __all__ = ["facts", "mask", "show"]
 
 
-def show(app: Application, console: Console) -> None:
-    """Print the banner of ``app``: a box on a terminal, plain lines elsewhere."""
+def show(app: Application, console: Console, *, log: str = "") -> None:
+    """Print the banner of ``app``: a box on a terminal, plain lines elsewhere.
+
+    Args:
+        app: the app.
+        console: where to.
+        log: from which level on, and where to, the worker logs; empty leaves that out.
+    """
     rows = facts(app)
+    if log:
+        rows.insert(4, ("log", log))
     if not console.is_terminal:
         for name, value in rows:
             console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
@@ -41,11 +50,23 @@ def facts(app: Application) -> list[tuple[str, str]]:
         ("transport", ",".join(mask(str(url)) for url in conf.broker)),
         ("store", mask(str(conf.store))),
         ("guarantee", str(conf.processing_guarantee)),
+        ("web", _web(conf)),
         ("datadir", str(conf.datadir)),
         ("pid", str(os.getpid())),
         ("host", socket.gethostname()),
         ("versions", f"Stream {version('stream-core')}, Python {platform.python_version()}, {platform.system()}"),
     ]
+
+
+def _web(conf: Any) -> str:
+    """Tell where the web server is asked to listen; the log tells where it does."""
+    if not conf.web_enabled:
+        return "off"
+    if not conf.web_transport.startswith("tcp"):
+        return str(conf.web_transport)
+    scheme = "http" if conf.web_ssl_context is None else "https"
+    bind = f"[{conf.web_bind}]" if ":" in conf.web_bind else conf.web_bind
+    return f"{scheme}://{bind}:{conf.web_port}" + ("" if "web_port" in conf.values else ", or the next free port")
 
 
 def mask(url: str) -> str:

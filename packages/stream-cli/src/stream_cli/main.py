@@ -95,7 +95,14 @@ class _Program(click.Group):
 @click.option(
     "--debug", is_flag=True, help="Log everything, as worker -l debug does; a worker also has a debugging console."
 )
-@click.option("-W", "--workdir", type=_PRESENT_DIRECTORY, is_eager=True, help="Change to this directory first.")
+@click.option(
+    "-W",
+    "--workdir",
+    type=_PRESENT_DIRECTORY,
+    envvar=["FAUST_WORKDIR", "F_WORKDIR"],
+    is_eager=True,
+    help="Change to this directory first.",
+)
 @click.option(
     "-D", "--datadir", type=_DIRECTORY, help="Directory for the state of workers.  [default: setting datadir]"
 )
@@ -104,6 +111,7 @@ class _Program(click.Group):
     "--loop",
     type=click.Choice(LOOPS),
     default="auto",
+    envvar=["FAUST_LOOP", "F_LOOP"],
     help="The event loop; aio is Python's own.  [default: uvloop where it is installed]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs, where a table or a result is printed.")

@@ -26,7 +26,7 @@ _LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
     "-l",
     "--loglevel",
     type=click.Choice(_LEVELS, case_sensitive=False),
-    help="Least severity that is logged.  [default: INFO on a terminal, else WARN]",
+    help="Least severity that is logged.  [default: INFO; DEBUG with --debug]",
 )
 @click.option(
     "-f",
@@ -54,6 +54,7 @@ _LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
 @click.option(
     "--console-port",
     type=click.IntRange(1, 65533),
+    envvar=["FAUST_CONSOLE_PORT", "F_CONSOLE_PORT"],
     help="With --debug, first port of the debugging console.  [default: 50101]",
 )
 @click.option(
@@ -101,9 +102,9 @@ def worker(
     _apply_web(app, with_web, web_port, web_bind)
     invocation.finalized(app)
     _print_promptly()
+    level = _SHORT.get(loglevel, loglevel) if loglevel else "DEBUG" if invocation.debug else "INFO"
     if not invocation.quiet and child is None:
-        banner.show(app, Console())
-    level = _SHORT.get(loglevel, loglevel) if loglevel else _default_level(invocation)
+        banner.show(app, Console(), log=f"{level} to {logfile or 'standard error'}")
     options = {name: value for name, value in more.items() if value is not None}
     if invocation.debug:
         options["debug"] = True
@@ -127,9 +128,3 @@ def _apply_web(app: Application, with_web: bool | None, web_port: int | None, we
     for name, value in (("web_enabled", with_web), ("web_port", web_port), ("web_bind", web_bind)):
         if value is not None:
             setattr(app.conf, name, value)
-
-
-def _default_level(invocation: Invocation) -> str:
-    if invocation.debug:
-        return "DEBUG"
-    return "INFO" if sys.stderr.isatty() else "WARNING"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stream_web import Dashboard, Web, WebServer
     from stream_web.pages import Routes
 
-__all__ = ["load_web", "make_web_server", "published_url"]
+__all__ = ["is_web_wanted", "load_web", "make_web_server", "published_url"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,20 @@ class Defined(Protocol):
     @property
     def pages(self) -> Web | None:
         """The pages that a program has defined."""
+
+
+ASKING = ("web_enabled", "web_port", "web_bind", "web_host", "web_transport", "canonical_url")
+"""Settings by which a program that an app runs in asks for the web server."""
+
+
+def is_web_wanted(conf: Settings, pages: Web | None) -> bool:
+    """Tell whether a program that is no worker asks for the web server: by pages, or by a setting that says where it is.
+
+    Args:
+        conf: the settings.
+        pages: those of the app.
+    """
+    return pages is not None or any(name in conf.values for name in ASKING)
 
 
 def make_web_server(

@@ -17,7 +17,7 @@ from uuid import uuid4
 from stream_app.running.drivers import choose_for, load_driver, load_stores
 from stream_app.running.instances import Instance
 from stream_app.running.services import Services
-from stream_app.running.web_server import make_web_server, published_url
+from stream_app.running.web_server import is_web_wanted, make_web_server, published_url
 from stream_app.settings import Settings
 from stream_app.settings.stores import Chosen, choose_store
 from stream_core.agents.agent import Agent
@@ -89,6 +89,7 @@ class Wiring:
         app: its definitions and settings, read once.
         fail_fast: give up when no broker answers at start.
         client_only: run no agents, tables and tasks: only send, and ask.
+        serve: start the web server whether the program asks for it or not, as workers do.
         clock: of the app.
 
     Attributes:
@@ -101,7 +102,15 @@ class Wiring:
         on_partitions: awaited with ``"assigned"`` or ``"revoked"`` and the partitions, at each rebalance.
     """
 
-    def __init__(self, app: Defined, *, fail_fast: bool, client_only: bool = False, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        app: Defined,
+        *,
+        fail_fast: bool,
+        client_only: bool = False,
+        serve: bool = False,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self._app = app
         self._conf = app.conf
         self._tables = () if client_only else tuple(app.tables.values())
@@ -109,6 +118,7 @@ class Wiring:
         self.services = Services(() if client_only else app.services, getattr(app, "beacon", None))
         self._fail_fast = fail_fast
         self._client_only = client_only
+        self._serve = serve
         self._instance: Instance | None = None
         self._name = uuid4().hex  # without an instance: nothing of it outlives this process
         self._web: WebServer | None = None
@@ -207,7 +217,7 @@ class Wiring:
         if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
             engine.leadership.elect(self._leader_topic())
         neighbour = instance.neighbour if instance is not None else _nobody
-        if not self._client_only:
+        if not self._client_only and (self._serve or is_web_wanted(conf, self._app.pages)):
             self._web = make_web_server(conf, engine, self._app, self._name, neighbour)
         if self._web is not None:
             await self._web.start()

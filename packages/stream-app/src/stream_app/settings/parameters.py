@@ -65,6 +65,11 @@ _WORDS = {
 }
 
 
+_RATE = re.compile(r"(\d+(?:\.\d*)?)\s*/\s*([smhd])")
+
+_PER = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
 class Section:
     """Settings that belong together: one heading of the page on settings."""
 
@@ -129,7 +134,7 @@ class Parameter(Generic[T]):
         return value if self._read is None else self._read(settings, value)
 
     def __set__(self, settings: Any, value: object) -> None:
-        """Assign a value; ``None`` restores the default."""
+        """Assign a value; ``None`` restores the value of the environment, or the default."""
         settings.assign(self, value)
 
     def default(self, settings: Any) -> T:
@@ -279,7 +284,9 @@ def subclass_of(path: str) -> Callable[[object], object]:
 
 
 def seconds(value: object) -> object:
-    """Seconds from a timedelta; numbers are seconds already."""
+    """Seconds from a timedelta, or from a rate as Faust reads it (``"30/m"`` is 0.5); numbers are seconds already."""
+    if isinstance(value, str) and (found := _RATE.fullmatch(value.strip())):
+        return float(found[1]) / _PER[found[2]]
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 

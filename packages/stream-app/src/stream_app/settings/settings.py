@@ -115,8 +115,9 @@ class Settings(
                 if name not in self.values:
                     self.values[name], self.sources[name] = self._defaults[name]
             if variable and environ.get(variable):
-                self.values[name] = parameter.convert(environ[variable], variable)
-                self.sources[name] = f"environment variable {variable}"
+                value = parameter.convert(environ[variable], variable)
+                self._defaults[name] = value, f"environment variable {variable}"
+                self.values[name], self.sources[name] = self._defaults[name]
                 self._strong.add(name)
         self._source = "assignment"
 
@@ -124,7 +125,7 @@ class Settings(
     """What assigns."""
     _prefix: str
     _defaults: dict[str, tuple[Any, str]]
-    """Defaults that the environment replaces, and by which variables."""
+    """What holds where nothing is assigned, of settings that the environment knows, and by which variables."""
     _strong: set[str]
     """The settings that environment variables have set."""
     _settled: dict[str, str]
@@ -167,7 +168,7 @@ class Settings(
         super().__setattr__(name, value)
 
     def assign(self, parameter: Parameter[Any], value: object) -> None:
-        """Assign a setting; ``None`` restores its default.
+        """Assign a setting; ``None`` restores what holds without any assignment: the value of the environment, else the default.
 
         Raises:
             ConfigurationError: the app has started, or something was defined with another value.

@@ -37,6 +37,7 @@ from stream_core.values.annotations import field_types, is_optional, qualified_n
 from stream_core.values.codecs import CodecArg, get_codec
 from stream_core.values.converters import Fields
 from stream_core.values.decoding import convert, decoder
+from stream_core.values.faults import fault
 from stream_core.values.fields import Descriptors, FieldDescriptor, in_class_body
 from stream_core.values.tags import Tag, tag_of, untagged
 from stream_core.values.wire import RecordOptions, encoders, registry
@@ -147,7 +148,8 @@ class _CoercingMeta(RecordMeta):
         try:
             return super().__call__(**_fields(cls).arguments(given))
         except msgspec.ValidationError as error:
-            raise ValidationError(f"{cls.__name__}: {error}") from error
+            made = fault(error, cls, cls.__name__)
+            raise made from made.__cause__
 
 
 @cache
@@ -411,7 +413,8 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True, order=True):
         try:
             record: Self = _loader(cls)(data) if codec == "json" else convert(get_codec(codec).loads(data), cls)
         except (ValueError, EOFError) as error:
-            raise ValidationError(f"{cls.__name__}: {error}") from error
+            made = fault(error, cls, cls.__name__)
+            raise made from made.__cause__
         return record
 
     @classmethod
@@ -429,7 +432,8 @@ class Record(msgspec.Struct, metaclass=RecordMeta, abstract=True, order=True):
         try:
             record: Self = convert(data, wanted)
         except ValueError as error:
-            raise ValidationError(f"{wanted.__name__}: {error}") from error
+            made = fault(error, wanted, wanted.__name__)
+            raise made from made.__cause__
         return record
 
     @classmethod
@@ -458,7 +462,8 @@ def _faults(record: Record, root: str, path: str = "$") -> Iterator[ValidationEr
         try:
             fields.arguments({name: value})
         except msgspec.ValidationError as error:
-            yield ValidationError(f"{root}: {error}".replace("`$", f"`{path}"))
+            made = fault(error, type(record), root)
+            yield ValidationError(f"{made}".replace("`$", f"`{path}"))
         else:
             if name in given:
                 yield from options.descriptors[name].validate_all(value)

@@ -29,6 +29,7 @@ from stream_core.values.encoding import (
     same,
     type_name,
 )
+from stream_core.values.faults import fault
 from stream_core.values.wire import is_tagged
 
 __all__ = ["Failure", "Schema", "decode_error"]
@@ -355,7 +356,8 @@ def _of_bytes(decode: Decode, type_: Any, *, allow_empty: bool = True) -> Callab
         try:
             return decode(data)
         except Exception as error:
-            raise _explain(error, type_) from error
+            made = _explain(error, type_)
+            raise made from made.__cause__
 
     return of_bytes
 
@@ -369,7 +371,8 @@ def _key_of(decode: Decode, type_: Any) -> Callable[[RawRecord], Any]:
         try:
             return decode(data)
         except Exception as error:
-            raise _explain(error, type_) from error
+            made = _explain(error, type_)
+            raise made from made.__cause__
 
     return key_of
 
@@ -383,14 +386,15 @@ def _explained(read: Callable[[RawRecord], Any], type_: Any) -> Callable[[RawRec
         except ValidationError:
             raise
         except Exception as error:
-            raise _explain(error, type_) from error
+            made = _explain(error, type_)
+            raise made from made.__cause__
 
     return explained
 
 
 def _explain(error: Exception, type_: Any) -> ValidationError:
     untyped = type_ is None or type_ is Any
-    return ValidationError(f"{error}" if untyped else f"{type_name(type_)}: {error}")
+    return fault(error, type_, "" if untyped else type_name(type_))
 
 
 def _attempt(read: Callable[[RawRecord], Any], record: RawRecord) -> Any:
