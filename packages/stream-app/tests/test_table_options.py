@@ -248,6 +248,26 @@ async def test_a_callback_that_raises_ends_the_worker(make: Callable[..., App], 
     await app.stop()
 
 
+@pytest.mark.looptime
+async def test_a_callback_that_hangs_ends_the_worker(make: Callable[..., App]) -> None:
+    """Not for ever does a partition wait for it, and it is named with its record."""
+    app = make(topic_partitions=1)
+    done = counting(app, app.Table("t", key_type=str, value_type=int, default=int))
+    async with app:
+        await say(app, done, "a")
+
+    async def hanging(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    app = make(topic_partitions=1)
+    counting(app, app.Table("t", key_type=str, value_type=int, default=int, on_changelog_event=hanging))
+    with pytest.raises(
+        WorkerError, match=r"on_changelog_event of table t, at app-t-changelog-0 offset \d has not returned within 60 s"
+    ):
+        await app.start()
+    await app.stop()
+
+
 async def test_a_value_that_is_none_of_the_table_is_not_told(
     make: Callable[..., App], caplog: pytest.LogCaptureFixture
 ) -> None:

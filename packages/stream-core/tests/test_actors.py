@@ -177,7 +177,12 @@ def test_strategies_are_recognised() -> None:
     for value in ("one_for_all", "mode.OneForAllSupervisor", "mode:OneForAllSupervisor", OwnSupervisor):
         assert Strategy.of(value, "") is Strategy.ONE_FOR_ALL
     assert Strategy.of(Strategy.CRASH, "") is Strategy.CRASH
-    for value in ("ForfeitOneForOneSupervisor", mode.ForfeitOneForOneSupervisor, int, 7):
+    for value in ("ForfeitOneForOneSupervisor", mode.ForfeitOneForAllSupervisor):
+        with pytest.raises(
+            ConfigurationError, match=r"agent a: .* nobody would read on in its partitions: .* on_failure="
+        ):
+            Strategy.of(value, "agent a")
+    for value in (int, 7):
         with pytest.raises(ConfigurationError, match=r"agent a: .* is no supervisor strategy; there are 'one_for_one'"):
             Strategy.of(value, "agent a")
 

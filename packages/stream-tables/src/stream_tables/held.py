@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from inspect import isawaitable
 from threading import get_ident
@@ -22,6 +23,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R", bound=Callable[[], Any])
 W = TypeVar("W", bound=Callable[..., Any])
+
+CALLBACK = 60.0
+"""Seconds that a function of a user may take: a partition, and with it the rebalance, waits for it."""
 
 
 class Held(Generic[K, V]):
@@ -81,14 +85,21 @@ class Held(Generic[K, V]):
         return callback
 
     async def called(self, callback: Callable[[], Any], what: str) -> None:
-        """Call a function of a user, sync or async. Raises WorkerError when it raises.
+        """Call a function of a user, sync or async. Raises WorkerError when it raises, or does not return in time.
 
         :meta private:
         """
+        budget = asyncio.timeout(CALLBACK)
         try:
             if isawaitable(result := callback()):
-                await result
+                async with budget:
+                    await result
         except Exception as error:
+            if isinstance(error, TimeoutError) and budget.expired():
+                raise WorkerError(
+                    f"{what} has not returned within {CALLBACK:g} s, and the partition waits for it: bound what it waits for, or let a "
+                    "task do it"
+                ) from error
             raise WorkerError(f"{what} failed: {type(error).__name__}: {error}") from error
 
     # -- partitions, for the manager of tables

@@ -8,19 +8,29 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from uuid import uuid4
+from weakref import WeakSet
 
-from aiohttp import hdrs, web
+from aiohttp import WSCloseCode, hdrs, web
 from aiohttp.typedefs import Middleware
 
-__all__ = ["Limits", "is_loopback", "middlewares", "protect"]
+__all__ = ["SOCKETS", "Limits", "close_sockets", "is_loopback", "is_websocket", "middlewares", "protect"]
 
 logger = logging.getLogger(__name__)
 
 STARTED = web.RequestKey("started", web.StreamResponse)
 """Where a request keeps the answer that has begun to leave."""
 
+BUDGET = web.RequestKey("budget", asyncio.Timeout)
+"""Where a request keeps the deadline of its answer."""
+
+SOCKETS = web.AppKey("sockets", WeakSet[web.WebSocketResponse])
+"""Where a server keeps the WebSockets that are open."""
+
 SAFE = frozenset((hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS))
 """Methods that change nothing; with OPTIONS a browser asks what it may do."""
+
+FAREWELL = 1.0
+"""Seconds for the clients of open WebSockets to close them when the server stops."""
 
 _OF_BODIES = frozenset((hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH))
 
@@ -79,6 +89,18 @@ async def protect(request: web.Request, response: web.StreamResponse) -> None:
     )
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     request[STARTED] = response
+    if isinstance(response, web.WebSocketResponse):  # it lasts as long as both sides want
+        request[BUDGET].reschedule(None)
+        request.app[SOCKETS].add(response)
+
+
+async def close_sockets(app: web.Application) -> None:
+    """Tell the clients of open WebSockets that the server goes away; within :data:`FAREWELL` seconds."""
+    closing = [asyncio.ensure_future(one.close(code=WSCloseCode.GOING_AWAY)) for one in app[SOCKETS]]
+    if closing:
+        _, waiting = await asyncio.wait(closing, timeout=FAREWELL)
+        for one in waiting:
+            one.cancel()
 
 
 @web.middleware
@@ -131,17 +153,23 @@ def _name_of(host: str) -> str:
 
 
 def _allow_origins(hosts: set[str], origins: Collection[str]) -> Middleware:
-    """Refuse what a page of a foreign site lets a browser on this machine do: it may send forms to any address."""
+    """Refuse what a page of a foreign site lets a browser on this machine do: it may send forms, and open WebSockets, to any address."""
 
     @web.middleware
     async def allow_origins(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get(hdrs.ORIGIN)
         foreign = origin is not None and _name_of(origin.partition("://")[2]) not in hosts
-        if foreign and request.method not in SAFE and not {"*", origin} & set(origins):
+        safe = request.method in SAFE and not is_websocket(request)
+        if foreign and not safe and not {"*", origin} & set(origins):
             raise web.HTTPForbidden(reason="Pages of other sites may not do this")
         return await handler(request)
 
     return allow_origins
+
+
+def is_websocket(request: web.Request) -> bool:
+    """Whether a request asks for a WebSocket."""
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
 def _deadline(seconds: float) -> Middleware:
@@ -149,6 +177,7 @@ def _deadline(seconds: float) -> Middleware:
     async def deadline(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             async with asyncio.timeout(seconds) as budget:
+                request[BUDGET] = budget
                 return await handler(request)
         except TimeoutError:
             if budget.expired():

@@ -21,6 +21,7 @@ from stream_core.runs import PerRun
 from stream_web.blueprints import Blueprints
 from stream_web.exceptions import NotFound, ParseError, ServiceUnavailable
 from stream_web.forwarding import AGAIN, FORWARDED, Forwarder
+from stream_web.middlewares import is_websocket
 from stream_web.responses import answer_of
 from stream_web.site import Site
 from stream_web.views import METHODS, View
@@ -285,6 +286,8 @@ class Web(Site):
             raise ServiceUnavailable(
                 "The worker that has this tells no URL: its settings web_bind, web_host or canonical_url make one"
             )
+        if is_websocket(request):
+            raise ServiceUnavailable(f"A WebSocket is not passed on to another worker: open it at {url}")
         return await node.forwarder.forward(request, url, instance, certain=not published)
 
     def routes(self, around: Around = nullcontext, *, but: Web | None = None) -> Routes:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,7 +18,7 @@ from aiohttp.typedefs import Middleware
 from stream_core.errors import ConfigurationError
 from stream_core.runs import Run
 from stream_web.forwarding import ANSWERED, FORWARDED, Forwarder
-from stream_web.middlewares import Limits, is_loopback, protect
+from stream_web.middlewares import SOCKETS, Limits, close_sockets, is_loopback, protect
 from stream_web.middlewares import middlewares as limiting
 from stream_web.pages import Node, Routes
 
@@ -163,6 +164,8 @@ class WebServer:
         app = web.Application(middlewares=around, client_max_size=self._limits.body)
         app.on_response_prepare.append(protect)
         app.on_response_prepare.append(self._sign)
+        app[SOCKETS] = WeakSet()
+        app.on_shutdown.append(close_sockets)
         for join in self._joining:
             join(app)
         taken = set() if self._pages is None else self._pages.paths

@@ -110,6 +110,25 @@ class View(Responses):
         base = self.web.url if _base_url is None else str(_base_url)
         return f"{base.rstrip('/')}{self.path_for(view_name, **parts)}"
 
+    async def websocket(
+        self, request: web.Request, *, heartbeat: float | None = 30.0, **options: Any
+    ) -> web.WebSocketResponse:
+        """Open a WebSocket: iterate over its messages with ``async for``, send by it, and return it at the end.
+
+        It has no deadline. When the worker stops it is closed with the code 1001.
+
+        Args:
+            request: the request.
+            heartbeat: seconds after which a client that is silent is asked whether it is there; ``None`` asks nobody.
+            options: more of :class:`aiohttp.web.WebSocketResponse`, such as ``protocols`` and ``max_msg_size``.
+
+        Raises:
+            aiohttp.web.HTTPBadRequest: the client asks for no WebSocket.
+        """
+        socket = web.WebSocketResponse(heartbeat=heartbeat, **options)
+        await socket.prepare(request)
+        return socket
+
     async def read_request_content(self, request: web.Request) -> builtins.bytes:
         """Give the body of a request."""
         return await request.read()

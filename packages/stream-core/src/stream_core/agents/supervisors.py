@@ -44,6 +44,11 @@ class Strategy(Enum):
         for name in names:
             if name in _BY_NAME:
                 return _BY_NAME[name]
+        if any(name.startswith("Forfeit") for name in names):
+            raise ConfigurationError(
+                f"{where}: {value!r} gives up the actor that has failed, and nobody would read on in its partitions: to give up the event "
+                'write on_failure="skip" or "dead_letter", to give up the worker supervisor_strategy="crash"'
+            )
         known = ", ".join(map(repr, _BY_NAME))
         raise ConfigurationError(f"{where}: {value!r} is no supervisor strategy; there are {known}")
 
