@@ -110,6 +110,7 @@ async def test_a_websocket_is_not_passed_on(pages: Web) -> None:
             """That worker."""
 
             url = "http://other:6066"
+            instance = "other"
 
     @pages.page("/routed")
     async def routed(view: View, request: aiohttp_web.Request) -> Any:

@@ -11,10 +11,11 @@ __all__ = ["OF_APP", "explain"]
 
 TRACING = "there is no tracing yet: log in agents, or measure there"
 CLIENTS = "clients of the broker are the engine's own; send, read and ask by the app"
+BOOT = "what an app starts is what is defined; app.start_client(), web_enabled and app.add_dependency(...) change it"
 HOOK = "it is no hook here: override on_init_dependencies, on_start or on_started, or call app.service(...)"
 
 OF_APP: dict[str, str] = {
-    "BootStrategy": INSIDE,
+    "BootStrategy": BOOT,
     "FlowControlQueue": "agents and streams hold readers up by themselves: use app.channel(maxsize=...)",
     "GlobalTable": TABLES,
     "LiveCheck": "LiveCheck is not here: test agents with agent.test_context()",
@@ -22,26 +23,19 @@ OF_APP: dict[str, str] = {
     "SetGlobalTable": TABLES,
     "SetTable": TABLES + ", with value_type=set[str], for instance",
     "assignor": "the assignment of partitions is not for programs to change",
-    "boot_strategy": INSIDE,
+    "boot_strategy": BOOT,
     "cache": "answers of pages are not cached: keep them in a table, or put a cache in front of the worker",
     "commit": "an app commits by itself, as often as broker_commit_interval and broker_commit_every say",
-    "configured": "app.conf can be read at any time",
     "consumer": CLIENTS,
     "consumer_generation_id": "rebalances are counted in app.rebalancing_count, and told by app.on_partitions_assigned",
     "create_event": "events are made of records that were read; in a test write agent.put(...) in agent.test_context()",
     "fixups": INSIDE,
     "flow_control": INSIDE,
-    "http_client": "open an aiohttp.ClientSession in a service or task of yours",
     "in_recovery": "app.rebalancing is true until tables are recovered and all partitions are worked on",
-    "in_transaction": "whether the app commits in transactions is app.conf.exactly_once",
-    "maybe_start_producer": "app.start_client() starts what sends and asks",
     "monitor": SENSORS,
     "on_init_extra_service": HOOK,
-    "on_started_init_extra_services": HOOK,
-    "on_started_init_extra_tasks": HOOK,
     "on_started_init_web_server": HOOK,
     "on_startup_finished": "override on_started, or await app.start(), which returns when the app is operational",
-    "on_webserver_init": HOOK,
     "producer": CLIENTS,
     "producer_only": "app.start_client() starts an app that only sends and asks",
     "producer_transport": CLIENTS,

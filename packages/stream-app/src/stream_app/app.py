@@ -26,10 +26,11 @@ from stream_app.definitions.signals import Signal, SyncSignal
 from stream_app.definitions.tables import TableDefinitions
 from stream_app.running.service import Service
 from stream_app.running.services import PATIENCE, crash_of
+from stream_app.running.web_server import load_web
 from stream_app.running.wiring import Wiring
 from stream_app.settings.options import SettingOptions
 from stream_app.settings.parameters import masked
-from stream_core.calls import run_in
+from stream_core.calls import is_here, run_in
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, MissingPackageError, WorkerError
@@ -47,6 +48,7 @@ __all__ = ["App"]
 
 if TYPE_CHECKING:
     from stream_app.worker import Worker
+    from stream_web import ClientSession, Web
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +146,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
 
         :meta private:
         """
+        self._http_client: ClientSession | None = None
+        self._web_told = False
         self.client_only = False
         """Whether it was started by :meth:`start_client`."""
         self.in_worker = False
@@ -313,6 +317,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         if not self.running:
             await self.start_client()
 
+    maybe_start_producer = maybe_start_client  # its name for programs that only send
+
     async def _start(self, *, fail_fast: bool, timeout: float | None, client_only: bool) -> None:
         self.finalize()
         if self.running:
@@ -335,6 +341,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         await self._start_children()
         if not self._goes_on():
             return
+        if not self._web_told and not self.client_only and type(self).on_webserver_init is not App.on_webserver_init:
+            self.on_webserver_init(self.web)
+            self._web_told = True  # pages last from one start to the next
         with self._defining:
             self._wiring = wiring = Wiring(
                 self,
@@ -350,6 +359,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
             wiring.engine.background.spawn(self._tell_parents(wiring.engine), "tell the services above")
         if not self.client_only:
             self._start_tasks()
+            for hook in (self.on_started_init_extra_tasks, self.on_started_init_extra_services):
+                if self._goes_on():
+                    await hook()
 
     async def _start_in_time(self, wiring: Wiring) -> None:
         """Start what runs; give up when no broker has answered in time."""
@@ -405,7 +417,22 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         except Exception:
             logger.exception("%s of app %s failed", hook.__name__, self.id)
 
-    # -- hooks of a rebalance, beside those of mode
+    # -- hooks of the start, beside those of mode
+
+    async def on_started_init_extra_tasks(self) -> None:
+        """Override to begin more when the app is operational, by ``self.add_future(...)`` for instance; before :meth:`on_started`."""
+
+    async def on_started_init_extra_services(self) -> None:
+        """Override to add services when the app is operational, by ``await self.add_runtime_dependency(...)``; behind the hook above."""
+
+    def on_webserver_init(self, web: Web) -> None:
+        """Override to define more pages, by ``web.page(path)`` or ``web.blueprints.add(...)``; called at the first start.
+
+        Args:
+            web: the pages.
+        """
+
+    # -- hooks of a rebalance
 
     def on_rebalance_start(self) -> Awaitable[None] | None:
         """Override to hear that partitions are given up. It may be async."""
@@ -456,6 +483,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         try:
             await self._stop_wiring()
         finally:
+            client, self._http_client = self._http_client, None
+            if client is not None:
+                await self._within_patience(client.close, "closing the http_client")
             await super()._stop_children()
 
     async def _stop_wiring(self) -> None:
@@ -558,6 +588,40 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
                 reason = crash_of(below)
                 wiring.engine.background.fail(reason, f"the service {below!r}")
         super()._crash(reason)
+
+    @property
+    def configured(self) -> bool:
+        """Whether the signals of the configuration were sent."""
+        return self._configured
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a worker runs it, and what its events do is committed in transactions."""
+        return self.in_worker and self.conf.exactly_once
+
+    @property
+    def http_client(self) -> ClientSession:
+        """A client for HTTP that agents, tasks and pages share; made at the first use, and closed when the app has stopped.
+
+        Assign another one to use that; the app closes it, too.
+
+        Raises:
+            ConfigurationError: the app does not run, or runs in another event loop.
+            MissingPackageError: the web server, which brings the client, is not installed.
+        """
+        if not self.running or not is_here(self.loop):
+            raise ConfigurationError(
+                f"app.http_client is for what runs in the event loop of app {self.id}, while the app runs: open an "
+                "aiohttp.ClientSession elsewhere"
+            )
+        if self._http_client is None or self._http_client.closed:
+            self._http_client = load_web().make_client()
+        assert self._http_client is not None
+        return self._http_client
+
+    @http_client.setter
+    def http_client(self, client: ClientSession) -> None:
+        self._http_client = client
 
     @property
     def engine(self) -> Engine:

@@ -1,0 +1,124 @@
+"""Hooks of the start that Faust has, and the client for HTTP that an app offers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+import stream_app as faust
+from stream_core.errors import ConfigurationError
+
+from .apps import make
+
+
+class Hooked(faust.App):
+    """Tells in which order its hooks are called."""
+
+    def on_init(self) -> None:
+        self.told: list[str] = []
+
+    async def on_start(self) -> None:
+        self.told.append("start")
+
+    async def on_started_init_extra_tasks(self) -> None:
+        self.told.append("tasks")
+        self.add_future(self.extra())
+
+    async def extra(self) -> None:
+        self.told.append("extra")
+
+    async def on_started_init_extra_services(self) -> None:
+        assert self.engine.ready
+        self.told.append("services")
+        await self.add_runtime_dependency(More(self.told))
+
+    async def on_started(self) -> None:
+        self.told.append("started")
+
+    def on_webserver_init(self, web: Any) -> None:
+        @web.page("/more/", name="more")
+        async def more(view: Any, request: Any) -> str:
+            return "more"
+
+
+class More(faust.Service):
+    """A service that begins late."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__()
+        self.told = told
+
+    async def on_start(self) -> None:
+        self.told.append("service")
+
+    async def on_stop(self) -> None:
+        self.told.append("service stops")
+
+
+def hooked(**options: Any) -> Hooked:
+    """An app with hooks."""
+    return Hooked("hooked", broker="memory://", **options)
+
+
+async def test_hooks_of_the_start_come_in_the_order_of_faust() -> None:
+    """When the app is operational, extra tasks and services, then ``on_started``; what they add ends with the app."""
+    app = hooked()
+    async with app:
+        order = [one for one in app.told if one != "extra"]
+        assert order == ["start", "tasks", "services", "service", "started"]
+    assert {"extra", "service stops"} <= set(app.told)
+
+
+async def test_a_hook_that_raises_stops_the_start() -> None:
+    """As those of mode do."""
+
+    class Broken(Hooked):
+        async def on_started_init_extra_tasks(self) -> None:
+            raise RuntimeError("no task")
+
+    app = Broken("broken", broker="memory://")
+    with pytest.raises(RuntimeError, match="no task"):
+        await app.start()
+    assert not app.running
+
+
+async def test_a_hook_defines_pages() -> None:
+    """Before the web server starts."""
+    app = hooked()
+    async with app, aiohttp.ClientSession() as session, session.get(f"{app.web.url}/more/") as answer:
+        assert await answer.text() == "more"
+
+
+async def test_an_app_has_a_client_for_http() -> None:
+    """One for all, made at the first use, in each start anew, and closed by the stop; one of one's own may take its place."""
+    app = hooked()
+    with pytest.raises(ConfigurationError, match="while the app runs"):
+        _ = app.http_client
+    async with app:
+        client = app.http_client
+        assert app.http_client is client
+        async with client.get(f"{app.web.url}/more/") as answer:
+            assert answer.status == 200
+        with pytest.raises(ConfigurationError, match="in the event loop of app hooked"):
+            await asyncio.to_thread(lambda: app.http_client)
+    assert client.closed
+    own = aiohttp.ClientSession()
+    app = make()
+    app.http_client = own
+    async with app:
+        assert app.http_client is own
+    assert own.closed
+
+
+async def test_names_of_faust_for_the_state() -> None:
+    """``configured``, ``in_transaction``, ``maybe_start_producer``."""
+    app = make(processing_guarantee="exactly_once")
+    assert (app.configured, app.in_transaction) == (False, False)
+    await app.maybe_start_producer()
+    assert (app.configured, app.client_only) == (True, True)
+    await app.stop()
+    app.in_worker = True
+    assert app.in_transaction
