@@ -63,6 +63,10 @@ async def test_an_app_is_looked_at_and_turned_back(bootstrap: str, tmp_path: Pat
         "value": {"account": "joe", "amount": 2},
         "headers": [],
     }
+    found_again = await rows(console, "tail", name, "-n", "1", "--key", "joe", "--contains", '"amount":1')
+    assert found_again["offset"] == 0
+    nobody = await console.type("stream", "-A", "proj", "tail", name, "-n", "1", "--key", "jo")
+    assert (nobody.code, nobody.out) == (0, "")
     found = {row["name"]: row for row in await rows(console, "topics")}
     assert found[name] == {"name": name, "partitions": 1, "records": 2, "lag": 0, "role": "read by @count"}
     assert found[f"{group}-totals-changelog"]["role"] == "changelog of totals"

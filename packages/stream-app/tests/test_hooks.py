@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import closing
 from typing import Any
 
 import aiohttp
@@ -122,3 +124,25 @@ async def test_names_of_faust_for_the_state() -> None:
     await app.stop()
     app.in_worker = True
     assert app.in_transaction
+
+
+@pytest.mark.parametrize(
+    ("options", "served"),
+    [({}, False), ({"web_port": 0}, True), ({"web_enabled": True}, True), ({"web_enabled": False}, False)],
+    ids=str,
+)
+async def test_an_embedded_app_opens_no_port_unless_it_is_asked(options: dict[str, Any], served: bool) -> None:
+    """A setting that says where the web server is asks for it, and so do pages; a worker starts it anyway."""
+    if options.get("web_port") == 0:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            options = {"web_port": free.getsockname()[1]}
+    app = faust.App("embedded", broker="memory://", **options)
+    async with app:
+        wiring = app._wiring
+        assert wiring is not None
+        assert (wiring._web is not None) is served
+    app.in_worker = True
+    async with app:
+        wiring = app._wiring
+        assert wiring is not None
+        assert (wiring._web is not None) is (options.get("web_enabled") is not False)

@@ -98,6 +98,22 @@ def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
         assert sorted(pids(running, "ends", 2)) == sorted(workers)
 
 
+def test_usr1_is_handed_on(tmp_path: Path) -> None:
+    """Each worker logs where everything waits, and nothing ends."""
+    with program(tmp_path) as running:
+        workers = pids(running, "runs", 2)
+        running.send_signal(signal.SIGUSR1)
+        cries = set[int]()
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "SIGUSR1" in line and (match := re.search(r"\] \[(\d+)\] \[", line)):
+                cries.add(int(match[1]))
+            if cries == set(workers):
+                break
+        running.terminate()
+        assert sorted(pids(running, "ends", 2)) == sorted(workers)
+
+
 def test_a_worker_that_always_fails(tmp_path: Path) -> None:
     """Is given up after a few times, and the exit code is 1."""
     with program(tmp_path, FAILS="1") as running:

@@ -97,10 +97,11 @@ async def _supervise(number: int) -> int:
     loop = asyncio.get_running_loop()
     for one in SIGNALS:
         loop.add_signal_handler(one, supervisor.heard, one)
+    loop.add_signal_handler(signal.SIGUSR1, supervisor.hand_on, signal.SIGUSR1)
     try:
         return max(await asyncio.gather(*map(supervisor.keep, range(number))))
     finally:
-        for one in SIGNALS:
+        for one in (*SIGNALS, signal.SIGUSR1):
             loop.remove_signal_handler(one)
         supervisor.close()
 
@@ -123,9 +124,13 @@ class _Supervisor:
         if not self._stop.is_set():
             logger.info("%s: stopping %d workers", number.name, len(self._processes))
         self._stop.set()
+        self.hand_on(signal.SIGTERM)
+
+    def hand_on(self, number: signal.Signals) -> None:
+        """Send a signal to all workers, as SIGUSR1, at which each logs where everything waits."""
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(number)
 
     async def keep(self, number: int) -> int:
         """Keep one worker running; returns its exit code."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -32,6 +32,8 @@ __all__ = ["as_row", "read_until", "schema_of", "tail"]
     help="Show the last COUNT records and end; with --from-beginning the first.",
 )
 @click.option("--partition", type=click.IntRange(min=0), help="Only this partition.  [default: all]")
+@click.option("--key", "wanted_key", help="Only records with this key, as it is shown, or as it is on the topic.")
+@click.option("--contains", help="Only records whose value, as it is on the topic, has this text in it.")
 @click.option("--no-follow", is_flag=True, help="End at the end of the topic, instead of waiting for more.")
 @timeout_option
 @json_option
@@ -43,6 +45,8 @@ def tail(
     from_beginning: bool,
     count: int | None,
     partition: int | None,
+    wanted_key: str | None,
+    contains: str | None,
     no_follow: bool,
     timeout: float,
 ) -> None:
@@ -57,6 +61,7 @@ def tail(
       stream -A bank tail deposits
       stream -A bank tail deposits --from-beginning
       stream -A bank tail deposits -n 5
+      stream -A bank tail deposits --from-beginning --key alice --contains '"amount":5'
       stream -A bank tail @count --from-beginning --no-follow --json
     """
     app = invocation.whole_app()
@@ -65,13 +70,18 @@ def tail(
         topic = str(app.agents[full_name(topic[1:], app.agents)].topic)
     schema = schema_of(app, topic)
 
+    def wanted(record: RawRecord) -> bool:
+        if contains is not None and contains.encode() not in (record.value or b""):
+            return False
+        return wanted_key is None or _has_key(schema, record, wanted_key)
+
     async def ask(cluster: Cluster) -> None:
         tps = [tp for tp in await cluster.require(topic) if partition in (None, tp.partition)]
         if not tps:
             raise click.UsageError(f"topic {topic} has no partition {partition}")
         starts, ends = await cluster.bounds(tps)
         if count is not None and not from_beginning:
-            for tp, record in await _last(cluster, starts, ends, count, timeout):
+            for tp, record in await _last(cluster, starts, ends, count, timeout, wanted):
                 _print(invocation, schema, tp, record)
             return
         positions = starts if from_beginning else ends
@@ -82,6 +92,8 @@ def tail(
         )
         shown_so_far = 0
         async for tp, record in records:
+            if not wanted(record):
+                continue
             _print(invocation, schema, tp, record)
             shown_so_far += 1
             if shown_so_far == count:
@@ -138,17 +150,34 @@ async def read_until(
 
 
 async def _last(
-    cluster: Cluster, starts: Mapping[TP, int], ends: Mapping[TP, int], count: int, timeout: float
+    cluster: Cluster,
+    starts: Mapping[TP, int],
+    ends: Mapping[TP, int],
+    count: int,
+    timeout: float,
+    wanted: Callable[[RawRecord], bool],
 ) -> list[tuple[TP, RawRecord]]:
-    """Return the last records of partitions by their time; offsets that hold none make it look further back."""
+    """Return the last records of partitions that are wanted, by their time; offsets that hold none make it look further back."""
     window = count
     while True:
         positions = {tp: max(starts[tp], end - window) for tp, end in ends.items()}
-        found = [each async for each in read_until(cluster, positions, ends, timeout)]
+        found = [each async for each in read_until(cluster, positions, ends, timeout) if wanted(each[1])]
         if len(found) >= count or positions == dict(starts):
             found.sort(key=lambda each: (each[1].timestamp, each[0].partition, each[1].offset))
             return list(islice(found, max(0, len(found) - count), None))
         window *= 8
+
+
+def _has_key(schema: Schema, record: RawRecord, wanted: str) -> bool:
+    """Tell whether a record has this key, as text of its bytes or as it is shown."""
+    if record.key is None:
+        return False
+    if record.key == wanted.encode():
+        return True
+    try:
+        return str(schema.read_key(record)) == wanted
+    except Exception:
+        return False
 
 
 def schema_of(app: Application, topic: str) -> Schema:

@@ -98,3 +98,5 @@ def lag(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> No
         for one in run(invocation, app, timeout, lambda cluster: cluster.lags(names))
     ]
     print_rows("Lag", ("topic", "partition", "committed", "end", "lag"), rows, as_json=invocation.as_json)
+    if len(rows) > 1 and not invocation.as_json:
+        click.echo(f"in all: {sum(row['lag'] or 0 for row in rows)} of {len(rows)} partitions")
