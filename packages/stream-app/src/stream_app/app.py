@@ -48,7 +48,8 @@ __all__ = ["App"]
 
 if TYPE_CHECKING:
     from stream_app.worker import Worker
-    from stream_web import ClientSession, Web
+    from stream_web import Web
+    from stream_web.clients import ClientSession
 
 logger = logging.getLogger(__name__)
 

@@ -87,6 +87,7 @@ def lag(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> No
     """
     app = invocation.whole_app()
     tell_private(invocation, app, "no other worker has read anything there")
+    lags = run(invocation, app, timeout, lambda cluster: cluster.lags(names))
     rows = [
         {
             "topic": one.tp.topic,
@@ -95,8 +96,8 @@ def lag(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> No
             "end": one.end,
             "lag": one.lag,
         }
-        for one in run(invocation, app, timeout, lambda cluster: cluster.lags(names))
+        for one in lags
     ]
     print_rows("Lag", ("topic", "partition", "committed", "end", "lag"), rows, as_json=invocation.as_json)
-    if len(rows) > 1 and not invocation.as_json:
-        click.echo(f"in all: {sum(row['lag'] or 0 for row in rows)} of {len(rows)} partitions")
+    if len(lags) > 1 and not invocation.as_json:
+        click.echo(f"in all: {sum(one.lag for one in lags)}, in {len(lags)} partitions")

@@ -3,7 +3,7 @@
 from aiohttp.web import Request, Response, StreamResponse
 
 from stream_web.blueprints import Blueprint
-from stream_web.clients import ClientSession, make_client
+from stream_web.clients import make_client
 from stream_web.dashboard import Dashboard, Peers
 from stream_web.exceptions import WebError
 from stream_web.forwarding import Forwarder
@@ -18,7 +18,6 @@ from stream_web.views import View, gives_model, takes_model
 
 __all__ = [
     "Blueprint",
-    "ClientSession",
     "Dashboard",
     "Forwarder",
     "GraphPage",
