@@ -100,7 +100,10 @@ def options_of(type_: Any) -> RecordOptions | None:
 
 
 def is_tagged(type_: Any) -> bool:
-    """Tell whether values of a type may have tagged fields, at any depth. Where the payload names its class, that may be any class."""
+    """Tell whether values of a type may have tagged fields, at any depth.
+
+    Where the payload names the class, that may be any class; where a base is said, any that is derived from it.
+    """
     seen: list[Any] = []
 
     def look(one: Any) -> bool:
@@ -113,7 +116,10 @@ def is_tagged(type_: Any) -> bool:
             return any(map(look, get_args(one)))
         options = options_of(get_origin(one) or one)
         assert options is not None
-        if options.tags or (options.polymorphic and look(None)):
+        if options.tags:
+            return True
+        base = get_origin(one) or one
+        if options.polymorphic and any(look(each) for each in list(registry.values()) if issubclass(each, base)):
             return True
         return any(look(field.type) for field in structs.fields(one)) or any(map(look, get_args(one)))
 
