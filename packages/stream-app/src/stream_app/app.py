@@ -361,7 +361,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         if not self.client_only:
             self._start_tasks()
             for hook in (self.on_started_init_extra_tasks, self.on_started_init_extra_services):
-                if self._goes_on():
+                if not self.should_stop:
                     await hook()
 
     async def _start_in_time(self, wiring: Wiring) -> None:
