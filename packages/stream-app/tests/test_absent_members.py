@@ -52,9 +52,10 @@ def test_an_error_of_a_property_is_its_own() -> None:
     ("name", "reason"),
     [
         ("left_join", "tables cannot be joined, in Faust neither"),
-        ("as_ansitable", "print sorted"),
-        ("clear", "delete each key in an agent"),
-        ("copy", "dict"),
+        ("data", "the table is the dictionary"),
+        ("partition_for_key", "a key is in the partition of the event that changed it"),
+        ("raw_update", "what a table has is what its changelog has"),
+        ("send_changelog", "assign the value in an event"),
     ],
 )
 def test_a_name_of_faust_that_a_table_does_not_have(name: str, reason: str) -> None:

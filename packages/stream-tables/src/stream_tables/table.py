@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from functools import partial
+from operator import itemgetter
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from stream_core.absent import NotHere
 from stream_core.engine.work import Work
@@ -22,6 +23,7 @@ from stream_tables.keys import Keys
 from stream_tables.partition import TOMBSTONES, Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
+from stream_tables.views import TableItems, TableKeys, TableValues, as_text
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
 from stream_tables.windows.keys import RangedKeys, RangedSchema
 from stream_tables.windows.kinds import Seconds, Window
@@ -45,7 +47,7 @@ W = TypeVar("W", bound=Callable[..., Any])
 _JOINS = "tables cannot be joined, in Faust neither: read both in one agent"
 
 
-class Table(Held[K, V]):
+class Table(Held[K, V], MutableMapping[K, V]):
     """A durable dictionary, sharded: each worker holds the partitions of its source topics.
 
     With an event open, reads and writes use the partition of that event. Outside of events a table can be read (what this worker
@@ -144,9 +146,16 @@ class Table(Held[K, V]):
         inner_join = NotHere(_JOINS)
         left_join = NotHere(_JOINS)
         outer_join = NotHere(_JOINS)
-        as_ansitable = NotHere("print sorted(table.items()), or look at a table with the command line of the app")
-        clear = NotHere("delete each key in an agent: for key in list(table): del table[key]")
-        copy = NotHere("dict(table) is a copy of what this worker holds")
+        data = NotHere("the table is the dictionary: table[key], table.items()")
+        partition_for_key = NotHere(
+            "a key is in the partition of the event that changed it: @app.table_route finds its worker"
+        )
+        persisted_offset = NotHere("the command `tables` shows how far stores are, and the snapshot of a worker has it")
+        raw_update = NotHere("what a table has is what its changelog has: update() it in an event")
+        reset_state = NotHere(
+            "the command `reset` deletes the stores of an app, which are recovered from their changelogs"
+        )
+        send_changelog = NotHere("assign the value in an event, table[key] = value: its checkpoint sends it")
 
     async def _tell(self, changelog: TP, record: RawRecord) -> None:
         """Call ``on_changelog_event`` with the event of a changelog record. Raises WorkerError when it raises."""
@@ -486,20 +495,47 @@ class Table(Held[K, V]):
     def __len__(self) -> int:
         return sum(1 for _ in self._entries())
 
-    def keys(self) -> Iterator[K]:
-        """Iterate over all keys held here; in an event over those of its partition, as they are at the time of the call."""
-        return iter(self)
+    def keys(self) -> TableKeys[K]:
+        """Give a view of all keys held here; in an event of those of its partition."""
+        return TableKeys(self)
 
-    def values(self) -> Iterator[V]:
-        """Iterate over all values held here; in an event over those of its partition, as they are at the time of the call."""
-        return (value() for _, value in self._entries())
+    def values(self) -> TableValues[V]:
+        """Give a view of all values held here; in an event of those of its partition."""
+        return TableValues(self, self._entries)
 
-    def items(self) -> Iterator[tuple[K, V]]:
-        """Iterate over all keys and values held here; in an event over those of its partition, as they are at the time of the call.
+    def items(self) -> TableItems[K, V]:
+        """Give a view of all keys and values held here; in an event of those of its partition.
 
-        What is changed while somebody iterates is not in it.
+        A loop over it has what is there when it begins: what is changed while somebody iterates is not in it.
         """
-        return ((key, value()) for key, value in self._entries())
+        return TableItems(self, self._entries)
+
+    def copy(self) -> dict[K, V]:
+        """Give all keys and values held here as a dictionary; in an event those of its partition."""
+        return dict(self.items())
+
+    __eq__ = object.__eq__  # a table is equal to itself alone: comparing what two have would read both
+    __hash__ = object.__hash__
+
+    def as_ansitable(
+        self,
+        title: str = "{table.name}",
+        key: str = "Key",
+        value: str = "Value",
+        sort: bool = False,
+        sortkey: Callable[[tuple[K, V]], Any] = itemgetter(0),
+    ) -> str:
+        """Draw what is held here as text, to be printed; in an event what its partition has.
+
+        Args:
+            title: stands over it; ``{table.name}`` in it is the name of the table.
+            key: name of the column of keys.
+            value: name of the column of values.
+            sort: whether rows are sorted.
+            sortkey: gives of ``(key, value)`` what they are sorted by; the key when left out.
+        """
+        title = title.replace("{table.name}", self.name)
+        return as_text(self.items(), title=title, heads=(key, value), sort=sort, sortkey=sortkey)
 
     def _entries(self) -> Iterator[tuple[K, Callable[[], V]]]:
         """Give the keys, each with what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
@@ -563,7 +599,11 @@ class Table(Held[K, V]):
             raise self.missing(key)
         part.delete(cursor, data)
 
-    def pop(self, key: K, *default: D) -> V | D:
+    @overload
+    def pop(self, key: K, /) -> V: ...
+    @overload
+    def pop(self, key: K, default: D, /) -> V | D: ...
+    def pop(self, key: K, /, *default: D) -> V | D:
         """Remove ``key`` and return its value; without it ``default``, or KeyError."""
         value = self._get(key)
         if value is not ABSENT:
@@ -581,11 +621,18 @@ class Table(Held[K, V]):
         self[key] = default
         return default
 
-    def update(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = (), **more: V) -> None:
-        """Assign many keys."""
-        pairs = items.items() if isinstance(items, Mapping) else items
-        for key, value in (*pairs, *more.items()):
-            self[key] = value
+    def clear(self) -> None:
+        """Delete all keys of the partition of the open event, those that cannot be read included."""
+        cursor = self.writer()
+        part = self.part(cursor)
+        for data, _ in part.range(cursor):
+            if self.window is None or self._keys.decode(part.changelog, data) is not None:  # else a row about windows
+                part.delete(cursor, data)
+
+    def __ior__(self, other: Mapping[K, V]) -> Self:
+        """Assign many keys, as :meth:`update`."""
+        self.update(other)
+        return self
 
     def __repr__(self) -> str:
         return f"<Table {self.name}: {sum(len(held) for held in self._held.all())} partitions here>"
