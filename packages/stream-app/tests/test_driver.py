@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
@@ -292,6 +293,33 @@ def test_windows_end_by_the_clock() -> None:
         driver.advance(60)
         driver.produce(hits, "/home", key="/home")
         assert driver.run(lambda: pages["/home"].now()) == 1
+        wrong: Any = pages
+        with pytest.raises(
+            ConfigurationError, match=r'read them at a time, as in driver.run\(lambda: pages\["key"\].now\(\)\)'
+        ):
+            driver.table(wrong)
+        with pytest.raises(ConfigurationError, match="let events fill them"):
+            driver.fill(wrong, {"/home": 1})
+
+
+def test_a_start_on_an_empty_broker_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is missing from the changelogs of an app whose windows and timers have not worked yet."""
+    one = small()
+    hits = one.topic("hits", key_type=str, value_type=str)
+    pages = one.Table("pages", key_type=str, value_type=int, default=int).tumbling(60.0, expires=600.0)
+
+    @one.agent(hits)
+    async def hit(stream: faust.Stream[str]) -> None:
+        async for page in stream:
+            pages[page] += 1
+
+    @one.timer(30.0)
+    async def tick() -> None:
+        """Do nothing."""
+
+    with faust.TestDriver(one) as driver:
+        driver.produce(hits, "/home", key="/home")
+    assert not caplog.records
 
 
 # -- workers
@@ -503,6 +531,22 @@ def test_wrong_use_is_explained() -> None:
             driver.produce(orders, Order("a", 1), partition=9)
         with pytest.raises(ConfigurationError, match="no worker has the partition of 'x'"):
             driver.fill(totals, {"x": 1}, partition=77)
+        nothing: Any = "totals"
+        with pytest.raises(ConfigurationError, match="'totals' is no table"):
+            driver.table(nothing)
+        with pytest.raises(ConfigurationError, match="'totals' is no table"):
+            driver.fill(nothing, {"x": 1})
+        wrong: Any = totals
+        with pytest.raises(ConfigurationError, match="is no topic: give one, or its name"):
+            driver.outputs(wrong)
+        with pytest.raises(ConfigurationError, match="is no topic, agent or channel"):
+            driver.produce(wrong, 1)
+        with pytest.raises(UnknownTopicError, match="topic nowhere does not exist"):
+            driver.broker.damage("nowhere", 0)
+        with pytest.raises(ConfigurationError, match="and no partition 9"):
+            driver.broker.damage("orders", 9)
+    with pytest.raises(ConfigurationError, match="a TestDriver runs apps"):
+        faust.TestDriver(wrong)
 
 
 async def test_it_is_for_plain_functions() -> None:
@@ -516,16 +560,23 @@ def test_it_belongs_to_one_thread() -> None:
     refused: list[str] = []
 
     def elsewhere() -> None:
-        try:
-            driver.settle()
-        except ConfigurationError as error:
-            refused.append(str(error))
+        for call in (
+            driver.settle,
+            lambda: driver.produce(orders, Order("a", 1)),
+            lambda: driver.run(asyncio.sleep(0)),
+            driver.crash,
+        ):
+            try:
+                call()
+            except ConfigurationError as error:
+                refused.append(str(error))
 
     with faust.TestDriver(app) as driver:
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join(20)
-    assert refused == ["a TestDriver belongs to the thread that has opened it: use it there only"]
+        gc.collect()  # a coroutine that is left over warns here
+    assert refused == ["a TestDriver belongs to the thread that has opened it: use it there only"] * 4
 
 
 def test_a_start_that_fails_gives_the_app_back() -> None:

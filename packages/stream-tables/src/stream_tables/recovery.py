@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from stream_core.engine.participants import Reading, SendNow
 from stream_core.ports import Store
+from stream_core.streams.units import UNITS
 from stream_tables.changelog import claim
 from stream_tables.follower import Follower
 from stream_tables.following import Following
@@ -61,7 +62,7 @@ async def recover(following: Following, part: TablePartition[Any], owner: Owner,
     part.ids, part.topic_id, part.exactly_once = owner.ids, owner.ids.get(part.changelog.topic, ""), owner.exactly_once
     first, end = await following.bounds(part.changelog)
     check()
-    if end == 0 and any(owner.committed.values()):
+    if end == 0 and any(position for reading, position in owner.committed.items() if reading.subscription != UNITS):
         logger.warning(
             "%s begins empty, though events of its sources are committed: a new table does; if this one is not new, its changelog was "
             "deleted, and what it held comes again only with its events (`stream offsets reset`)",

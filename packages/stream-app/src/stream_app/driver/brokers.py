@@ -175,7 +175,14 @@ class DrivenBroker:
             self._cluster.faults.fail_next(operation, what, applied=applied)
 
     def damage(self, topic: str, partition: int, why: str = "the test has damaged it") -> None:
-        """Let a partition be one that cannot be read, until :meth:`mend`."""
+        """Let a partition be one that cannot be read, until :meth:`mend`.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+            ConfigurationError: it has no such partition.
+        """
+        if not 0 <= partition < (count := self._cluster.topic(topic).partitions):
+            raise ConfigurationError(f"topic {topic} has {count} partitions, and no partition {partition}")
         self._cluster.faults.damaged[TP(topic, partition)] = why
         self._cluster.wakeup.notify()
 

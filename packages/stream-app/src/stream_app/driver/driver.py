@@ -34,6 +34,7 @@ from stream_core.streams.channel import Channel
 from stream_core.streams.effects import Effects
 from stream_core.values.schemas import Schema
 from stream_tables.table import Table
+from stream_tables.windows.table import WindowedTable
 
 __all__ = ["TestDriver"]
 
@@ -62,7 +63,7 @@ class TestDriver:
     that an app of a module may be driven by one test after the other.
 
     An error that ends a worker is raised by the call in which it happens, as the error of the body, with a note that names the agent and
-    the event. By default an event is tried once: what its failure policy says counts at the first failure.
+    the event. The failure policies hold, but that by default ``crash`` ends the worker at the first failure.
 
     What waits for a time, such as a body that sleeps or the pause before an event is tried again, does not wait: the clock moves on to that
     moment while an event is open. Timers, calendars, lists of ``take(within=...)`` and windows wait for :meth:`advance`.
@@ -102,6 +103,9 @@ class TestDriver:
     ) -> None:
         if not apps:
             raise ConfigurationError("a TestDriver needs an app: TestDriver(app)")
+        for one in apps:
+            if not isinstance(one, App):
+                raise ConfigurationError(f"a TestDriver runs apps, and {one!r} is none: give the App itself")
         if "broker" in settings:
             raise ConfigurationError(
                 "a TestDriver makes its broker by itself: leave broker= out, or give kafka= to use a real one"
@@ -176,6 +180,8 @@ class TestDriver:
             UnknownTopicError: there is no such topic.
         """
         driving = self._open
+        if not isinstance(target, Topic | Channel | Agent | str):
+            raise ConfigurationError(f"{target!r} is no topic, agent or channel, nor the name of a topic")
         at = timestamp.timestamp() if isinstance(timestamp, datetime) else timestamp
         if isinstance(target, Agent):
             target = target.topic
@@ -217,8 +223,9 @@ class TestDriver:
             partition: the partition of all of them, instead.
 
         Raises:
-            ConfigurationError: the topics do not agree, or no worker has the partition.
+            ConfigurationError: the topics do not agree, no worker has the partition, or the table has windows: let events fill those.
         """
+        _check_table(table)
         self._open.drive(self._open.fill(table, items, like, partition))
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
@@ -257,7 +264,11 @@ class TestDriver:
         """Copy what a table holds, in all workers.
 
         Of a table with windows read in :meth:`run` instead, which has the time of the driver.
+
+        Raises:
+            ConfigurationError: it is no table, or one with windows.
         """
+        _check_table(table)
         found: dict[K, V] = {}
         for engine in self._open.engines():
             with engine.run.entered():
@@ -490,8 +501,16 @@ class _Driving:
 
     # -- driving
 
+    def check(self, work: object = None) -> None:
+        """Raise ConfigurationError where the loop cannot be run: in another thread, or inside of a call. ``work`` is not begun then."""
+        if self.loop.is_running() or threading.get_ident() != self._thread:
+            if inspect.iscoroutine(work):
+                work.close()  # or Python warns of it, in whatever test runs then
+            raise ConfigurationError("a TestDriver belongs to the thread that has opened it: use it there only")
+
     def drive(self, work: Coroutine[Any, Any, T], *, settle: bool = True) -> T:
         """Run a coroutine in the loop, whatever time it needs, and then let all happen that follows."""
+        self.check(work)
         return self.complete(self._driven(work, settle=settle))
 
     async def _driven(self, work: Coroutine[Any, Any, T], *, settle: bool) -> T:
@@ -502,6 +521,7 @@ class _Driving:
 
     def run(self, work: Any, *, wait: bool = True) -> Any:
         """Run code of the test in the first worker that runs."""
+        self.check(work)
 
         async def body() -> Any:
             found = work() if callable(work) else work
@@ -518,10 +538,8 @@ class _Driving:
         return self.complete(entered())
 
     def complete(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run the loop until ``work`` is done; raises ConfigurationError when another thread does that."""
-        if self.loop.is_running() or threading.get_ident() != self._thread:
-            work.close()
-            raise ConfigurationError("a TestDriver belongs to the thread that has opened it: use it there only")
+        """Run the loop until ``work`` is done."""
+        self.check(work)
         return self.loop.run_until_complete(work)
 
     async def _do(self, task: asyncio.Task[T], *, of_test: bool = False) -> T:
@@ -674,6 +692,8 @@ class _Driving:
             )
         if isinstance(topic, Topic):
             return topic
+        if not isinstance(topic, str):
+            raise ConfigurationError(f"{topic!r} is no topic: give one, or its name")
         found = self.topics().get(topic)
         return Topic(topic, schema=Schema(None, None)) if found is None else found
 
@@ -750,6 +770,16 @@ class _Driving:
             if raw is not None:
                 return partition_for(raw, count) if choose is None else choose(raw, range(count), range(count))
         return None
+
+
+def _check_table(table: Any) -> None:
+    if isinstance(table, WindowedTable):
+        raise ConfigurationError(
+            f"table {table.name} has windows: let events fill them, and read them at a time, as in "
+            f'driver.run(lambda: {table.name}["key"].now())'
+        )
+    if not isinstance(table, Table):
+        raise ConfigurationError(f"{table!r} is no table: give what app.Table() has returned")
 
 
 def _letters_of(app: App, policy: FailurePolicy) -> str:
