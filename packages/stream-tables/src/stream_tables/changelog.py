@@ -24,7 +24,18 @@ from stream_core.ports import Store
 from stream_core.primitives import TP, Headers, RawRecord, StoredRecord
 from stream_core.values.schemas import Schema
 
-__all__ = ["CLAIM", "HEADER", "RESERVED", "Origin", "Replay", "claim", "decode_claim", "decode_origin", "encode_origin"]
+__all__ = [
+    "CLAIM",
+    "HEADER",
+    "RESERVED",
+    "TIME_KEY",
+    "Origin",
+    "Replay",
+    "claim",
+    "decode_claim",
+    "decode_origin",
+    "encode_origin",
+]
 
 HEADER = "stream-origin"
 
@@ -33,6 +44,9 @@ CLAIM = "stream-claim"
 
 RESERVED = b"\xff\xfestream-"
 """Keys that begin so are no keys of a table: they are neither text nor JSON."""
+
+TIME_KEY = RESERVED + b"time"
+"""The key of the time of a partition whose windows or values go by it."""
 
 _CLAIM_KEY = RESERVED + b"claim"
 """The key of claims, so that compaction keeps the last one."""
@@ -108,6 +122,7 @@ class Replay:
         schema: of the table's changelog.
         only: the keys to look for; ``None`` for all.
         part: gives the key of a window from a key in the changelog, where the table has windows.
+        expired: tells whether a value is gone at a time in milliseconds, where values age.
     """
 
     def __init__(
@@ -115,12 +130,15 @@ class Replay:
         schema: Schema,
         only: Collection[bytes] | None = None,
         part: Callable[[bytes], bytes | None] = lambda key: None,
+        expired: Callable[[bytes, int], bool] | None = None,
     ) -> None:
         self._schema = schema
         self._only = only
         self._part = part
         self._records: dict[bytes, RawRecord] = {}
         self._epoch = 0
+        self._expired = expired
+        self._time: int | None = None
 
     def begin(self, store: Store, epoch: int) -> None:
         """Begin with what a store has, to read the changelog from its position on. Raises StoreError.
@@ -143,6 +161,8 @@ class Replay:
             if epoch < self._epoch:
                 return
             self._epoch = epoch
+        if record.key == TIME_KEY:
+            self._time = None if record.value is None else int(record.value)
         if record.key.startswith(RESERVED) or not self._is_wanted(record.key):
             return
         if record.value is None:
@@ -156,7 +176,10 @@ class Replay:
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Iterate over the keys and their values, decoded, in the order of the bytes of the keys. Raises ValidationError."""
+        expired, time = self._expired, self._time
         for _, record in sorted(self._records.items()):
+            if expired is not None and time is not None and expired(record.value or b"", time):
+                continue
             yield self._schema.read_key(record), self._schema.read_value(record)
 
 

@@ -32,7 +32,7 @@ REFUSED: Final = {
     "block_cache_compressed_size": "RocksDB has no such cache any more: give its memory to cache",
     "max_write_buffer_number": "write_buffer bounds what all buffers have together",
     "target_file_size_base": "RocksDB's own size is taken",
-    "ttl": "values that the store drops by itself would come back from the changelog: delete keys in a timer of an agent",
+    "ttl": "values that the store drops by itself would come back from the changelog: say ttl= of the table itself",
     "read_only": "a table is written by its recovery, too",
 }
 """Options of Faust's stores that have no effect here, and why."""

@@ -24,7 +24,9 @@ from stream_tables.partition import TOMBSTONES, Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
 from stream_tables.views import TableItems, TableKeys, TableValues, as_text
+from stream_tables.windows.aging import Age, AgingKeys, AgingSchema
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
+from stream_tables.windows.closing import Closer
 from stream_tables.windows.keys import RangedKeys, RangedSchema
 from stream_tables.windows.kinds import Seconds, Window
 from stream_tables.windows.late import LateArg, LatePolicy
@@ -72,8 +74,10 @@ class Table(Held[K, V], MutableMapping[K, V]):
         on_recover: called when a rebalance is over and all partitions of this worker are recovered; sync or async.
         on_window_close: called for each window that closes, where the table has windows, with ``(key, (start, end))`` and its value;
             sync or async. A subclass may have a method of that name.
+        ttl: seconds or a timedelta behind its assignment for which a value can be read, by the time of events; ``None`` for ever.
 
     Attributes:
+        age: how values age; ``None`` when they do not.
         key_index_size: keys whose partition is remembered, for reads outside of events.
         recover_callbacks: what is called then.
         log_schema: how its changelog is read; differs from that of the table where it has windows.
@@ -103,6 +107,7 @@ class Table(Held[K, V], MutableMapping[K, V]):
         on_changelog_event: Callable[[Event[Any]], Any] | None = None,
         on_recover: Callable[[], Any] | None = None,
         on_window_close: Callable[..., Any] | None = None,
+        ttl: Seconds | None = None,
     ) -> None:
         if not name or len(name) > 200 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
             raise ConfigurationError(
@@ -141,6 +146,9 @@ class Table(Held[K, V], MutableMapping[K, V]):
         self._known, self._encode = self._keys.known, self._keys.encode
         self._kept = kept = kept_types(schema)
         self._plain = next(iter(kept)) if len(kept) == 1 else self
+        self.age: Age | None = None
+        if ttl is not None:
+            self._let_age(Age(ttl))
 
     if not TYPE_CHECKING:  # names of Faust
         inner_join = NotHere(_JOINS)
@@ -299,6 +307,10 @@ class Table(Held[K, V], MutableMapping[K, V]):
             raise ConfigurationError(
                 f"table {self.name}: {window!r} is no window; give a TumblingWindow(...), for instance"
             )
+        if self.age is not None:
+            raise ConfigurationError(
+                f"table {self.name} has ttl={self.age.ttl:g}, and cannot have windows as well: give those expires="
+            )
         if self._windows is None:
             if self._held:
                 raise ConfigurationError(
@@ -307,10 +319,7 @@ class Table(Held[K, V], MutableMapping[K, V]):
             self.window = window
             self._windows = WindowedTable(self, self._keys, window, LatePolicy(late, self.name), key_index=key_index)
             # What is read and written past the windows has keys and rules of its own: see WindowedPartition.
-            self._keys = RangedKeys(self.name, self.schema, window)
-            self.log_schema = RangedSchema.of(self.schema, window)
-            self._known, self._encode = self._keys.known, self._keys.encode
-            self._plain, self._kept = self, frozenset()
+            self._read_by(RangedKeys(self.name, self.schema, window), RangedSchema.of(self.schema, window))
             self.check_windows()
         elif self.window is not None and (window.name, window.keeps, window.waits) != (
             self.window.name,
@@ -324,6 +333,16 @@ class Table(Held[K, V], MutableMapping[K, V]):
             raise ConfigurationError(f"table {self.name} has late={self._windows.late.choice!r} already: say it once")
         return self._windows
 
+    def _read_by(self, keys: Keys[K], log_schema: Schema) -> None:
+        """Let keys and values lie in stores and in the changelog in another way than as they are encoded."""
+        self._keys, self.log_schema = keys, log_schema
+        self._known, self._encode = keys.known, keys.encode
+        self._plain, self._kept = self, frozenset()  # no value is kept as it is
+
+    def _let_age(self, age: Age) -> None:
+        self.age = age
+        self._read_by(AgingKeys(self.name, self.schema), AgingSchema.of(self.schema, age))
+
     @property
     def windows(self) -> WindowedTable[K, V] | None:
         """Its windows, as :meth:`tumbling` and its like return them; ``None`` when it has none."""
@@ -331,10 +350,12 @@ class Table(Held[K, V], MutableMapping[K, V]):
 
     @property
     def has_work(self) -> bool:
-        """Whether something is done beside events: windows that close or expire.
+        """Whether something is done beside events: windows that close or expire, values that age.
 
         :meta private:
         """
+        if self.age is not None:
+            return True
         return self.window is not None and (self.window.keeps is not None or self.on_window_close is not None)
 
     def run(self, part: TablePartition[V], work: Work) -> None:
@@ -342,7 +363,10 @@ class Table(Held[K, V], MutableMapping[K, V]):
 
         :meta private:
         """
-        if self._windows is not None and isinstance(part, WindowedPartition) and self.has_work:
+        if self.age is not None and isinstance(part, WindowedPartition):
+            closer = Closer(self.name, part, self.age, self._keys, None, work)
+            work.spawn(closer.run(), f"the task that lets time go on in {self.name}")
+        elif self._windows is not None and isinstance(part, WindowedPartition) and self.has_work:
             work.spawn(self._windows.closer(part, work).run(), f"the task that closes windows of {self.name}")
 
     def tell_closed(self, callback: W) -> W:
@@ -373,6 +397,8 @@ class Table(Held[K, V], MutableMapping[K, V]):
         """
         changelog, partitions, *rest = args
         first = (self.name, changelog, partitions, self.schema)
+        if self.age is not None:
+            return self.age.part_type(*first, *rest, window=self.age, **options)
         if self.window is None:
             return TablePartition[V](*first, *rest, **options)
         told = self.on_window_close is not None
@@ -397,6 +423,8 @@ class Table(Held[K, V], MutableMapping[K, V]):
         """
         if isinstance(self.log_schema, RangedSchema):
             return Replay(self.log_schema, only, self.log_schema.key_of)
+        if self.age is not None:
+            return Replay(self.log_schema, only, expired=self.age.expired)
         return Replay(self.log_schema, only)
 
     # -- reading

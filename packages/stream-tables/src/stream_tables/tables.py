@@ -371,11 +371,11 @@ class Tables:
 
 
 def _retention(table: Table[Any, Any]) -> dict[str, str]:
-    """Say how long a changelog keeps windows that expire. Its records have the time at which they are written."""
-    window = table.window
-    if window is None or window.keeps is None:
+    """Say how long a changelog keeps windows that expire, and values that age. Its records have the time at which they are written."""
+    layout = table.window or table.age
+    if layout is None or layout.keeps is None:
         return {}
-    return {"cleanup.policy": "compact,delete", "retention.ms": str(window.span + window.keeps + SPARE)}
+    return {"cleanup.policy": "compact,delete", "retention.ms": str(layout.span + layout.keeps + SPARE)}
 
 
 def _check(part: TablePartition[Any], opening: object) -> None:

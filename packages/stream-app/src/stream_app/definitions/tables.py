@@ -18,6 +18,7 @@ from stream_core.values.schemas import Schema
 from stream_tables import table as tables
 from stream_tables.options import RocksDBOptions, read_options
 from stream_tables.tables import CHANGELOG
+from stream_tables.windows.kinds import Seconds
 
 __all__ = ["TableDefinitions", "TableOptions"]
 
@@ -46,6 +47,7 @@ class TableOptions(TypedDict, total=False):
         on_recover: called behind each rebalance when all partitions of this worker are recovered; sync or async.
         on_window_close: called for each window that closes, with ``(key, (start, end))`` and its value, where the table has windows; sync
             or async.
+        ttl: seconds or a timedelta behind its assignment after which a value is gone, by the time of the events; for ever when left out.
     """
 
     key_serializer: CodecArg
@@ -62,6 +64,7 @@ class TableOptions(TypedDict, total=False):
     on_changelog_event: Callable[[Event[Any]], Any] | None
     on_recover: Callable[[], Any] | None
     on_window_close: Callable[..., Any] | None
+    ttl: Seconds | None
 
 
 _GLOBAL = "an app has only tables with partitions so far: ask an agent for what other workers hold"

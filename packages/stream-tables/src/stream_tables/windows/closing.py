@@ -23,7 +23,7 @@ from stream_tables.keys import Keys
 from stream_tables.overlay import Overlay
 from stream_tables.windows.kinds import Closing, Window
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import NEVER, ROWS
+from stream_tables.windows.rows import NEVER, ROWS, Layout
 
 __all__ = ["CHUNK", "IDLE", "Closer"]
 
@@ -48,7 +48,7 @@ class Closer:
     Args:
         table: name of the table.
         part: the partition.
-        window: the kind of its windows.
+        window: the kind of its windows, or how its values age.
         keys: reads their keys.
         on_close: called with ``(key, (start, end))`` and the value; ``None`` where nobody is told, and time only goes on when idle.
         work: begins units of work, and knows whether inputs are idle.
@@ -58,7 +58,7 @@ class Closer:
         self,
         table: str,
         part: WindowedPartition[Any],
-        window: Window,
+        window: Layout,
         keys: Keys[Any],
         on_close: OnClose | None,
         work: Work,
@@ -110,6 +110,7 @@ class Closer:
             effects = _open()
             end = time.monotonic() + CHUNK
             while True:
+                assert isinstance(self._window, Window)  # nobody is told of anything else
                 closing = self._window.closing(part, effects, row)
                 if closing is not None:
                     await self._tell(on_close, closing)

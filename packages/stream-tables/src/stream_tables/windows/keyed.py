@@ -25,9 +25,9 @@ from stream_tables.partition import Found, State
 from stream_tables.values import ABSENT, Absent, Before, Encoded, Entry
 from stream_tables.windows.kinds import Seconds, Window
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import NEVER, ROWS, LogKeys, big_endian, number
+from stream_tables.windows.rows import NEVER, ROWS, Layout, LogKeys, big_endian, number
 
-__all__ = ["KeyedPartition", "KeyedWindow", "by_key", "split"]
+__all__ = ["KEYED", "KeyedLayout", "KeyedPartition", "KeyedWindow", "as_data", "by_key", "split"]
 
 KEYED = b"\xff"
 """Rows by key begin so, behind all rows by time."""
@@ -124,7 +124,7 @@ class KeyedPartition(WindowedPartition[Any]):
     __slots__ = ()
 
     overlay: KeyedOverlay
-    window: KeyedWindow
+    window: KeyedLayout
 
     @property
     def table(self) -> str:
@@ -216,25 +216,22 @@ class KeyedPartition(WindowedPartition[Any]):
         return min((*self.changed_rows(changes.items(), begin, KEYED), *(row for row, _ in stored)), default=None)
 
 
-class KeyedWindow(Window):
-    """A kind of window that belongs to one key and begins where an event of it is.
+class KeyedLayout(Layout):
+    """How what belongs to one key lies by key and by time.
 
     Args:
         tail: milliseconds between the last event of a window and its end.
         ahead: milliseconds for which an event is needed behind the end of its own window, by those of later ones.
-        expires: as of any window.
-        grace: likewise.
+        keeps: milliseconds behind the end for which it can be read; ``None`` for ever.
+        waits: milliseconds behind the end for which it takes events; likewise.
     """
 
-    part_type = KeyedPartition
-
-    def __init__(self, tail: int, ahead: int, expires: Seconds | None, grace: Seconds | None) -> None:
-        super().__init__(expires, grace)
+    def __init__(self, tail: int, ahead: int, keeps: int | None, waits: int | None) -> None:
         self._tail = tail
         self._ahead = ahead
-        self._closes = None if self.waits is None else tail + self.waits
+        self._closes = None if waits is None else tail + waits
         """Milliseconds behind its last event up to which a window takes events."""
-        self._goes = None if self.keeps is None else tail + self.keeps
+        self._goes = None if keeps is None else tail + keeps
         """Milliseconds behind its last event up to which a window can be read."""
 
     @property
@@ -328,6 +325,23 @@ class KeyedWindow(Window):
     def replaced(self, store: Store, row: bytes, data: bytes | None) -> bytes | None:
         """Give what a row has had, where that may have another row by time."""
         return store.get(row)
+
+
+class KeyedWindow(KeyedLayout, Window):
+    """A kind of window that belongs to one key and begins where an event of it is.
+
+    Args:
+        tail: as of a :class:`KeyedLayout`.
+        ahead: likewise.
+        expires: as of any window.
+        grace: likewise.
+    """
+
+    part_type = KeyedPartition
+
+    def __init__(self, tail: int, ahead: int, expires: Seconds | None, grace: Seconds | None) -> None:
+        Window.__init__(self, expires, grace)
+        KeyedLayout.__init__(self, tail, ahead, self.keeps, self.waits)
 
 
 def as_data(found: Found) -> bytes:

@@ -180,10 +180,6 @@ class Window(Layout):
         """Give the row of the window of a key with these labels; ``None`` where no window has them."""
         return self.to_row(keys, keys.write(key, start, end))
 
-    def payload(self, data: bytes) -> bytes:
-        """Give the value in what a record of the changelog has, encoded."""
-        return data
-
     # -- reading; effects are ``None`` outside of events
 
     @abstractmethod

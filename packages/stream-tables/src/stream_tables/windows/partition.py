@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from copy import copy
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
 from stream_core.engine.snapshot import TablePartitionSnapshot
@@ -21,7 +21,7 @@ from stream_core.ports import KeyRange, Store
 from stream_core.primitives import TP
 from stream_core.streams.effects import Effects
 from stream_core.values.schemas import Schema
-from stream_tables.changelog import RESERVED
+from stream_tables.changelog import RESERVED, TIME_KEY
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.partition import Followed, State, TablePartition, not_told
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
@@ -37,7 +37,7 @@ MAX_FUTURE = 86_400_000
 SLICE = 5_000
 """Rows that are sorted before the event loop gets a turn."""
 
-_LOGGED = {TIME: RESERVED + b"time", CLOSED: RESERVED + b"closed"}
+_LOGGED = {TIME: TIME_KEY, CLOSED: RESERVED + b"closed"}
 """The keys of the reserved rows in a changelog."""
 
 _ROWS = {key: row for row, key in _LOGGED.items()}
@@ -223,7 +223,7 @@ class WindowedPartition(TablePartition[V]):
             raise TableKeyError(self._decode_key(key))
         return self._default()
 
-    def set(self, cursor: Effects, key: bytes, value: V) -> NoReturn:
+    def set(self, cursor: Effects, key: bytes, value: V) -> None:
         """Refuse to write past the windows."""
         raise TableError(
             f"table {self._table} has windows: change it by what tumbling(), hopping() and their like return, which knows the time"

@@ -37,7 +37,13 @@ LATEST: Final = 1e12
 
 
 class Layout(ABC):
-    """How the windows of one kind lie in a store and a changelog."""
+    """How the windows of one kind lie in a store and a changelog.
+
+    Attributes:
+        keeps: milliseconds behind the end of a window for which it can be read; ``None`` for ever.
+    """
+
+    keeps: int | None
 
     @property
     @abstractmethod
@@ -88,6 +94,10 @@ class Layout(ABC):
     @abstractmethod
     def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
         """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""
+
+    def payload(self, data: bytes) -> bytes:
+        """Give the value in what a record of the changelog has, encoded."""
+        return data
 
     def derived(self, store: Store, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
         """Give the rows that follow from others, when changes are stored.

@@ -258,7 +258,7 @@ class SessionWindow(KeyedWindow):
         return data[:8] if len(data) >= 8 else row[-8:]
 
     def payload(self, data: bytes) -> bytes:
-        """See :meth:`.kinds.Window.payload`."""
+        """See :meth:`.rows.Layout.payload`."""
         return data[8:]
 
     def value_of(self, part: KeyedPartition, effects: Effects | None, row: bytes, data: bytes) -> Any:

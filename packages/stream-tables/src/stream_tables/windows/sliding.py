@@ -221,7 +221,7 @@ class SlidingWindow(KeyedWindow):
         return row[-8:]
 
     def payload(self, data: bytes) -> bytes:
-        """See :meth:`.kinds.Window.payload`: the last operand, which a deletion has none of."""
+        """See :meth:`.rows.Layout.payload`: the last operand, which a deletion has none of."""
         operation, operand = _read(data)[-1]
         return b"null" if operation == DELETE else operand
 
