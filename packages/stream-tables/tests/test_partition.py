@@ -129,7 +129,8 @@ def test_damage_met_while_others_get_a_turn_ends_the_write(bench: Bench) -> None
         bench.change(2 * CHUNK)
         bench.stores.damage("table", 0, b"b")
         writing = asyncio.create_task(bench.part.commit(9))
-        await asyncio.sleep(0)
+        for _ in range(2):  # one turn while it is made ready, one behind the first chunk
+            await asyncio.sleep(0)
         assert bench.part.store.get(b"new-0") == b"4"
         with pytest.raises(StoreCorruptError):
             bench.part.get(None, b"b")

@@ -48,7 +48,7 @@ from stream_tables.changelog import encode_origin
 from stream_tables.in_place import InPlace
 from stream_tables.overlay import Overlay
 from stream_tables.refusals import Refusals
-from stream_tables.stores import CHUNK, write_chunked
+from stream_tables.stores import CHUNK, slices, write_chunked
 from stream_tables.values import ABSENT, DELETED, Absent, Before, Encoded, Entry, Kept, Values
 
 __all__ = ["PARTITION", "TOMBSTONES", "Applying", "Facts", "Followed", "Found", "State", "TablePartition", "not_told"]
@@ -465,10 +465,12 @@ class TablePartition(Generic[V]):
         """Give what else is to be stored when changes are read from the changelog."""
         return {}
 
-    def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
-        """Give what is to be stored for a frozen layer, and the ranges that go with it."""
-        stored = self.values.stored
-        return {key: stored(value) for key, value in frozen.items()}, ()
+    async def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
+        """Give what is to be stored for a frozen layer, and the ranges that go with it, with turns for the event loop."""
+        stored, changes = self.values.stored, dict[bytes, bytes | None]()
+        async for some in slices(frozen):
+            changes.update([(key, stored(value)) for key, value in some])
+        return changes, ()
 
     def _mine(self) -> dict[Reading, Interval]:
         """Give the intervals of the events behind the frozen layer."""
@@ -519,7 +521,9 @@ class TablePartition(Generic[V]):
             alone = end is not None and (self.end is None or end - self.end == self._sent)
             try:
                 facts = self.facts(end, self.epoch) if end is not None and alone else None
-                changes, deleted = self._to_store(frozen)
+                changes, deleted = await self._to_store(frozen)
+                if not going_on():
+                    return
                 await write_chunked(self.store, changes, facts, going_on, deleted=deleted)
             except StoreCorruptError as error:
                 self.lose(error)

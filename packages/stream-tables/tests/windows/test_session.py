@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from operator import add
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_core.errors import ConfigurationError
+from stream_core.ports import Store
 from stream_core.values.schemas import Schema
+from stream_tables.stores import CHUNK
+from stream_tables.windows.rows import ROWS
 from stream_tables.windows.session import SessionWindow
 
 from .bench import WindowBench
@@ -226,6 +229,67 @@ def test_sessions_are_those_of_the_oracle(
         assert sessions(bench) == oracle.all()
 
 
+FAR_APART = st.builds(add, st.sampled_from([0, 70, 4200, 10_000]), st.integers(0, 3))
+"""Instants that are further apart than the steps in which sessions of one key are looked for."""
+
+
+@given(st.lists(FAR_APART, max_size=25), st.one_of(st.none(), st.just(5000)), st.sets(st.integers(0, 25)))
+def test_sessions_that_are_far_apart_are_those_of_the_oracle(
+    events: list[int], grace: int | None, cuts: set[int]
+) -> None:
+    """However long ago the session before began: it is found, and reads give the session that the instant lies in."""
+    bench, oracle = WindowBench(SessionWindow(1, grace=grace), schema=LISTS, default=list, now=1e6), Oracle(1, grace)
+    for count, at in enumerate(events):
+        if oracle.add("A", at, count):
+            bench.add("A", at, [count])
+        if count in cuts:
+            bench.checkpoint()
+        assert sessions(bench) == oracle.all()
+    for (_, start, end), values in oracle.all().items():
+        for at in {start, end}:
+            assert bench.windows.relative_to(at)["A"].value() == values
+
+
+class Counted:
+    """A store that counts the rows that ranges hand out.
+
+    Args:
+        store: has them.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.rows = 0
+
+    def range(self, begin: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Hand out a range."""
+        for item in self._store.range(begin, end):
+            self.rows += 1
+            yield item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_an_event_of_a_busy_key_looks_at_few_of_its_sessions() -> None:
+    """What an event and a read cost stays the same however many sessions of its key can be read."""
+    bench = WindowBench(SessionWindow(1), now=1e6)
+    for at in range(500):
+        bench.add("A", at * 3.0)
+    bench.checkpoint()
+    bench.part.store = counted = cast("Any", Counted(bench.part.store))
+
+    bench.add("A", 1500.0)
+    assert 0 < counted.rows <= 64
+    counted.rows = 0
+    for at in range(501, 600):  # the latest session of the key is known by now
+        bench.add("A", at * 3.0)
+    assert counted.rows == 0
+    assert bench.windows.relative_to(750.0)["A"].value() == 1
+    assert counted.rows <= 64
+    assert len(sessions(bench)) == 600
+
+
 @given(st.lists(st.integers(0, 80), unique=True, max_size=15), st.integers(1, 12), st.randoms())
 def test_the_order_of_arrival_changes_nothing_while_nothing_is_closed(times: list[int], gap: int, random: Any) -> None:
     """Sessions are further apart than the gap, and have all events between their ends."""
@@ -262,3 +326,23 @@ def test_added_values_follow_each_other() -> None:
     with bench.event(1) as windows:
         windows["A"].apply(add, 4)
     assert sessions(bench) == {("A", 1, 1): 4}
+
+
+def test_a_drop_while_sessions_are_made_ready_for_the_store_leaves_it_as_it_was() -> None:
+    """Others get a turn before the first write; where they drop the interval, neither rows nor the time are taken for stored."""
+    bench = WindowBench(SessionWindow(5))
+    bench.add("A", 1)
+    bench.checkpoint()
+    for number in range(3 * CHUNK):
+        bench.add(f"B{number}", 2)
+
+    async def main() -> None:
+        bench.part.overlay.cut(())
+        writing = asyncio.create_task(bench.part.commit(None))
+        await asyncio.sleep(0)
+        assert len(list(bench.part.store.range(ROWS))) == 1
+        bench.drop()
+        await writing
+
+    asyncio.run(main())
+    assert (bench.part.stored_time, sessions(bench)) == (1000, {("A", 1, 1): 1})

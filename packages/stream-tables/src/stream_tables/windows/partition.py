@@ -24,6 +24,7 @@ from stream_core.values.schemas import Schema
 from stream_tables.changelog import RESERVED, TIME_KEY
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.partition import Followed, State, TablePartition, not_told
+from stream_tables.stores import slices
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 from stream_tables.windows.rows import CLOSED, NEVER, ROWS, TIME, Layout, LogKeys
 
@@ -305,12 +306,17 @@ class WindowedPartition(TablePartition[V]):
                 self._sent += 1
                 yield Change(topic, partition, key, self._stored(row, entry), headers)
 
-    def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
+    async def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
         """Give the rows to be stored, and the ranges that expire by their time: no row lies in one."""
-        changes = {row: self._stored(row, entry) for row, entry in frozen.items()}
+        changes = dict[bytes, bytes | None]()
+        async for some in slices(frozen):
+            stored = {row: self._stored(row, entry) for row, entry in some}
+            changes.update(stored)
+            changes.update(self.derived(stored))
+        if self.overlay.frozen is not frozen:  # dropped meanwhile: what is known of the store stays
+            return {}, ()
         if TIME in changes:
             self._time = int(changes[TIME] or NEVER)
-        changes.update(self.derived(changes))
         return changes, self._gone(changes, self.stored_time, changes.get(CLOSED) or self._read(CLOSED))
 
     def _gone(self, changes: dict[bytes, bytes | None], time: int, closed: bytes | None) -> Collection[KeyRange]:

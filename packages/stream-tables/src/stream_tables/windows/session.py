@@ -11,6 +11,7 @@ Begin and end are those of its first and last event, both in it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,12 +74,11 @@ class SessionWindow(KeyedWindow):
         """
         assert isinstance(part, KeyedPartition)
         overlay = part.overlay
-        found = self._fast(part, effects, key, at, time)
-        latest = b""
+        found, is_latest = self._fast(part, effects, key, at, time), True
         if found is None:
-            found, latest = self._near(part, effects, key, at, time)
-            if not self.is_open(at, time) and not any(one.start <= at <= one.end for one in found):
-                return False
+            found, is_latest = self._near(part, effects, key, at, time)
+        if not self.is_open(at, time) and not any(one.start <= at <= one.end for one in found):
+            return False
         if change.operation == ASSIGN:
             value = change.operand
         else:
@@ -95,7 +95,7 @@ class SessionWindow(KeyedWindow):
                 overlay.set(effects, one.row, DELETED)
         part.put_data(effects, row, big_endian(end) + part.seal(row, value))
         part.lend(effects, row, value)
-        if latest and latest <= max(row, found[-1].row if found else row):
+        if is_latest:
             overlay.latest[key] = row
         return True
 
@@ -132,7 +132,7 @@ class SessionWindow(KeyedWindow):
         return True
 
     def _fast(self, part: KeyedPartition, effects: Effects, key: bytes, at: int, time: int) -> list[Found] | None:
-        """Give the latest session of a key, where it was changed in this interval and the event belongs to no other."""
+        """Give the latest session of a key, where it was changed in this interval and the event belongs to no other; none behind it."""
         overlay = part.overlay
         if effects is not overlay.writer or (row := overlay.latest.get(key)) is None:
             return None
@@ -140,24 +140,40 @@ class SessionWindow(KeyedWindow):
         if type(entry) is not Encoded:
             return None
         start, end = number(row[-8:]), number(entry.data[:8])
-        if start <= at <= end + self._gap and self.is_open(end, time):
-            return [Found(row, start, end, entry.data)]
-        return None
+        if at > end + self._gap:
+            return []
+        return [Found(row, start, end, entry.data)] if start <= at and self.is_open(end, time) else None
 
     def _near(
         self, part: KeyedPartition, effects: Effects | None, key: bytes, at: int, time: int
-    ) -> tuple[list[Found], bytes]:
-        """Give the open sessions of a key to which an event belongs, the oldest first; and the row of its latest one."""
+    ) -> tuple[list[Found], bool]:
+        """Give the open sessions of a key to which an event belongs, the oldest first; and whether the key has none behind them."""
         found: list[Found] = []
-        latest = by_key(key)
-        for one in self._of(part, effects, key):
-            latest = one.row
-            if one.start - self._gap <= at <= one.end + self._gap and self.is_open(one.end, time):
+        for one in self._around(part, effects, key, at):
+            if one.start > at + self._gap:
+                return found, False
+            if at <= one.end + self._gap and self.is_open(one.end, time):
                 found.append(one)
-        return found, latest
+        return found, True
 
-    def _of(self, part: KeyedPartition, effects: Effects | None, key: bytes) -> Iterator[Found]:
-        return (Found(row, start, self.until(start, data), data) for row, start, data in part.of(effects, key))
+    def _around(self, part: KeyedPartition, effects: Effects | None, key: bytes, at: int) -> Iterator[Found]:
+        """Give the sessions of a key in their order, from one on that begins before all that an event at an instant may be near.
+
+        No two sessions have an instant in common, so those before it end too early. It is looked for in steps: a busy key may have as
+        many sessions as fit into the time for which they can be read.
+        """
+        near = at - self._gap
+        for first in (near - 64 * self._gap, near - 4096 * self._gap, None):
+            sessions = self._of(part, effects, key, first)
+            one = next(sessions, None)
+            if one is not None and (first is None or one.start <= near):
+                return chain((one,), sessions)
+        return iter(())
+
+    def _of(
+        self, part: KeyedPartition, effects: Effects | None, key: bytes, first: int | None = None
+    ) -> Iterator[Found]:
+        return (Found(row, start, self.until(start, data), data) for row, start, data in part.of(effects, key, first))
 
     def delete(self, part: WindowedPartition[Any], effects: Effects, key: bytes, at: int, time: int) -> bool | None:
         """See :meth:`.kinds.Window.delete`: the open sessions that the event belongs to."""
@@ -175,7 +191,7 @@ class SessionWindow(KeyedWindow):
         """See :meth:`.kinds.Window.value`: the session that ``at`` lies in, or else the latest open one that an event there would join."""
         assert isinstance(part, KeyedPartition)
         time = part.time(effects)
-        found = self._chosen(self._of(part, effects, key), at, time)
+        found = self._chosen(self._around(part, effects, key, at), at, time)
         return ABSENT if found is None else self._lend(part, effects, found)
 
     def _chosen(self, sessions: Iterator[Found], at: int, time: int) -> Found | None:
@@ -183,7 +199,9 @@ class SessionWindow(KeyedWindow):
         for one in sessions:
             if one.start <= at <= one.end:
                 return None if self.is_gone(one.end, time) else one
-            if one.start - self._gap <= at <= one.end + self._gap and self.is_open(one.end, time):
+            if one.start > at + self._gap:
+                break
+            if at <= one.end + self._gap and self.is_open(one.end, time):
                 chosen = one
         return chosen
 
