@@ -79,4 +79,5 @@ User("a")  # type: ignore[arg-type]  # error: it is tagged when it is read, so a
 assert_type(Model.loads(b"{}"), faust.Record)
 assert_type(faust.uuid(), str)
 print(faust.Chanel)  # type: ignore[attr-defined]  # error: there is no such name
-print(faust.Monitor)  # type: ignore[attr-defined]  # error: it is not here yet
+assert_type(faust.App("monitored").monitor, faust.Monitor)
+faust.App("monitored").sensors.add(faust.Sensor())

@@ -36,14 +36,14 @@ def test_an_error_of_a_property_is_its_own() -> None:
     """An app of one's own does not lose what its property says."""
 
     class Shop(faust.App):
-        monitor = "of one's own"
+        assignor = "of one's own"
 
         @property
         def stock(self) -> Any:
             raise AttributeError("the stock is empty")
 
     shop = Shop("shop", broker="memory://")
-    assert shop.monitor == "of one's own"
+    assert shop.assignor == "of one's own"
     with pytest.raises(AttributeError, match=r"^the stock is empty$"):
         shop.stock  # noqa: B018
 

@@ -72,8 +72,6 @@ MODULES = (
     "fixups.django",
     "joins",
     "livecheck",
-    "sensors",
-    "sensors.monitor",
     "transport",
 )
 """Modules of Faust that have nothing here."""

@@ -18,7 +18,7 @@ from aiohttp import web
 from stream_core.engine.graph import Edge, Node
 from stream_core.engine.snapshot import (
     AgentSnapshot,
-    CheckpointSnapshot,
+    DurationsSnapshot,
     FailureSnapshot,
     IntervalSnapshot,
     OwnerSnapshot,
@@ -67,7 +67,7 @@ def taken(
         interval=IntervalSnapshot("open", 0.5, 0, 0, 0),
         owners=tuple(owned),
         owners_settled=True,
-        checkpoints=CheckpointSnapshot(1, 0.1, 0.1, 0.1, ()),
+        checkpoints=DurationsSnapshot(1, 0.1, 0.1, 0.1, ()),
         drops={},
         rebalances={},
         asks={},

@@ -12,6 +12,7 @@ from stream_app.definitions.agents import Agent
 from stream_app.lifespan import lifespan
 from stream_app.models import Model, ModelOptions
 from stream_app.running.service import Service
+from stream_app.sensors import Monitor, Sensor
 from stream_app.settings import Settings
 from stream_app.types import ChannelT, EventT, StreamT, TopicT
 from stream_app.utils import uuid
@@ -50,12 +51,14 @@ __all__ = [
     "Message",
     "Model",
     "ModelOptions",
+    "Monitor",
     "OAuthCredentials",
     "Record",
     "RecordMetadata",
     "SASLCredentials",
     "SSLCredentials",
     "Schema",
+    "Sensor",
     "Service",
     "ServiceT",
     "SessionWindow",
@@ -78,7 +81,7 @@ __all__ = [
     "uuid",
 ]
 
-SUBMODULES = ("cli", "exceptions", "models", "serializers", "types", "utils", "web", "windows")
+SUBMODULES = ("cli", "exceptions", "models", "sensors", "serializers", "types", "utils", "web", "windows")
 """The modules that programs import from, beside the names above."""
 
 LAZY = {"AppCommand": "cli", "Command": "cli", "TestDriver": "driver", "Worker": "worker"}

@@ -18,7 +18,6 @@ from typing import Any
 __all__ = ["ABSENT", "Finder", "answers", "listen"]
 
 TABLES = "an app has only ordinary tables so far: app.Table(...)"
-SENSORS = "there are no sensors yet: count in agents, or read the log and the health page of the worker"
 INSIDE = "it belongs to the inside of Faust, and nothing takes its place"
 
 ABSENT: dict[str, str] = {
@@ -31,15 +30,12 @@ ABSENT: dict[str, str] = {
     "GlobalTable": TABLES,
     "JoinT": "streams cannot be joined, in Faust neither: keep one side in a table",
     "JoinableT": "streams cannot be joined, in Faust neither: keep one side in a table",
-    "Monitor": SENSORS,
     "NotReady": "what is not ready yet waits",
     "PendingMessage": "what was not sent yet is not seen: what `await topic.send(...)` returns can be awaited for its metadata",
     "Registry": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
     "RegistryT": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
     "SameNode": "requests are passed on to the worker that has a key by @app.table_route and @app.topic_route",
     "SecurityWarning": "pickle is refused unless a topic asks for it by name",
-    "Sensor": SENSORS,
-    "SensorT": SENSORS,
     "SetGlobalTable": TABLES,
     "SetTable": TABLES + ", with value_type=set[str], for instance",
     "assignor": "the assignment of partitions is not for programs to change",
@@ -48,7 +44,6 @@ ABSENT: dict[str, str] = {
     "joins": "streams cannot be joined, in Faust neither: keep one side in a table",
     "livecheck": "LiveCheck is not here: test apps with faust.TestDriver, agents with agent.test_context()",
     "router": "requests are passed on to the worker that has a key by @app.table_route and @app.topic_route",
-    "sensors": SENSORS,
     "transport": "brokers are named by URL, App(..., broker='kafka://host'); a driver of your own is App(..., broker='package.module:Class://')",
 }
 """Names of Faust, of modules and in modules, and why they are not here."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from difflib import get_close_matches
 
-from stream_app.absent import INSIDE, SENSORS, TABLES
+from stream_app.absent import INSIDE, TABLES
 
 __all__ = ["OF_APP", "explain"]
 
-TRACING = "there is no tracing yet: log in agents, or measure there"
 CLIENTS = "clients of the broker are the engine's own; send, read and ask by the app"
 BOOT = "what an app starts is what is defined; app.start_client(), web_enabled and app.add_dependency(...) change it"
 HOOK = "it is no hook here: override on_init_dependencies, on_start or on_started, or call app.service(...)"
@@ -32,7 +31,6 @@ OF_APP: dict[str, str] = {
     "fixups": INSIDE,
     "flow_control": INSIDE,
     "in_recovery": "app.rebalancing is true until tables are recovered and all partitions are worked on",
-    "monitor": SENSORS,
     "on_init_extra_service": HOOK,
     "on_started_init_web_server": HOOK,
     "on_startup_finished": "override on_started, or await app.start(), which returns when the app is operational",
@@ -40,11 +38,7 @@ OF_APP: dict[str, str] = {
     "producer_only": "app.start_client() starts an app that only sends and asks",
     "producer_transport": CLIENTS,
     "router": "requests are passed on to the worker that has a key by @app.table_route and @app.topic_route",
-    "sensors": SENSORS,
     "serializers": "codecs are registered once for the process: faust.serializers.codecs.register(name, codec)",
-    "trace": TRACING,
-    "traced": TRACING,
-    "tracer": TRACING,
     "transport": CLIENTS,
     "unassigned": "what is assigned is told by app.on_partitions_assigned, and in app.engine.snapshot()",
     "web_server_driver_version": INSIDE,

@@ -7,8 +7,9 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, cast
 from weakref import WeakSet
 
 from mode.services import WaitArgT, WaitResult
@@ -28,6 +29,7 @@ from stream_app.running.service import Service
 from stream_app.running.services import PATIENCE, crash_of
 from stream_app.running.web_server import load_web
 from stream_app.running.wiring import Wiring
+from stream_app.sensors.monitor import Monitor
 from stream_app.settings.options import SettingOptions
 from stream_app.settings.parameters import masked
 from stream_core.calls import is_here, run_in
@@ -37,6 +39,7 @@ from stream_core.errors import BrokerUnavailableError, ConfigurationError, Missi
 from stream_core.primitives import TP, HeadersArg, RecordMetadata
 from stream_core.runs import current_run
 from stream_core.sending.topic import Topic
+from stream_core.sensors import Begun
 from stream_core.streams.channel import Channel
 from stream_core.streams.iterables import stream_of
 from stream_core.streams.stream import Stream
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
     from stream_app.worker import Worker
     from stream_web import Web
     from stream_web.clients import ClientSession
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +70,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
     Args:
         id: name of the app: the consumer group, and the prefix of its changelogs.
         config_source: settings from elsewhere, as for :meth:`config_from_object`.
+        monitor: what counts, in the place of the setting ``Monitor``.
         options: settings by name, which are on the page on settings; environment variables win over them.
 
     Raises:
@@ -134,11 +140,17 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         beacon: Any = None,
         loop: asyncio.AbstractEventLoop | None = None,
         config_source: Any = None,
+        monitor: Monitor | None = None,
         **options: Unpack[SettingOptions],
     ) -> None:
         Registry.__init__(self, self.Settings(id, **options))
         if config_source is not None:
             self.config_from_object(config_source)
+        self._monitor: Monitor | None = None
+        self.tracer: Any = None
+        """What makes the spans of :meth:`trace`: a tracer of OpenTelemetry; ``None`` where nothing is traced."""
+        if monitor is not None:
+            self._set_monitor(monitor)
         self._wiring: Wiring | None = None
         self._fail_fast = False
         self._start_timeout: float | None = None
@@ -155,6 +167,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
         """Whether a worker runs it, or did so last."""
         self.rebalancing = False
         """Whether partitions were given up, or assigned, and are not all worked on yet."""
+        self._rebalance: Begun | None = None
         self.rebalancing_count = 0
         """How many rebalances there were."""
         self.outcome = ""
@@ -171,6 +184,69 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
                 setattr(cls, f"{name.lower()}_class", given)
                 delattr(cls, name)
         super().__init_subclass__()
+
+    # -- who watches
+
+    @property
+    def monitor(self) -> Monitor:
+        """What counts: see :class:`~stream_app.sensors.monitor.Monitor`. It is made when somebody asks for it.
+
+        Assign one of your own before the app starts.
+
+        Raises:
+            ConfigurationError: it is assigned, and is no monitor, or counts each event and the app runs.
+        """
+        if self._monitor is None:
+            self._set_monitor((self.conf.Monitor or Monitor)())
+        assert self._monitor is not None
+        return self._monitor
+
+    @monitor.setter
+    def monitor(self, monitor: Monitor) -> None:
+        self._set_monitor(monitor)
+
+    def _set_monitor(self, monitor: Monitor) -> None:
+        self.sensors.add(monitor)
+        if self._monitor is not None and self._monitor is not monitor:
+            self.sensors.remove(self._monitor)
+        self._monitor = monitor
+
+    def trace(self, name: str, trace_enabled: bool = True, **attributes: Any) -> AbstractContextManager[Any]:
+        """Make a block a span of a trace, ``with app.trace("load"):``; without a :attr:`tracer` nothing happens.
+
+        Args:
+            name: of the span.
+            trace_enabled: whether to do it.
+            attributes: of the span.
+        """
+        if self.tracer is None or not trace_enabled:
+            return nullcontext()
+        span: AbstractContextManager[Any] = self.tracer.start_as_current_span(name, attributes=attributes)
+        return span
+
+    def traced(self, fun: T, name: str | None = None) -> T:
+        """Make each call of a function a span of a trace, ``@app.traced``; the function may be async.
+
+        Args:
+            fun: the function.
+            name: of the span; that of the function when left out.
+        """
+        called: Any = fun
+        title = name or called.__qualname__
+        if inspect.iscoroutinefunction(called):
+
+            @wraps(called)
+            async def run(*args: Any, **kwargs: Any) -> Any:
+                with self.trace(title):
+                    return await called(*args, **kwargs)
+        else:
+
+            @wraps(called)
+            def run(*args: Any, **kwargs: Any) -> Any:
+                with self.trace(title):
+                    return called(*args, **kwargs)
+
+        return cast("T", run)
 
     # -- configuration
 
@@ -354,6 +430,9 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
                 clock=self.clock,
             )
         wiring.on_partitions = self._announce
+        if self.conf.Monitor is not None and self._monitor is None:
+            self._set_monitor(self.conf.Monitor())
+        await self.sensors.start()
         wiring.on_produce = self._producing if self.on_produce_message else None
         await self._start_in_time(wiring)
         if wiring.engine is not None:
@@ -400,13 +479,19 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
                 if not self.rebalancing:
                     self.rebalancing = True
                     self.rebalancing_count += 1
+                    self._rebalance = self.sensors.begin("on_rebalance_start", self)
                     await self._heard(self.on_rebalance_start)
                 await self.on_partitions_revoked.send(set(tps))
             case "assigned":
+                if (begun := self._rebalance) is not None:
+                    self.sensors.end("on_rebalance_return", begun, lambda state: (self, state))
                 await self.on_partitions_assigned.send(set(tps))
                 await self._heard(self.on_rebalance_return)
             case "complete":
                 self.rebalancing = False
+                if (begun := self._rebalance) is not None:
+                    self._rebalance = None
+                    self.sensors.end("on_rebalance_end", begun, lambda state: (self, state))
                 await self._heard(self.on_rebalance_end)
                 await self.on_rebalance_complete.send()
 
@@ -502,6 +587,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, PageDefinitions,
             logger.exception("app %s failed to stop", self.id)
         finally:
             self.outcome = wiring.outcome
+            await self.sensors.stop(wiring.engine.snapshot() if wiring.engine is not None else None)
             if wiring.failure is not None and self._crash_reason is None:
                 self._crash(wiring.failure)
             self._wiring = None

@@ -52,6 +52,7 @@ class _Stage:
         self.services: tuple[Any, ...] = ()
         self.pages = None
         self.engines = app.engines
+        self.sensors = app.sensors
 
 
 class AgentTest:

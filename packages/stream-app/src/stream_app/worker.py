@@ -80,6 +80,10 @@ class Served(Protocol):
         """The settings."""
 
     @property
+    def sensors(self) -> Any:
+        """Who is told of what it does."""
+
+    @property
     def running(self) -> bool:
         """Whether it was started, and is not wholly stopped."""
 
@@ -146,6 +150,7 @@ class Worker(ModeWorker, Service):
         daemon: whether :meth:`start` returns at the end of the worker, or when it is ready.
         stdout: what :meth:`say` prints to; standard output when left out.
         stderr: what :meth:`carp` prints to; standard error when left out.
+        sensors: who is told of what the app does, beside those that were added to it.
 
     Raises:
         ConfigurationError: one of ``services`` is no service.
@@ -177,9 +182,12 @@ class Worker(ModeWorker, Service):
         daemon: bool = True,
         stdout: IO[str] | None = None,
         stderr: IO[str] | None = None,
+        sensors: Iterable[Any] | None = None,
     ) -> None:
         for service in services:
             check_service(service)
+        for sensor in sensors or ():
+            app.sensors.add(sensor)
         self.app = app
         self._apps: list[Served] = [app, *(one for one in services if hasattr(type(one), "engine"))]
         self._services = Services(one for one in services if not hasattr(type(one), "engine"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FAILURES",
     "LONGEST_ERROR",
     "OTHERS",
+    "Changes",
     "Counters",
     "Durations",
     "Failure",
@@ -81,11 +83,36 @@ class TopicTraffic(dict[str, Traffic]):
     Args:
         together: what the names of topics begin with that are counted as one, named ``{together}*``: each program that asks has a topic
             for its answers. None are when it is empty.
+
+    Attributes:
+        latency: how long batches took from their first record to the answer of the broker.
+        on_batch: called with the topic when a batch of it is acknowledged, or is certain not to be.
     """
 
     def __init__(self, together: str = "") -> None:
         super().__init__()
         self._together = together
+        self.latency = Durations()
+        self.on_batch: Callable[[str], None] | None = None
+
+    def answered(self, topic: str, records: int, size: int, seconds: float, *, failed: bool) -> None:
+        """Count a batch that is acknowledged, or is certain not to be.
+
+        Args:
+            topic: its topic.
+            records: in the batch.
+            size: bytes of these.
+            seconds: since its first record.
+            failed: it is not acknowledged.
+        """
+        traffic = self[topic]
+        if failed:
+            traffic.failed += 1
+        else:
+            traffic.add(records, size)
+            self.latency.add(seconds)
+        if self.on_batch is not None:
+            self.on_batch(topic)
 
     def __missing__(self, topic: str) -> Traffic:
         name = topic
@@ -136,15 +163,32 @@ class ReaderCounts:
         failures: how often one of its events, or its body, has failed.
         skipped: events that its failure policy has skipped.
         dead_letters: events that its failure policy has sent to the dead letters.
+        busy: seconds for which its chunks were open, of each from when it was taken until its last event was finished.
     """
 
-    __slots__ = ("dead_letters", "failures", "finished", "skipped")
+    __slots__ = ("busy", "dead_letters", "failures", "finished", "skipped")
 
     def __init__(self) -> None:
         self.finished = 0
         self.failures = 0
         self.skipped = 0
         self.dead_letters = 0
+        self.busy = 0.0
+
+
+class Changes:
+    """The changes of one table that checkpoints have sent to its changelog: one for each key of an interval.
+
+    Attributes:
+        updated: keys that were assigned.
+        deleted: keys that were deleted.
+    """
+
+    __slots__ = ("deleted", "updated")
+
+    def __init__(self) -> None:
+        self.updated = 0
+        self.deleted = 0
 
 
 @dataclass(slots=True)
@@ -204,9 +248,29 @@ class Counters:
         rebalances: how often partitions were ``assigned``, ``revoked``, and ``lost`` to others before they could be given up.
         asks: what became of questions: ``answered``, ``failed`` or ``given_up`` (by who asked, or at its deadline).
         failures: those that were last seen.
+        changes: of tables, by their names.
+        returns: how long rebalances took from the loss of partitions until some were assigned.
+        moves: how long they took from there until all partitions were worked on, recovery included.
+        paused: how often partitions were paused because enough of their records waited, by topic.
+        answers: the answers to HTTP requests, by status.
+        requests: how long HTTP requests took.
     """
 
-    __slots__ = ("asks", "checkpoints", "drops", "failures", "rebalances", "received", "sent")
+    __slots__ = (
+        "answers",
+        "asks",
+        "changes",
+        "checkpoints",
+        "drops",
+        "failures",
+        "moves",
+        "paused",
+        "rebalances",
+        "received",
+        "requests",
+        "returns",
+        "sent",
+    )
 
     def __init__(self, answers: str = "") -> None:
         self.received = TopicTraffic()
@@ -216,3 +280,9 @@ class Counters:
         self.rebalances: Counter[str] = Counter(assigned=0, revoked=0, lost=0)
         self.asks: Counter[str] = Counter(answered=0, failed=0, given_up=0)
         self.failures = Failures()
+        self.changes: defaultdict[str, Changes] = defaultdict(Changes)
+        self.returns = Durations()
+        self.moves = Durations()
+        self.paused: Counter[str] = Counter()
+        self.answers: Counter[int] = Counter()
+        self.requests = Durations()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterator
 from itertools import dropwhile
 from typing import Any
 
@@ -32,6 +33,20 @@ def report_of(error: BaseException) -> str:
         error: what the code raised. Frames of ours inside of the code are left out where the error is ours too, because its sentence
             says what was wrong.
     """
+    return "\n".join(_report_of(error, set())).rstrip()
+
+
+def _report_of(error: BaseException, told: set[int]) -> Iterator[str]:
+    """Give the report of what an error was raised from first, as Python does, and then that of the error."""
+    told.add(id(error))
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and id(cause) not in told:
+        yield from _report_of(cause, told)
+        yield "\nThis was the cause of:" if error.__cause__ is not None else "\nWhile that was handled:"
+    yield _own_report_of(error)
+
+
+def _own_report_of(error: BaseException) -> str:
     frames = [
         (str(frame.f_globals.get("__name__")), frame, line) for frame, line in traceback.walk_tb(error.__traceback__)
     ]

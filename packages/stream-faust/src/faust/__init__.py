@@ -16,6 +16,7 @@ SUBMODULES = (
         "events",
         "exceptions",
         "models",
+        "sensors",
         "serializers",
         "streams",
         "tables",

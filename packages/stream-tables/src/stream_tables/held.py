@@ -12,6 +12,7 @@ from stream_core.clocks import SYSTEM, Clock
 from stream_core.errors import WorkerError
 from stream_core.primitives import TP
 from stream_core.runs import PerRun, Run
+from stream_core.sensors import Sensors
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Effects, Session, active_effects, current_effects
 from stream_tables.errors import PartitionsMismatchError, TableError, TableKeyError
@@ -36,6 +37,12 @@ class Held(Generic[K, V]):
         partitions: how many it has; ``None`` when that is not said.
         changelog: name of its changelog topic.
         default: makes the value of a missing key; ``None``: it is a KeyError.
+    """
+
+    sensors: Sensors | None = None
+    """Who is told of each access, where a sensor wants to hear of it.
+
+    :meta private:
     """
 
     on_window_close: Callable[..., Any] | None = None

@@ -13,6 +13,7 @@ from stream_core.absent import NotHere
 from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError, StoreError
 from stream_core.primitives import TP, RawRecord
+from stream_core.runs import Run
 from stream_core.streams.effects import active_effects, current_effects
 from stream_core.streams.events import Event
 from stream_core.values.schemas import Schema
@@ -24,6 +25,7 @@ from stream_tables.partition import TOMBSTONES, Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
 from stream_tables.views import TableItems, TableKeys, TableValues, as_text
+from stream_tables.watched import watched
 from stream_tables.windows.aging import Age, AgingKeys, AgingSchema
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
 from stream_tables.windows.closing import Closer
@@ -426,6 +428,18 @@ class Table(Held[K, V], MutableMapping[K, V]):
         if self.age is not None:
             return Replay(self.log_schema, only, expired=self.age.expired)
         return Replay(self.log_schema, only)
+
+    # -- partitions
+
+    def attach(self, run: Run, partition: int, part: TablePartition[V]) -> None:
+        """Take in a partition; see :meth:`Held.attach`.
+
+        :meta private:
+        """
+        if self.sensors is not None:
+            decode = partial(self._keys.decode, self.changelog_tp(partition))
+            part = watched(part, self, decode, self.sensors)
+        super().attach(run, partition, part)
 
     # -- reading
 

@@ -15,6 +15,7 @@ from stream_web.schemas import SchemaPages, asyncapi, openapi
 from stream_web.server import WebServer
 from stream_web.stats import Stats
 from stream_web.views import View, gives_model, takes_model
+from stream_web.watching import watching
 
 __all__ = [
     "Blueprint",
@@ -42,4 +43,5 @@ __all__ = [
     "make_client",
     "openapi",
     "takes_model",
+    "watching",
 ]

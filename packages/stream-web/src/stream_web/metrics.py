@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from stream_core.engine.snapshot import Snapshot, TrafficSnapshot
+from stream_core.engine.snapshot import DurationsSnapshot, Snapshot, TrafficSnapshot
 
 __all__ = ["Metrics", "SnapshotCollector"]
 
@@ -64,6 +64,7 @@ class SnapshotCollector(Collector):
         yield from _partitions(snapshot)
         yield from _tables(snapshot)
         yield from _intervals(snapshot)
+        yield from _group_and_web(snapshot)
         yield from _traffic("received", "that the worker has fetched", snapshot.received)
         yield from _traffic("sent", "that brokers have acknowledged", snapshot.sent)
         yield _counter(
@@ -72,6 +73,31 @@ class SnapshotCollector(Collector):
             ["topic"],
             (((one.topic,), one.failed) for one in snapshot.sent),
         )
+
+
+def _histogram(name: str, help_: str, durations: DurationsSnapshot) -> Metric:
+    family = HistogramMetricFamily(name, help_)
+    buckets = [(f"{bound:g}", float(count)) for bound, count in durations.buckets]
+    family.add_metric([], [*buckets, ("+Inf", float(durations.count))], durations.total)
+    return family
+
+
+def _group_and_web(snapshot: Snapshot) -> Iterator[Metric]:
+    yield _histogram("stream_send_seconds", "How long batches took until they were acknowledged.", snapshot.sending)
+    returns, moves = snapshot.rebalance_returns, snapshot.rebalance_moves
+    yield _histogram("stream_rebalance_return_seconds", "How long rebalances took until partitions came.", returns)
+    yield _histogram("stream_rebalance_open_seconds", "How long assigned partitions took to be worked on.", moves)
+    yield _histogram("stream_http_request_seconds", "How long HTTP requests took.", snapshot.http.requests)
+    statuses = (((str(status),), count) for status, count in snapshot.http.statuses.items())
+    yield _counter("stream_http_responses", "Answers to HTTP requests.", ["status"], statuses)
+    paused = (((topic,), count) for topic, count in snapshot.paused.items())
+    yield _counter("stream_paused_partitions", "How often enough records of a partition waited.", ["topic"], paused)
+    updated = (((one.table,), one.updated) for one in snapshot.changes)
+    yield _counter("stream_table_updated_keys", "Keys that checkpoints have updated.", ["table"], updated)
+    deleted = (((one.table,), one.deleted) for one in snapshot.changes)
+    yield _counter("stream_table_deleted_keys", "Keys that checkpoints have deleted.", ["table"], deleted)
+    errors = (((sensor,), count) for sensor, count in snapshot.sensor_errors.items())
+    yield _counter("stream_sensor_errors", "How often a sensor has failed, or was late.", ["sensor"], errors)
 
 
 def _gauge(name: str, help_: str, labels: Iterable[str], rows: Iterable[Row]) -> Metric:
@@ -130,6 +156,12 @@ def _agents(snapshot: Snapshot) -> Iterator[Metric]:
     )
     yield _counter(
         "stream_agent_events", "Events that are finished.", ["agent"], (((one.name,), one.finished) for one in agents)
+    )
+    yield _counter(
+        "stream_agent_busy_seconds",
+        "Seconds for which the agent has worked on its events, or waited in them.",
+        ["agent"],
+        (((one.name,), one.busy) for one in agents),
     )
     yield _counter(
         "stream_agent_failures",
@@ -214,10 +246,7 @@ def _intervals(snapshot: Snapshot) -> Iterator[Metric]:
         ["reason"],
         (((reason,), count) for reason, count in snapshot.drops.items()),
     )
-    histogram = HistogramMetricFamily("stream_checkpoint_seconds", "How long checkpoints took.")
-    buckets = [(f"{bound:g}", float(count)) for bound, count in checkpoints.buckets]
-    histogram.add_metric([], [*buckets, ("+Inf", float(checkpoints.count))], checkpoints.total)
-    yield histogram
+    yield _histogram("stream_checkpoint_seconds", "How long checkpoints took.", checkpoints)
     yield _gauge(
         "stream_checkpoint_longest_seconds", "How long the longest checkpoint took.", (), [((), checkpoints.longest)]
     )

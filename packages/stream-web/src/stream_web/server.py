@@ -54,6 +54,7 @@ class WebServer:
         socket: listen at this path, and neither at an address nor at a port.
         hosts: further names that it is asked by, where it listens to this machine only.
         limits: what one client may take.
+        watch: put around everything else, to count answers.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class WebServer:
         socket: Path | None = None,
         hosts: Collection[str] = (),
         limits: Limits | None = None,
+        watch: Middleware | None = None,
     ) -> None:
         self._bind = bind
         self._port = port
@@ -88,6 +90,7 @@ class WebServer:
         self._socket = socket
         self._hosts = hosts
         self._limits = limits or Limits()
+        self._watch = () if watch is None else (watch,)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
 
@@ -160,7 +163,7 @@ class WebServer:
     def _application(self) -> web.Application:
         bind = self._bind if self._socket is None else None
         origins = set() if self._pages is None else self._pages.origins(self._cors)
-        around = [*limiting(bind, self._limits, self._hosts, origins), *self._middlewares]
+        around = [*self._watch, *limiting(bind, self._limits, self._hosts, origins), *self._middlewares]
         app = web.Application(middlewares=around, client_max_size=self._limits.body)
         app.on_response_prepare.append(protect)
         app.on_response_prepare.append(self._sign)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta, tzinfo
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -36,11 +37,11 @@ class ChoreDefinitions(Registry):
         Args:
             body: an async function, of nothing or of the app. What it raises ends the worker.
             on_leader: run it on one worker only: the leader. It is cancelled when another worker becomes it.
-            traced: taken for Faust's sake: nothing here makes traces of tasks.
+            traced: make it a span, where the app has a :attr:`~stream_app.App.tracer`.
         """
 
         def define(function: Any) -> Any:
-            self._add(chores.task(self._with_app(function), on_leader=on_leader))
+            self._add(chores.task(self._with_app(function, traced), on_leader=on_leader))
             return function
 
         return define if body is None else define(body)
@@ -59,14 +60,14 @@ class ChoreDefinitions(Registry):
         Args:
             interval: seconds, or a timedelta.
             on_leader: tick on one worker only: the leader.
-            traced: taken for Faust's sake: nothing here makes traces of timers.
+            traced: make each tick a span, where the app has a :attr:`~stream_app.App.tracer`.
             name: for messages, in place of that of the function.
             max_drift_correction: how many seconds sooner than ``interval`` after the tick before one tick may come to make up for one
                 that was late; as many as needed when left out, so that the timer keeps to its beat. Faust's default is 0.1.
         """
 
         def define(function: Any) -> Any:
-            body = self._with_app(function)
+            body = self._with_app(function, traced)
             self._add(
                 chores.timer(body, interval, on_leader=on_leader, name=name, max_drift_correction=max_drift_correction)
             )
@@ -89,7 +90,7 @@ class ChoreDefinitions(Registry):
             spec: minute, hour, day of month, month, day of week, such as ``"30 18 * * mon-fri"``.
             timezone: of the expression, such as ``"Europe/Berlin"``; the setting ``timezone`` when left out.
             on_leader: run on one worker only: the leader.
-            traced: taken for Faust's sake: nothing here makes traces of timers.
+            traced: make each run a span, where the app has a :attr:`~stream_app.App.tracer`.
 
         Raises:
             ConfigurationError: the expression cannot be read, there is no such time zone, or the function is not async.
@@ -101,7 +102,7 @@ class ChoreDefinitions(Registry):
                 if timezone is None
                 else Settings.timezone.convert(timezone, "crontab(): timezone")
             )
-            self._add(chores.crontab(self._with_app(function), spec, zone=where, on_leader=on_leader))
+            self._add(chores.crontab(self._with_app(function, traced), spec, zone=where, on_leader=on_leader))
             return function
 
         return define
@@ -127,12 +128,29 @@ class ChoreDefinitions(Registry):
             self._require_stopped(chore.name)
             self._chores.append(chore)
 
-    def _with_app(self, body: Any) -> Any:
-        """A body that takes the app, called with it; any other as it is."""
+    def _with_app(self, body: Any, traced: bool) -> Any:
+        """A body that takes the app, called with it; any other as it is. A traced one is a span where the app has a tracer."""
         function = function_of(body)
-        if not inspect.iscoroutinefunction(function) or not _takes_one(function):
-            return body
-        return partial(body.__func__ if isinstance(body, staticmethod) else body, self)
+        if not inspect.iscoroutinefunction(function):
+            return body  # which is refused
+        called = body.__func__ if isinstance(body, staticmethod) else body
+        if _takes_one(function):
+            called = partial(called, self)
+        if not traced:
+            return called
+
+        name = name_of(body)
+
+        async def run() -> None:
+            with self.trace(name):
+                await called()
+
+        run.__name__ = run.__qualname__ = name  # messages name the function of the program
+        return run
+
+    def trace(self, name: str) -> AbstractContextManager[Any]:
+        """Make a block a span of a trace; see :meth:`App.trace <stream_app.App.trace>`."""
+        return nullcontext()
 
 
 def _takes_one(function: Any) -> bool:

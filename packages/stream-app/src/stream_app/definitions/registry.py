@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stream_app.sensors.base import AppSensors
 from stream_app.settings import Settings
 from stream_core.agents.agent import Agent
 from stream_core.agents.chores import Chore
@@ -30,6 +31,7 @@ class Registry:
     Attributes:
         conf: the same.
         engines: what runs the definitions: nearly always one engine at most.
+        sensors: who is told of what happens: ``app.sensors.add(sensor)``, and ``remove``.
     """
 
     def __init__(self, conf: Settings) -> None:
@@ -43,6 +45,7 @@ class Registry:
         self._web: Web | None = None
         self._defining = threading.RLock()
         self.engines = PerRun[Engine]()
+        self.sensors = AppSensors(self)
 
     @property
     def id(self) -> str:

@@ -33,6 +33,7 @@ class _Part:
         self.services: tuple[Any, ...] = ()
         self.pages = None
         self.engines = app.engines
+        self.sensors = app.sensors
 
 
 class DrivenWorker:

@@ -126,6 +126,7 @@ def make_web_server(
         tls=conf.web_ssl_context,
         socket=None if conf.web_transport.startswith("tcp") else Path(conf.web_transport.removeprefix("unix://")),
         hosts=[name for name in names if name],
+        watch=web.watching(engine.counters, engine.sensors, app),
         limits=replace(limits, body=options.get("client_max_size", limits.body)),
     )
     return server

@@ -31,6 +31,7 @@ from stream_core.primitives import TP, Host
 from stream_core.runs import PerRun, Run
 from stream_core.sending.outbox import OnProduce
 from stream_core.sending.topic import AnyTopic, Topic
+from stream_core.sensors import TABLE, Sensors
 from stream_core.settings import EngineSettings
 from stream_core.values.schemas import Schema
 from stream_tables.places import PlacedStores, place_of
@@ -80,6 +81,10 @@ class Defined(Protocol):
     @property
     def engines(self) -> PerRun[Engine]:
         """The engines that run it."""
+
+    @property
+    def sensors(self) -> Sensors:
+        """Who is told of what happens."""
 
 
 class Wiring:
@@ -190,6 +195,7 @@ class Wiring:
         )
         for table in self._tables:
             table.schema.check()
+            table.sensors = self._app.sensors if self._app.sensors.hear(*TABLE) else None
             table.key_index_size = conf.table_key_index_size
             tables.add(table, *driver(chosen[table.name]))
         for topic in self._app.topics.values():
@@ -203,6 +209,7 @@ class Wiring:
             client_only=self._client_only,
             on_member=self._remember,
             run=self.run,
+            sensors=self._app.sensors,
         )
         self._app.engines.bind(self.run, engine)
         for topic in self._topics():  # those that another thread has described meanwhile

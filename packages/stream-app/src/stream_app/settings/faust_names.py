@@ -42,9 +42,6 @@ _ACKS = Refusal(
     "Faust does not read it either: an event counts when its body asks for the next one",
     "say on_failure= at the agent for events that fail",
 )
-_COUNTS = Refusal(
-    "a worker counts for itself", "read app.engine.snapshot(), or the pages /stats and /metrics of the worker"
-)
 _INSIDE = Refusal("it names a part of the inside of Faust, and nothing takes its place")
 
 REFUSED: dict[str, Refusal] = {
@@ -55,7 +52,6 @@ REFUSED: dict[str, Refusal] = {
     "GlobalTable": _TABLES,
     "HttpClient": _INSIDE,
     "LeaderAssignor": _INSIDE,
-    "Monitor": _COUNTS,
     "PartitionAssignor": Refusal("one assignor keeps tables where their stores are, and takes part in each rebalance"),
     "Router": _INSIDE,
     "Schema": Refusal(
@@ -95,7 +91,6 @@ REFUSED: dict[str, Refusal] = {
     ),
     "crash_app_on_aerospike_exception": _AEROSPIKE,
     "cython_optimizations": Refusal("nothing is written in Cython: what decodes records is compiled already"),
-    "monitor": _COUNTS,
     "num_standby_replicas": _STANDBYS,
     "producer_api_version": _VERSIONS,
     "producer_request_timeout": Refusal(

@@ -105,5 +105,6 @@ class SettingOptions(TypedDict, total=False):
     Agent: type[Any] | str | None
     Channel: type[Any] | str | None
     Table: type[Any] | str | None
+    Monitor: type[Any] | str | None
     Topic: type[Any] | str | None
     Worker: type[Any] | str | None

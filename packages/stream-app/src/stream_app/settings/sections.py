@@ -422,6 +422,14 @@ class ClassSettings(Section):
         parse=subclass_of("stream_tables.table:Table"),
         kind="class, or its path",
     )
+    Monitor = Parameter[type[Any] | None](
+        Any,
+        None,
+        "Class of app.monitor: one is made when the app starts. When unset there is one when somebody reads app.monitor.",
+        env=None,
+        parse=subclass_of("stream_app.sensors.monitor:Monitor"),
+        kind="class, or its path",
+    )
     Topic = Parameter[type[Any] | None](
         Any,
         None,

@@ -13,6 +13,7 @@ from mode.types import ServiceT
 from stream_app.absent import answers
 from stream_app.app import App
 from stream_app.definitions.agents import Agent
+from stream_app.sensors.base import Sensor
 from stream_app.types.core import HeadersArg, K, V
 from stream_app.types.enums import ProcessingGuarantee
 from stream_app.types.tuples import TP, ConsumerMessage, FutureMessage, Message, MessageSentCallback, RecordMetadata
@@ -55,6 +56,7 @@ __all__ = [
     "ProducerT",
     "RecordMetadata",
     "SchemaT",
+    "SensorT",
     "ServiceT",
     "StoreT",
     "StreamT",
@@ -82,6 +84,7 @@ else:
     EventT, FieldDescriptorT, StreamT, TopicT, TableT = Event, FieldDescriptor, Stream, Topic, Table
 
 AgentT: TypeAlias = Agent
+SensorT: TypeAlias = Sensor
 AppT: TypeAlias = App
 ChannelT: TypeAlias = Channel[Any, T]
 CodecT: TypeAlias = Codec

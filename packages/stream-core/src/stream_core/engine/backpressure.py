@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stream_core.engine.clients import Clients
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
+from stream_core.primitives import TP
 from stream_core.settings import EngineSettings
 from stream_core.streams.sessions import PartitionSession, Subscription
 
@@ -32,6 +33,7 @@ class BackPressure:
         ownership: the sessions that deliver records.
         subscriptions: who reads, kept up to date by its owner.
         participants: whose uncommitted changes are in memory until a checkpoint has stored them.
+        paused: told of each partition that is paused.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class BackPressure:
         ownership: Ownership,
         subscriptions: Sequence[Subscription],
         participants: Sequence[Participant] = (),
+        paused: Callable[[TP], None] = lambda tp: None,
     ) -> None:
         self._settings = settings
         self._clients = clients
         self._ownership = ownership
         self._subscriptions = subscriptions
         self._participants = participants
+        self._paused = paused
         self._progress = asyncio.Event()
         self._held: set[PartitionSession] = set()
 
@@ -87,6 +91,7 @@ class BackPressure:
             full = session.waiting >= session.maxsize or session.waiting_bytes >= share
             if full and session.open and session not in self._held:
                 self._held.add(session)
+                self._paused(session.tp)
                 self._clients.consumer.pause([session.tp])
 
     def release(self) -> None:

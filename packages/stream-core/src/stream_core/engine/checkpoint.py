@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
+from stream_core.counters import Changes
 from stream_core.engine.clients import Clients
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Change, Interval, Participant, Reading
@@ -42,6 +44,7 @@ from stream_core.ports import Producer
 from stream_core.primitives import TP, GroupMetadata, Offset, RecordMetadata
 from stream_core.sending.held import SETTLE
 from stream_core.sending.outbox import Outbox
+from stream_core.sensors import Sensors
 from stream_core.settings import EngineSettings
 from stream_core.streams.effects import Effects
 from stream_core.streams.leads import encode_leads
@@ -77,9 +80,11 @@ class Checkpoint:
         topology: the actors.
         ownership: the sessions.
         participants: the tables.
+        sensors: who is told of the commit.
 
     Attributes:
         undecided: the commit of the offsets was asked for, and its answer is not there.
+        changes: how many keys it has updated and deleted, by changelog.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Checkpoint:
         topology: Topology,
         ownership: Ownership,
         participants: Sequence[Participant],
+        sensors: Sensors,
     ) -> None:
         assert ownership.group is not None
         self._deadline = settings.deadline
@@ -102,6 +108,8 @@ class Checkpoint:
         self._topology = topology
         self._ownership = ownership
         self._participants = participants
+        self._sensors = sensors
+        self.changes = defaultdict[str, Changes](Changes)
         self._epoch = ownership.epoch
         self._group: GroupMetadata = ownership.group
         self._effects: Producer = outbox.effects
@@ -215,7 +223,11 @@ class Checkpoint:
                     await self._effects.partitions(change.topic)
                     self._still_current()
                 await self._send(participant, change, tp)
-                sent += 1
+                changes, sent = self.changes[change.topic], sent + 1
+                if change.value is None:
+                    changes.deleted += 1
+                else:
+                    changes.updated += 1
                 if sent % SLICE == 0 or self._effects.crowded:
                     await self._effects.room()
                     await asyncio.sleep(0)
@@ -275,6 +287,7 @@ class Checkpoint:
     async def _commit(self) -> None:
         """Commit the offsets; whatever fails between request and answer leaves the outcome undecided."""
         self.undecided = True
+        begun = self._sensors.begin("on_commit_initiated", self._clients.consumer)
         if self._exactly_once:
             await self._effects.commit(self._offsets, self._group)
         elif self._offsets:
@@ -290,6 +303,9 @@ class Checkpoint:
             raise FencedError("the interval was dropped while its offsets were committed")
         self._status.committed()
         reach("checkpoint.committed")
+        self._sensors.end("on_commit_completed", begun, lambda state: (self._clients.consumer, state))
+        if self._offsets:
+            self._sensors.tell("on_tp_commit", {tp: offset.offset for tp, offset in self._offsets.items()})
 
     async def _store(self) -> None:
         """Let the participants store what is committed."""

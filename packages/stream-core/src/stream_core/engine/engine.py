@@ -39,19 +39,19 @@ from stream_core.engine.status import IntervalStatus
 from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
 from stream_core.engine.work import Works
-from stream_core.errors import (
-    ConfigurationError,
-    TransportError,
-)
+from stream_core.errors import ConfigurationError, FencedError, TransportError
 from stream_core.ports import NOBODY, RebalanceListener, Transport
 from stream_core.primitives import TP, GroupMetadata
 from stream_core.runs import Run
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import AnyTopic, Topic
+from stream_core.sending.watched import SendWatch
+from stream_core.sensors import SEND, Begun, Sensors
 from stream_core.settings import EngineSettings
 from stream_core.states import ENGINE, EngineState, Machine
 from stream_core.streams.channel import Channel
 from stream_core.streams.stream import Stream
+from stream_core.streams.watching import Watch
 
 __all__ = ["Engine"]
 
@@ -70,6 +70,7 @@ class Engine:
         client_only: agents are not run: they can be sent to and asked.
         on_member: told the member id in the group at each assignment, to be kept for a successor after a crash.
         run: what the handles are bound to; a new one when left out.
+        sensors: who is told of what happens.
 
     Attributes:
         host: what the other members of the group are told of this one; set it before the start.
@@ -87,7 +88,10 @@ class Engine:
         client_only: bool = False,
         on_member: Callable[[str], None] = lambda member: None,
         run: Run | None = None,
+        sensors: Sensors | None = None,
     ) -> None:
+        self.sensors = sensors = Sensors() if sensors is None else sensors
+        watch = Watch.of(sensors)
         self.run = Run(settings.group) if run is None else run
         self._settings = settings
         self._topics = {topic.name: topic for topic in topics}
@@ -107,6 +111,9 @@ class Engine:
         self.clients = Clients(transport, settings, self.outbox, self.counters.sent)
         self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail, outcomes=self.counters.asks)
         self.outbox.may_answer = AnswerTopics(settings, self._topics)
+        if sensors.hear(*SEND):
+            self.outbox.watch = SendWatch(sensors)
+            self.counters.sent.on_batch = self.outbox.watch.answered
         status = IntervalStatus()
         self.outbox.on_broken = partial(status.spoil, "the producer of events is broken")
         self.topology = Topology(
@@ -120,6 +127,7 @@ class Engine:
             failures=self.counters.failures,
             on_progress=self._progressed,
             on_change=self._changed,
+            watch=watch,
         )
         self._idleness = Idleness(lambda: self.clients.consumer, lambda: self.ownership.running)
         self._works = Works(
@@ -143,6 +151,7 @@ class Engine:
             works=self._works,
             clock=self.run.clock,
             received=self.counters.received,
+            watch=watch,
             on_member=on_member,
             on_ready=self._opened,
         )
@@ -157,6 +166,7 @@ class Engine:
             ownership=self.ownership,
             participants=participants,
             counters=self.counters,
+            sensors=sensors,
         )
         self.leadership = Leadership(self.topology, self.ownership, self.clients.lease_over)
         self._joining = Joining(
@@ -183,11 +193,16 @@ class Engine:
             joining=self._joining,
             participants=participants,
             counters=self.counters,
+            sensors=sensors,
         )
         for agent in () if client_only else agents:
             self.topology.add(agent)
-        self._pressure = BackPressure(settings, self.clients, self.ownership, self.topology.subscriptions, participants)
+        self._pressure = BackPressure(
+            settings, self.clients, self.ownership, self.topology.subscriptions, participants, self._paused
+        )
         self._works.room = self._pressure.room
+        self._moving: float | None = None
+        self._opening: tuple[float, Begun, GroupMetadata] | None = None
         self._fetching = Fetching(self.clients.consumer, self.ownership, self.interval, self._pressure)
         self._watchdog = Watchdog(settings, self._machine, self.clients, self.topology, self._works, self._joining)
         for participant in participants:
@@ -403,9 +418,19 @@ class Engine:
 
     # -- rebalances
 
+    def _paused(self, tp: TP) -> None:
+        """Take note that enough records of a partition wait."""
+        self.counters.paused[tp.topic] += 1
+        self.sensors.tell("on_topic_buffer_full", tp)
+
     def _opened(self) -> None:
         self._machine.to(EngineState.RUNNING)
         self._ready.set()
+        if (opening := self._opening) is not None:
+            started, begun, group = opening
+            self._opening = None
+            self.counters.moves.add(self._loop.time() - started)
+            self.sensors.end("on_assignment_completed", begun, lambda state: (group, state))
         telling, self._telling = self._telling, None
         if telling is not None:
             # Else it was no rebalance: an interval was dropped, and the same partitions opened again.
@@ -413,11 +438,21 @@ class Engine:
 
     def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
         self.counters.rebalances["assigned"] += 1
+        if self._moving is not None:
+            self.counters.returns.add(self._loop.time() - self._moving)
+            self._moving = None
+        self._opening = (self._loop.time(), self.sensors.begin("on_assignment_start", group), group)
         self.ownership.assigned(tps, group)
         self._telling = self.background.spawn(self.announcing.tell("assigned", tps), "partitions assigned")
 
     async def _revoked(self, tps: frozenset[TP], lost: bool) -> None:
         self.counters.rebalances["lost" if lost else "revoked"] += 1
+        self._moving = self._moving or self._loop.time()
+        if (opening := self._opening) is not None:
+            _, begun, group = opening
+            self._opening = None
+            error = FencedError("the partitions were given up before all of them were open")
+            self.sensors.end("on_assignment_error", begun, lambda state: (group, state, error))
         if self._machine.may(EngineState.REVOKING):
             self._machine.to(EngineState.REVOKING)
         telling = self.announcing.tell("revoked", tps)

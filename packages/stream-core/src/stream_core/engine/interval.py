@@ -55,6 +55,7 @@ from stream_core.errors import (
 from stream_core.failpoints import Failpoint
 from stream_core.primitives import TP
 from stream_core.sending.outbox import Outbox
+from stream_core.sensors import Sensors
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState, IntervalState, Machine
 
@@ -83,6 +84,7 @@ class RunningInterval:
         ownership: the sessions.
         participants: the tables.
         counters: counts checkpoints and drops.
+        sensors: who is told of commits.
 
     Attributes:
         status: the same.
@@ -102,6 +104,7 @@ class RunningInterval:
         ownership: Ownership,
         participants: Sequence[Participant],
         counters: Counters,
+        sensors: Sensors,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -113,11 +116,13 @@ class RunningInterval:
         self._ownership = ownership
         self._participants = participants
         self._counters = counters
+        self._sensors = sensors
         self._clock = asyncio.get_running_loop().time
         self._lock = asyncio.Lock()
         self._running: Checkpoint | None = None
         self._drops = 0
         self._troubled: dict[TP, int] = {}
+        self._tables: dict[str, str] = {}
         self.complete = True
 
     @property
@@ -186,6 +191,7 @@ class RunningInterval:
             topology=self._topology,
             ownership=self._ownership,
             participants=self._participants,
+            sensors=self._sensors,
         )
         try:
             done = await checkpoint.run(deadline)
@@ -210,10 +216,21 @@ class RunningInterval:
             self._running = None
         if done:
             self._counters.checkpoints.add(self._clock() - started)
+            for changelog, changes in checkpoint.changes.items():
+                total = self._counters.changes[self._table_of(changelog)]
+                total.updated += changes.updated
+                total.deleted += changes.deleted
             self._relax()
         else:
             self.status.began = started  # there was nothing in it
         return done
+
+    def _table_of(self, changelog: str) -> str:
+        """Give the name of a table by its changelog."""
+        if changelog not in self._tables:
+            parts = (one for participant in self._participants for one in participant.snapshot())
+            self._tables.update((one.changelog, one.table) for one in parts)
+        return self._tables.setdefault(changelog, changelog)
 
     def _relax(self) -> None:
         """End the row of drops once everything is committed that was in the dropped intervals; called when something was committed."""

@@ -16,8 +16,9 @@ from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
 from stream_core.engine.snapshot import (
     AgentSnapshot,
-    CheckpointSnapshot,
+    DurationsSnapshot,
     FailureSnapshot,
+    HttpSnapshot,
     IntervalSnapshot,
     OwnerSnapshot,
     PartitionSnapshot,
@@ -25,12 +26,14 @@ from stream_core.engine.snapshot import (
     Recovery,
     Snapshot,
     Status,
+    TableChanges,
     TablePartitionSnapshot,
     TrafficSnapshot,
 )
 from stream_core.engine.topology import Topology
 from stream_core.errors import TransportError
 from stream_core.primitives import TP, Host, Owners
+from stream_core.sensors import Sensors
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState, Machine
 from stream_core.streams.sessions import PartitionSession, Subscription
@@ -65,6 +68,7 @@ class Observer:
         joining: knows the topics that are missing.
         participants: the tables.
         counters: what was counted.
+        sensors: who is told of what happens.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Observer:
         joining: Joining,
         participants: Sequence[Participant],
         counters: Counters,
+        sensors: Sensors,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -95,6 +100,7 @@ class Observer:
         self._joining = joining
         self._participants = participants
         self._counters = counters
+        self._sensors = sensors
 
     def snapshot(self) -> Snapshot:
         """Look at everything.
@@ -135,7 +141,7 @@ class Observer:
             interval=self._uncommitted(),
             owners=_owners(owners),
             owners_settled=owners.settled,
-            checkpoints=_checkpoints(counters.checkpoints),
+            checkpoints=_durations(counters.checkpoints),
             drops=dict(counters.drops),
             rebalances=dict(counters.rebalances),
             asks=dict(counters.asks),
@@ -143,7 +149,18 @@ class Observer:
             sent=_traffic(counters.sent),
             recovered_records=sum(participant.recovered_records for participant in self._participants),
             failures=tuple(FailureSnapshot(**asdict(one)) for one in list(counters.failures.values())),
+            changes=tuple(self._changes()),
+            sending=_durations(counters.sent.latency),
+            rebalance_returns=_durations(counters.returns),
+            rebalance_moves=_durations(counters.moves),
+            paused=dict(counters.paused),
+            http=HttpSnapshot(dict(counters.answers), _durations(counters.requests)),
+            sensor_errors=dict(self._sensors.errors),
         )
+
+    def _changes(self) -> Iterator[TableChanges]:
+        for table, changes in sorted(self._counters.changes.copy().items()):
+            yield TableChanges(table, changes.updated, changes.deleted)
 
     def _reason(self) -> str:
         """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
@@ -183,6 +200,7 @@ class Observer:
                 failures=counts.failures,
                 skipped=counts.skipped,
                 dead_letters=counts.dead_letters,
+                busy=counts.busy,
             )
 
     def _partitions(self) -> Iterator[PartitionSnapshot]:
@@ -246,13 +264,13 @@ def _owners(owners: Owners) -> tuple[OwnerSnapshot, ...]:
     return tuple(OwnerSnapshot(*tp, host.instance, host.url) for tp, host in sorted(owners.hosts.items()))
 
 
-def _checkpoints(durations: Durations) -> CheckpointSnapshot:
+def _durations(durations: Durations) -> DurationsSnapshot:
     counts, below = list(durations.buckets), 0
     buckets = []
     for bound, count in zip(BOUNDS, counts, strict=False):
         below += count
         buckets.append((bound, below))
-    return CheckpointSnapshot(
+    return DurationsSnapshot(
         count=durations.count,
         total=durations.total,
         last=durations.last,

@@ -37,6 +37,7 @@ from stream_core.streams.effects import Effects
 from stream_core.streams.leads import decode_leads, decode_units, encode_leads
 from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.streams.units import UNITS, UnitCount
+from stream_core.streams.watching import Watch
 from stream_core.together import together
 
 __all__ = ["Ownership"]
@@ -62,6 +63,7 @@ class Ownership:
         works: what is done beside events in the shards that run.
         clock: of the engine.
         received: counts what is delivered.
+        watch: tells sensors of it, where one wants to hear of each record.
         on_member: told the member id of each generation.
         on_ready: called when everything assigned is recovered and running.
     """
@@ -81,10 +83,12 @@ class Ownership:
         works: Works,
         clock: Clock,
         received: TopicTraffic,
+        watch: Watch | None = None,
         on_member: Callable[[str], None],
         on_ready: Callable[[], None],
     ) -> None:
         self._received = received
+        self._watch = watch
         self._settings = settings
         self._engine = engine
         self._interval = interval
@@ -149,6 +153,7 @@ class Ownership:
         topic = self._topics[tp.topic]
         session = PartitionSession(tp, topic.schema, self.counts.get(tp.topic, 0), topic.decode)
         session.traffic = self._received[tp.topic]
+        session.watch = self._watch
         session.maxsize = topic.maxsize or self._settings.buffer_maxsize
         return session
 

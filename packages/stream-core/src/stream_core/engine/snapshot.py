@@ -8,13 +8,16 @@ old as the last answer that told them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from stream_core.counters import BOUNDS
 
 __all__ = [
     "AgentSnapshot",
-    "CheckpointSnapshot",
+    "DurationsSnapshot",
     "FailureSnapshot",
+    "HttpSnapshot",
     "IntervalSnapshot",
     "OwnerSnapshot",
     "PartitionSnapshot",
@@ -22,6 +25,7 @@ __all__ = [
     "Recovery",
     "Snapshot",
     "Status",
+    "TableChanges",
     "TablePartitionSnapshot",
     "TrafficSnapshot",
     "as_json",
@@ -91,6 +95,7 @@ class AgentSnapshot:
         failures: how often an event, or the body, has failed.
         skipped: events that a policy has skipped.
         dead_letters: events that a policy has sent to the dead letters.
+        busy: seconds for which it has worked on its events, or waited in them.
     """
 
     name: str
@@ -103,6 +108,7 @@ class AgentSnapshot:
     failures: int
     skipped: int
     dead_letters: int
+    busy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +217,23 @@ class IntervalSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointSnapshot:
-    """The checkpoints so far that committed something.
+class TableChanges:
+    """What checkpoints have sent to the changelog of a table, from the start of the worker on.
+
+    Attributes:
+        table: name of the table.
+        updated: keys that were assigned, each counted once for a checkpoint.
+        deleted: keys that were deleted, likewise.
+    """
+
+    table: str
+    updated: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class DurationsSnapshot:
+    """How long something took that happens again and again; see :class:`~stream_core.counters.Durations`.
 
     Attributes:
         count: how many.
@@ -227,6 +248,26 @@ class CheckpointSnapshot:
     last: float
     longest: float
     buckets: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSnapshot:
+    """The HTTP requests that the web server of the worker has answered.
+
+    Attributes:
+        statuses: how many answers had each status.
+        requests: how long requests took.
+    """
+
+    statuses: dict[int, int]
+    requests: DurationsSnapshot
+
+
+NONE_YET = DurationsSnapshot(0, 0.0, 0.0, 0.0, tuple((bound, 0) for bound in BOUNDS))
+"""Nothing that took time."""
+
+NO_REQUESTS = HttpSnapshot({}, NONE_YET)
+"""A worker without a web server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +339,13 @@ class Snapshot:
         sent: the records of each topic that brokers have acknowledged, in order.
         recovered_records: changelog records that recoveries have read.
         failures: the events that have failed last, the latest at the end; a bounded number.
+        changes: what checkpoints have sent to the changelogs of tables, in order.
+        sending: how long batches of records took until brokers acknowledged them.
+        rebalance_returns: how long rebalances took from the loss of partitions until some were assigned.
+        rebalance_moves: how long they took from there until all partitions were worked on.
+        paused: how often partitions were paused because enough of their records waited, by topic.
+        http: the requests to its web server.
+        sensor_errors: how often a sensor has failed or was late, by its name.
     """
 
     app: str
@@ -313,7 +361,7 @@ class Snapshot:
     interval: IntervalSnapshot
     owners: tuple[OwnerSnapshot, ...]
     owners_settled: bool
-    checkpoints: CheckpointSnapshot
+    checkpoints: DurationsSnapshot
     drops: dict[str, int]
     rebalances: dict[str, int]
     asks: dict[str, int]
@@ -321,6 +369,13 @@ class Snapshot:
     sent: tuple[TrafficSnapshot, ...]
     recovered_records: int
     failures: tuple[FailureSnapshot, ...] = ()
+    changes: tuple[TableChanges, ...] = ()
+    sending: DurationsSnapshot = NONE_YET
+    rebalance_returns: DurationsSnapshot = NONE_YET
+    rebalance_moves: DurationsSnapshot = NONE_YET
+    paused: dict[str, int] = field(default_factory=dict)
+    http: HttpSnapshot = NO_REQUESTS
+    sensor_errors: dict[str, int] = field(default_factory=dict)
 
 
 def as_json(snapshot: Snapshot) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from stream_core.streams.repartition import Key
 from stream_core.streams.sessions import Subscription
 from stream_core.streams.stream import LooseStream, Stream
 from stream_core.streams.verdicts import Verdict
+from stream_core.streams.watching import Watch
 from stream_core.values.schemas import Schema
 
 __all__ = ["Topology"]
@@ -100,8 +101,10 @@ class Topology:
         failures: Failures,
         on_progress: Callable[[], None],
         on_change: Callable[[], None],
+        watch: Watch | None = None,
     ) -> None:
         self._app = app
+        self._watch = watch
         self._topics = topics
         self._outbox = outbox
         self._run = run
@@ -291,6 +294,7 @@ class Topology:
             if isinstance(channel, TopicPattern):
                 channel.schema.check()
                 self._patterns[subscription] = channel
+            subscription.watch = self._watch
         subscription.reject = partial(self._rejected, subscription)
         self._sources[subscription] = channel
         self.subscriptions.append(subscription)

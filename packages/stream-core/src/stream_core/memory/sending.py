@@ -26,9 +26,10 @@ def kind_of(failure: TransportError) -> type[ProduceError]:
 class _Batch:
     """Records of one partition that are sent and acknowledged together."""
 
-    __slots__ = ("appended", "done", "entries", "error", "size", "tp")
+    __slots__ = ("appended", "begun", "done", "entries", "error", "size", "tp")
 
     def __init__(self, tp: TP) -> None:
+        self.begun = asyncio.get_running_loop().time()
         self.tp = tp
         self.entries: list[Entry] = []
         self.size = 0
@@ -179,9 +180,6 @@ class Sender:
         batch.done, batch.error = True, error
         del self._unacknowledged[batch]
         self.backlog -= batch.size
-        traffic = self._sent[batch.tp.topic]
-        if error is None:
-            traffic.add(len(batch.entries), batch.size)
-        else:
-            traffic.failed += 1
+        took = asyncio.get_running_loop().time() - batch.begun
+        self._sent.answered(batch.tp.topic, len(batch.entries), batch.size, took, failed=error is not None)
         self._cluster.wakeup.notify()

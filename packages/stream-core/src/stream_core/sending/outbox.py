@@ -30,6 +30,7 @@ from stream_core.sending.encoded import Encoded
 from stream_core.sending.held import HeldSends
 from stream_core.sending.one_by_one import OneByOne
 from stream_core.sending.threads import Send, Sent, send_in, send_soon_in
+from stream_core.sending.watched import SendWatch
 from stream_core.streams.effects import Effects, HeldSend, current_effects
 from stream_core.streams.targets import SendCallback
 
@@ -58,6 +59,7 @@ class Outbox:
         on_broken: told when the producer of effects refuses to send: the interval cannot be committed any more.
         may_answer: whether the answer to a question may go to a topic of that name.
         on_produce: called with key, value, partition, timestamp and a list of headers, which it may change, before each send of a topic.
+        watch: tells sensors of the sends of topics, where one wants to hear of each.
     """
 
     def __init__(self, *, transactional: bool) -> None:
@@ -71,6 +73,7 @@ class Outbox:
         self.may_answer: Callable[[str], bool] = bool
         self.on_produce: OnProduce | None = None
         self._unheard: set[str] = set()
+        self.watch: SendWatch | None = None
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
 

@@ -206,6 +206,11 @@ class Buffers:
         cursor.subscription = last.feed.subscription.name
         self._hold(entries)
         self._handed = entries
+        for entry in entries:
+            reader = entry.feed.subscription
+            if reader.watch is not None:
+                value = entry.items[0] if len(entry.items) == 1 else entry.items
+                reader.watch.begin(cursor, reader, entry.feed.session, entry.record, value)
         if shown:
             return entries
         self._finish(entries)

@@ -103,12 +103,14 @@ class Iteration:
         self.left = 0
         self.lists: Lists | None = None
         self.turn = 0.0
+        self._since = 0.0
 
     # -- the loops
 
     def read(self, form: Form) -> AsyncGenerator[Any, None]:
         """Choose the loop that fits: the fast one unless there is something to do for each event."""
-        if any(processors or subscription.manual for subscription, processors in self.processors.items()):
+        subscriptions = self.processors
+        if any(steps or one.manual or one.watch is not None for one, steps in subscriptions.items()):
             return self._one_by_one(form)
         return self._straight(form)
 
@@ -155,9 +157,12 @@ class Iteration:
         while True:
             feed, chunk = await self.next_chunk()
             session, manual, acknowledgement = chunk.session, feed.subscription.manual, None
+            watch = feed.subscription.watch
             for record, value in self.decoded(feed, chunk).in_order():
                 if not session.open:
                     break
+                if watch is not None:
+                    watch.begin(cursor, feed.subscription, session, record, value)
                 item = await self.prepare(feed, record, value, form)
                 if session.dead:  # while a processor waited: what it did is dropped with the interval
                     cursor.abandon()
@@ -250,6 +255,7 @@ class Iteration:
         if not self.taken and self not in self.cursor.takers:
             self.cursor.takers.append(self)
         self.taken.append(taken)
+        self._since = monotonic()
         self.cursor.session = chunk.session
         self.cursor.subscription = feed.subscription.name
         return taken
@@ -264,6 +270,8 @@ class Iteration:
         """Take a chunk for finished: nothing of it is open any more."""
         self.take_out(feed, chunk)
         if chunk.session.open:
+            if self.lists is None:  # whose chunks overlap
+                feed.subscription.counts.busy += monotonic() - self._since
             feed.finish(chunk)
         else:
             self.subscription.on_progress()

@@ -24,6 +24,7 @@ from stream_core.streams.verdicts import Verdict, Verdicts
 if TYPE_CHECKING:
     from stream_core.primitives import TP, Batch, RawRecord
     from stream_core.streams.decoded import Decoded, Decoder, Rejected
+    from stream_core.streams.watching import Watch
     from stream_core.values.schemas import Schema
 
 __all__ = ["CHUNK", "Chunk", "Feed", "Inbox", "PartitionSession", "Subscription"]
@@ -165,6 +166,7 @@ class Subscription:
         reader: the stream outside of agents that reads it now; when one that read it before is closed at last, this one goes on.
         reject: called with the partition and a record that the body does not get, as an open event; returns to go on behind it, or raises.
         feeds: how far it is in each of its sessions.
+        watch: tells sensors of its events, where one wants to hear of each.
         verdicts: on events that have failed for good and are not committed yet, by partition.
     """
 
@@ -176,6 +178,7 @@ class Subscription:
         self.cursors: list[Cursor] = []
         self.counts = ReaderCounts()
         self.manual = False
+        self.watch: Watch | None = None
         self.fed = False
         self.listed = 0
         self.on_progress: Callable[[], None] = _nothing
@@ -286,6 +289,8 @@ class Feed:
         if self.progress is not None:
             self.progress.finish(offset)
             self._release(self.progress.position)
+        if self.session.watch is not None:
+            self.session.watch.finished(self.session, offset)
 
     def finish(self, chunk: Chunk) -> None:
         """Take every event of a chunk for finished."""
@@ -302,14 +307,19 @@ class Feed:
     def close(self, chunk: Chunk, acknowledgement: Acknowledgement) -> None:
         """Finish an event that the body has left, alone in its chunk; when it is not acknowledged, as soon as it is."""
         if acknowledgement.given:
-            self.finish(chunk)
+            self._close(chunk)
         else:
             self.unacknowledged += 1
             acknowledgement.late = partial(self._acknowledged, chunk)
 
     def _acknowledged(self, chunk: Chunk) -> None:
         self.unacknowledged -= 1
+        self._close(chunk)
+
+    def _close(self, chunk: Chunk) -> None:
         self.finish(chunk)
+        if self.session.watch is not None:
+            self.session.watch.finished(self.session, chunk.records[0].offset)
 
     def put_back(self, chunk: Chunk) -> None:
         """Let what was taken and not finished be taken again, before anything else; of a closed session it is dropped."""
@@ -373,6 +383,7 @@ class PartitionSession(Session):
         lag: records behind the fetch position, -1 when unknown.
         timestamp: of the last record that the consumer delivered, in milliseconds since the epoch; -1 before the first.
         traffic: counts what is delivered; set by whoever fetches.
+        watch: tells sensors of what is delivered, where one wants to hear of each record; set likewise.
         maxsize: records that may wait before the partition is paused; set by whoever fetches.
         garbled: why, by offset, for records that came and are none.
         unit_count: counts the intervals with units of work that no record brought.
@@ -391,6 +402,7 @@ class PartitionSession(Session):
         "timestamp",
         "traffic",
         "unit_count",
+        "watch",
     )
 
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
@@ -404,6 +416,7 @@ class PartitionSession(Session):
         self.timestamp = -1
         self.traffic = Traffic()
         self.unit_count = UnitCount()
+        self.watch: Watch | None = None
         self.maxsize, self._record_size = 0, 0.0
         self._left = -1
 
@@ -433,6 +446,8 @@ class PartitionSession(Session):
             size = batch.size
             self.traffic.add(count, int(size))
             self._record_size = (self.backlog_bytes + size) / (self.backlog + count)
+        if self.watch is not None:
+            self.watch.arrived(self, [feed.start for feed in self.feeds.values()], records)
         for at in range(0, count, CHUNK):
             part = records[at : at + CHUNK] if count > CHUNK else records
             last = at + CHUNK >= count

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -32,16 +33,18 @@ class OpenBatch:
     """One compiled builder from its first record to its acknowledgement.
 
     Attributes:
+        begun: when it was made, as :func:`time.monotonic` tells it.
         append: the append of the compiled builder; gives ``None`` when the batch is full.
         count: records in it.
         size: bytes of these records, known when it is sealed.
         future: aiokafka's future of the batch, from when it is sealed.
     """
 
-    __slots__ = ("append", "builder", "count", "empty_size", "future", "lane", "size")
+    __slots__ = ("append", "begun", "builder", "count", "empty_size", "future", "lane", "size")
 
     def __init__(self, lane: Lane, builder: BatchBuilder | None) -> None:
         self.lane = lane
+        self.begun = monotonic()
         self.builder = builder
         self.append: Callable[..., Any] = builder._builder.append if builder is not None else _full
         self.empty_size = builder.size() if builder is not None else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, NoReturn
 
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
@@ -331,11 +332,9 @@ class KafkaProducer:
 
     def _acknowledged(self, batch: OpenBatch, error: BaseException | None) -> None:
         self._release(batch.size)
-        traffic = self._sent[batch.lane.tp.topic]
-        if error is None:
-            traffic.add(batch.count, batch.size)
-        else:
-            traffic.failed += 1
+        took = monotonic() - batch.begun
+        self._sent.answered(batch.lane.tp.topic, batch.count, batch.size, took, failed=error is not None)
+        if error is not None:
             self._break(batch.lane.undelivered(error))
 
     def _break(self, failure: StreamError) -> None:

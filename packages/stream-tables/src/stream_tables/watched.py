@@ -1,0 +1,66 @@
+"""What sensors hear of tables: where one overrides a callback for each access, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream_core.sensors import Sensors
+    from stream_core.streams.effects import Effects
+    from stream_tables.partition import TablePartition
+
+__all__ = ["watched"]
+
+
+def watched(part: TablePartition[Any], table: Any, decode: Callable[[bytes], Any], sensors: Sensors) -> Any:
+    """Put a partition of a table behind what tells sensors of each access to it.
+
+    Args:
+        part: the partition.
+        table: its table.
+        decode: bytes of a key to the key.
+        sensors: who is told.
+    """
+    return cast("Any", _Watched(part, table, decode, sensors))
+
+
+class _Overlay:
+    """An overlay that nobody writes: a table takes no short cut past the partition then."""
+
+    writer = object()
+
+    def __init__(self, part: TablePartition[Any]) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part.overlay, name)
+
+
+class _Watched:
+    def __init__(self, part: TablePartition[Any], table: Any, decode: Callable[[bytes], Any], sensors: Sensors) -> None:
+        self._part = part
+        self._table = table
+        self._decode = decode
+        self._sensors = sensors
+        self.overlay = _Overlay(part)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+    def get(self, cursor: Effects | None, key: bytes) -> Any:
+        self._sensors.tell("on_table_get", self._table, self._decode(key))
+        return self._part.get(cursor, key)
+
+    def committed_value(self, key: bytes) -> Any:
+        self._sensors.tell("on_table_get", self._table, self._decode(key))
+        return self._part.committed_value(key)
+
+    def set(self, cursor: Effects, key: bytes, value: Any) -> None:
+        self._part.set(cursor, key, value)
+        self._sensors.tell("on_table_set", self._table, self._decode(key), value)
+
+    def delete(self, cursor: Effects, key: bytes) -> None:
+        self._part.delete(cursor, key)
+        self._sensors.tell("on_table_del", self._table, self._decode(key))
