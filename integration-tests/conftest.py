@@ -1,8 +1,8 @@
 """Fixtures for tests against a real Kafka: one broker for the whole run.
 
 ``KAFKA_BOOTSTRAP=host:port`` runs them against a broker that is there already; tests that must stop or kill the broker are
-skipped then. Without it one is started from package registries (:mod:`stream_kafka.broker`). When neither can be had the
-tests are skipped, in CI they fail.
+skipped then. Without it one is started from package registries (:mod:`stream_kafka.broker`), of the version that
+``STREAM_TEST_KAFKA`` names, else the newest. When neither can be had the tests are skipped, in CI they fail.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from stream_core.errors import StreamError
-from stream_kafka.broker import Broker
+from stream_kafka.broker import KAFKA_VERSION, Broker
 from stream_kafka.broker.warmup import warm_up
 
 _QUICK_CLEANING = {
@@ -24,6 +24,7 @@ _QUICK_CLEANING = {
 }
 """Kafka looks for logs to compact every 15 s and for records past their retention every 5 minutes."""
 
+_VERSION = os.environ.get("STREAM_TEST_KAFKA", KAFKA_VERSION)
 _EXTERNAL = os.environ.get("KAFKA_BOOTSTRAP", "")
 
 
@@ -32,9 +33,9 @@ def broker() -> Iterator[Broker]:
     """The broker process, for tests that stop, kill or pause it; they leave it running."""
     if _EXTERNAL:
         pytest.skip(f"needs a broker that it may kill, and KAFKA_BOOTSTRAP={_EXTERNAL} names one that it may not")
-    ours = Broker(port=0, properties=_QUICK_CLEANING)
+    ours = Broker(port=0, version=_VERSION, properties=_QUICK_CLEANING)
     try:
-        warm_up(print)
+        warm_up(print, _VERSION)
         ours.start()
     except StreamError as error:
         ours.stop()
@@ -52,6 +53,12 @@ def bootstrap(request: pytest.FixtureRequest) -> str:
         return _EXTERNAL
     started: Broker = request.getfixturevalue("broker")
     return started.address
+
+
+@pytest.fixture(scope="session")
+def kafka_version() -> str:
+    """The version of Kafka that is run; empty where the broker is one that is there already."""
+    return "" if _EXTERNAL else _VERSION
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from chaos.audit import AT_LEAST_ONCE, EXACTLY_ONCE
 from chaos.report import Outcome, table
 from chaos.rows import ROWS
 from chaos.run import Case, cases, run
-from stream_kafka.broker.server import Broker
+from stream_kafka.broker import KAFKA_VERSION, VERSIONS, Broker
 
 console = Console(width=None if sys.stdout.isatty() else 150)
 
@@ -83,6 +83,13 @@ def _explain(outcome: Outcome) -> None:
     type=click.Path(path_type=Path),
     help="Where logs of failed cases stay. [default: a new temporary one]",
 )
+@click.option(
+    "--kafka-version",
+    default=KAFKA_VERSION,
+    show_default=True,
+    type=click.Choice(VERSIONS),
+    help="The Kafka that is run.",
+)
 @click.option("--list", "listed", is_flag=True, help="Show the rows and end.")
 def main(
     names: tuple[str, ...],
@@ -94,6 +101,7 @@ def main(
     only: str,
     pairs: int,
     logs: Path | None,
+    kafka_version: str,
     listed: bool,
 ) -> None:
     """Kill, stop and cut off workers and the broker under load, then compare every record. Exits with 1 when a row failed."""
@@ -106,8 +114,8 @@ def main(
         names, seconds=seconds, seed=seed, workers=workers, times=times, guarantee=guarantee, only=only, pairs=pairs
     )
     chosen = list(rounds)
-    console.print(f"{len(chosen)} cases, seed {seed}, logs in {logs}")
-    broker = Broker(0, logs / "broker")  # the first case that needs it starts it
+    console.print(f"{len(chosen)} cases, Kafka {kafka_version}, seed {seed}, logs in {logs}")
+    broker = Broker(0, logs / "broker", version=kafka_version)  # the first case that needs it starts it
     try:
         outcomes = asyncio.run(_run(chosen, broker, logs))
     finally:

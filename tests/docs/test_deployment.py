@@ -1,4 +1,7 @@
-"""What the page on deployment gives to copy fits the program: commands, variables, probes, ports, and the time for a stop."""
+"""What there is to copy for a deployment fits the program: commands, variables, probes, ports, volumes, and the time for a stop.
+
+Nothing is built or applied here: that needs Docker and a cluster.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,37 @@ import yaml
 
 import stream_app as faust
 from stream_core import EngineSettings
+from stream_kafka.broker import VERSIONS
 
-from .pages import read_blocks
 from .test_pages import wrong
 
-PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
-BLOCKS = {block.language: block.text for block in read_blocks(PAGE)}
-ENVIRONMENT = {row.env for row in faust.App("shop", broker="memory://").conf.describe()}
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "deployment.md"
+IMAGE = (ROOT / "deploy" / "Dockerfile").read_text()
+UNIT = (ROOT / "deploy" / "systemd" / "bank@.service").read_text()
+OBJECTS = {one["kind"]: one for one in yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "bank.yaml").read_text())}
+CONF = faust.App("shop", broker="memory://").conf
+SETTINGS = {row.name: row.env for row in CONF.describe()}
 
 
 def manifest() -> Any:
-    """The manifest for Kubernetes, and its container."""
-    spec = yaml.safe_load(BLOCKS["yaml"])["spec"]["template"]["spec"]
+    """The pods of the manifest for Kubernetes, and their container."""
+    spec = OBJECTS["StatefulSet"]["spec"]["template"]["spec"]
     return spec, spec["containers"][0]
+
+
+def test_the_page_shows_the_files() -> None:
+    """Each file of the directory is on the page."""
+    shown = re.findall(r"^```\{literalinclude\} \.\./(deploy/\S+)$", PAGE.read_text(), re.MULTILINE)
+    assert sorted(shown) == sorted(
+        str(path.relative_to(ROOT)) for path in (ROOT / "deploy").rglob("*") if path.is_file()
+    )
 
 
 def test_commands_run() -> None:
     """The commands of the container and of the service are commands of ``stream``."""
-    (command,) = re.findall(r"^CMD (.*)$", BLOCKS["dockerfile"], re.MULTILINE)
-    (start,) = re.findall(r"^ExecStart=\S+/(stream .*)$", BLOCKS["ini"], re.MULTILINE)
+    (command,) = re.findall(r"^CMD (.*)$", IMAGE, re.MULTILINE)
+    (start,) = re.findall(r"^ExecStart=\S+/(stream .*)$", UNIT, re.MULTILINE)
     for line in shlex.join(json.loads(command)), start:
         assert line.startswith("stream -A bank worker")
         assert wrong(line) is None
@@ -38,7 +53,7 @@ def test_commands_run() -> None:
 
 def test_variables_exist() -> None:
     """Each variable is that of a setting, or of Python and the shell."""
-    used = set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)=", BLOCKS["dockerfile"] + BLOCKS["ini"]))
+    used = set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)=", IMAGE + UNIT))
     used |= {one["name"] for one in manifest()[1]["env"]}
     used |= {
         name
@@ -46,14 +61,18 @@ def test_variables_exist() -> None:
         for name in re.findall("[A-Z_]+", row)
     }
     assert {"APP_DATADIR", "BROKER_URL", "WEB_BIND", "TOPIC_REPLICATION_FACTOR"} <= used
-    assert used - ENVIRONMENT <= {"PYTHONUNBUFFERED"}
+    assert used - set(SETTINGS.values()) <= {"PYTHONUNBUFFERED"}
 
 
 def test_probes_ask_the_web_server() -> None:
     """Probes ask the port of the web server, for pages that it has."""
     _, container = manifest()
     (port,) = container["ports"]
-    assert port["containerPort"] == faust.App("shop", broker="memory://").conf.web_port
+    assert port["containerPort"] == CONF.web_port
+    assert f"EXPOSE {CONF.web_port}" in IMAGE
+    assert f":{CONF.web_port}/health/live" in IMAGE
+    (named,) = OBJECTS["Service"]["spec"]["ports"]
+    assert (named["port"], named["targetPort"]) == (CONF.web_port, port["name"])
     for probe, page in ("livenessProbe", "live"), ("readinessProbe", "ready"):
         assert container[probe]["httpGet"] == {"path": f"/health/{page}", "port": port["name"]}
 
@@ -61,5 +80,45 @@ def test_probes_ask_the_web_server() -> None:
 def test_a_stop_has_time() -> None:
     """Whoever kills waits for longer than a stop takes."""
     spec, _ = manifest()
-    (systemd,) = re.findall(r"^TimeoutStopSec=(\d+)$", BLOCKS["ini"], re.MULTILINE)
+    (systemd,) = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)
     assert min(spec["terminationGracePeriodSeconds"], int(systemd)) > EngineSettings("shop").stop_timeout
+
+
+def test_tables_are_on_the_volume() -> None:
+    """The data directory of the image is what the manifest mounts, and belongs to the user that the worker runs as."""
+    spec, container = manifest()
+    (mounted,) = container["volumeMounts"]
+    (claim,) = OBJECTS["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    assert mounted["name"] == claim["metadata"]["name"]
+    assert f"APP_DATADIR={mounted['mountPath']} " in IMAGE
+    assert f"VOLUME {mounted['mountPath']}" in IMAGE
+    user = spec["securityContext"]["runAsUser"]
+    assert f"--uid {user} " in IMAGE
+    assert f"USER {user}" in IMAGE
+    (state,) = re.findall(r"^StateDirectory=(.*)$", UNIT, re.MULTILINE)
+    assert f"APP_DATADIR=/var/lib/{state}" in UNIT
+
+
+def test_objects_mean_the_same_pods() -> None:
+    """The budget and the service select the pods of the workers, and the service is the one that they ask for."""
+    workers = OBJECTS["StatefulSet"]["spec"]
+    labels = workers["template"]["metadata"]["labels"]
+    assert workers["selector"]["matchLabels"] == labels
+    assert OBJECTS["Service"]["spec"]["selector"] == labels
+    assert OBJECTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert OBJECTS["Service"]["metadata"]["name"] == workers["serviceName"]
+
+
+def test_what_costs_something_is_a_setting() -> None:
+    """The first column of the table of costs names settings."""
+    _, _, costs = PAGE.read_text().partition("## What settings cost\n")
+    named = re.findall(r"^\| (`.*?) \|", costs.partition("\n## ")[0], re.MULTILINE)
+    names = {name for cell in named for name in re.findall(r"`(\w+)", cell)}
+    assert {"store", "broker_commit_interval", "topic_replication_factor"} <= names
+    assert names <= SETTINGS.keys()
+
+
+def test_brokers_of_the_table_can_be_run() -> None:
+    """The page has a row for each Kafka that ``stream broker`` runs."""
+    _, _, brokers = PAGE.read_text().partition("## Which brokers\n")
+    assert tuple(re.findall(r"^\| Kafka ([\d.]+) \|", brokers, re.MULTILINE)) == VERSIONS

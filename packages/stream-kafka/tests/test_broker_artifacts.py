@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from stream_core.errors import BrokerUnavailableError
-from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars, pinned
+from stream_core.errors import BrokerUnavailableError, ConfigurationError
+from stream_kafka.broker.artifacts import KAFKA_VERSION, VERSIONS, cache_dir, jars, pinned
 from stream_kafka.broker.maven import REPOSITORY
 from stream_kafka.broker.ports import HOST, free_port
 
@@ -65,16 +65,26 @@ def test_cache_is_outside_the_tree() -> None:
     """The jars are in the user's cache directory, apart for each version."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     assert cache_dir() == Path(base) / "stream" / f"kafka-{KAFKA_VERSION}"
+    assert len({cache_dir(version) for version in VERSIONS}) == len(VERSIONS)
 
 
-def test_every_jar_is_pinned() -> None:
-    """The list is that of this version: each file once, by a relative path, with a whole sum; the broker first."""
-    pins = pinned()
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_jar_is_pinned(version: str) -> None:
+    """The list is that of the version: each file once, by a relative path, with a whole sum; the broker first."""
+    pins = pinned(version)
     paths = list(pins)
-    assert paths[0] == f"org/apache/kafka/kafka_2.13/{KAFKA_VERSION}/kafka_2.13-{KAFKA_VERSION}.jar"
+    assert paths[0] == f"org/apache/kafka/kafka_2.13/{version}/kafka_2.13-{version}.jar"
     assert any(path.startswith("org/slf4j/slf4j-simple/") for path in paths)
     assert len({PurePosixPath(path).name for path in paths}) == len(paths) > 40
     for path, digest in pins.items():
         assert path.endswith(".jar")
         assert not {"", "..", "."} & set(path.split("/")), path
         assert len(bytes.fromhex(digest)) == 32
+
+
+def test_another_version_is_refused_with_those_that_there_are() -> None:
+    """What is not pinned is not run."""
+    with pytest.raises(
+        ConfigurationError, match=r"Kafka 2\.8\.0 cannot be run here: choose one of 3\.3\.2, 3\.9\.1, 4\."
+    ):
+        pinned("2.8.0")

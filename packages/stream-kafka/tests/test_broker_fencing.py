@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from stream_kafka.broker.fencing import count_fenced
+import pytest
+
+from stream_kafka.broker import VERSIONS
+from stream_kafka.broker.fencing import count_fenced, session_of_killed, waits_for_session
 
 FENCED, UNFENCED, DIRECTORIES = b"\x01\x00\x01\x01", b"\x01\x00\x01\xff", b"\x01\x02\x11\x02"
 """The tagged fields of a change of a registration: one, with number, size and value; the last one is longer."""
@@ -31,3 +34,11 @@ def test_other_records_do_not_count() -> None:
 def test_each_time_counts() -> None:
     """A broker that was fenced, let in again, and fenced again was fenced twice."""
     assert count_fenced(change(1, 10, FENCED) + change(1, 10, UNFENCED) + change(1, 10, FENCED), 1, 10) == 2
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_killed_broker_of_kafka_3_waits_for_a_short_session(version: str) -> None:
+    """It asks to be let in for a minute, so the session before it must be shorter; Kafka 4 has the step of its own for that."""
+    waits = version.startswith("3.")
+    assert waits_for_session(version) == waits
+    assert session_of_killed(version) == ({"broker.session.timeout.ms": "9000"} if waits else {})

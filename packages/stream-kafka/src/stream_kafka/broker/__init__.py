@@ -14,6 +14,8 @@ Start one from a shell (``stream broker``), or from Python::
     broker.pause(); broker.resume()           # SIGSTOP and SIGCONT
     broker.stop()                             # clean
 
+    Broker(port=0, version="3.9.1")               # another Kafka than the newest
+
 The first start on a machine downloads about 45 MB into the user's cache directory; later ones take about three seconds,
 and half of that after :func:`stream_kafka.broker.warmup.warm_up`, which a test run calls once.
 Needs ``stream-kafka[broker]``.
@@ -21,7 +23,7 @@ Needs ``stream-kafka[broker]``.
 
 from __future__ import annotations
 
-from stream_kafka.broker.artifacts import KAFKA_VERSION
+from stream_kafka.broker.artifacts import KAFKA_VERSION, VERSIONS
 from stream_kafka.broker.server import Broker
 
-__all__ = ["KAFKA_VERSION", "Broker"]
+__all__ = ["KAFKA_VERSION", "VERSIONS", "Broker"]

@@ -7,61 +7,83 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stream_core.errors import ConfigurationError
 from stream_kafka.broker.maven import download
 from stream_kafka.broker.progress import Say, silent
 
-__all__ = ["KAFKA_VERSION", "cache_dir", "jars", "pinned"]
+__all__ = ["KAFKA_VERSION", "VERSIONS", "cache_dir", "jars", "pinned"]
 
 KAFKA_VERSION = "4.3.1"
+"""The version that runs unless another one is asked for."""
 
-_PINS = Path(__file__).with_name("jars.sha256")
-"""The jars of the broker, its storage tool and its log, and all that they depend on, in the order of the class path.
+VERSIONS = ("3.3.2", "3.9.1", KAFKA_VERSION)
+"""All that can be run: the oldest whose nodes need no ZooKeeper in production, the last of Kafka 3, and the newest."""
+
+_PINS = Path(__file__).with_name("jars")
+"""The directory with a file for each version: the jars of the broker, its storage tool and its log, and all that they depend on, in
+the order of the class path.
 
 The format is that of ``sha256sum``. A jar is code that runs here, and a checksum that comes from the same place as the jar proves nothing:
 so the sums are part of this package.
 """
 
 
-def cache_dir() -> Path:
+def cache_dir(version: str = KAFKA_VERSION) -> Path:
     """Return the directory that keeps the jars: ``$XDG_CACHE_HOME/stream/kafka-<version>``, or the same under ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "stream" / f"kafka-{KAFKA_VERSION}"
+    return Path(base) / "stream" / f"kafka-{version}"
 
 
-def pinned() -> dict[str, str]:
-    """Read the SHA-256 sum of each jar, by its path in a Maven repository, in the order of the class path."""
-    lines = (line.split() for line in _PINS.read_text(encoding="utf-8").splitlines())
+def pinned(version: str = KAFKA_VERSION) -> dict[str, str]:
+    """Read the SHA-256 sum of each jar, by its path in a Maven repository, in the order of the class path.
+
+    Args:
+        version: of Kafka.
+
+    Raises:
+        ConfigurationError: the version is none of :data:`VERSIONS`.
+    """
+    if version not in VERSIONS:
+        raise ConfigurationError(f"Kafka {version} cannot be run here: choose one of {', '.join(VERSIONS)}")
+    lines = (line.split() for line in (_PINS / f"{version}.sha256").read_text(encoding="utf-8").splitlines())
     return {path: digest for digest, path in lines}
 
 
-def jars(cache: Path | None = None, say: Say = silent, pins: Mapping[str, str] | None = None) -> Sequence[Path]:
+def jars(
+    cache: Path | None = None,
+    say: Say = silent,
+    pins: Mapping[str, str] | None = None,
+    version: str = KAFKA_VERSION,
+) -> Sequence[Path]:
     """Find the class path of Apache Kafka; what the cache does not hold, or holds damaged, is downloaded.
 
     Args:
         cache: the directory to keep jars in; the user's cache directory unless given.
         say: is told about the progress of a download.
         pins: path and SHA-256 sum of each jar; unless given those of this package.
+        version: of Kafka.
 
     Raises:
+        ConfigurationError: the version is none of :data:`VERSIONS`.
         MissingPackageError: something must be downloaded and ``requests`` is not installed.
         BrokerUnavailableError: the repository cannot be reached, does not have a file, or has another one.
     """
-    cache = cache or cache_dir()
-    pins = pinned() if pins is None else pins
-    # 45 MB are hashed in less than a tenth of a second, which a start does not notice.
-    if missing := {path: digest for path, digest in pins.items() if not _intact(cache / path, digest, say)}:
-        say(f"Downloading Apache Kafka {KAFKA_VERSION} to {cache} (about 45 MB, once)")
+    cache = cache or cache_dir(version)
+    pins = pinned(version) if pins is None else pins
+    # The files are hashed in less than a tenth of a second, which a start does not notice.
+    if missing := {path: digest for path, digest in pins.items() if not _intact(cache / path, digest, version, say)}:
+        say(f"Downloading Apache Kafka {version} to {cache} (about 45 MB, once)")
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         download(missing, cache, say)
     return [cache / path for path in pins]
 
 
-def _intact(jar: Path, digest: str, say: Say) -> bool:
+def _intact(jar: Path, digest: str, version: str, say: Say) -> bool:
     try:
         with jar.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return False
     if found != digest:
-        say(f"{jar} is not the file that Apache Kafka {KAFKA_VERSION} is made of: it is fetched again")
+        say(f"{jar} is not the file that Apache Kafka {version} is made of: it is fetched again")
     return found == digest

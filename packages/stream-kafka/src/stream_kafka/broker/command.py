@@ -11,7 +11,7 @@ from types import FrameType
 import click
 
 from stream_core.errors import StreamError
-from stream_kafka.broker.artifacts import KAFKA_VERSION
+from stream_kafka.broker.artifacts import KAFKA_VERSION, VERSIONS
 from stream_kafka.broker.server import Broker
 
 __all__ = ["broker"]
@@ -38,9 +38,17 @@ class _StopError(Exception):
 )
 @click.option("--heap", default="512m", show_default=True, help="Most memory for the Java heap, such as 2g.")
 @click.option(
+    "--kafka-version",
+    "version",
+    type=click.Choice(VERSIONS),
+    default=KAFKA_VERSION,
+    show_default=True,
+    help="The version of Kafka: the one of your cluster, to see whether your app works with it.",
+)
+@click.option(
     "-o", "--property", "properties", multiple=True, metavar="NAME=VALUE", help="Broker property; may be repeated."
 )
-def broker(port: int, data_dir: Path | None, heap: str, properties: tuple[str, ...]) -> None:
+def broker(port: int, data_dir: Path | None, heap: str, version: str, properties: tuple[str, ...]) -> None:
     """Run a Kafka for development: one node, on this machine only.
 
     It is the real Apache Kafka, fetched once into your cache directory (about 45 MB); neither Docker nor an installed Java is
@@ -50,10 +58,11 @@ def broker(port: int, data_dir: Path | None, heap: str, properties: tuple[str, .
     Examples:
       stream broker
       stream broker --data-dir kafka-data
+      stream broker --kafka-version 3.9.1
       stream broker --port 9192 --property auto.create.topics.enable=true
     """
     given = dict(_name_and_value(text) for text in properties)
-    server = Broker(port, data_dir, heap=heap, properties=given, say=click.echo)
+    server = Broker(port, data_dir, heap=heap, version=version, properties=given, say=click.echo)
     with _signals_raise():
         try:
             server.start()
@@ -70,7 +79,7 @@ def broker(port: int, data_dir: Path | None, heap: str, properties: tuple[str, .
 
 def _ready_line(server: Broker, *, kept: bool) -> str:
     data = f"data in {server.data_dir}" if kept else "its data goes with it, --data-dir DIR keeps it"
-    return f"Kafka {KAFKA_VERSION} is ready at kafka://localhost:{server.port}  (Ctrl+C stops it; {data})"
+    return f"Kafka {server.version} is ready at kafka://localhost:{server.port}  (Ctrl+C stops it; {data})"
 
 
 def _name_and_value(text: str) -> tuple[str, str]:

@@ -6,6 +6,9 @@ partitions have no leader until the node is let in again, and Kafka (4.3) drops 
 because it takes partitions without a leader for deleted ones. Records of an aborted transaction then become visible with the next commit
 of their producer, and records of a committed one can stay invisible. A cluster whose controllers live elsewhere does not
 have that moment. So the node first runs as controller alone until it has noted that the broker is gone.
+
+Kafka 3 needs no such step: it refuses a broker until the session of the process before it has ended, and the broker takes up nothing before
+it is let in. There the session must only be shorter than the minute for which a broker asks to be let in.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import TypeVar
 from stream_kafka.broker.directory import DataDirectory
 from stream_kafka.broker.properties import controller_properties, render
 
-__all__ = ["count_fenced", "fence"]
+__all__ = ["count_fenced", "fence", "session_of_killed", "waits_for_session"]
 
 T = TypeVar("T")
 
@@ -30,6 +33,16 @@ _READY = b"Kafka Server started"
 _POLL = 0.02
 _GRACE = 5.0
 """Seconds after the start until the controller must have noted it; it has nothing to note if the broker had not been let in."""
+
+
+def waits_for_session(version: str) -> bool:
+    """Tell whether this version of Kafka lets a broker in only after the session of the process before it has ended."""
+    return version.startswith("3.")
+
+
+def session_of_killed(version: str) -> dict[str, str]:
+    """Return the properties with which a broker starts after its process was killed: for Kafka 3 a session of 9 s, Kafka's own default."""
+    return {"broker.session.timeout.ms": "9000"} if waits_for_session(version) else {}
 
 
 def fence(command: Sequence[str], directory: DataDirectory, server: Mapping[str, str], deadline: float) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
-from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars
+from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars, pinned
 from stream_kafka.broker.directory import DataDirectory
-from stream_kafka.broker.fencing import fence
+from stream_kafka.broker.fencing import fence, session_of_killed, waits_for_session
 from stream_kafka.broker.java import class_cache, find_java
 from stream_kafka.broker.ports import HOST, free_port, is_free
 from stream_kafka.broker.progress import Say, silent
@@ -39,6 +39,7 @@ Workers keep their state by the id of the cluster. With another id for each such
 one; so they find that of the last broker, and see by the ids of its topics that it is of no use.
 """
 
+_ARGUMENTS = "format.arguments"
 _SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -56,6 +57,7 @@ class Broker:
         data_dir: the directory for topics, configuration and log; created when missing, and continued when it has data. Without
             it a temporary one is used, that :meth:`stop` removes.
         heap: the most memory for the Java heap, as the JVM writes sizes (``512m``, ``2g``).
+        version: of Kafka, one of :data:`stream_kafka.broker.VERSIONS`. A directory goes on with its version or a newer one.
         properties: broker properties that replace or add to ours, in Kafka's names.
         listeners: ports of further listeners by their names, such as ``{"SASL_SSL": 9093}``; the properties say the rest about them.
         users: passwords of users that may log in by SCRAM; they are created with the data directory. For tests: whoever can read
@@ -65,7 +67,11 @@ class Broker:
 
     Attributes:
         port: the port for clients.
+        version: of Kafka.
         properties: what was given; changes take effect at the next start.
+
+    Raises:
+        ConfigurationError: the version is not one that can be run.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Broker:
         data_dir: Path | None = None,
         *,
         heap: str = "512m",
+        version: str = KAFKA_VERSION,
         properties: Mapping[str, str] | None = None,
         listeners: Mapping[str, int] | None = None,
         users: Mapping[str, str] | None = None,
@@ -81,6 +88,8 @@ class Broker:
         say: Say = silent,
     ) -> None:
         self.port = port or free_port()
+        self.version = version
+        self._pins = pinned(version)
         self.properties = dict(properties or {})
         self._listeners = dict(listeners or {})
         self._users = dict(users or {})
@@ -149,11 +158,15 @@ class Broker:
         directory = self._directory = DataDirectory(self._require_dir())
         deadline = time.monotonic() + timeout
         try:
-            config = directory.write("server.properties", render(self._properties()))
-            if not (self.data_dir / "topics" / "meta.properties").exists():
+            topics = self.data_dir / "topics"
+            new = not (topics / "meta.properties").exists()
+            killed = not (new or (topics / ".kafka_cleanshutdown").exists())
+            properties = self._properties(killed=killed)
+            config = directory.write("server.properties", render(properties))
+            if new:
                 self._format(command, config, timeout)
-            elif not (self.data_dir / "topics" / ".kafka_cleanshutdown").exists():
-                fence(command, directory, self._properties(), deadline)
+            elif killed and not waits_for_session(self.version):
+                fence(command, directory, properties, deadline)
             self._process = directory.start([*command, "kafka.Kafka", str(config)], self.log)
             self._await_ready(deadline)
         except BaseException:
@@ -248,8 +261,8 @@ class Broker:
             raise ConfigurationError(message)
 
     def _java_command(self) -> list[str]:
-        java, class_path = find_java(), jars(say=self._say)
-        prepared = class_cache(java, cache_dir())
+        java, class_path = find_java(), jars(say=self._say, pins=self._pins, version=self.version)
+        prepared = class_cache(java, cache_dir(self.version))
         options = [f"-XX:AOTCache={prepared}"] if prepared and prepared.exists() else []
         return [str(java), *options, *self._jvm_options, *_LOG_OPTIONS, "-cp", os.pathsep.join(map(str, class_path))]
 
@@ -263,23 +276,22 @@ class Broker:
             self._directory.leave()
             self._directory = None
 
-    def _properties(self) -> dict[str, str]:
-        directory = self.data_dir / "topics"
-        return server_properties(self.port, free_port(), directory, self.properties, self._listeners)
+    def _properties(self, *, killed: bool) -> dict[str, str]:
+        own = session_of_killed(self.version) if killed else {}
+        return server_properties(
+            self.port, free_port(), self.data_dir / "topics", {**own, **self.properties}, self._listeners
+        )
 
     def _format(self, command: Sequence[str], config: Path, timeout: float) -> None:
         assert self._directory is not None
         self._say(f"Preparing {self.data_dir}")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=") if self._given_dir else _TEMPORARY
         arguments = ["format", f"--cluster-id={cluster}", "--config", str(config)]
-        for mechanism in _SCRAM:
-            for name, password in self._users.items():
-                arguments += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
-        # In a file, one a line: everybody on the machine can read the arguments of a process.
-        given = self._directory.write("format.arguments", "".join(f"{argument}\n" for argument in arguments))
+        if self._users:
+            arguments = [f"@{self._with_users(arguments)}"]
         log = self.data_dir / "format.log"
         try:
-            process = self._directory.start([*command, "kafka.tools.StorageTool", f"@{given}"], log)
+            process = self._directory.start([*command, "kafka.tools.StorageTool", *arguments], log)
             try:
                 code = process.wait(timeout)
             except BaseException:
@@ -291,16 +303,26 @@ class Broker:
             message = f"the data directory {self.data_dir} could not be prepared within {timeout:.0f} s"
             raise BrokerUnavailableError(message) from None
         finally:
-            given.unlink()
+            (self.data_dir / _ARGUMENTS).unlink(missing_ok=True)
             log.unlink(missing_ok=True)
         if code:
             for password in self._users.values():
                 said = said.replace(password, "***")
             raise BrokerUnavailableError(f"the data directory {self.data_dir} could not be prepared:\n{said}")
 
+    def _with_users(self, arguments: Sequence[str]) -> Path:
+        """Write the arguments and the users into a file, one a line: everybody on the machine can read the arguments of a process."""
+        assert self._directory is not None
+        users = [
+            f"--add-scram\n{mechanism}=[name={name},password={password}]"
+            for mechanism in _SCRAM
+            for name, password in self._users.items()
+        ]
+        return self._directory.write(_ARGUMENTS, "".join(f"{argument}\n" for argument in (*arguments, *users)))
+
     def _await_ready(self, deadline: float) -> None:
         while _READY not in self.log.read_bytes():
             if self.wait(_POLL):
-                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} ended while it started; {self.last_lines()}")
+                raise BrokerUnavailableError(f"Kafka {self.version} ended while it started; {self.last_lines()}")
             if time.monotonic() > deadline:
-                raise BrokerUnavailableError(f"Kafka {KAFKA_VERSION} was not ready in time; {self.last_lines()}")
+                raise BrokerUnavailableError(f"Kafka {self.version} was not ready in time; {self.last_lines()}")

@@ -53,8 +53,11 @@ async def stamps_records_itself_when_told(harness: BrokerHarness) -> None:
 
 
 async def refuses_records_of_the_far_future(harness: BrokerHarness) -> None:
-    """A timestamp more than ``message.timestamp.after.max.ms`` (an hour) ahead is refused; retention would never end it."""
-    tp = TP(await harness.topic(), 0)
+    """A timestamp more than ``message.timestamp.after.max.ms`` ahead is refused; retention would never end it.
+
+    An hour is the default since Kafka 4.0 (KIP-1030).
+    """
+    tp = TP(await harness.topic(config={"message.timestamp.after.max.ms": "3600000"}), 0)
     tomorrow = int(time.time() * 1000) + 86_400_000
 
     await _refused(harness, tp, "a record of tomorrow", timestamp=tomorrow)
