@@ -72,11 +72,14 @@ def wrong_arguments(arguments: list[str]) -> str | None:
     """What ``stream`` would refuse of these arguments, or ``None``; nothing is run."""
     try:
         with click.Context(cli, info_name="stream") as context:
-            _, rest, _ = cli.make_parser(context).parse_args(arguments)
-            command = cli.get_command(context, rest[0]) if rest else cli
-            if command is None:
-                return f"there is no command {rest[0]}"
-            command.make_parser(click.Context(command, context)).parse_args(rest[1:])
+            command: click.Command = cli
+            _, rest, _ = command.make_parser(context).parse_args(arguments)
+            while isinstance(command, click.Group) and rest:
+                found = command.get_command(context, rest[0])
+                if found is None:
+                    return f"there is no command {rest[0]}"
+                command = found
+                _, rest, _ = command.make_parser(click.Context(command, context)).parse_args(rest[1:])
     except click.UsageError as error:
         return error.format_message()
     return None

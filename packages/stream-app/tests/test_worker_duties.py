@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -517,6 +518,19 @@ def test_colours_on_a_terminal(plain: bool, monkeypatch: pytest.MonkeyPatch) -> 
     logging.getLogger("shop").error("red")
     assert ("\x1b[31m" in terminal.getvalue()) is not plain
     assert "shop: " in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("stream_web.server", "web.server"), ("stream_core.engine.ownership", "engine.ownership"), ("shop.a", "shop.a")],
+)
+@with_new_log
+def test_names_are_short_on_a_terminal(name: str, short: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks at a terminal knows which program it is, and which day; the names of others stay whole."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    set_up_logging("INFO", terminal := Terminal())
+    logging.getLogger(name).info("said")
+    assert re.match(rf"\[\d\d:\d\d:\d\d\] .* {re.escape(short)}: ", terminal.getvalue())
 
 
 @with_new_log

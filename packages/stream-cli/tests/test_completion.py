@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -34,3 +40,23 @@ def test_commands_are_completed() -> None:
     environment = {"_STREAM_COMPLETE": "bash_complete", "COMP_WORDS": "stream ", "COMP_CWORD": "1"}
     result = CliRunner().invoke(cli, [], env=environment, prog_name="stream")
     assert {"plain,worker", "plain,send", "plain,broker"} <= set(result.stdout.split())
+
+
+COMPLETE = """
+eval "$(stream completion bash)"
+COMP_WORDS=(stream dlq re) COMP_CWORD=2
+_stream_completion stream
+echo "${COMPREPLY[@]}"
+"""
+
+
+def test_bash_completes() -> None:
+    """The lines work in the shell that they are for."""
+    if shutil.which("bash") is None:
+        pytest.skip("there is no bash here")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", "--norc", "-c", "(( BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404 )) || exit 77\n" + COMPLETE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode == 77:
+        pytest.skip("this bash is older than 4.4, which completion needs")
+    assert (done.stdout, done.stderr) == ("retry\n", "")

@@ -128,7 +128,7 @@ def retry(invocation: Invocation, /, **options: Any) -> None:
       stream -A bank dlq retry --all --dry-run
       stream -A bank dlq retry --all --yes
     """
-    _treat(invocation, "Send {} records again?", _send_again, **options)
+    _treat(invocation, "Send {} again?", "record", _send_again, **options)
 
 
 @dlq.command()
@@ -148,7 +148,7 @@ def drop(invocation: Invocation, /, **options: Any) -> None:
       stream -A bank dlq drop 0:12
       stream -A bank dlq drop --all
     """
-    _treat(invocation, "Drop {} letters?", _nothing, **options)
+    _treat(invocation, "Drop {}?", "letter", _nothing, **options)
 
 
 async def _send_again(cluster: Cluster, letters: list[Letter], step: Callable[[], None], done: list[Letter]) -> None:
@@ -183,6 +183,7 @@ async def _nothing(cluster: Cluster, letters: list[Letter], step: Callable[[], N
 def _treat(
     invocation: Invocation,
     question: str,
+    noun: str,
     act: Callable[..., Any],
     *,
     ids: tuple[str, ...],
@@ -217,7 +218,13 @@ def _treat(
         [_summary(one) for one in meant],
         as_json=invocation.as_json,
     )
-    if go_on(invocation, question.format(len(meant)), anything=bool(meant), dry_run=dry_run, yes=yes):
+    if go_on(
+        invocation,
+        question.format(f"{len(meant)} {noun}{'' if len(meant) == 1 else 's'}"),
+        anything=bool(meant),
+        dry_run=dry_run,
+        yes=yes,
+    ):
         run(invocation, app, timeout, do, endless=True)
 
 

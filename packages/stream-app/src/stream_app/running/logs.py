@@ -20,8 +20,9 @@ LogFormat = Literal["text", "json"]
 
 TEXT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 COLOURED = (
-    "[%(asctime)s] [%(process)d] [%(log_color)s%(levelname)s%(reset)s] %(name)s: %(log_color)s%(message)s%(reset)s"
+    "[%(asctime)s] [%(process)d] [%(log_color)s%(levelname)s%(reset)s] %(short)s: %(log_color)s%(message)s%(reset)s"
 )
+"""For eyes: the time of the day, and loggers without the prefix of our packages."""
 COLOURS = {"DEBUG": "thin", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold_red"}
 
 
@@ -92,8 +93,17 @@ def _formatter(log_format: LogFormat, file: str | Path | TextIO) -> logging.Form
             timestamp="time",
         )
     if not isinstance(file, str | Path) and file.isatty() and not os.environ.get("NO_COLOR"):
-        return ColoredFormatter(COLOURED, log_colors=COLOURS)
+        return _Short(COLOURED, "%H:%M:%S", log_colors=COLOURS)
     return logging.Formatter(TEXT)
+
+
+class _Short(ColoredFormatter):
+    """Writes ``web.server`` for the logger ``stream_web.server``, and ``engine.ownership`` for ``stream_core.engine.ownership``."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
+        """Return the line of a record."""
+        record.short = record.name.removeprefix("stream_core.").removeprefix("stream_")
+        return super().formatMessage(record)
 
 
 def _apply(config: Mapping[str, Any]) -> None:
