@@ -101,7 +101,7 @@ def test_letters_are_sent_again(app: faust.App) -> None:
     first, second, third = ids(app)
     before = deposits()
     result = run(app, "retry", second, input="y\n")
-    assert "Send 1 records again?" in result.stderr
+    assert "Send 1 record again?" in result.stderr
     assert deposits() == [*before, (b"joe", b"-2", [("n", b"-2")])]
     assert ids(app) == [first, third]
     assert run(app, "retry", "--all", "--yes").exit_code == 0
