@@ -72,6 +72,13 @@ def test_broker_that_does_not_run() -> None:
         _ = server.data_dir
 
 
+def test_a_version_without_users(tmp_path: Path) -> None:
+    """Users are refused where they cannot be created, before anything is written."""
+    with pytest.raises(ConfigurationError, match=r"Kafka 3\.3\.2 cannot create users .*: choose a newer version"):
+        Broker(port=0, data_dir=tmp_path / "data", version="3.3.2", users={"ann": "secret"})
+    assert not (tmp_path / "data").exists()
+
+
 def test_last_lines_are_text(tmp_path: Path) -> None:
     """A log whose end was lost is filled with zero bytes, and may be large: neither is shown."""
     (tmp_path / "server.log").write_bytes(b"INFO at first\n" * 200_000 + b"\0" * 300_000 + b"ERROR what went wrong\n")

@@ -11,12 +11,15 @@ from stream_core.errors import ConfigurationError
 from stream_kafka.broker.maven import download
 from stream_kafka.broker.progress import Say, silent
 
-__all__ = ["KAFKA_VERSION", "VERSIONS", "cache_dir", "jars", "pinned"]
+__all__ = ["KAFKA_VERSION", "VERSIONS", "WITHOUT_USERS", "cache_dir", "jars", "pinned"]
 
 KAFKA_VERSION = "4.3.1"
 """The version that runs unless another one is asked for."""
 
-VERSIONS = ("3.3.2", "3.9.1", KAFKA_VERSION)
+WITHOUT_USERS = "3.3.2"
+"""The version whose storage tool creates no users: that came with Kafka 3.5."""
+
+VERSIONS = (WITHOUT_USERS, "3.9.1", KAFKA_VERSION)
 """All that can be run: the oldest whose nodes need no ZooKeeper in production, the last of Kafka 3, and the newest."""
 
 _PINS = Path(__file__).with_name("jars")

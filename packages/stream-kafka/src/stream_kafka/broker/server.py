@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
-from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars, pinned
+from stream_kafka.broker.artifacts import KAFKA_VERSION, WITHOUT_USERS, cache_dir, jars, pinned
 from stream_kafka.broker.directory import DataDirectory
 from stream_kafka.broker.fencing import fence, session_of_killed, waits_for_session
 from stream_kafka.broker.java import class_cache, find_java
@@ -71,7 +71,7 @@ class Broker:
         properties: what was given; changes take effect at the next start.
 
     Raises:
-        ConfigurationError: the version is not one that can be run.
+        ConfigurationError: the version is not one that can be run, or it cannot create users.
     """
 
     def __init__(
@@ -93,6 +93,9 @@ class Broker:
         self.properties = dict(properties or {})
         self._listeners = dict(listeners or {})
         self._users = dict(users or {})
+        if users and version == WITHOUT_USERS:
+            message = f"Kafka {version} cannot create users with a data directory (KIP-900): choose a newer version"
+            raise ConfigurationError(message)
         self._given_dir = data_dir.absolute() if data_dir else None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._jvm_options = (f"-Xmx{heap}", *jvm_options)
