@@ -348,6 +348,15 @@ def test_another_partition_count(bench: Bench) -> None:
         table["a"] = 1
 
 
+def test_another_partition_count_where_the_partition_is_not_here() -> None:
+    """The counts are the reason, and not that nobody has the partition here."""
+    bench = used(Bench(default=int))
+    bench.table.partitions = 2
+    told = "table table has 2 partitions, and topic other has 8: repartition the stream"
+    with bench.event(5, topic="other", partitions=8) as table, pytest.raises(PartitionsMismatchError, match=told):
+        table["a"] = 1
+
+
 def test_another_partition_count_when_reading(bench: Bench) -> None:
     """Events of a topic with another partition count cannot read the table either: they would see foreign state."""
     with bench.event(1) as table:

@@ -212,6 +212,8 @@ class Held(Generic[K, V]):
                 f"table {self.name}: the event comes from {session.tp.topic}, which exists in memory only and has no partitions: "
                 "use tables in agents that read topics"
             )
+        if part is None and session is not None and self.partitions not in (None, session.partitions):
+            raise self._mismatch(session, self.partitions)
         if part is None or session is None:
             where = "" if session is None else f" (event of {session.tp})"
             raise TableError(
@@ -219,13 +221,16 @@ class Held(Generic[K, V]):
                 "declare the table before the app starts, with partitions= of its source topic"
             )
         if part.partitions != session.partitions:
-            raise PartitionsMismatchError(
-                f"table {self.name} has {part.partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
-                "repartition the stream, or declare the table with partitions= of its source"
-            )
+            raise self._mismatch(session, part.partitions)
         if get_ident() == part.overlay.thread:  # one look at both is whole there only
             self._session, self._here = session, part
         return part
+
+    def _mismatch(self, session: Session, count: int | None) -> PartitionsMismatchError:
+        return PartitionsMismatchError(
+            f"table {self.name} has {count} partitions, and topic {session.tp.topic} has {session.partitions}: "
+            "repartition the stream, or declare the table with partitions= of its source"
+        )
 
     def writer(self) -> Effects:
         """Give the open unit of work, which may change tables. Raises TableError when there is none.

@@ -40,6 +40,14 @@ def test_windows_lie_as_in_the_vectors() -> None:
     assert TumblingWindow(0.3).current(0.1) == (0.0, 0.19999999999999998)
 
 
+@pytest.mark.parametrize("size", [0.001, 0.005, 0.1, 0.25, 10])
+def test_a_window_ends_behind_its_start(size: float) -> None:
+    """A tenth of a second before the next one, as in Faust; the shortest, which Faust does not have, with their last millisecond."""
+    start, end = TumblingWindow(size).current(100.0)
+    assert start <= end < start + size
+    assert [round(one.start, 3) for one in HoppingWindow(0.003, 0.001).ranges(100.0)] == [99.998, 99.999, 100.0]
+
+
 def test_each_window_of_the_instant_is_changed() -> None:
     """An operator changes all of them, each by its value; a read gives the latest."""
     bench = WindowBench(HoppingWindow(10, 5, expires=100))

@@ -81,7 +81,8 @@ class HoppingWindow(Window):
     def labels(self, start: int) -> WindowRange:
         """Give the labels of the window at ``start``."""
         begin = label(start)
-        return WindowRange(begin, begin + self.size - 0.1)  # float arithmetic in this order: it is Faust's, on the wire
+        # Float arithmetic in this order, and a tenth of a second: that is Faust's, on the wire. It has no windows that are shorter.
+        return WindowRange(begin, begin + self.size - (0.1 if self._size >= 100 else 0.001))
 
     def ranges(self, timestamp: float) -> list[WindowRange]:
         """Give the windows that an instant lies in, the earliest first.

@@ -63,7 +63,8 @@ NAMES: Final[Mapping[Any, str]] = {function: name for name, function in OPERATIO
 class WindowRange(NamedTuple):
     """Begin and end of a window as labels, in seconds since the epoch.
 
-    The end of a tumbling or hopping window is the last tenth of a second in it, as in Faust: nothing is compared with it.
+    The end of a tumbling or hopping window is the last tenth of a second in it, as in Faust, and the last millisecond of one that is
+    shorter than that: nothing is compared with it.
     """
 
     start: float
@@ -213,7 +214,9 @@ class Window(Layout):
         """Give the window of a row; ``None`` where there is none any more."""
 
     def __repr__(self) -> str:
-        return f"<{self.name}>"
+        lengths = {"expires": self.expires, "grace": self.grace}
+        more = "".join(f", {name}={length:g}" for name, length in lengths.items() if length is not None)
+        return f"<{self.name} ms{more}>"
 
 
 def label(at: int) -> float:

@@ -112,7 +112,7 @@ class Layout(ABC):
 class LogKeys:
     """Keys of windows in a changelog: in JSON, as Faust writes them, ``["key",[start,end]]``.
 
-    A key whose bytes are no JSON stands behind a byte that JSON does not have, and behind the number of milliseconds.
+    A key whose bytes are no JSON stands behind a byte that JSON does not have, the number of labels, and each of them in milliseconds.
 
     Args:
         schema: of the table.
@@ -126,18 +126,20 @@ class LogKeys:
         """Make the changelog key of a window from its key and its labels in seconds."""
         if self._json:
             return b"[%b,[%b]]" % (key, ",".join(map(repr, labels)).encode())
-        return b"\xff" + big_endian(round(labels[0] * 1000)) + key
+        return b"\xff%c%b%b" % (len(labels), b"".join(big_endian(round(one * 1000)) for one in labels), key)
 
     def read(self, data: bytes) -> tuple[bytes, list[float]] | None:
-        """Give key and labels of a changelog key, which may have the first label only; ``None`` when it is none of a window."""
+        """Give key and labels of a changelog key, which may have one label; ``None`` when it is none of a window."""
         if not self._json:
-            if len(data) < 9 or data[:1] != b"\xff":
+            end = 2 + 8 * data[1] if data[:1] == b"\xff" and len(data) > 2 else len(data) + 1
+            if end > len(data):
                 return None
-            return data[9:], [number(data[1:9]) / 1000]
-        try:
-            key, labels = self._decode(data)
-        except (ValueError, RecursionError):
-            return None
+            key, labels = data[end:], [number(data[at : at + 8]) / 1000 for at in range(2, end, 8)]
+        else:
+            try:
+                key, labels = self._decode(data)
+            except (ValueError, RecursionError):
+                return None
         return (bytes(key), labels) if labels and max(map(abs, labels)) < LATEST else None
 
 
