@@ -65,6 +65,35 @@ async def test_a_restart_goes_on_with_the_age_of_values(guarantee: str, store: s
     assert (config["cleanup.policy"], config["retention.ms"]) == ("compact,delete", str(10_000 + 86_400_000))
 
 
+async def test_a_table_gets_a_ttl_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was there stays until it is assigned again; another length holds for all that has a time."""
+    broker = make().conf.broker
+    for at, ttl, there in (
+        (100.0, None, {"k100": 1}),
+        (105.0, 10, {"k100": 1, "k105": 1}),
+        (112.0, 10, {"k100": 1, "k105": 1, "k112": 1}),
+        (114.0, 5, {"k100": 1, "k112": 1, "k114": 1}),
+        (115.0, 100, {"k100": 1, "k112": 1, "k114": 1, "k115": 1}),
+    ):
+        app = make(broker=broker, topic_partitions=1, store="rocksdb://", datadir=tmp_path)
+        topic = app.topic("keys", key_type=str, value_type=int)
+        table = app.Table("table", key_type=str, value_type=int, ttl=ttl)
+        done = asyncio.Event()
+
+        async def keep(stream: Any, table: Any = table, done: asyncio.Event = done) -> None:
+            async for key, value in stream.items():
+                table[key] = value
+                done.set()
+
+        app.agent(topic, name="keep")(keep)
+        async with app:
+            await topic.send(key=f"k{at:.0f}", value=1, timestamp=at)
+            await asyncio.wait_for(done.wait(), 20)
+            assert table.copy() == there
+            await app.engine.checkpoint()
+    assert caplog.text.count("wiped and replayed: the table was defined in another way") == 1
+
+
 async def test_time_goes_on_where_nothing_comes() -> None:
     """At the pace of the clock, from the last event: values age there too, and their rows go from the store."""
     clock = ManualClock(1000.0)

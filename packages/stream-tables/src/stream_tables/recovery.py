@@ -152,7 +152,7 @@ def why_not(
     if fact is None:
         return "it has values and no position, because a write was cut off: they may be of another topic"
     if (store.fact(Facts.LAYOUT) or b"").decode() != layout:
-        return "the table was defined with other windows"
+        return "the table was defined in another way: with other windows, or with or without ttl="
     position = int(fact)
     if position > end:
         return f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
