@@ -291,4 +291,7 @@ def test_where_it_is_looked_for() -> None:
         ("memory://x", False, False),
     ):
         assert make(broker=broker, table_check_mutations=given).conf.checks_mutations is bool(expected)
+    for given, expected in ((None, True), (True, True), (False, False)):
+        under_debug = make(broker="kafka://localhost", debug=True, table_check_mutations=given)
+        assert under_debug.conf.checks_mutations is expected
     assert cluster(make()) is not None

@@ -217,7 +217,7 @@ class TableSettings(Section):
         bool | None,
         None,
         "Whether an event fails that changes a table value in place and does not assign it; "
-        "when unset it does on a memory:// broker, in tests of agents, and in Python's development mode.",
+        "when unset it does under debug, on a memory:// broker, in tests of agents, and in Python's development mode.",
         parse=flag,
         cost="Each value that an event is given is encoded once more at its end.",
     )

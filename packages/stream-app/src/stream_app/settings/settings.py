@@ -155,7 +155,7 @@ class Settings(
     def checks_mutations(self) -> bool:
         """Whether table values that are changed in place are looked for: where a program is tried, and its speed does not matter."""
         given = self.table_check_mutations
-        return given if given is not None else self.broker_scheme == "memory" or sys.flags.dev_mode
+        return given if given is not None else self.debug or self.broker_scheme == "memory" or sys.flags.dev_mode
 
     @property
     def store_scheme(self) -> str:
