@@ -98,6 +98,8 @@ async def test_tables_have_options_of_their_own(make: Callable[..., App], packag
         ("shelves://", {"color": "red"}, "'color'; did you mean colour?"),
         ("{package}:Plain://?depth=3", {}, "cannot be used with these options"),
         ("shelvs://", {}, "did you mean shelves://"),
+        ("pathlib:PurePath://", {}, "pathlib:PurePath:// opens no stores: .* no method open; see the page Stores"),
+        ("no.such:Stores://", {}, "cannot be loaded .*; write package.module:Class"),
     ],
 )
 async def test_what_a_driver_does_not_take(
@@ -118,6 +120,9 @@ async def test_what_a_driver_does_not_take(
         ("rocksdb://?blom=1", "rocksdb:// has no option 'blom'; did you mean bloom"),
         ("rocksdb://?cache=1G&cache=2G", "says something twice"),
         ("rocksdb://?cache", "cannot be used"),
+        ("rocksdb:///tmp/stores", "the setting datadir names: leave /tmp/stores out"),
+        ("rocksdb:", "it has no scheme: write rocksdb://"),
+        ("://", "it has no scheme: write rocksdb://"),
         ("rocksdb://?cache=4M&write_buffer=8M", "cache is 4194304, which must be more than write_buffer"),
     ],
 )

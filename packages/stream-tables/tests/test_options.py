@@ -72,13 +72,15 @@ def test_options_are_read(options: dict[str, Any], expected: RocksDBOptions) -> 
         ({"driver": "python-rocksdb", "compression": "zstd"}, "not in the library"),
         ({"open_files": 3}, "give at least 20"),
         ({"write_buffer": 0}, "write_buffer is 0: give a positive number"),
+        ({"cache": -1}, "cache is -1: give a positive number"),
+        ({7: 1}, "has no option 7; it has bloom"),
         ({"cache": MIB, "write_buffer": MIB}, "must be more than write_buffer"),
         ({"cache": MIB, "block_cache_size": MIB}, "cache is said twice"),
         ({"ttl": 60}, "there is no ttl here: values that the store drops"),
         ({"read_only": True}, "a table is written by its recovery"),
     ],
 )
-def test_what_is_no_option(options: dict[str, Any], says: str) -> None:
+def test_what_is_no_option(options: dict[Any, Any], says: str) -> None:
     """It is refused with the nearest name, or with what to write."""
     with pytest.raises(ConfigurationError, match=says):
         RocksDBOptions.of(options)

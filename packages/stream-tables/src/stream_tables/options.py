@@ -114,8 +114,9 @@ class RocksDBOptions(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int = -1
 
     def __post_init__(self) -> None:
-        if self.write_buffer <= 0:
-            raise ConfigurationError(f"write_buffer is {self.write_buffer}: give a positive number of bytes")
+        for name, number in (("cache", self.cache), ("write_buffer", self.write_buffer)):
+            if number <= 0:
+                raise ConfigurationError(f"{name} is {number}: give a positive number of bytes")
         if self.cache <= self.write_buffer:
             raise ConfigurationError(
                 f"cache is {self.cache}, which must be more than write_buffer ({self.write_buffer}): write buffers are charged to the cache"
@@ -180,6 +181,6 @@ def _named(given: str, value: object, where: str) -> tuple[str, object]:
         return name, value
     if name in REFUSED:
         raise ConfigurationError(f"{where}: there is no {name} here: {REFUSED[name]}")
-    near = get_close_matches(name, [*READERS, *OTHER_NAMES], 1)
+    near = get_close_matches(str(name), [*READERS, *OTHER_NAMES], 1)
     hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(READERS)}"
     raise ConfigurationError(f"{where} has no option {name!r}; {hint}")

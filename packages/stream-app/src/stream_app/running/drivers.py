@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -52,10 +51,10 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
             loaded: Callable[..., Any] = found[scheme].load()
             return loaded
     except (ImportError, AttributeError) as error:
-        package = PACKAGES.get(scheme, scheme)
-        raise MissingPackageError(
-            f"the driver of {scheme}:// cannot be loaded ({error}); pip install {package}"
-        ) from error
+        fix = f"pip install {PACKAGES.get(scheme, scheme)}"
+        if "." in scheme or ":" in scheme:
+            fix = "write package.module:Class, and run where Python finds the package"
+        raise MissingPackageError(f"the driver of {scheme}:// cannot be loaded ({error}); {fix}") from error
     if scheme in PACKAGES:
         raise MissingPackageError(f"the driver of {scheme}:// is not installed; pip install {PACKAGES[scheme]}")
     near = get_close_matches(scheme, [*found, "memory"], 1)
@@ -86,7 +85,7 @@ def choose_for(text: str, table: Table[Any, Any]) -> Chosen:
 def load_stores(chosen: Chosen) -> Callable[[Path], Stores]:
     """What makes the stores in a directory. A driver is called with the directory, and with its options by name.
 
-    One that has a parameter ``url`` is given the URL without its query, too.
+    One that has a parameter ``url`` is given the URL without its query, too. What it makes is looked at, since a path may name anything.
 
     Raises:
         MissingPackageError: the package of the driver is not installed.
@@ -99,7 +98,7 @@ def load_stores(chosen: Chosen) -> Callable[[Path], Stores]:
     try:
         signature = inspect.signature(make)
     except ValueError:  # of a class that is not written in Python
-        return partial(make, **options)
+        return _checked(make, chosen, options)
     known = [
         name for name, one in signature.parameters.items() if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)
     ]
@@ -111,4 +110,19 @@ def load_stores(chosen: Chosen) -> Callable[[Path], Stores]:
         near = [get_close_matches(name, known[1:], 1) for name in options if name not in known]
         hint = "".join(f"; did you mean {found[0]}?" for found in near if found)
         raise ConfigurationError(f"{chosen.url} cannot be used with these options: {error}{hint}") from error
-    return partial(make, **options)
+    return _checked(make, chosen, options)
+
+
+def _checked(make: Callable[..., Any], chosen: Chosen, options: Mapping[str, Any]) -> Callable[[Path], Stores]:
+    """Call a driver, and refuse what opens no stores. Raises ConfigurationError."""
+
+    def made(directory: Path) -> Stores:
+        stores: Stores = make(directory, **options)
+        if missing := [name for name in ("open", "destroy", "close") if not callable(getattr(stores, name, None))]:
+            raise ConfigurationError(
+                f"{chosen.url} opens no stores: what {chosen.scheme} makes has no method {missing[0]}; "
+                "see the page Stores for what a driver is"
+            )
+        return stores
+
+    return made

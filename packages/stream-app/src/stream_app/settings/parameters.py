@@ -341,8 +341,9 @@ def codec(value: object) -> object:
 def url(value: object) -> str:
     """A URL with a scheme, such as ``rocksdb://``."""
     text = str(value)
-    if "://" not in text:
-        raise ValueError(f"it has no scheme: write {text}://")
+    scheme, separator, _ = text.partition("://")
+    if not scheme or not separator:
+        raise ValueError(f"it has no scheme: write {scheme.strip(':/') or 'rocksdb'}://")
     return text
 
 

@@ -35,17 +35,19 @@ def choose_store(text: str, options: Mapping[str, Any] | None = None, app: Chose
         app: what the app says of its stores: options that are said there hold for the same driver here, too.
 
     Raises:
-        ValueError: the query cannot be read, or says something twice.
+        ValueError: the query cannot be read, or says something twice; or a directory is said.
         ConfigurationError: the driver has no such option, or a value is none.
     """
     base, _, query = text.partition("?")
-    scheme = base.partition("://")[0]
+    scheme, _, place = base.partition("://")
     pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     said = dict(pairs)
     if len(said) < len(pairs):
         raise ValueError("its query says something twice")
     if scheme == "memory" and said:
         raise ValueError(f"memory:// has no options: leave {', '.join(said)} out")
+    if scheme == "rocksdb" and place.strip("/"):
+        raise ValueError(f"stores are in the directory that the setting datadir names: leave {place} out")
     given = dict(options or {})
     if scheme == "rocksdb":
         said, given = read_options(said), read_options(given, "options=")
