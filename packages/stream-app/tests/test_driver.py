@@ -545,6 +545,11 @@ def test_wrong_use_is_explained() -> None:
             driver.broker.damage("nowhere", 0)
         with pytest.raises(ConfigurationError, match="and no partition 9"):
             driver.broker.damage("orders", 9)
+        with pytest.raises(ConfigurationError, match="app small is none of this TestDriver"):
+            driver.add_worker(small())
+        assert len(driver.workers) == 1
+    with pytest.raises(ConfigurationError, match="an app is given twice"):
+        faust.TestDriver(app, app)
     with pytest.raises(ConfigurationError, match="a TestDriver runs apps"):
         faust.TestDriver(wrong)
 

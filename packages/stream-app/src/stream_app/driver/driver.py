@@ -106,6 +106,10 @@ class TestDriver:
         for one in apps:
             if not isinstance(one, App):
                 raise ConfigurationError(f"a TestDriver runs apps, and {one!r} is none: give the App itself")
+        if len(set(map(id, apps))) < len(apps):
+            raise ConfigurationError(
+                "an app is given twice: give it once, and start a second worker of it with add_worker()"
+            )
         if "broker" in settings:
             raise ConfigurationError(
                 "a TestDriver makes its broker by itself: leave broker= out, or give kafka= to use a real one"
@@ -349,8 +353,17 @@ class TestDriver:
 
         Args:
             app: of which app; of the first one when left out.
+
+        Raises:
+            ConfigurationError: the driver does not run that app.
         """
         driving = self._open
+        if (
+            app is not None and app not in self.apps
+        ):  # its settings are not exchanged: it would work with its real broker
+            raise ConfigurationError(
+                f"app {app.id} is none of this TestDriver: give it to TestDriver(...), beside the others"
+            )
         worker = DrivenWorker(app or self.apps[0], driving.drive, further=True)
         driving.workers.append(worker)
         driving.start(worker)
