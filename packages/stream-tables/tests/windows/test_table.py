@@ -20,8 +20,11 @@ from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.overlay import Overlay
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
+from stream_tables.windows.kinds import Window
 from stream_tables.windows.late import Late, LateError
-from stream_tables.windows.rows import TIME
+from stream_tables.windows.rows import EARLIEST, NEVER, TIME
+from stream_tables.windows.session import SessionWindow
+from stream_tables.windows.sliding import SlidingWindow
 
 from .bench import SOURCE, WindowBench
 
@@ -383,3 +386,26 @@ def test_a_snapshot_tells_which_time_a_partition_is_at() -> None:
     bench.restart()
     assert bench.part.time(None) == 12_500
     assert bench.part.snapshot("table", None).event_time == 12.5
+
+
+KINDS = (TumblingWindow(5), HoppingWindow(5, 2, 60), SessionWindow(5), SlidingWindow(5, 2), SlidingWindow(5, 2, 60))
+
+
+@pytest.mark.parametrize("window", KINDS, ids=repr)
+@pytest.mark.parametrize("at", [-(2**63), NEVER, EARLIEST])
+def test_an_instant_that_no_label_can_say_changes_nothing(window: Window, at: int) -> None:
+    """It would be lost with the next recovery: its event is handed to the policy for late ones, and reads find nothing."""
+    met: list[Late] = []
+    bench = WindowBench(window, late=met.append)
+    with bench.event(at / 1000) as windows:
+        windows["A"] += 1
+        assert windows["A"].value() == 0
+        del windows["A"]
+    assert [str(late).partition(", ")[2] for late in met] == [
+        "tens of thousands of years ago, of which no windows are kept"
+    ] * 2
+
+    bench.add("A", (EARLIEST + 1) / 1000)
+    bench.checkpoint()
+    assert bench.all()
+    assert bench.rebuild(len(bench.log), "again") == (bench.all(), EARLIEST + 1)

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy, JudgedError
 from stream_tables.errors import TableError
+from stream_tables.windows.kinds import label
+from stream_tables.windows.rows import EARLIEST
 
 __all__ = ["Late", "LateArg", "LateError", "LatePolicy"]
 
@@ -38,6 +40,11 @@ class Late(NamedTuple):
             return (
                 f"table {self.table}: the event of {self.key!r} has the timestamp {self.timestamp:.3f}, more than a day ahead of the "
                 f"clock ({self.time:.3f}): it would close all windows before it"
+            )
+        if self.timestamp <= label(EARLIEST):
+            return (
+                f"table {self.table}: the event of {self.key!r} has the timestamp {self.timestamp:.0f}, tens of thousands of years ago, of "
+                "which no windows are kept"
             )
         return (
             f"table {self.table}: the event of {self.key!r} at {self.timestamp:.3f} comes when all its windows are closed: others have "

@@ -16,7 +16,7 @@ import msgspec
 from stream_core.ports import KeyRange, Store
 from stream_core.values.schemas import Schema
 
-__all__ = ["CLOSED", "NEVER", "ROWS", "TIME", "Layout", "LogKeys", "big_endian", "number"]
+__all__ = ["CLOSED", "EARLIEST", "NEVER", "ROWS", "TIME", "Layout", "LogKeys", "big_endian", "number"]
 
 TIME: Final = b"\0"
 """The row that has the time of a partition."""
@@ -34,6 +34,9 @@ _SIGN = 1 << 63
 
 LATEST: Final = 1e12
 """Seconds of the latest label, some thirty thousand years: what anybody may write into a changelog still fits into eight bytes."""
+
+EARLIEST: Final = -900_000_000_000_000
+"""Milliseconds of the earliest instant: the labels of the longest window before it are still read from a changelog. It is in no window."""
 
 
 class Layout(ABC):

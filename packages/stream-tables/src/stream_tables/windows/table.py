@@ -26,7 +26,7 @@ from stream_tables.windows.closing import Closer
 from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import TIME
+from stream_tables.windows.rows import EARLIEST, TIME
 
 __all__ = ["RelativeArg", "WindowSet", "WindowedItems", "WindowedKeys", "WindowedTable", "WindowedValues"]
 
@@ -190,8 +190,9 @@ class WindowedTable(Generic[K, V]):
         if event is None:
             cursor = active_cursor()
             if cursor is not None and cursor.record is not None:
-                return cursor.record.timestamp
-        return round(self._event(event).message.timestamp * 1000)
+                at = cursor.record.timestamp
+                return at if at > EARLIEST else EARLIEST
+        return max(round(self._event(event).message.timestamp * 1000), EARLIEST)
 
     def instant(self, event: Event[Any] | None = None) -> int:
         """Give the instant of an event, or of the open one, in milliseconds.
@@ -327,7 +328,7 @@ class WindowedTable(Generic[K, V]):
         if at > time and part.is_future(at):
             self._is_late(part, key, at, time, is_future=True)
             return
-        found = self.window.delete(part, effects, data, at, max(at, time))
+        found = None if at <= EARLIEST else self.window.delete(part, effects, data, at, max(at, time))
         if found is None:
             self._is_late(part, key, at, time, is_future=False)
         elif not found:
@@ -375,7 +376,7 @@ class WindowedTable(Generic[K, V]):
             time = part.time(effects)
         if at > time and part.is_future(at):
             self._is_late(part, key, at, time, is_future=True)
-        elif not self.window.change(part, effects, data, at, max(at, time), change):
+        elif at <= EARLIEST or not self.window.change(part, effects, data, at, max(at, time), change):
             self._is_late(part, key, at, time, is_future=False)
         elif at > time:
             overlay.set(effects, TIME, at)
