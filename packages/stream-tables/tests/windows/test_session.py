@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.ports import Store
 from stream_core.values.schemas import Schema
 from stream_tables.stores import CHUNK
+from stream_tables.windows.keyed import KEYED
 from stream_tables.windows.rows import ROWS
 from stream_tables.windows.session import SessionWindow
 
@@ -346,3 +347,15 @@ def test_a_drop_while_sessions_are_made_ready_for_the_store_leaves_it_as_it_was(
 
     asyncio.run(main())
     assert (bench.part.stored_time, sessions(bench)) == (1000, {("A", 1, 1): 1})
+
+
+def test_a_value_of_another_type_that_closes_says_what_helps() -> None:
+    """A window that closes can be neither deleted nor assigned: the worker ends, and says how the table is to be defined."""
+    bench = WindowBench(SessionWindow(5, 60, grace=1))
+    bench.add("A", 1)
+    bench.checkpoint()
+    ((row, data),) = bench.part.store.range(KEYED)
+    bench.part.store.write({row: data[:8] + b'"text"'})
+    bench.add("B", 100)
+    with pytest.raises(WorkerError, match="so only the type of the table helps"):
+        bench.close(lambda key, value: None)

@@ -17,7 +17,7 @@ from inspect import isawaitable
 from typing import Any
 
 from stream_core.engine.work import Work
-from stream_core.errors import TROUBLE, WorkerError
+from stream_core.errors import TROUBLE, ValidationError, WorkerError
 from stream_core.streams.effects import Effects, active_effects
 from stream_tables.keys import Keys
 from stream_tables.overlay import Overlay
@@ -111,7 +111,7 @@ class Closer:
             end = time.monotonic() + CHUNK
             while True:
                 assert isinstance(self._window, Window)  # nobody is told of anything else
-                closing = self._window.closing(part, effects, row)
+                closing = self._closing(effects, row)
                 if closing is not None:
                     await self._tell(on_close, closing)
                 next_row = await anext(rows, None)
@@ -122,6 +122,15 @@ class Closer:
             touched.update(overlay for overlay, _, _ in effects.undo)
         self._leave(touched, effects)
         return next_row
+
+    def _closing(self, effects: Effects, row: bytes) -> Closing | None:
+        try:
+            return self._window.closing(self._part, effects, row)
+        except ValidationError as error:
+            raise WorkerError(
+                f"on_window_close of table {self._table} cannot be called: {error}. No event changes a window that closes, so only the "
+                "type of the table helps: give it the one that it had, or a union with it; or give the table another name"
+            ) from error
 
     async def _tell(self, on_close: OnClose, closing: Closing) -> None:
         key = self._keys.decode(self._part.changelog, closing.key)
