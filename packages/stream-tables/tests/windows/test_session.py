@@ -359,3 +359,15 @@ def test_a_value_of_another_type_that_closes_says_what_helps() -> None:
     bench.add("B", 100)
     with pytest.raises(WorkerError, match="so only the type of the table helps"):
         bench.close(lambda key, value: None)
+
+
+def test_the_command_line_shows_the_end_of_a_session() -> None:
+    """The changelog has its beginning in the key, and its end beside the value."""
+    bench = WindowBench(SessionWindow(5))
+    bench.add("A", 1)
+    bench.add("A", 4)
+    bench.checkpoint()
+    replay = bench.table.replay()
+    for record in bench.log:
+        replay.apply(record)
+    assert list(replay.items()) == [(("A", (1.0, 4.0)), 2)]

@@ -110,7 +110,6 @@ class Closer:
             effects = _open()
             end = time.monotonic() + CHUNK
             while True:
-                assert isinstance(self._window, Window)  # nobody is told of anything else
                 closing = self._closing(effects, row)
                 if closing is not None:
                     await self._tell(on_close, closing)
@@ -124,6 +123,7 @@ class Closer:
         return next_row
 
     def _closing(self, effects: Effects, row: bytes) -> Closing | None:
+        assert isinstance(self._window, Window)  # nobody is told of anything else
         try:
             return self._window.closing(self._part, effects, row)
         except ValidationError as error:

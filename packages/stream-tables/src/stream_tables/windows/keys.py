@@ -24,14 +24,17 @@ class RangedSchema(Schema):
 
     Attributes:
         payload: gives the value in what a record has; ``None`` where that is all of it.
+        last: gives the second label of a window where a record has it beside its value, else ``None``.
     """
 
     payload: Callable[[bytes], bytes] | None = None
+    last: Callable[[bytes], float | None] = lambda data: None
 
     @classmethod
     def of(cls, schema: Schema, window: Window) -> RangedSchema:
         """Make that of a table from the schema of the table, and the kind of its windows."""
-        return cls(**{field.name: getattr(schema, field.name) for field in fields(schema)}, payload=window.payload)
+        of_schema = {field.name: getattr(schema, field.name) for field in fields(schema)}
+        return cls(**of_schema, payload=window.payload, last=window.last)
 
     @cached_property
     def log_keys(self) -> LogKeys:
@@ -49,7 +52,8 @@ class RangedSchema(Schema):
         if found is None:
             return loads(message.key or b"")
         key, labels = found
-        return loads(key), WindowRange(labels[0], labels[-1])
+        last = None if message.value is None else self.last(message.value)
+        return loads(key), WindowRange(labels[0], labels[-1] if last is None else last)
 
     def loads_value(self, message: RawRecord, loads: Decode) -> Any:
         """Read the value, without what else a kind of window keeps with it."""

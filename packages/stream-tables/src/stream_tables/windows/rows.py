@@ -102,6 +102,10 @@ class Layout(ABC):
         """Give the value in what a record of the changelog has, encoded."""
         return data
 
+    def last(self, data: bytes) -> float | None:
+        """Give the second label of a window, in seconds, where what a record of the changelog has says it; ``None`` where its key does."""
+        return None
+
     def derived(self, store: Store, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
         """Give the rows that follow from others, when changes are stored.
 

@@ -279,6 +279,10 @@ class SessionWindow(KeyedWindow):
         """See :meth:`.rows.Layout.payload`."""
         return data[8:]
 
+    def last(self, data: bytes) -> float | None:
+        """See :meth:`.rows.Layout.last`: its last event."""
+        return label(number(data[:8])) if len(data) >= 8 else None
+
     def value_of(self, part: KeyedPartition, effects: Effects | None, row: bytes, data: bytes) -> Any:
         """See :meth:`.keyed.KeyedWindow.value_of`. Raises ValidationError when the row is of something else."""
         return self._lend(part, effects, Found(row, split(row)[1], 0, data))
