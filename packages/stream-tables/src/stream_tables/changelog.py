@@ -123,6 +123,7 @@ class Replay:
         only: the keys to look for; ``None`` for all.
         part: gives the key of a window from a key in the changelog, where the table has windows.
         expired: tells whether a value is gone at a time in milliseconds, where values age.
+        shown: makes keys and values of all records, where those of others count in a value.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Replay:
         only: Collection[bytes] | None = None,
         part: Callable[[bytes], bytes | None] = lambda key: None,
         expired: Callable[[bytes, int], bool] | None = None,
+        shown: Callable[[list[RawRecord]], Iterator[tuple[Any, Any]]] | None = None,
     ) -> None:
         self._schema = schema
         self._only = only
@@ -138,6 +140,7 @@ class Replay:
         self._records: dict[bytes, RawRecord] = {}
         self._epoch = 0
         self._expired = expired
+        self._shown = shown
         self._time: int | None = None
 
     def begin(self, store: Store, epoch: int) -> None:
@@ -177,6 +180,9 @@ class Replay:
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Iterate over the keys and their values, decoded, in the order of the bytes of the keys. Raises ValidationError."""
         expired, time = self._expired, self._time
+        if self._shown is not None:
+            yield from self._shown([record for _, record in sorted(self._records.items())])
+            return
         for _, record in sorted(self._records.items()):
             if expired is not None and time is not None and expired(record.value or b"", time):
                 continue

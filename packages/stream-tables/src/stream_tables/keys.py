@@ -118,3 +118,7 @@ class Keys(Generic[K]):
                     data,
                 )
             return None
+
+    def decode_found(self, changelog: TP, data: bytes, found: object) -> K | None:
+        """Make a key from its bytes and from what a range has found there; ``None`` as above."""
+        return self.decode(changelog, data)

@@ -424,7 +424,10 @@ class Table(Held[K, V], MutableMapping[K, V]):
             only: the keys to look for, as they are encoded; ``None`` for all.
         """
         if isinstance(self.log_schema, RangedSchema):
-            return Replay(self.log_schema, only, self.log_schema.key_of)
+            shown = None
+            if isinstance(self.window, SlidingWindow):
+                shown = partial(self.window.shown, self.log_schema.log_keys, self.log_schema, self.default)
+            return Replay(self.log_schema, only, self.log_schema.key_of, shown=shown)
         if self.age is not None:
             return Replay(self.log_schema, only, expired=self.age.expired)
         return Replay(self.log_schema, only)
@@ -589,7 +592,7 @@ class Table(Held[K, V], MutableMapping[K, V]):
             (key, partial(part.value_of, cursor, data, entry))
             for part, entries in taken
             for data, entry in entries
-            if (key := self._keys.decode(part.changelog, data)) is not None
+            if (key := self._keys.decode_found(part.changelog, data, entry)) is not None
         )
 
     # -- writing

@@ -361,12 +361,14 @@ def test_a_value_of_another_type_that_closes_says_what_helps() -> None:
         bench.close(lambda key, value: None)
 
 
-def test_the_command_line_shows_the_end_of_a_session() -> None:
-    """The changelog has its beginning in the key, and its end beside the value."""
+def test_the_command_line_and_the_table_itself_show_the_end_of_a_session() -> None:
+    """Keys have its beginning only, and what they stand for the end beside the value."""
     bench = WindowBench(SessionWindow(5))
     bench.add("A", 1)
     bench.add("A", 4)
+    assert list(bench.table) == [("A", (1.0, 4.0))]
     bench.checkpoint()
+    assert dict(bench.table.items()) == {("A", (1.0, 4.0)): 2}
     replay = bench.table.replay()
     for record in bench.log:
         replay.apply(record)

@@ -206,3 +206,19 @@ def test_lengths_that_make_no_sense_are_refused(make: Callable[[], object], mess
     """A window reaches somewhere, and is not gone while it takes events."""
     with pytest.raises(ConfigurationError, match=message):
         make()
+
+
+def test_the_command_line_shows_the_values_of_windows() -> None:
+    """The changelog has what each event does; a window has what all of them do that lie in it."""
+    bench = WindowBench(SlidingWindow(5, 1))
+    bench.add("A", 4, 10)
+    bench.add("A", 1)
+    bench.add("B", 10, 3)
+    with bench.event(4) as windows:
+        windows["A"] *= 2
+    bench.checkpoint()
+    replay = bench.table.replay()
+    for record in bench.log:
+        replay.apply(record)
+    assert dict(replay.items()) == {("A", (-4.0, 2.0)): 1, ("A", (-1.0, 5.0)): 22, ("B", (5.0, 11.0)): 3}
+    assert dict(replay.items()) == dict(bench.table.items())

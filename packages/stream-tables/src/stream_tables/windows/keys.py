@@ -98,3 +98,10 @@ class RangedKeys(Keys[Any]):
             return None
         key = self._inner.decode(changelog, found[0])
         return None if key is None else (key, WindowRange(found[1][0], found[1][-1]))
+
+    def decode_found(self, changelog: TP, data: bytes, found: object) -> Any:
+        """Make key and labels from a row and what it has; ``None`` as above."""
+        key = self.decode(changelog, data)
+        content = getattr(found, "data", found)
+        last = None if key is None or type(content) is not bytes else self._window.last(content)
+        return key if last is None else (key[0], WindowRange(key[1].start, last))

@@ -8,12 +8,16 @@ kept: what an event does is kept under its instant, and a window is put together
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from stream_core.errors import ConfigurationError
 from stream_core.ports import Store
+from stream_core.primitives import RawRecord
 from stream_core.streams.effects import Effects
+from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError
 from stream_tables.values import ABSENT, Absent
 from stream_tables.windows.keyed import KeyedPartition, KeyedWindow, by_key, split
@@ -152,15 +156,39 @@ class SlidingWindow(KeyedWindow):
     def _fold(self, part: KeyedPartition, effects: Effects | None, key: bytes, at: int) -> Any | Absent:
         """Do what was kept for the window of an instant, in the order of time."""
         value: Any = ABSENT
+        fresh = partial(part.fresh, key)
         for row, _, data in part.of(effects, key, at - self._before, at + self._after):
-            for operation, operand in _read(data):
-                if operation == DELETE:
-                    value = ABSENT
-                    continue
-                argument = part.values.read(row, operand)
-                before = part.fresh(key) if value is ABSENT and operation != ASSIGN else value
-                value = OPERATIONS[operation](before, argument)
+            value = _do(value, row, data, part.values.read, fresh)
         return value
+
+    def shown(
+        self, keys: LogKeys, schema: Schema, default: Callable[[], Any] | None, records: Iterable[RawRecord]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Give the windows of the instants of all events, by what a changelog has of them, where no worker runs.
+
+        Args:
+            keys: reads their keys.
+            schema: of the changelog.
+            default: makes the value that an operation begins with where there is none.
+            records: of all events, in any order.
+
+        Raises:
+            ValidationError: a value cannot be read.
+        """
+        found: dict[bytes, list[tuple[int, RawRecord]]] = {}
+        for record in records:
+            if (row := self.to_row(keys, record.key or b"")) is not None:
+                key, at = split(row)
+                found.setdefault(key, []).append((at, record))
+        for of_key in found.values():
+            of_key.sort(key=itemgetter(0))
+            for at, record in of_key:
+                value: Any = ABSENT
+                for other, one in of_key:
+                    if at - self._before <= other <= at + self._after:
+                        value = _do(value, b"", one.value, lambda _, data: schema.decode_value(data), default or int)
+                if value is not ABSENT:
+                    yield schema.read_key(record), value
 
     def value(self, part: WindowedPartition[Any], effects: Effects | None, key: bytes, at: int) -> Any | Absent:
         """See :meth:`.kinds.Window.value`."""
@@ -265,3 +293,16 @@ def _read(data: bytes | None) -> list[tuple[str, bytes]]:
         kept.append((NAMES[data[at]], data[at + 5 : end]))
         at = end
     return kept
+
+
+def _do(
+    value: Any, row: bytes, data: bytes | None, read: Callable[[bytes, bytes], Any], fresh: Callable[[], Any]
+) -> Any | Absent:
+    """Do what a row has to the value of a window."""
+    for operation, operand in _read(data):
+        if operation == DELETE:
+            value = ABSENT
+        else:
+            argument = read(row, operand)
+            value = OPERATIONS[operation](fresh() if value is ABSENT and operation != ASSIGN else value, argument)
+    return value
