@@ -78,9 +78,9 @@ def test_a_worker_runs_in_a_loop_of_ones_own(make: Make, faust: Any) -> None:
     assert loop.is_closed()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_worker_stops_at_a_signal(make: Make, faust: Any, number: signal.Signals) -> None:
-    """TERM and INT stop a worker in order, with exit code 0."""
+    """TERM, INT and HUP stop a worker in order, with exit code 0."""
     app = make()
     running = asyncio.create_task(faust.Worker(app, loglevel="CRITICAL").start())
 

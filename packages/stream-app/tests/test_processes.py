@@ -114,6 +114,49 @@ def test_usr1_is_handed_on(tmp_path: Path) -> None:
         assert sorted(pids(running, "ends", 2)) == sorted(workers)
 
 
+def test_a_hang_up_stops_all(tmp_path: Path) -> None:
+    """As a terminal does that is closed; the exit code is 0, as for a single worker."""
+    with program(tmp_path) as running:
+        workers = pids(running, "runs", 2)
+        os.killpg(running.pid, signal.SIGHUP)
+        assert sorted(pids(running, "ends", 2)) == sorted(workers)
+        _, errors = running.communicate(timeout=60)
+        assert running.returncode == 0, errors
+        assert "SIGHUP: stopping 2 workers" in errors
+
+
+def test_a_hang_up_that_is_ignored(tmp_path: Path) -> None:
+    """Stops nobody: the program was started with ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which programs that are started inherit
+    try:
+        with program(tmp_path) as running:
+            workers = pids(running, "runs", 2)
+            os.killpg(running.pid, signal.SIGHUP)
+            running.terminate()  # it is heard behind the other
+            assert sorted(pids(running, "ends", 2)) == sorted(workers)
+            _, errors = running.communicate(timeout=60)
+            assert running.returncode == 0, errors
+            assert "SIGHUP" not in errors
+            assert "SIGTERM: stopping 2 workers" in errors
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_worker_that_cannot_be_started(tmp_path: Path) -> None:
+    """Stops the others, is told in a sentence, and the exit code is 1: here the directory of the command is gone."""
+    here = tmp_path / "here"
+    here.mkdir()
+    with program(here) as running:
+        first, second = pids(running, "runs", 2)
+        here.rename(tmp_path / "elsewhere")
+        os.kill(first, signal.SIGKILL)
+        assert pids(running, "ends", 1) == [second]
+        _, errors = running.communicate(timeout=60)
+        assert running.returncode == 1, errors
+        assert re.search(r"worker \d cannot be started: .*No such file or directory: .*; all workers stop", errors)
+        assert "Traceback" not in errors
+
+
 def test_a_worker_that_always_fails(tmp_path: Path) -> None:
     """Is given up after a few times, and the exit code is 1."""
     with program(tmp_path, FAILS="1") as running:

@@ -33,13 +33,12 @@ from stream_core.background import Background
 from stream_core.calls import run_in
 from stream_core.errors import ConfigurationError, StreamError
 from stream_core.event_loops import loop_factory
+from stream_core.signals import stop_signals
 from stream_core.together import together
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger("stream")
-
-STOP = (signal.SIGINT, signal.SIGTERM)
 
 AT_ONCE = 1.0
 """Seconds within which signals are one: ``timeout`` and terminals send one to the process, and one to its group."""
@@ -121,8 +120,9 @@ class Served(Protocol):
 class Worker(ModeWorker, Service):
     """Runs apps in this process: event loop, signals, logging, exit code. A worker of mode, with its hooks.
 
-    The first SIGINT or SIGTERM drains: open events finish, everything finished is committed, the group is left. A second one, more than a
-    second later, ends the process at once; what is uncommitted is replayed by whoever comes next. SIGUSR1 logs where every task waits, and
+    The first SIGINT, SIGTERM or SIGHUP drains: open events finish, everything finished is committed, the group is left. A second one, more
+    than a second later, ends the process at once; what is uncommitted is replayed by whoever comes next. A SIGHUP that is ignored at the
+    start, as under ``nohup``, stays so. SIGUSR1 logs where every task waits, and
     the stacks of other threads.
 
     Args:
@@ -397,14 +397,14 @@ class Worker(ModeWorker, Service):
         self.exit_stack.callback(detector.stop)
 
     def install_signal_handlers(self) -> None:
-        """Stop at SIGINT and SIGTERM, and log what runs at SIGUSR1, until the worker has ended.
+        """Stop at SIGINT, SIGTERM and a SIGHUP that is not ignored, and log what runs at SIGUSR1, until the worker has ended.
 
         :meta private:
         """
         loop = self.loop
         signals = Signals(loop.time)
         with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows; in threads other than the main one
-            for number in STOP:
+            for number in stop_signals():
                 loop.add_signal_handler(number, self._signalled, number, signals)
                 self.exit_stack.callback(loop.remove_signal_handler, number)
             loop.add_signal_handler(signal.SIGUSR1, _log_what_runs, loop)

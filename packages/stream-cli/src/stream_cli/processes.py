@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stream_core.errors import ConfigurationError
+from stream_core.signals import stop_signals
 
 __all__ = ["Child", "supervise"]
 
@@ -37,7 +38,8 @@ FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 STARTED_IN = os.getcwd()
 """Where the command was started: its arguments may be relative to that, and --workdir changes it."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = {0, -signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP} if os.name == "posix" else {0}
+"""The exit codes of a worker that was told to stop; a signal ends one at once that has not begun yet, or that has committed and left."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def supervise(number: int, *, level: str, logfile: str | None) -> int:
         logfile: where to; standard error when left out.
 
     Returns:
-        the exit code: 1 when one of them could not go on, or did not stop in time.
+        the exit code: 1 when one of them could not be started, could not go on, or did not stop in time.
 
     Raises:
         ConfigurationError: this system passes on no descriptors.
@@ -95,13 +97,14 @@ def supervise(number: int, *, level: str, logfile: str | None) -> int:
 async def _supervise(number: int) -> int:
     supervisor = _Supervisor()
     loop = asyncio.get_running_loop()
-    for one in SIGNALS:
+    stops = stop_signals()
+    for one in stops:
         loop.add_signal_handler(one, supervisor.heard, one)
     loop.add_signal_handler(signal.SIGUSR1, supervisor.hand_on, signal.SIGUSR1)
     try:
         return max(await asyncio.gather(*map(supervisor.keep, range(number))))
     finally:
-        for one in (*SIGNALS, signal.SIGUSR1):
+        for one in (*stops, signal.SIGUSR1):
             loop.remove_signal_handler(one)
         supervisor.close()
 
@@ -120,9 +123,12 @@ class _Supervisor:
         os.close(self._write)
 
     def heard(self, number: signal.Signals) -> None:
-        """Stop at the first signal; hand on each."""
+        """Stop all workers at the first signal; hand on each."""
         if not self._stop.is_set():
             logger.info("%s: stopping %d workers", number.name, len(self._processes))
+        self._stop_all()
+
+    def _stop_all(self) -> None:
         self._stop.set()
         self.hand_on(signal.SIGTERM)
 
@@ -137,7 +143,12 @@ class _Supervisor:
         failures: list[float] = []
         clock = asyncio.get_running_loop().time
         while not self._stop.is_set():
-            process = self._processes[number] = await self._start(number)
+            try:
+                process = self._processes[number] = await self._start(number)
+            except OSError as error:
+                logger.critical("worker %d cannot be started: %s; all workers stop", number, error)
+                self._stop_all()
+                return 1
             if self._stop.is_set():  # meanwhile, and this one has not heard it
                 process.terminate()
             logger.info("worker %d runs as process %d", number, process.pid)
@@ -146,7 +157,7 @@ class _Supervisor:
             finally:
                 del self._processes[number]
             if self._stop.is_set():
-                return int(code != 0)
+                return int(code not in STOPPED)
             if code == 0:
                 logger.info("worker %d has ended by itself", number)
                 return 0
@@ -159,7 +170,7 @@ class _Supervisor:
                     WINDOW,
                     _how(code),
                 )
-                self.heard(signal.SIGTERM)
+                self._stop_all()
                 return 1
             delay = DELAY * 2 ** (len(failures) - 1)
             logger.warning(

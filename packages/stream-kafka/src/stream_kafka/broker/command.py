@@ -11,12 +11,11 @@ from types import FrameType
 import click
 
 from stream_core.errors import StreamError
+from stream_core.signals import stop_signals
 from stream_kafka.broker.artifacts import KAFKA_VERSION, VERSIONS
 from stream_kafka.broker.server import Broker
 
 __all__ = ["broker"]
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _StopError(Exception):
@@ -91,18 +90,15 @@ def _name_and_value(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Raise _StopError in the body at the first signal that ends the command; later ones cannot cut the clean stop short.
-
-    A hang-up that is ignored stays so: ``nohup`` starts commands that are to outlive their terminal.
-    """
+    """Raise _StopError in the body at the first signal that ends the command; later ones cannot cut the clean stop short."""
+    numbers = stop_signals()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in _SIGNALS:
+        for each in numbers:
             signal.signal(each, signal.SIG_IGN)
         raise _StopError
 
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    before = {number: signal.signal(number, stop) for number in _SIGNALS if not (ignored and number == signal.SIGHUP)}
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
