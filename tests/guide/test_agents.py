@@ -88,6 +88,35 @@ async def test_as_many_actors_as_concurrency_says(make: Make) -> None:
             one.set()
 
 
+async def test_an_actor_for_each_partition(make: Make) -> None:
+    """``isolated_partitions=True``: each has the events of one partition, and one that waits holds up none but itself."""
+    app = make()
+    readings = app.topic("readings", value_type=int, partitions=2)
+    table = app.Table("sums", default=int, partitions=2)
+    held = asyncio.Event()
+    done: list[tuple[int, int]] = []
+
+    @app.agent(readings, isolated_partitions=True)
+    async def add(stream: Any) -> None:
+        mine = set[int]()
+        async for event in stream.events():
+            mine.add(event.message.partition)
+            assert len(mine) == 1
+            if event.message.partition == 0:
+                await held.wait()
+            table[event.message.partition] += event.value
+            done.append((event.message.partition, event.value))
+
+    async with app:
+        for value in (1, 2):
+            for partition in (0, 1):
+                await readings.send(value=value, partition=partition)
+        await until(lambda: done == [(1, 1), (1, 2)])
+        held.set()
+        await until(lambda: len(done) == 4)
+        assert sorted(done) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+
+
 async def test_sinks_take_what_an_agent_yields(make: Make) -> None:
     """A sink is another agent, a topic, a channel, or a function, async or not."""
     app = make()

@@ -13,6 +13,7 @@ import pytest
 from stream_core.agents.agent import Agent
 from stream_core.errors import ConfigurationError, DecodeError, ProduceError, WorkerError
 from stream_core.primitives import TP, Offset
+from stream_core.streams.channel import Channel
 from stream_core.streams.events import current_event
 from stream_core.streams.stream import Stream
 from stream_core.values.schemas import Schema
@@ -425,8 +426,12 @@ def test_definitions_are_checked(lab: Lab) -> None:
 
     with pytest.raises(ConfigurationError, match="agent plain: write it as `async def`"):
         Agent(plain, name="plain", topic=topic)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"agent good: isolated_partitions is not supported; .* concurrency="):
-        Agent(good, name="good", topic=topic, isolated_partitions=True)
+    with pytest.raises(
+        ConfigurationError, match=r"agent good: isolated_partitions has one actor .* concurrency=2 lets"
+    ):
+        Agent(good, name="good", topic=topic, isolated_partitions=True, concurrency=2)
+    with pytest.raises(ConfigurationError, match=r"agent good reads .*, which has no partitions"):
+        Agent(good, name="good", topic=Channel(), isolated_partitions=True)
     with pytest.raises(ConfigurationError, match="concurrency=0 is not at least 1"):
         Agent(good, name="good", topic=topic, concurrency=0)
     with pytest.raises(

@@ -212,7 +212,7 @@ class AgentTest:
         return (
             engine.interval.backlog > 0
             or any(session.fetch_position < cluster.log(tp).end for tp, session in sessions)
-            or any(reader.inbox.records for reader in readers)
+            or any(reader.waiting for reader in readers)
             or any(actor.busy for actor in engine.topology.actors)
         )
 

@@ -36,6 +36,7 @@ class Background:
         self.name = ""
         self.failure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._dismissed: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
     def fail(self, error: BaseException, whose: str = "") -> None:
@@ -77,6 +78,12 @@ class Background:
         task.add_done_callback(partial(self._ended, whose))
         return task
 
+    def dismiss(self, task: asyncio.Task[None]) -> None:
+        """Cancel a watched task that nobody misses: its end is no failure, unless it raises another error."""
+        if not task.done():
+            self._dismissed.add(task)
+            task.cancel()
+
     async def until(self, event: asyncio.Event) -> None:
         """Wait for an event; raises the failure when that comes first."""
         waiting = asyncio.ensure_future(event.wait())
@@ -97,10 +104,14 @@ class Background:
 
     def _ended(self, whose: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        missed = task not in self._dismissed
+        self._dismissed.discard(task)
         if not task.cancelled():
             if (error := task.exception()) is not None:
                 self.fail(error, whose)
-        elif not (self._stopping or self.failure.done()):  # nobody would miss it, and its work would never be done
+        elif missed and not (
+            self._stopping or self.failure.done()
+        ):  # nobody would miss it, and its work would never be done
             self.fail(
                 WorkerError(
                     f"{task.get_name()} was cancelled while the worker runs: code in it cancelled its own task (raise an error to let it "

@@ -117,7 +117,8 @@ class AgentDefinitions(TopicDefinitions):
             supervisor_strategy: which actors start again after a failure: ``"one_for_one"``, ``"one_for_all"``, or ``"crash"``;
                 the setting ``agent_supervisor`` when left out.
             use_reply_headers: whether questions carry the address of the answer in headers; ``False`` wraps their values, as Faust does.
-            isolated_partitions: refused with a sentence.
+            isolated_partitions: an actor for each assigned partition, so that one whose event fails or waits holds up none but itself;
+                ``concurrency`` stays 1.
             help: what it does, in one sentence; the docstring of the body when left out.
             topic: arguments of :meth:`topic`, for a topic of the agent's own.
 

@@ -648,7 +648,7 @@ class _Driving:
             if engine.state is not EngineState.RUNNING:
                 return partial(_not_ready, engine)
             if any(actor.busy for actor in engine.topology.actors) or any(
-                subscription.inbox.records or any(cursor.record is not None for cursor in subscription.cursors)
+                subscription.waiting or any(cursor.record is not None for cursor in subscription.cursors)
                 for subscription in engine.topology.subscriptions
             ):
                 return partial(_not_finished, engine)
@@ -824,8 +824,8 @@ def _not_finished(engine: Engine) -> str:
         if actor.busy:
             return f"agent {cursor.name} has failed, and its event has not come again"
     for subscription in engine.topology.subscriptions:
-        if subscription.inbox.records:
-            return f"{subscription.name} has not asked for the {subscription.inbox.records} records that wait for it"
+        if subscription.waiting:
+            return f"{subscription.name} has not asked for the {subscription.waiting} records that wait for it"
     names = [one.name for one in engine.topology.subscriptions if any(c.record is not None for c in one.cursors)]
     return f"the stream {', '.join(names)} has not finished its event"
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from stream_core.agents.agent import Agent, set_current_agent
 from stream_core.agents.answers import Answers
 from stream_core.agents.supervisors import Supervisor
+from stream_core.background import Background
 from stream_core.errors import (
     TROUBLE,
     BatchRefusedError,
@@ -22,13 +23,13 @@ from stream_core.errors import (
     WorkerError,
 )
 from stream_core.policies import FailurePolicy
-from stream_core.primitives import RawRecord
+from stream_core.primitives import TP, RawRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.sinks import deliver
 from stream_core.stacks import traceback_of, waiting_in
 from stream_core.streams.cursor import Cursor, give_back
 from stream_core.streams.effects import HeldSend, Session, set_effects
-from stream_core.streams.sessions import PartitionSession, Subscription
+from stream_core.streams.sessions import Inbox, PartitionSession, Subscription
 from stream_core.streams.stream import Host, Stream
 from stream_core.streams.verdicts import Verdict
 
@@ -52,7 +53,7 @@ class Actor:
     Args:
         agent: what to run.
         subscription: where its events come from, shared with the agent's other actors.
-        number: which of them this is.
+        number: which of them this is: a number, or the partition that it is for.
         outbox: where the sends of its events go.
         supervisor: of the agent's actors.
         policy: the failure policy for an error of the agent during an event.
@@ -60,19 +61,21 @@ class Actor:
             producer is broken. Called with a reason, and with the error unless a failure policy has counted it: then the policy says how
             often, and after which delay, the event is tried again.
         host: what streams need of the engine.
+        inbox: what waits for this actor alone; that of the subscription when left out.
     """
 
     def __init__(
         self,
         agent: Agent,
         subscription: Subscription,
-        number: int,
+        number: int | TP,
         outbox: Outbox,
         *,
         supervisor: Supervisor,
         policy: Callable[[Agent, BaseException, Opened], FailurePolicy],
         on_conflict: Callable[[str, BaseException | None], None],
         host: Host | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         self.agent = agent
         self.cursor = Cursor(
@@ -81,6 +84,7 @@ class Actor:
         subscription.emit = outbox.held.emit
         self._outbox = outbox
         self._host = host
+        self._inbox = inbox
         self._subscription = subscription
         self._supervisor = supervisor
         self._policy = policy
@@ -128,6 +132,20 @@ class Actor:
         if self._task is not None:
             self._task.cancel()
 
+    def leave(self, background: Background) -> None:
+        """Run no more, and let nobody count on this actor: its partition is given up. ``background`` watches its task."""
+        self._stopped = True
+        self._subscription.cursors.remove(self.cursor)
+        self._supervisor.remove(self.interrupt)
+        if self._task is not None:
+            background.dismiss(self._task)
+            self.cursor.on_ask = self._leave_at_last
+
+    def _leave_at_last(self) -> None:
+        """Cancel a body that has caught the cancellation of before, and asks for another event."""
+        assert self._task is not None
+        self._task.cancel()
+
     def interrupt(self) -> None:
         """Cancel the open event, whose effects are dropped, and start the body again; does nothing when that happens anyway."""
         if self._task is not None and self._body is not None and not (self._failing or self._interrupted):
@@ -165,7 +183,7 @@ class Actor:
             try:
                 await self._reject()
                 self._warn()
-                await self._run_body(Stream(self._subscription, self.cursor, self._host))
+                await self._run_body(Stream(self._subscription, self.cursor, self._host, inbox=self._inbox))
             except (asyncio.CancelledError, Exception) as error:
                 interrupted, self._interrupted, self.cursor.on_ask = self._interrupted, False, None
                 fault, self._fault = self._fault, None
@@ -190,6 +208,8 @@ class Actor:
                     # By whoever stops the engine; or by the body itself, which is told as a failure of the worker.
                     raise
             else:
+                if self._stopped:
+                    return
                 self._returned()
 
     def _warn(self) -> None:

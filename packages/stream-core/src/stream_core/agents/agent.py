@@ -82,7 +82,8 @@ class Agent:
             the worker; or mode's classes of these names.
         use_reply_headers: whether questions to it carry the address of the answer in headers. ``False`` wraps their values instead, and
             takes such questions, as Faust does.
-        isolated_partitions: refused: see the error.
+        isolated_partitions: an actor for each assigned partition, which begins with it and ends when it is given up: a partition whose
+            event fails or waits holds up none but itself. ``concurrency`` stays 1.
 
     Attributes:
         part_of: the agent whose stream it sends through a topic, for the agent behind ``through`` and ``group_by``.
@@ -105,18 +106,23 @@ class Agent:
         use_reply_headers: bool = True,
         isolated_partitions: bool = False,
     ) -> None:
-        if isolated_partitions:
-            raise ConfigurationError(
-                f"agent {name}: isolated_partitions is not supported; the events of each partition are in order without it: leave it "
-                "out, and set concurrency= where events wait for something"
-            )
         _check_body(body, name)
         if concurrency < 1:
             raise ConfigurationError(f"agent {name}: concurrency={concurrency} is not at least 1")
+        if isolated_partitions and concurrency > 1:
+            raise ConfigurationError(
+                f"agent {name}: isolated_partitions has one actor for each partition, and concurrency={concurrency} lets actors share "
+                "partitions; leave one of them out"
+            )
+        if isolated_partitions and isinstance(topic, Channel):
+            raise ConfigurationError(
+                f"agent {name} reads {topic}, which has no partitions: leave isolated_partitions out"
+            )
         self.body: AgentBody = body
         self.name = name
         self.topic = topic
         self.concurrency = concurrency
+        self.isolated_partitions = isolated_partitions
         self.on_failure = FailurePolicy.of(on_failure, f"agent {name}")
         self.on_error = on_error
         self.strategy = Strategy.of(supervisor_strategy, f"agent {name}")

@@ -84,6 +84,10 @@ class Supervisor:
         """Supervise one more actor, which runs its body again when ``restart`` is called."""
         self._restarts.append(restart)
 
+    def remove(self, restart: Callable[[], None]) -> None:
+        """Supervise an actor no more."""
+        self._restarts.remove(restart)
+
     def failed(self, event: Hashable) -> int:
         """Count a failure of an event; returns how often it has failed by now."""
         times = self._failures.pop(event, 0) + 1

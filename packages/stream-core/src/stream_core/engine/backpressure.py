@@ -71,7 +71,7 @@ class BackPressure:
         """Tell whether some reader is running out of records, or there is no reader. Readers come and go while others are waited for."""
         low = max(self._settings.buffer_maxsize // 2, 1)
         readers = [reader for reader in self._subscriptions if reader.topics and reader.cursors]
-        return not readers or any(reader.inbox.records < low for reader in readers)
+        return not readers or any(reader.hungry(low) for reader in readers)
 
     def _loaded(self) -> bool:
         """Tell whether so many changes wait for checkpoints that events which would make more of them have to wait, too.
@@ -103,8 +103,9 @@ class BackPressure:
         self._progress.set()
         loaded = self._loaded()
         for reader in self._subscriptions:
-            if reader.inbox.held is not loaded and (reader.topics or not loaded):
-                reader.inbox.hold(loaded)
+            if reader.topics or not loaded:
+                for inbox in reader.inboxes:
+                    inbox.hold(loaded)
         if not self._held:
             return
         share = self._share(len(self._ownership.running))

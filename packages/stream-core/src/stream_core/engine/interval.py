@@ -330,6 +330,7 @@ class RunningInterval:
             else:
                 self._counters.drops["given_up"] += 1
                 self.drop()
+            self._topology.gave_up()
 
     def _held_up(self) -> bool:
         """Tell whether an open event keeps everything from being committed before it finishes."""

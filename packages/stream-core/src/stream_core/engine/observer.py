@@ -195,7 +195,7 @@ class Observer:
                 concurrency=subscription.concurrency,
                 running=sum(actor.running for actor in own),
                 open=_open(subscription),
-                waiting=subscription.inbox.records,
+                waiting=subscription.waiting,
                 finished=counts.finished,
                 failures=counts.failures,
                 skipped=counts.skipped,

@@ -41,7 +41,7 @@ from stream_core.streams.decoded import Rejected
 from stream_core.streams.effects import current_effects
 from stream_core.streams.iteration import Processor
 from stream_core.streams.repartition import Key
-from stream_core.streams.sessions import Subscription
+from stream_core.streams.sessions import Inbox, Subscription
 from stream_core.streams.stream import LooseStream, Stream
 from stream_core.streams.verdicts import Verdict
 from stream_core.streams.watching import Watch
@@ -120,6 +120,7 @@ class Topology:
         self._channels: dict[Subscription, Channel[Any, Any]] = {}
         self._patterns: dict[Subscription, TopicPattern[Any, Any]] = {}
         self._letters: set[str] = set()
+        self._isolated: dict[tuple[TP, Subscription], Actor] = {}
         self.subscriptions: list[Subscription] = []
         self.actors: list[Actor] = []
 
@@ -164,7 +165,7 @@ class Topology:
     @property
     def inputs(self) -> set[str]:
         """The sources that have events for somebody: all but the topic of the leader."""
-        return {topic for subscription in self.subscriptions if subscription.cursors for topic in subscription.topics}
+        return {topic for one in self.subscriptions if one.cursors or one.isolated for topic in one.topics}
 
     def lead(self, topic: AnyTopic) -> None:
         """Read a topic for its assignment only: whoever has its partition is the leader."""
@@ -180,8 +181,27 @@ class Topology:
                 self._provide(topic.on_produce_error, subscription)
         self._owners[subscription] = agent
         supervisor = Supervisor(agent.strategy, self._max_restarts)
+        if agent.isolated_partitions:
+            subscription.isolate = partial(self._isolate, agent, subscription, supervisor)
+            subscription.inbox.asked.set()  # its bodies run when it has partitions: nothing is to be waited for before
+            return
         for number in range(agent.concurrency):
             self._act(agent, subscription, number, supervisor)
+
+    def _isolate(self, agent: Agent, subscription: Subscription, supervisor: Supervisor, tp: TP) -> Inbox:
+        """Start the actor of one partition; returns what waits for it."""
+        inbox = Inbox()
+        actor = self._isolated[tp, subscription] = self._act(agent, subscription, tp, supervisor, inbox)
+        self._start(actor)
+        return inbox
+
+    def gave_up(self) -> None:
+        """Stop the actors that were each for one partition: this worker has none any more, and may never get theirs again."""
+        for (tp, subscription), actor in self._isolated.items():
+            del subscription.lanes[tp]
+            self.actors.remove(actor)
+            actor.leave(self._background)
+        self._isolated = {}
 
     @property
     def has_patterns(self) -> bool:
@@ -404,7 +424,14 @@ class Topology:
                 return target.on_produce_error
         return agent.on_failure
 
-    def _act(self, agent: Agent, subscription: Subscription, number: int, supervisor: Supervisor) -> Actor:
+    def _act(
+        self,
+        agent: Agent,
+        subscription: Subscription,
+        number: int | TP,
+        supervisor: Supervisor,
+        inbox: Inbox | None = None,
+    ) -> Actor:
         actor = Actor(
             agent,
             subscription,
@@ -414,6 +441,7 @@ class Topology:
             policy=self._policy,
             on_conflict=self._interval.spoil,
             host=self,
+            inbox=inbox,
         )
         self.actors.append(actor)
         return actor

@@ -73,6 +73,8 @@ class Watchdog:
 
     def _report_long_events(self, now: float) -> None:
         """Say once of each event that is worked on for too long where its agent waits."""
+        self._since = {actor: self._since[actor] for actor in self._topology.actors if actor in self._since}
+        self._reported.intersection_update(self._since)
         for actor in self._topology.actors:
             record = actor.cursor.record
             known, since = self._since.get(actor, (None, now))

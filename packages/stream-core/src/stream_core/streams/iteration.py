@@ -22,7 +22,7 @@ from stream_core.streams.cursor import Acknowledgement, Cursor, GiveBack, give_b
 from stream_core.streams.decoded import Decoded, Rejected, key_of
 from stream_core.streams.effects import Session
 from stream_core.streams.events import Event, make_event
-from stream_core.streams.sessions import Chunk, Feed, Subscription
+from stream_core.streams.sessions import Chunk, Feed, Inbox, Subscription
 from stream_core.streams.verdicts import Verdict
 
 __all__ = ["QUANTUM", "TURN", "Exhausted", "Form", "Iteration", "Processor", "Several"]
@@ -86,6 +86,7 @@ class Iteration:
     Args:
         subscription: where the events come from.
         cursor: of whoever iterates.
+        inbox: where they wait; that of the subscription when left out.
 
     Attributes:
         processors: the subscriptions, several in a combined stream, with the steps between each of them and the body.
@@ -95,7 +96,7 @@ class Iteration:
         lists: hands over several events at a time; ``None`` where each comes by itself.
     """
 
-    def __init__(self, subscription: Subscription, cursor: Cursor) -> None:
+    def __init__(self, subscription: Subscription, cursor: Cursor, inbox: Inbox | None = None) -> None:
         self.subscription = subscription
         self.cursor = cursor
         self.processors: dict[Subscription, list[Processor]] = {subscription: []}
@@ -104,6 +105,7 @@ class Iteration:
         self.lists: Lists | None = None
         self.turn = 0.0
         self._since = 0.0
+        self._inbox = inbox
 
     # -- the loops
 
@@ -245,7 +247,7 @@ class Iteration:
 
     async def next_chunk(self) -> tuple[Feed, Chunk]:
         """Wait for the next chunk, which is open from now on."""
-        inbox = self.subscription.inbox
+        inbox = self.subscription.inbox if self._inbox is None else self._inbox
         self.cursor.asked()
         while (taken := inbox.take()) is None:
             self.subscription.on_progress()  # chunks of closed sessions may have been dropped: there is room

@@ -168,6 +168,8 @@ class Subscription:
         feeds: how far it is in each of its sessions.
         watch: tells sensors of its events, where one wants to hear of each.
         verdicts: on events that have failed for good and are not committed yet, by partition.
+        isolate: called with a partition that has no actor yet, where each has one of its own; starts it and returns what waits for it.
+        lanes: what waits for the actors of these partitions.
     """
 
     def __init__(self, name: str, topics: Sequence[str], concurrency: int = 1) -> None:
@@ -187,11 +189,38 @@ class Subscription:
         self.reject: Callable[[TP, Rejected], Awaitable[None]] = _raise
         self.feeds: list[Feed] = []
         self.verdicts: dict[TP, Verdicts] = {}
+        self.isolate: Callable[[TP], Inbox] | None = None
+        self.lanes: dict[TP, Inbox] = {}
 
     @property
     def out_of_order(self) -> bool:
         """Whether its events finish in any order."""
         return self.manual or self.concurrency > 1
+
+    @property
+    def isolated(self) -> bool:
+        """Whether each partition has an actor of its own."""
+        return self.isolate is not None
+
+    def lane_of(self, tp: TP) -> Inbox | None:
+        """Return where the records of a partition wait for an actor of its own, which is started by that; ``None`` without one."""
+        if self.isolate is not None and tp not in self.lanes:
+            self.lanes[tp] = self.isolate(tp)
+        return self.lanes.get(tp)
+
+    @property
+    def inboxes(self) -> Sequence[Inbox]:
+        """Where its records wait: in one place, or in one for each partition."""
+        return (self.inbox, *self.lanes.values()) if self.lanes else (self.inbox,)
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait."""
+        return sum(inbox.records for inbox in self.inboxes)
+
+    def hungry(self, low: int) -> bool:
+        """Tell whether somebody who reads has fewer than ``low`` records left."""
+        return min(inbox.records for inbox in self.lanes.values() or (self.inbox,)) < low
 
     @property
     def unacknowledged(self) -> int:
@@ -225,6 +254,7 @@ class Feed:
     """
 
     __slots__ = (
+        "_lane",
         "_parked",
         "_verdicts",
         "backlog",
@@ -241,6 +271,7 @@ class Feed:
         subscription.fed = True
         self.session = session
         self.subscription = subscription
+        self._lane = subscription.lane_of(session.tp)
         self.start = start
         self.done = start
         self.committed = start
@@ -250,6 +281,11 @@ class Feed:
         self._parked: dict[int, list[HeldSend]] = {}
         self._verdicts = subscription.verdicts.setdefault(session.tp, Verdicts())
         subscription.feeds = [*(feed for feed in subscription.feeds if not feed.session.dead), self]
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where its records wait. Streams that are combined later share the inbox of the subscription."""
+        return self.subscription.inbox if self._lane is None else self._lane
 
     def deliver(self, chunk: Chunk) -> None:
         """Put a chunk into the inbox, less what this subscription finished before a restart."""
@@ -262,11 +298,11 @@ class Feed:
             self.done = max(self.done, rest.records[0].offset)  # control records before it moved the position already
         self.backlog += len(rest.records)
         if self.progress is None:
-            self.subscription.inbox.put(self, rest)
+            self.inbox.put(self, rest)
             return
         for record in rest.records:  # actors share events one by one: none waits behind a slow one
             self.progress.deliver(record.offset)
-            self.subscription.inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
+            self.inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
         self.progress.advance(chunk.next_offset)
 
     def judge(self, offset: int, verdict: Verdict) -> None:
@@ -324,7 +360,7 @@ class Feed:
     def put_back(self, chunk: Chunk) -> None:
         """Let what was taken and not finished be taken again, before anything else; of a closed session it is dropped."""
         if self.session.open:
-            self.subscription.inbox.put(self, chunk, front=True)
+            self.inbox.put(self, chunk, front=True)
 
     def park(self, offset: int, sends: list[HeldSend]) -> None:
         """Keep the sends of an event that finished out of order until everything below it has finished too.

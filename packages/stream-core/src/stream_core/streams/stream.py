@@ -21,7 +21,7 @@ from stream_core.streams.effects import Emit, current_effects, set_effects
 from stream_core.streams.events import Event, event_of
 from stream_core.streams.iteration import Form, Iteration, Processor
 from stream_core.streams.repartition import Key
-from stream_core.streams.sessions import Subscription
+from stream_core.streams.sessions import Inbox, Subscription
 from stream_core.streams.targets import Target
 
 __all__ = ["Host", "LooseStream", "Stream"]
@@ -54,10 +54,13 @@ class Stream(Generic[T]):
         subscription: where the events come from.
         cursor: the cursor of the actor that iterates.
         host: the engine; a stream without one has no ``through`` and no ``group_by``.
+        inbox: where the events wait; that of the subscription when left out.
     """
 
-    def __init__(self, subscription: Subscription, cursor: Cursor, host: Host | None = None) -> None:
-        self._iteration = Iteration(subscription, cursor)
+    def __init__(
+        self, subscription: Subscription, cursor: Cursor, host: Host | None = None, *, inbox: Inbox | None = None
+    ) -> None:
+        self._iteration = Iteration(subscription, cursor, inbox)
         self._host = host
         self._nodes: list[Stream[Any]] = []
 
@@ -188,6 +191,10 @@ class Stream(Generic[T]):
         """
         subscription, cursor = self._iteration.subscription, self._iteration.cursor
         if not subscription.manual:
+            if subscription.isolated:
+                raise ConfigurationError(
+                    f"agent {subscription.name}: its actors begin with their partitions, too late for noack(): give its topic acks=False"
+                )
             if subscription.fed:
                 raise ConfigurationError(
                     f"agent {subscription.name}: call noack() before the first event is asked for, in each run of the body"
@@ -200,7 +207,12 @@ class Stream(Generic[T]):
         """Read this stream and others as one, event by event as they come in; ``a & b`` is the same.
 
         Processors that were added before apply to the stream they were added to.
+
+        Raises:
+            ConfigurationError: one of them is of an agent with ``isolated_partitions``.
         """
+        for stream in (self, *nodes):
+            stream._refuse_isolated("combine()")
         iteration = self._iteration
         self._nodes += nodes
         for node in nodes:
@@ -221,7 +233,7 @@ class Stream(Generic[T]):
             channel: a topic or the name of one; a new one has the schema and as many partitions as the source.
 
         Raises:
-            ConfigurationError: the agent has ``concurrency``, or the stream runs without an engine.
+            ConfigurationError: the agent has ``concurrency`` or ``isolated_partitions``, or the stream runs without an engine.
         """
         return self._get_host("through()").pipe(self, channel)
 
@@ -298,7 +310,15 @@ class Stream(Generic[T]):
                 f"agent {self.subscription.name}: {operator} sends in order, and concurrency={self.subscription.concurrency} has "
                 "none; leave concurrency out, or put the work behind it into another agent"
             )
+        self._refuse_isolated(operator)
         return self._host
+
+    def _refuse_isolated(self, operator: str) -> None:
+        if self.subscription.isolated:
+            raise ConfigurationError(
+                f"agent {self.subscription.name}: {operator} reads all partitions as one stream, and isolated_partitions takes each apart; "
+                "leave isolated_partitions out, or put this into another agent"
+            )
 
 
 class LooseStream(Stream[T]):
