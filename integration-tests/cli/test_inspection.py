@@ -68,12 +68,19 @@ async def test_an_app_is_looked_at_and_turned_back(bootstrap: str, tmp_path: Pat
     nobody = await console.type("stream", "-A", "proj", "tail", name, "-n", "1", "--key", "jo")
     assert (nobody.code, nobody.out) == (0, "")
     found = {row["name"]: row for row in await rows(console, "topics")}
+    size = found[name].pop("bytes")
+    assert 100 < size < 1000
     assert found[name] == {"name": name, "partitions": 1, "records": 2, "lag": 0, "role": "read by @count"}
     assert found[f"{group}-totals-changelog"]["role"] == "changelog of totals"
 
     plan = await rows(console, "offsets", "reset", "--to", "1", "--topic", name, "--yes")
     assert plan == [{"topic": name, "partition": 0, "from": 2, "to": 1, "again": 1, "left out": 0}]
     assert (await rows(console, "lag"))[0]["lag"] == 1
+    for when, offset in (("1h", 0), ("2020-01-01", 0), ("2100-01-01T00:00+01:00", 2)):
+        (plan,) = await rows(console, "offsets", "reset", "--to-datetime", when, "--dry-run")
+        assert plan["to"] == offset, when
+    (plan,) = await rows(console, "offsets", "reset", "--shift", "-1", "--dry-run")
+    assert (plan["from"], plan["to"]) == (1, 0)
     async with console.worker("python", "-m", "proj", "worker", "-l", "info") as worker:
         await worker.said("^joe has ")
         assert await worker.terminate() == 0, worker.log

@@ -141,6 +141,10 @@ class SweptAdmin(_Client):
         """See the port."""
         return await self._ask("topics", self._admin.topics)
 
+    async def sizes(self, tps: Collection[TP]) -> dict[TP, int]:
+        """See the port."""
+        return await self._ask("sizes", lambda: self._admin.sizes(tps))
+
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """See the port."""
         await self._ask("create", lambda: self._admin.create(specs))
@@ -196,6 +200,10 @@ class SweptReader(_Client):
     async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
         """See the port."""
         return await self._ask("end_offsets", lambda: self._reader.end_offsets(tps, committed=committed))
+
+    async def offsets_since(self, tps: Collection[TP], timestamp: int) -> dict[TP, int | None]:
+        """See the port."""
+        return await self._ask("offsets_since", lambda: self._reader.offsets_since(tps, timestamp))
 
 
 class SweptConsumer(_Client):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from processes import run
-from stream_core.primitives import TopicSpec
+from stream_core.primitives import TP, TopicSpec
 from stream_kafka import KafkaSettings, KafkaTransport
 
 from .secured import OTHER, PASSWORD, Grant, Secured
@@ -114,3 +114,22 @@ async def test_a_permission_that_is_missing_is_named(
     assert re.search(
         rf"(?:the worker ends|cannot go on): .*{named.format(name=name)} grant it at the broker$", worker.log, re.M
     ), worker.log
+
+
+async def test_sizes_are_told_to_who_may_describe_the_cluster(secured: Secured) -> None:
+    """Whoever may not is told none, and that is no error; permissions on the topic are not enough."""
+    name = "sizes"
+    await prepare(secured, name)
+    await secured.grant(Grant(f"topic in-{name}", "Read, Describe"))
+    tp = TP(f"in-{name}", 0)
+    allowed, other = (
+        KafkaTransport(address).admin() for address in (f"kafka://{secured.broker.address}", url(secured))
+    )
+    for admin in (allowed, other):
+        await admin.start()
+    try:
+        assert (await allowed.sizes([tp]))[tp] > 0
+        assert await other.sizes([tp]) == {}
+    finally:
+        for admin in (allowed, other):
+            await admin.stop()

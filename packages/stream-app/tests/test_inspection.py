@@ -76,6 +76,12 @@ def lines(result: Result) -> list[Any]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def cells(result: Result, name: str) -> list[str]:
+    """The cells of the row that begins with a name."""
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith(f"│ {name} ")]
+    return [cell.strip() for cell in row.strip("│").split("│")]
+
+
 # -- topics and lag
 
 
@@ -86,13 +92,40 @@ def test_topics_of_an_app(app: faust.App) -> None:
     MemoryCluster.named(CLUSTER).create(TopicSpec("bank-inner", 1))
     found = {row["name"]: row for row in rows(app, "topics")}
     assert set(found) == {"deposits", "later", "bank-totals-changelog", "bank-inner"}
-    assert found["deposits"] == {"name": "deposits", "partitions": 2, "records": 4, "lag": 0, "role": "read by @count"}
+    size = sum(MemoryCluster.named(CLUSTER).log(TP("deposits", number)).size for number in range(2))
+    assert found["deposits"] == {
+        "name": "deposits",
+        "partitions": 2,
+        "records": 4,
+        "bytes": size,
+        "lag": 0,
+        "role": "read by @count",
+    }
     assert found["bank-totals-changelog"]["role"] == "changelog of totals"
-    assert found["later"] == {"name": "later", "partitions": 0, "records": 0, "lag": None, "role": "not there yet"}
+    assert found["later"] == {
+        "name": "later",
+        "partitions": 0,
+        "records": 0,
+        "bytes": None,
+        "lag": None,
+        "role": "not there yet",
+    }
     assert "foreign" in {row["name"] for row in rows(app, "topics", "--all")}
     shown = run(app, "topics")
     assert shown.stdout.startswith("┌Topics")
     assert shown.stderr == NOTE + "nobody else has topics there.\n"
+    assert cells(shown, "deposits") == ["deposits", "2", "4", f"{size} B", "0", "read by @count"]
+    assert cells(shown, "later") == ["later", "0", "0", "", "", "not there yet"]
+
+
+def test_a_broker_that_tells_no_sizes(app: faust.App) -> None:
+    """A dash stands for what a user who may not describe the cluster is not told; in JSON it is null. All else is shown."""
+    MemoryCluster.named(CLUSTER).faults.sizes_hidden = True
+    assert {row["name"]: row["bytes"] for row in rows(app, "topics")} == {
+        "deposits": None,
+        "bank-totals-changelog": None,
+    }
+    assert cells(run(app, "topics"), "deposits") == ["deposits", "2", "4", "-", "0", "read by @count"]
 
 
 def test_lag_by_partition(app: faust.App) -> None:
@@ -104,6 +137,19 @@ def test_lag_by_partition(app: faust.App) -> None:
     ]
     MemoryCluster.named(CLUSTER).group("bank").offsets.forget("deposits")
     assert [row["lag"] for row in rows(app, "lag")] == [1, 3]
+
+
+def test_the_lag_is_added_up(app: faust.App) -> None:
+    """Below the partitions stands the sum of what is shown; not where it is one partition, nor in JSON."""
+    MemoryCluster.named(CLUSTER).create(TopicSpec("more", 1))
+    offsets = MemoryCluster.named(CLUSTER).group("bank").offsets
+    offsets.commit({TP("deposits", 1): Offset(1), TP("more", 0): Offset(0)})
+    assert sum(row["lag"] for row in rows(app, "lag")) == 2
+    assert run(app, "lag").stdout.splitlines()[-1] == "in all: 2, in 3 partitions"
+    assert run(app, "lag", "deposits").stdout.splitlines()[-1] == "in all: 2, in 2 partitions"
+    offsets.forget("deposits")
+    assert run(app, "lag", "deposits").stdout.splitlines()[-1] == "in all: 4, in 2 partitions"
+    assert "in all" not in run(app, "lag", "more").stdout
 
 
 # -- tail
@@ -203,7 +249,12 @@ def test_tail_follows_until_ctrl_c(app: faust.App, tmp_path: Path) -> None:
         (("offsets", "reset", "--to", "soon"), 2, "'soon' is neither earliest nor latest nor the number of an offset"),
         (("offsets", "reset", "--to", "5"), 2, "an offset is that of one topic: name it with --topic"),
         (("offsets", "reset", "--to", "latest", "--topic", "nothing"), 1, "topic nothing is not on the broker"),
-        (("offsets", "reset"), 2, "Missing option '--to'"),
+        (("offsets", "reset"), 2, "one of --to, --to-earliest, --to-latest, --to-datetime and --shift"),
+        (("offsets", "reset", "--to-latest", "--shift", "1"), 2, "say where to go on with one of --to"),
+        (("offsets", "reset", "--to", "latest", "--to-earliest"), 2, "say where to go on with one of --to"),
+        (("offsets", "reset", "--to-datetime", "soon"), 2, "'soon' is no time: write 2026-11-28T14:30"),
+        (("offsets", "reset", "--to-datetime", "2026-02-30"), 2, "'2026-02-30' is no time"),
+        (("offsets", "reset", "--to-datetime", "999999999w"), 2, "'999999999w' is no time"),
         (("lag", "deposit"), 1, "topic deposit is not on the broker; did you mean deposits?"),
         (("offsets", "show", "bank-totals-changelog"), 1, "the app reads no topic bank-totals-changelog"),
         (("lag", "--timeout", "0"), 2, "0 is not in the range x>0"),
@@ -331,6 +382,52 @@ def test_a_reset_of_offsets_is_planned_and_asked(app: faust.App) -> None:
     assert "give --yes, or --dry-run" in silent.stderr
 
 
+WAYS = {
+    "--to-earliest": (0, 0),
+    "--to-latest": (1, 3),
+    "--to-datetime 1970-01-01": (0, 0),
+    "--to-datetime 1969-12-31T23:59": (0, 0),
+    "--to-datetime 1970-01-01T00:00:01": (0, 1),
+    "--to-datetime 1970-01-01T01:00:02+01:00": (1, 1),
+    "--to-datetime 1970-01-01T00:00:03Z": (1, 2),
+    "--to-datetime 1970-01-01T00:00:04": (1, 3),
+    "--to-datetime 2h": (1, 3),
+    "--to-datetime 1d12h30m1s": (1, 3),
+    "--to-datetime 5200w": (0, 0),
+    "--shift 0": (1, 3),
+    "--shift -1": (0, 2),
+    "--shift -2": (0, 1),
+    "--shift-by 5": (1, 3),
+}
+"""Where a reset leads, by what is typed: ann's deposit was made at 1 s, in partition 0, and joe's at 0, 2 and 3 s in partition 1."""
+
+
+@pytest.mark.parametrize("typed", WAYS)
+def test_ways_to_say_where_to_go_on(app: faust.App, typed: str) -> None:
+    """By the ends, by a time, or by so many offsets; always within what the partition holds."""
+    command = ("offsets", "reset", *typed.split())
+    assert tuple(row["to"] for row in rows(app, *command, "--dry-run")) == WAYS[typed]
+    assert run(app, "-q", *command, "--yes").exit_code == 0
+    found = MemoryCluster.named(CLUSTER).group("bank").offsets.all()
+    assert (found[TP("deposits", 0)].offset, found[TP("deposits", 1)].offset) == WAYS[typed]
+
+
+def test_an_age_counts_back_from_now(app: faust.App) -> None:
+    """What came within the last hours comes again, and the plan says from when on, in UTC."""
+
+    async def send() -> None:
+        await app.start_client()
+        await (await app.topics["deposits"].send(value=Deposit(1), partition=1))
+        await (await app.topics["deposits"].send(value=Deposit(2), partition=1))
+        await app.stop()
+
+    asyncio.run(send())
+    assert [row["to"] for row in rows(app, "offsets", "reset", "--to-datetime", "2h", "--dry-run")] == [1, 3]
+    shown = run(app, "offsets", "reset", "--to-datetime", "2026-11-28T14:30+01:00", "--dry-run")
+    assert "Going on at the first record of 2026-11-28T13:30:00.000Z or later.\n" in shown.stderr
+    assert shown.stdout.startswith("┌Plan")
+
+
 # -- without a broker, and in the shell
 
 
@@ -343,6 +440,7 @@ def test_a_reset_of_offsets_is_planned_and_asked(app: faust.App) -> None:
         ("table", "totals"),
         ("offsets", "show"),
         ("offsets", "reset", "--to", "latest"),
+        ("offsets", "reset", "--to-datetime", "2h"),
     ],
     ids=lambda typed: " ".join(typed),
 )

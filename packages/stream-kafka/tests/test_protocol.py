@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.primitives import TP, GroupMetadata, Offset
-from stream_kafka.protocol import DescribeTopics, OffsetFetch, TxnOffsetCommit, partitions_by_topic
+from stream_kafka.protocol import DescribeLogDirs, DescribeTopics, OffsetFetch, TxnOffsetCommit, partitions_by_topic
 
 TPS = st.builds(TP, st.text("ab", min_size=1, max_size=2), st.integers(0, 5))
 
@@ -61,6 +61,24 @@ def test_topic_ids_are_read() -> None:
     ((code, name, topic_id, internal, partitions, _, _),) = response.topics
     assert (code, name, topic_id, internal) == (0, "t", bytes(range(16)), False)
     assert [partition[:3] for partition in partitions] == [(0, 0, 1)]
+
+
+def test_sizes_are_asked_for_and_read() -> None:
+    """Version 1 of DescribeLogDirs, byte for byte, and an answer with a directory that has failed and one that has a partition."""
+    struct = DescribeLogDirs([TP("t", 1), TP("t", 0)]).prepare({35: (1, 4)})
+    answer = (
+        b"\x00\x00\x00\x00\x00\x00\x00\x02"
+        b"\x00\x38\x00\x02/a\x00\x00\x00\x00"
+        b"\x00\x00\x00\x02/b\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x01"
+        b"\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    )
+
+    assert (struct.API_KEY, struct.API_VERSION) == (35, 1)
+    assert struct.encode() == b"\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01"
+    assert struct.RESPONSE_TYPE.decode(BytesIO(answer)).results == [
+        (56, "/a", []),
+        (0, "/b", [("t", [(1, 256, 0, False)])]),
+    ]
 
 
 @given(st.sets(TPS))

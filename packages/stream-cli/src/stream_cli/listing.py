@@ -9,7 +9,7 @@ import click
 
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.names import short_name
-from stream_cli.output import print_rows
+from stream_cli.output import in_units, print_rows
 
 __all__ = ["agents", "first_line", "tables"]
 
@@ -62,21 +62,12 @@ def tables(invocation: Invocation) -> None:
         row = {"name": name, "changelog": table.changelog, "help": first_line(table.help), "stores": parts}
         if not invocation.as_json:
             row |= {
-                "on disk": _size(sum(part["bytes"] for part in parts)) if parts else "",
+                "on disk": in_units(sum(part["bytes"] for part in parts)) if parts else "",
                 "positions": _positions(parts),
             }
         rows.append(row)
     on_disk = ("on disk", "positions") if any(row["stores"] for row in rows) else ()
     print_rows("Tables", ("name", "changelog", *on_disk, "help"), rows, as_json=invocation.as_json)
-
-
-def _size(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in "B", "KiB", "MiB":
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
 
 
 def _positions(parts: Sequence[Mapping[str, Any]]) -> str:

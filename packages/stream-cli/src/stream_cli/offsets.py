@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -10,8 +11,9 @@ from stream_cli.clients import tell_private, timeout_option
 from stream_cli.cluster import Cluster, Lag, run
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.names import complete_topics
-from stream_cli.output import print_rows
+from stream_cli.output import moment, print_rows
 from stream_cli.planning import dry_run_option, go_on, yes_option
+from stream_cli.times import read_moment
 from stream_core.errors import FencedError
 from stream_core.primitives import TP, Offset
 
@@ -60,7 +62,17 @@ def show(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> N
 
 
 @offsets.command()
-@click.option("--to", "target", required=True, metavar="earliest|latest|OFFSET", help="Where to go on.")
+@click.option("--to", metavar="earliest|latest|OFFSET", help="Where to go on.")
+@click.option("--to-earliest", is_flag=True, help="The same as --to earliest: the first record that there is.")
+@click.option("--to-latest", is_flag=True, help="The same as --to latest: behind all records.")
+@click.option(
+    "--to-datetime",
+    "since",
+    callback=read_moment,
+    metavar="WHEN",
+    help="The first record of that time or later: 2026-11-28T14:30 (UTC), or how long ago, such as 90m, 2h or 1d12h.",
+)
+@click.option("--shift", "--shift-by", type=int, metavar="N", help="N offsets ahead; with -N back.")
 @click.option(
     "--topic", "names", multiple=True, shell_complete=complete_topics, help="Only this topic; may be repeated."
 )
@@ -75,7 +87,11 @@ def show(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> N
 def reset(
     invocation: Invocation,
     /,
-    target: str,
+    to: str | None,
+    to_earliest: bool,
+    to_latest: bool,
+    since: int | None,
+    shift: int | None,
     names: tuple[str, ...],
     partitions: tuple[int, ...],
     dry_run: bool,
@@ -92,13 +108,23 @@ def reset(
     Examples:
       stream -A bank offsets reset --to earliest --dry-run
       stream -A bank offsets reset --to latest --topic deposits
+      stream -A bank offsets reset --to-datetime 2h
+      stream -A bank offsets reset --to-datetime 2026-11-28T14:30+01:00 --dry-run
+      stream -A bank offsets reset --shift -100 --topic deposits --partition 3
       stream -A bank offsets reset --to 120 --topic deposits --partition 3 --yes
     """
-    if not re.fullmatch(r"earliest|latest|\d{1,18}", target):
-        raise click.BadParameter(
-            f"{target!r} is neither earliest nor latest nor the number of an offset", param_hint="--to"
+    given = [to is not None, to_earliest, to_latest, since is not None, shift is not None]
+    if given.count(True) != 1:
+        raise click.UsageError(
+            "say where to go on with one of --to, --to-earliest, --to-latest, --to-datetime and --shift"
         )
-    if target.isdigit() and len(names) != 1:
+    if to_earliest or to_latest:
+        to = "earliest" if to_earliest else "latest"
+    if to is not None and not re.fullmatch(r"earliest|latest|\d{1,18}", to):
+        raise click.BadParameter(
+            f"{to!r} is neither earliest nor latest nor the number of an offset", param_hint="--to"
+        )
+    if to is not None and to.isdigit() and len(names) != 1:
         raise click.UsageError("an offset is that of one topic: name it with --topic")
     app = invocation.whole_app()
     tell_private(invocation, app, "no other worker has committed anything there")
@@ -107,7 +133,8 @@ def reset(
         if members := await cluster.groups.members(app.id):
             raise _in_use(app.id, len(members))
         lags = [one for one in await cluster.lags(names) if not partitions or one.tp.partition in partitions]
-        return [(one, _new(one, target)) for one in lags]
+        wanted = await _targets(cluster, lags, to or "", since, shift)
+        return [(one, min(max(wanted[one.tp], one.start), one.end)) for one in lags]
 
     async def act(cluster: Cluster) -> None:
         try:
@@ -130,23 +157,30 @@ def reset(
     changes: dict[TP, Offset] = {
         one.tp: Offset(new) for one, new in planned if one.committed is None or one.committed != Offset(new)
     }
+    if since is not None and not (invocation.quiet or invocation.as_json):
+        click.echo(f"Going on at the first record of {moment(since)} or later.", err=True)
     print_rows("Plan", ("topic", "partition", "from", "to", "again", "left out"), rows, as_json=invocation.as_json)
     question = f"Change {len(changes)} offsets of group {app.id}?"
     if go_on(invocation, question, anything=bool(changes), dry_run=dry_run, yes=yes):
         run(invocation, app, timeout, act)
 
 
+async def _targets(
+    cluster: Cluster, lags: Sequence[Lag], to: str, since: int | None, shift: int | None
+) -> Mapping[TP, int]:
+    """Return where each partition is to go on; that may lie outside of what it holds."""
+    if since is not None:
+        found = await cluster.reader.offsets_since([one.tp for one in lags], since)
+        return {one.tp: one.end if (offset := found[one.tp]) is None else offset for one in lags}
+    if shift is not None:
+        return {one.tp: _position(one) + shift for one in lags}
+    if to in ("earliest", "latest"):
+        return {one.tp: one.start if to == "earliest" else one.end for one in lags}
+    return {one.tp: int(to) for one in lags}
+
+
 def _position(one: Lag) -> int:
     return one.start if one.committed is None else one.committed.offset
-
-
-def _new(one: Lag, target: str) -> int:
-    match target:
-        case "earliest":
-            return one.start
-        case "latest":
-            return one.end
-    return min(max(int(target), one.start), one.end)
 
 
 def _in_use(group: str, members: int) -> FencedError:

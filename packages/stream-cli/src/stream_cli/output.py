@@ -15,7 +15,7 @@ from rich.text import Text
 from stream_core.values.codecs import json_dumps
 from stream_core.values.record import Record
 
-__all__ = ["format_table", "moment", "print_json", "print_rows", "print_table", "shown"]
+__all__ = ["format_table", "in_units", "moment", "print_json", "print_rows", "print_table", "shown"]
 
 WIDEST = 100_000
 """Columns of what is no terminal: nothing is wrapped, so that each row is one line."""
@@ -50,6 +50,15 @@ def shown(value: Any) -> str:
         return "-"
     plain = _plain(value)
     return plain if isinstance(plain, str) and plain.isprintable() else json_dumps(plain).decode()
+
+
+def in_units(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in "B", "KiB", "MiB":
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
 
 
 def moment(millis: int, precision: str = "milliseconds") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from stream_cli.clients import tell_private, timeout_option
 from stream_cli.cluster import Cluster, run, sources
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.names import complete_topics, short_name
-from stream_cli.output import print_rows
+from stream_cli.output import in_units, print_rows
 
 __all__ = ["lag", "topics"]
 
@@ -25,7 +26,9 @@ def topics(invocation: Invocation, /, everything: bool, timeout: float) -> None:
     """List the topics of the app, as the broker has them.
 
     These are the topics that it describes or reads, the changelogs of its tables, and those whose names begin with its id. "records"
-    are the offsets that the partitions hold; "lag" is how many of them the group of the app has not finished.
+    are the offsets that the partitions hold; "lag" is how many of them the group of the app has not finished. "bytes" is what the records
+    take on the disks of the leaders of the partitions, compressed, each once; "-" stands where the broker does not tell, since this user
+    may not describe the cluster.
 
     \b
     Examples:
@@ -51,6 +54,7 @@ def topics(invocation: Invocation, /, everything: bool, timeout: float) -> None:
             what.setdefault(one.tp.topic, "has committed offsets")
         tps = await cluster.partitions(list(what))
         starts, ends = await cluster.bounds(tps)
+        sizes = await cluster.admin.sizes(tps)
         rows = []
         for name, role in sorted(what.items()):
             own = [tp for tp in tps if tp.topic == name]
@@ -59,6 +63,7 @@ def topics(invocation: Invocation, /, everything: bool, timeout: float) -> None:
                     "name": name,
                     "partitions": len(own),
                     "records": sum(ends[tp] - starts[tp] for tp in own),
+                    "bytes": sum(sizes[tp] for tp in own) if own and sizes.keys() >= set(own) else None,
                     "lag": behind.get(name),
                     "role": role if own else ", ".join(filter(None, (role, "not there yet"))),
                 }
@@ -66,7 +71,17 @@ def topics(invocation: Invocation, /, everything: bool, timeout: float) -> None:
         return rows
 
     rows = run(invocation, app, timeout, ask)
-    print_rows("Topics", ("name", "partitions", "records", "lag", "role"), rows, as_json=invocation.as_json)
+    if not invocation.as_json:
+        rows = [row | {"bytes": _in_units(row)} for row in rows]
+    columns = ("name", "partitions", "records", "bytes", "lag", "role")
+    print_rows("Topics", columns, rows, as_json=invocation.as_json)
+
+
+def _in_units(row: Mapping[str, Any]) -> str:
+    """Return the size of a topic as people read it; nothing for one that is not there."""
+    if not row["partitions"]:
+        return ""
+    return "-" if row["bytes"] is None else in_units(row["bytes"])
 
 
 @click.command()

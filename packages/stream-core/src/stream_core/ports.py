@@ -95,6 +95,23 @@ class Reader(Protocol):
     async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
         """The offset behind the last record; with ``committed`` the last stable offset instead (open transactions are past it)."""
 
+    async def offsets_since(self, tps: Collection[TP], timestamp: int) -> dict[TP, int | None]:
+        """Find where each partition has its first record of a time or later (KIP-79).
+
+        The records before that offset are all older. Those behind it may be older too, where senders set the time. What stands at the
+        offset may belong to a transaction that is open or was aborted, or be the mark of its end, which readers pass over.
+
+        Args:
+            tps: the partitions.
+            timestamp: milliseconds since the epoch; one before the epoch is as 0.
+
+        Returns:
+            the offsets, ``None`` for a partition whose records are all older.
+
+        Raises:
+            UnknownTopicError: a topic does not exist.
+        """
+
 
 class Consumer(Protocol):
     """A member of a consumer group: batches in, fenced offset commits out."""
@@ -299,6 +316,13 @@ class Admin(Protocol):
 
     async def topics(self) -> set[str]:
         """The names of all topics but those that the brokers keep for themselves."""
+
+    async def sizes(self, tps: Collection[TP]) -> dict[TP, int]:
+        """Tell how many bytes each partition takes in the log of its leader, as its records lie there: compressed, and without copies.
+
+        Partitions of which the broker does not tell are left out. Kafka tells nobody who may not describe the cluster (KIP-113).
+        Raises UnknownTopicError.
+        """
 
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """Create topics; those that exist already are left as they are. Returns when all of them have leaders."""

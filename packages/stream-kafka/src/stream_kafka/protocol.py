@@ -1,7 +1,8 @@
-"""Requests that the client library lacks: fenced transactional offsets and stable offsets (KIP-447), topic ids (KIP-516).
+"""Requests that the client library lacks: fenced transactional offsets and stable offsets (KIP-447), topic ids (KIP-516), sizes (KIP-113).
 
 Layouts are those of the message definitions in Apache Kafka: ``TxnOffsetCommitRequest`` version 3, ``OffsetFetchRequest``
-version 7 and ``MetadataRequest`` version 12, all in the flexible format of KIP-482.
+version 7 and ``MetadataRequest`` version 12, all in the flexible format of KIP-482; and ``DescribeLogDirsRequest`` version 1, which is
+older than that format and known to all brokers from 2.0 to 4.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ from typing import Any
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5
-from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+from aiokafka.protocol.types import (
+    Array,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    String,
+    TaggedFields,
+)
 
 from stream_core.primitives import TP, GroupMetadata, Offset
 
-__all__ = ["DescribeTopics", "OffsetFetch", "TxnOffsetCommit", "partitions_by_topic"]
+__all__ = ["DescribeLogDirs", "DescribeTopics", "OffsetFetch", "TxnOffsetCommit", "partitions_by_topic"]
 
 _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
@@ -208,6 +220,43 @@ class DescribeTopics(Request[MetadataRequest_v5 | _MetadataStruct]):  # type: ig
         if struct is MetadataRequest_v5:
             return struct(list(self._topics), False)
         return struct([(_NO_ID, topic, _NO_TAGS) for topic in self._topics], False, False, _NO_TAGS)
+
+
+class _LogDirsResponse(Response):  # type: ignore[misc]
+    API_KEY = 35
+    API_VERSION = 1
+    _PARTITION = (("partition", Int32), ("size", Int64), ("offset_lag", Int64), ("is_future", Boolean))
+    _TOPIC = (("topic", String("utf-8")), ("partitions", Array(*_PARTITION)))
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("results", Array(("error_code", Int16), ("directory", String("utf-8")), ("topics", Array(*_TOPIC)))),
+    )
+
+
+class _LogDirsStruct(RequestStruct):  # type: ignore[misc]
+    API_KEY = 35
+    API_VERSION = 1
+    RESPONSE_TYPE = _LogDirsResponse
+    SCHEMA = Schema(("topics", Array(("topic", String("utf-8")), ("partitions", Array(Int32)))))
+
+
+class DescribeLogDirs(Request[_LogDirsStruct]):  # type: ignore[misc]
+    """The directories of one broker, and the bytes that some partitions have in them.
+
+    Whoever may not describe the cluster is told of no directory.
+
+    Args:
+        tps: the partitions.
+    """
+
+    API_KEY = 35
+
+    def __init__(self, tps: Collection[TP]) -> None:
+        self._tps = tps
+
+    def build(self, struct: Any) -> Any:
+        """Make the structure that is sent."""
+        return struct(list(partitions_by_topic(self._tps).items()))
 
 
 def partitions_by_topic(tps: Iterable[TP]) -> dict[str, list[int]]:

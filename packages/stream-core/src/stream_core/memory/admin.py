@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from stream_core.memory.cluster import MemoryCluster
-from stream_core.primitives import TopicInfo, TopicSpec
+from stream_core.primitives import TP, TopicInfo, TopicSpec
 
 __all__ = ["MemoryAdmin"]
 
@@ -44,6 +44,12 @@ class MemoryAdmin:
         """The names of all topics."""
         async with self._cluster.request("metadata"):
             return set(self._cluster.topics())
+
+    async def sizes(self, tps: Collection[TP]) -> dict[TP, int]:
+        """The bytes of the records of each partition; of none where :attr:`Faults.sizes_hidden` says so. Raises UnknownTopicError."""
+        async with self._cluster.request("describe_log_dirs"):
+            sizes = {tp: self._cluster.log(tp).size for tp in tps}
+            return {} if self._cluster.faults.sizes_hidden else sizes
 
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """Create topics; those that exist are left as they are. Raises TransportError for what Kafka would refuse."""

@@ -16,6 +16,7 @@ OPERATIONS = frozenset(
         "connect",
         "create_topics",
         "delete_topics",
+        "describe_log_dirs",
         "end_txn",
         "fetch",
         "heartbeat",
@@ -47,12 +48,14 @@ class Faults:
             that was stopped and continued, or cut off.
         damaged: partitions that cannot be read, each with the reason.
         garbled: why, by partition and offset, for records that are handed out as ones whose bytes are no whole record.
+        sizes_hidden: whether nobody is told the sizes of partitions, as those who may not describe a cluster.
     """
 
     def __init__(self) -> None:
         self.muted: set[str] = set()
         self.damaged: dict[TP, str] = {}
         self.garbled: dict[TP, dict[int, str]] = {}
+        self.sizes_hidden = False
         self._next: dict[str, list[_Fault]] = {}
         self._held: dict[TP, list[Callable[[], None]]] = {}
 

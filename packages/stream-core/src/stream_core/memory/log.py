@@ -67,6 +67,11 @@ class PartitionLog:
         return len(self._records)
 
     @property
+    def size(self) -> int:
+        """The bytes of all records, as :func:`record_size` counts them."""
+        return sum(map(record_size, self._records))
+
+    @property
     def stable(self) -> int:
         """The last stable offset: where the first open transaction begins, else the end."""
         return max(self.start, next(iter(self._open.values()))[0]) if self._open else self.end
@@ -106,6 +111,10 @@ class PartitionLog:
             records = [record for record in records if record.offset not in aborted]
         return Fetched(records, next_offset, bound)
 
+    def since(self, timestamp: int) -> int | None:
+        """Find the offset of the first record of a time (milliseconds since the epoch) or later; ``None`` when all are older."""
+        return next((record.offset for record in self._records if record.timestamp >= timestamp), None)
+
     def truncate(self, before: int) -> None:
         """Drop everything below an offset, as retention and DeleteRecords do."""
         self.start = max(self.start, min(before, self.end))
@@ -119,12 +128,12 @@ class PartitionLog:
 
     def retain_since(self, timestamp: int) -> None:
         """Drop the head of the log that is older (milliseconds since the epoch), at most all that is stable."""
-        kept = (record.offset for record in self._records if record.timestamp >= timestamp)
-        self.truncate(min(next(kept, self.end), self.stable))
+        kept = self.since(timestamp)
+        self.truncate(min(self.end if kept is None else kept, self.stable))
 
     def retain_bytes(self, size: int) -> None:
         """Drop records from the head while at least ``size`` bytes stay, at most all that is stable."""
-        rest = sum(map(record_size, self._records))
+        rest = self.size
         for record in self._records:
             rest -= record_size(record)
             if rest < size:

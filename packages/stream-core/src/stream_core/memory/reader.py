@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from stream_core.memory.fetcher import Fetcher
 from stream_core.primitives import TP, Batch
@@ -19,6 +19,11 @@ class MemoryReader(Fetcher):
         if not batches and (unreadable := self.unreadable):
             raise next(iter(unreadable.values()))
         return batches
+
+    async def offsets_since(self, tps: Collection[TP], timestamp: int) -> dict[TP, int | None]:
+        """The offset of the first record of a time or later. Raises UnknownTopicError."""
+        async with self._cluster.request("list_offsets"):
+            return {tp: self._cluster.log(tp).since(max(0, timestamp)) for tp in tps}
 
     async def assign(self, positions: Mapping[TP, int]) -> None:
         """Read exactly these partitions from these offsets; the assignment before is replaced whole."""

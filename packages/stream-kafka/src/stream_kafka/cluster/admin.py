@@ -10,8 +10,9 @@ from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from stream_core.errors import DeadlineError
-from stream_core.primitives import TopicInfo, TopicSpec
+from stream_core.primitives import TP, TopicInfo, TopicSpec
 from stream_kafka.cluster.asking import Asking
+from stream_kafka.cluster.sizes import sizes
 from stream_kafka.cluster.topics import Layout, cluster_id, configurations, layouts, names
 from stream_kafka.deadlines import attempt
 
@@ -45,6 +46,14 @@ class KafkaAdmin(Asking):
     async def topics(self) -> set[str]:
         """Return the names of all topics but those that the brokers keep for themselves."""
         return await names(self._started())
+
+    async def sizes(self, tps: Collection[TP]) -> dict[TP, int]:
+        """Return the bytes of each partition in the log of its leader; those of which the broker does not tell are left out.
+
+        Raises:
+            UnknownTopicError: a topic does not exist.
+        """
+        return await sizes(self._started(), tps)
 
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """Create topics; those that exist already are left as they are. Returns when all of them have leaders.

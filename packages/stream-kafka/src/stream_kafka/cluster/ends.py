@@ -1,11 +1,10 @@
-"""The ends of partitions, asked of their leaders."""
+"""The ends of partitions, and their offsets by time, asked of their leaders."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Any
 
 import aiokafka.errors as kafka
 from aiokafka.protocol.offset import OffsetRequest
@@ -14,8 +13,9 @@ from aiokafka.structs import TopicPartition
 from stream_core.primitives import TP
 from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import attempt
+from stream_kafka.protocol import partitions_by_topic
 
-__all__ = ["READ_COMMITTED", "READ_UNCOMMITTED", "earliest", "latest"]
+__all__ = ["READ_COMMITTED", "READ_UNCOMMITTED", "by_leader", "earliest", "latest", "since"]
 
 READ_UNCOMMITTED = 0
 READ_COMMITTED = 1
@@ -23,6 +23,7 @@ READ_COMMITTED = 1
 _LATEST = -1
 _EARLIEST = -2
 _CONSUMER = -1
+_NONE = -1
 
 
 async def earliest(client: Client, tps: Collection[TP]) -> dict[TP, int]:
@@ -45,40 +46,60 @@ async def latest(client: Client, tps: Collection[TP], isolation: int) -> dict[TP
     return await _list(client, tps, _LATEST, isolation)
 
 
+async def since(client: Client, tps: Collection[TP], timestamp: int) -> dict[TP, int | None]:
+    """Return the offset of the first record of a time or later; ``None`` where all are older.
+
+    Args:
+        client: of the cluster.
+        tps: the partitions.
+        timestamp: milliseconds since the epoch; what is negative has a meaning of its own in the protocol, so it counts as 0.
+
+    Raises:
+        UnknownTopicError: a topic does not exist.
+        DeadlineError: a leader did not answer in time.
+    """
+    found = await _list(client, tps, max(0, timestamp), READ_UNCOMMITTED)
+    return {tp: None if offset == _NONE else offset for tp, offset in found.items()}
+
+
 async def _list(client: Client, tps: Collection[TP], time: int, isolation: int) -> dict[TP, int]:
     for topic in {tp.topic for tp in tps}:
         await client.partition_count(topic)
 
     async def ask() -> dict[TP, int]:
         answers = await asyncio.gather(
-            *(_ask_leader(client, node, wanted, isolation) for node, wanted in _by_leader(client, tps, time).items())
+            *(_ask_leader(client, node, led, time, isolation) for node, led in by_leader(client, tps).items())
         )
         return {tp: offset for answer in answers for tp, offset in answer.items()}
 
     def moved(error: BaseException) -> None:
         client.force_metadata_update()
 
-    what = "the first" if time == _EARLIEST else "the end"
+    what = {_EARLIEST: "the first offset", _LATEST: "the end offset"}.get(time, "an offset by time")
     named = ", ".join(map(str, sorted(tps)[:3])) + (", ..." if len(tps) > 3 else "")
-    return await attempt(client.settings.request_timeout, ask, f"asking for {what} offset of {named}", failed=moved)
+    return await attempt(client.settings.request_timeout, ask, f"asking for {what} of {named}", failed=moved)
 
 
-def _by_leader(client: Client, tps: Collection[TP], time: int) -> dict[int, dict[str, list[tuple[int, int]]]]:
+def by_leader(client: Client, tps: Collection[TP]) -> dict[int, list[TP]]:
     """Group partitions by the broker that leads them; raises what can be tried again when one has no leader."""
-    nodes: defaultdict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    nodes: defaultdict[int, list[TP]] = defaultdict(list)
     for tp in tps:
         leader = client.cluster.leader_for_partition(TopicPartition(*tp))
         if leader is None:
             raise kafka.UnknownTopicOrPartitionError(f"partition {tp} does not exist")
         if leader == -1:
             raise kafka.LeaderNotAvailableError(f"partition {tp} has no leader")
-        nodes[leader][tp.topic].append((tp.partition, time))
+        nodes[leader].append(tp)
     return nodes
 
 
-async def _ask_leader(client: Client, node: int, wanted: Any, isolation: int) -> dict[TP, int]:
+async def _ask_leader(client: Client, node: int, led: Collection[TP], time: int, isolation: int) -> dict[TP, int]:
     """Ask one broker for offsets of the partitions that it leads."""
-    response = await client.send(node, OffsetRequest(_CONSUMER, isolation, list(wanted.items())))
+    wanted = [
+        (topic, [(partition, time) for partition in partitions])
+        for topic, partitions in partitions_by_topic(led).items()
+    ]
+    response = await client.send(node, OffsetRequest(_CONSUMER, isolation, wanted))
     found: dict[TP, int] = {}
     for topic, partitions in response.topics:
         for partition, code, _timestamp, offset in partitions:

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_core.errors import TransportError
 from stream_core.primitives import TP, Batch
-from stream_kafka.cluster.ends import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
+from stream_kafka.cluster.ends import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest, since
 from stream_kafka.connecting.client import Client
 from stream_kafka.consuming.fetching import BatchFetcher
 from stream_kafka.deadlines import quietly
@@ -100,6 +100,11 @@ class KafkaReader:
         """Return the offset behind the last record; with ``committed`` the last stable offset instead."""
         client, _ = self._started()
         return await latest(client, tps, READ_COMMITTED if committed else READ_UNCOMMITTED)
+
+    async def offsets_since(self, tps: Collection[TP], timestamp: int) -> dict[TP, int | None]:
+        """Return the offset of the first record of a time (milliseconds since the epoch) or later; ``None`` where all are older."""
+        client, _ = self._started()
+        return await since(client, tps, timestamp)
 
     def _started(self) -> tuple[Client, BatchFetcher]:
         if self._client is None or self._fetcher is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
-from stream_core.errors import TransportError
+from stream_core.errors import TransportError, UnknownTopicError
 from stream_core.primitives import TP, TopicSpec
 from stream_core.testing.contracts.harness import BrokerHarness, send
 from stream_core.testing.contracts.observe import raises
@@ -59,6 +60,25 @@ async def lists_topics(harness: BrokerHarness) -> None:
 
     assert {topic, other} <= names
     assert not {name for name in names if name.startswith("__")}
+
+
+async def tells_sizes(harness: BrokerHarness) -> None:
+    """The bytes of a partition grow with its records, and are 0 without any; a topic that does not exist is an error."""
+    admin, topic, unknown = await harness.admin(), await harness.topic(2), harness.name("unknown")
+    full, empty = TP(topic, 0), TP(topic, 1)
+    producer = await harness.producer(topic)
+    sizes = []
+    for _ in range(2):
+        await producer.send(topic, 0, None, random.randbytes(10_000))
+        sizes.append(await admin.sizes([full, empty]))
+
+    assert [size[empty] for size in sizes] == [0, 0]
+    assert 10_000 <= sizes[0][full] <= sizes[1][full] - 10_000 < 20_000
+    assert await admin.sizes([full]) == {full: sizes[1][full]}
+    assert await admin.sizes([]) == {}
+    async with asyncio.timeout(harness.deadline * 2):
+        await raises(UnknownTopicError, lambda: admin.sizes([TP(unknown, 0)]), "the size of no topic")
+    assert await admin.describe([unknown]) == {}, "asking for sizes created the topic"
 
 
 async def creating_leaves_what_exists(harness: BrokerHarness) -> None:
@@ -142,6 +162,7 @@ CHECKS = (
     a_cluster_has_an_id,
     describing_creates_nothing,
     lists_topics,
+    tells_sizes,
     creating_leaves_what_exists,
     a_created_topic_can_be_used_at_once,
     refuses_a_bad_name,

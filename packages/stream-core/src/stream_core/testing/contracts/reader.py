@@ -139,6 +139,39 @@ async def offsets_of_partitions(harness: BrokerHarness) -> None:
     assert await reader.end_offsets([]) == {}
 
 
+async def offsets_by_time(harness: BrokerHarness) -> None:
+    """The first record of a time or later is found, also where times go back; nothing where all are older or there is no record."""
+    topic = await harness.topic(partitions=2, config={"retention.ms": "-1"})  # the timestamps are of long ago
+    full, empty = TP(topic, 0), TP(topic, 1)
+    producer = await harness.producer(topic)
+    for second in (1, 3, 2, 5):
+        await producer.send(topic, 0, None, b"v", timestamp=second * 1000)
+    reader = await harness.reader({})
+
+    found = {
+        time: (await reader.offsets_since([full, empty], time))[full] for time in (-1, 0, 1000, 1001, 3000, 3001, 5000)
+    }
+
+    assert found == {-1: 0, 0: 0, 1000: 0, 1001: 1, 3000: 1, 3001: 3, 5000: 3}
+    assert await reader.offsets_since([full, empty], 5001) == {full: None, empty: None}
+    assert (await reader.offsets_since([empty], 0)) == {empty: None}
+    assert await reader.offsets_since([], 0) == {}
+
+
+async def offsets_by_time_count_open_transactions(harness: BrokerHarness) -> None:
+    """A record of a transaction that is not decided is found by its time, and so is what lies before it."""
+    tp = TP(await harness.topic(config={"retention.ms": "-1"}), 0)
+    await (await harness.producer(tp.topic)).send(tp.topic, 0, None, b"v", timestamp=1000)
+    producer = await harness.producer(tp.topic, transactional_id=harness.name("tx"))
+    await producer.begin()
+    await producer.send(tp.topic, 0, None, b"v", timestamp=2000)
+    reader = await harness.reader({})
+
+    assert await reader.offsets_since([tp], 1000) == {tp: 0}
+    assert await reader.offsets_since([tp], 1500) == {tp: 1}
+    await producer.abort()
+
+
 async def offsets_of_an_unknown_topic(harness: BrokerHarness) -> None:
     """Asking for the offsets of a topic that does not exist ends with an error within the deadline, and creates nothing."""
     name = harness.name("unknown")
@@ -146,6 +179,7 @@ async def offsets_of_an_unknown_topic(harness: BrokerHarness) -> None:
 
     async with asyncio.timeout(harness.deadline * 2):
         await raises(TransportError, lambda: reader.end_offsets([TP(name, 0)]), "end offsets of an unknown topic")
+        await raises(TransportError, lambda: reader.offsets_since([TP(name, 0)], 0), "an offset by time of no topic")
 
     assert await (await harness.admin()).describe([name]) == {}, "asking for offsets created the topic"
 
@@ -202,6 +236,8 @@ CHECKS = (
     assign_replaces_everything,
     seek_moves_the_position,
     offsets_of_partitions,
+    offsets_by_time,
+    offsets_by_time_count_open_transactions,
     offsets_of_an_unknown_topic,
     out_of_range_is_said_while_others_deliver,
     out_of_range_ends_with_the_assignment,
