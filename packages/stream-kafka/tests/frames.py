@@ -23,7 +23,12 @@ from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.produce import ProduceRequest_v7
 from aiokafka.protocol.transaction import InitProducerIdRequest_v0
 
-__all__ = ["MUTE", "Cluster", "Node"]
+from stream_kafka.protocol import DescribeLogDirs
+
+__all__ = ["LOG_DIRS", "MUTE", "Cluster", "Node"]
+
+LOG_DIRS: type[RequestStruct] = type(DescribeLogDirs(()).prepare({DescribeLogDirs.API_KEY: (1, 1)}))
+"""The request for the sizes of partitions, as it is sent."""
 
 MUTE = object()
 """The answer of a broker that gives none."""
@@ -36,6 +41,7 @@ REQUESTS: dict[int, type[RequestStruct]] = {
         FetchRequest_v4,
         FindCoordinatorRequest_v1,
         InitProducerIdRequest_v0,
+        LOG_DIRS,
         MetadataRequest_v5,
         OffsetCommitRequest_v3,
         ProduceRequest_v7,

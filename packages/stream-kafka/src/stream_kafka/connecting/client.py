@@ -285,7 +285,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         except TimeoutError as error:
             connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
             raise kafka.RequestTimedOutError from error
-        except NotImplementedError as error:
+        except (NotImplementedError, kafka.IncompatibleBrokerVersion) as error:  # not in this version, or not at all
             raise kafka.IncompatibleBrokerVersion(
                 f"node {node_id} does not know {type(request).__name__} as this client speaks it; it needs Kafka 2.5 or newer"
             ) from error
