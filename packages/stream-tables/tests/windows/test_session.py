@@ -17,7 +17,7 @@ from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.ports import Store
 from stream_core.values.schemas import Schema
 from stream_tables.stores import CHUNK
-from stream_tables.windows.keyed import KEYED
+from stream_tables.windows.keyed import KEYED, SWEEP
 from stream_tables.windows.rows import ROWS
 from stream_tables.windows.session import SessionWindow
 
@@ -373,3 +373,18 @@ def test_the_command_line_and_the_table_itself_show_the_end_of_a_session() -> No
     for record in bench.log:
         replay.apply(record)
     assert list(replay.items()) == [(("A", (1.0, 4.0)), 2)]
+
+
+def test_sessions_that_begin_and_expire_in_one_interval_go_some_at_a_time() -> None:
+    """However many a checkpoint finds expired, it deletes some of them at once, and the others with turns behind it."""
+    bench = WindowBench(SessionWindow(1, 0))
+    for number in range(2 * SWEEP + 10):
+        bench.add(f"A{number}", 1)
+    bench.add("B", 100)
+    changes = {row: bench.part._stored(row, entry) for row, entry in bench.part.overlay.active.items()}
+    changes |= bench.part.derived(changes)
+    before = len(changes)
+    assert bench.window.expire(bench.part.store, changes, 100_000, None, ROWS)
+    assert before - len(changes) == SWEEP
+    bench.checkpoint()
+    assert len(list(bench.part.store.range(ROWS))) == 2

@@ -281,6 +281,9 @@ class KeyedLayout(Layout):
         if closed is not None:
             end = min(end, big_endian(number(closed[:8]) - self._ahead))
         gone = [row for row in changes if begin <= row < end]
+        if len(gone) > SWEEP:
+            gone.sort()
+            end = gone[SWEEP]
         for count, (row, _) in enumerate(store.range(begin, end)):
             if count == SWEEP:
                 end = row
