@@ -27,6 +27,10 @@
     │   ├── FencedError             a newer member or producer took over: drop everything, rejoin
     │   ├── OffsetOutOfRangeError   the log does not hold that offset (any more)
     │   └── UnknownTopicError       the topic does not exist
+    ├── RegistryError               the schema registry, or what it says
+    │   ├── RegistryUnavailableError  it could not be reached, or did not answer in time
+    │   ├── UnknownSchemaError      it has no such schema, version or subject
+    │   └── SchemaRefusedError      it does not take a schema, which does not fit those before it
     ├── StoreError                  the local store of a table
     │   ├── StoreLockedError        another process holds it
     │   └── StoreCorruptError       its files are damaged: wipe and replay
@@ -61,7 +65,10 @@ __all__ = [
     "OffsetOutOfRangeError",
     "ProduceError",
     "RecordRefusedError",
+    "RegistryError",
+    "RegistryUnavailableError",
     "RequestFailedError",
+    "SchemaRefusedError",
     "SecurityError",
     "Skip",
     "StoreCorruptError",
@@ -71,6 +78,7 @@ __all__ = [
     "TopicMismatchError",
     "TransactionExpiredError",
     "TransportError",
+    "UnknownSchemaError",
     "UnknownSettingError",
     "UnknownTopicError",
     "ValidationError",
@@ -226,6 +234,22 @@ class UnknownTopicError(TransportError):
     """A topic does not exist on the broker."""
 
 
+class RegistryError(StreamError):
+    """The schema registry, or what it says."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """The schema registry could not be reached, or has not answered within its deadline: it is asked again."""
+
+
+class UnknownSchemaError(RegistryError):
+    """The schema registry has no such schema, version or subject."""
+
+
+class SchemaRefusedError(RegistryError):
+    """The schema registry does not take a schema: it is none, or does not fit the versions before it."""
+
+
 class StoreError(StreamError):
     """The local store of a table partition failed."""
 
@@ -254,5 +278,12 @@ class WorkerError(StreamError):
     """The worker cannot go on; the process exits non-zero with this reason."""
 
 
-TROUBLE = (ProduceError, FencedError, BrokerUnavailableError, DeadlineError, StoreCorruptError)
+TROUBLE = (
+    ProduceError,
+    FencedError,
+    BrokerUnavailableError,
+    DeadlineError,
+    RegistryUnavailableError,
+    StoreCorruptError,
+)
 """What the broker, the client or the disk is to blame for, not the code that notices it: it is tried again, and no policy is asked."""

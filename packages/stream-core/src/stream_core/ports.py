@@ -37,6 +37,10 @@ __all__ = [
     "Producer",
     "Reader",
     "RebalanceListener",
+    "RegisteredSchema",
+    "SchemaReference",
+    "SchemaRegistry",
+    "SchemaText",
     "Store",
     "StoreSize",
     "Stores",
@@ -464,3 +468,69 @@ class Stores(Protocol):
 
     def close(self) -> None:
         """Close every store that is open and free the resources shared by them."""
+
+
+class SchemaReference(NamedTuple):
+    """A schema that another one refers to.
+
+    Attributes:
+        name: how it is named there: a full name in Avro, a file in Protobuf, a URL in JSON Schema.
+        subject: its subject.
+        version: its version under that subject.
+    """
+
+    name: str
+    subject: str
+    version: int
+
+
+class SchemaText(NamedTuple):
+    """A schema as a registry keeps it.
+
+    Attributes:
+        kind: ``AVRO``, ``JSON`` or ``PROTOBUF``.
+        text: the schema itself.
+        references: the schemas that it refers to.
+    """
+
+    kind: str
+    text: str
+    references: tuple[SchemaReference, ...] = ()
+
+
+class RegisteredSchema(NamedTuple):
+    """A version of a subject.
+
+    Attributes:
+        id: what values carry that are written with the schema; no other schema ever has it.
+        version: counts from 1, within the subject.
+        schema: the schema.
+    """
+
+    id: int
+    version: int
+    schema: SchemaText
+
+
+class SchemaRegistry(Protocol):
+    """Keeps the schemas that values are written with. Named by the scheme of its URL.
+
+    Each method raises RegistryUnavailableError when no answer comes within its deadline, AuthenticationError when the credentials are
+    refused, and RegistryError for an answer that no registry gives. Whatever raises may be called again, also when it has taken effect.
+    """
+
+    async def schema(self, id_: int) -> SchemaText:
+        """Return the schema of that id. Raises UnknownSchemaError."""
+
+    async def register(self, subject: str, schema: SchemaText) -> int:
+        """Add a schema to a subject as its latest version, unless it has it, and return the id of the schema.
+
+        Raises:
+            SchemaRefusedError: it is no schema, or does not fit the versions before it, as the compatibility of the subject asks.
+        """
+
+    async def find(self, subject: str, schema: SchemaText) -> int:
+        """Return the id of a schema that a subject has. Raises UnknownSchemaError."""
+
+    async def version(self, subject: str, version: int | None) -> RegisteredSchema:
+        """Return a version of a subject; ``None`` for the latest. Raises UnknownSchemaError."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stream_app.running.registries import make_schemas
 from stream_app.sensors.base import AppSensors
 from stream_app.settings import Settings
 from stream_core.agents.agent import Agent
@@ -13,6 +14,7 @@ from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine
 from stream_core.runs import PerRun
 from stream_core.sending.topic import AnyTopic
+from stream_core.values.registered import Schemas
 from stream_tables.table import Table
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Registry:
         self._commands: dict[str, Any] = {}
         self._web: Web | None = None
         self._defining = threading.RLock()
+        self._schemas: Schemas | None = None
         self.engines = PerRun[Engine]()
         self.sensors = AppSensors(self)
 
@@ -57,6 +60,14 @@ class Registry:
         for setting in ("version", "id_format"):
             self.conf.settle(setting, what)
         return self.id
+
+    def schemas(self) -> Schemas | None:
+        """Give what is known of the schema registry; ``None`` where no setting names one."""
+        if self._schemas is None:
+            for setting in ("schema_registry_url", "schema_registry_credentials", "schema_registry_ssl_context"):
+                self.conf.settle(setting, "the schema registry")
+            self._schemas = make_schemas(self.conf)
+        return self._schemas
 
     @property
     def topics(self) -> Mapping[str, AnyTopic]:

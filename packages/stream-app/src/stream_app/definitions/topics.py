@@ -168,7 +168,9 @@ class TopicDefinitions(Registry):
         serializers = rest.pop("key_serializer", None), rest.pop("value_serializer", None)
         compiled = self._schema(f"topic {', '.join(names) or pattern}", schema, key_type, value_type, *serializers)
         if pattern is not None:
-            return TopicPattern(pattern, schema=compiled, **rest)  # a topic that is derived from it would have no name
+            found = TopicPattern[Any, Any](pattern, schema=compiled, **rest)
+            found.registry = self.schemas  # and no `describe`: a topic that is derived from it would have no name
+            return found
         types = {"key_type": key_type, "value_type": value_type}
         with self._defining:
             for known in filter(None, map(self._topics.get, names)):
@@ -178,6 +180,7 @@ class TopicDefinitions(Registry):
             whole = topics[0] if len(topics) == 1 else TopicGroup(topics)
             for described in (*topics, whole):
                 described.describe = self.topic
+                described.registry = self.schemas
             for topic in topics:  # last: a call that is refused leaves nothing behind
                 if self._topics.setdefault(topic.name, topic) is topic:
                     self._defined(topic)

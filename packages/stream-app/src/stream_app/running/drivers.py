@@ -23,6 +23,8 @@ PACKAGES = {
     "kafka": "stream-kafka",
     "kafkas": "stream-kafka",
     "rocksdb": "stream-tables",
+    "http": "stream-kafka[schema-registry]",
+    "https": "stream-kafka[schema-registry]",
 }
 
 

@@ -199,7 +199,7 @@ class Wiring:
             table.key_index_size = conf.table_key_index_size
             tables.add(table, *driver(chosen[table.name]))
         for topic in self._app.topics.values():
-            topic.schema.check()
+            topic.wire.check()
         self.engine = engine = Engine(
             transport,
             self._settings(),

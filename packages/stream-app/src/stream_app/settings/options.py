@@ -76,6 +76,9 @@ class SettingOptions(TypedDict, total=False):
     topic_allow_declare: bool | None
     topic_discovery_interval: float | timedelta | None
     topic_disable_leader: bool | None
+    schema_registry_url: str | None
+    schema_registry_credentials: str | None
+    schema_registry_ssl_context: ssl.SSLContext | None
     reply_to: str | None
     reply_to_prefix: str | None
     reply_expires: float | timedelta | None

@@ -40,6 +40,7 @@ __all__ = [
     "masked",
     "names",
     "path",
+    "registry_url",
     "seconds",
     "some_or_all",
     "subclass_of",
@@ -345,6 +346,14 @@ def url(value: object) -> str:
     if not scheme or not separator:
         raise ValueError(f"it has no scheme: write {scheme.strip(':/') or 'rocksdb'}://")
     return text
+
+
+def registry_url(value: object) -> str:
+    """URLs of a schema registry, separated by commas, such as ``http://localhost:8081``."""
+    urls = [one.strip() for one in str(value).split(",")]
+    if not all(re.match(r"[A-Za-z0-9_.:]+://", one) for one in urls):
+        raise ValueError("it is no URL of a schema registry: write http://host:port")
+    return ",".join(urls)
 
 
 def web_url(value: object) -> object:

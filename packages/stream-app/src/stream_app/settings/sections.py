@@ -24,6 +24,7 @@ from stream_app.settings.parameters import (
     mapping,
     names,
     path,
+    registry_url,
     seconds,
     some_or_all,
     subclass_of,
@@ -41,6 +42,7 @@ __all__ = [
     "AppSettings",
     "ClassSettings",
     "ReplySettings",
+    "SchemaRegistrySettings",
     "TableSettings",
     "TopicSettings",
     "WebSettings",
@@ -247,6 +249,36 @@ class TopicSettings(Section):
         None,
         "Whether no leader is elected; when unset there is one if a task or timer is on_leader.",
         parse=flag,
+    )
+
+
+class SchemaRegistrySettings(Section):
+    """Where the schemas are of values that are Avro, and the like."""
+
+    title = "The schema registry"
+
+    schema_registry_url = Parameter[str | None](
+        str | None,
+        None,
+        "URL of the schema registry, for avro, json-schema and protobuf; several are separated by ','. memory:// is in this process.",
+        parse=registry_url,
+        secret=True,
+        kind="URL",
+    )
+    schema_registry_credentials = Parameter[str | None](
+        str | None,
+        None,
+        "User and password for the schema registry, as user:password.",
+        secret=True,
+        kind="user:password",
+    )
+    schema_registry_ssl_context = Parameter[ssl.SSLContext | None](
+        Any,
+        None,
+        "TLS for connections to the schema registry.",
+        env=None,
+        parse=tls_context,
+        kind="ssl.SSLContext",
     )
 
 

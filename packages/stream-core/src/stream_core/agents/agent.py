@@ -211,7 +211,9 @@ class Agent:
             if self._wraps:
                 assert isinstance(self.topic, Topic)  # as the constructor has seen
                 codecs = options.get("key_serializer"), options.get("value_serializer")
-                data = self.topic.schema_for(options.get("schema"), *codecs).encode_value(value)
+                schema = self.topic.schema_for(options.get("schema"), *codecs)
+                await self.topic.ready_to_write(schema, None, value)
+                data = schema.encode_value(value)
                 value = verbatim(wrap(data, question, typed=isinstance(value, Record)))
             else:
                 headers = question.headers(headers)

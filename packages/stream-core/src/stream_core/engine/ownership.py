@@ -151,7 +151,9 @@ class Ownership:
 
     def _session(self, tp: TP) -> PartitionSession:
         topic = self._topics[tp.topic]
-        session = PartitionSession(tp, topic.schema, self.counts.get(tp.topic, 0), topic.decode)
+        session = PartitionSession(tp, topic.wire, self.counts.get(tp.topic, 0), topic.decode)
+        if any(topic.wire.registered):
+            session.prepare = topic.ready_to_read
         session.traffic = self._received[tp.topic]
         session.watch = self._watch
         session.maxsize = topic.maxsize or self._settings.buffer_maxsize

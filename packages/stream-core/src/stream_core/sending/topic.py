@@ -6,9 +6,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Generic, NoReturn, TypedDict, TypeVar, Unpack
 
-from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.errors import ConfigurationError, EncodeError, SchemaRefusedError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Headers, HeadersArg, RawRecord, RecordMetadata, header_pairs
 from stream_core.runs import PerRun, Run
@@ -19,7 +20,8 @@ from stream_core.sending.watched import SendWatch
 from stream_core.streams.decoded import Decoded
 from stream_core.streams.targets import SendCallback
 from stream_core.values.codecs import CodecArg
-from stream_core.values.encoding import Encode
+from stream_core.values.encoding import Encode, Verbatim
+from stream_core.values.registered import Schemas
 from stream_core.values.schemas import Schema
 
 __all__ = ["AnyTopic", "DerivedOptions", "Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
@@ -106,6 +108,7 @@ class Topic(Generic[K, V]):
 
     Attributes:
         describe: describes a topic of the same app; the app sets it.
+        registry: gives what codecs ask that need a schema registry; the app sets it.
 
     Raises:
         ConfigurationError: the name is not a topic name, or the policy is unknown.
@@ -155,6 +158,7 @@ class Topic(Generic[K, V]):
             seconds = retention.total_seconds() if isinstance(retention, timedelta) else retention
             self.config.setdefault("retention.ms", str(int(seconds * 1000)))
         self.describe: Callable[..., Topic[Any, Any]] | None = None
+        self.registry: Callable[[], Schemas | None] = _no_registry
         self.unwrap: Callable[[Sequence[RawRecord]], Sequence[RawRecord]] | None = None
         self._outboxes = PerRun[Outbox]()
         self._schemas: dict[tuple[Schema | None, CodecArg, CodecArg], Schema] = {}
@@ -175,7 +179,18 @@ class Topic(Generic[K, V]):
         :meta private:
         """
         self._outboxes.bind(run, outbox)
-        self._key_encoders, self._value_encoders = self.schema.encoders
+        self._key_encoders, self._value_encoders = self.wire.encoders
+
+    @cached_property
+    def wire(self) -> Schema:
+        """The schema as records of this topic are encoded and decoded: where that needs a schema registry, it is found now.
+
+        Raises:
+            ConfigurationError: there is no schema registry, or no schema can be made of a type.
+
+        :meta private:
+        """
+        return self.schema.on_topic(self.name, self.registry)
 
     async def send(
         self,
@@ -230,9 +245,11 @@ class Topic(Generic[K, V]):
             try:
                 raw_key, raw_value = self._key_encoders[type(key)](key), self._value_encoders[type(value)](value)
             except Exception:  # a hook of the schema encodes; or it does not fit, and the error is to say what
-                raw_key, raw_value, pairs = self._encode(self.schema, key, value, pairs)
+                await self.ready_to_write(self.wire, key, value)
+                raw_key, raw_value, pairs = self._encode(self.wire, key, value, pairs)
         else:
             own = self.schema_for(schema, key_serializer, value_serializer)
+            await self.ready_to_write(own, key, value)
             raw_key, raw_value, pairs = self._encode(own, key, value, pairs)
         if outbox.on_produce is not None:
             pairs = list(pairs)
@@ -326,6 +343,39 @@ class Topic(Generic[K, V]):
         except EncodeError as error:
             raise EncodeError(f"topic {self.name}: {error}", self.name) from error
 
+    async def ready_to_write(self, schema: Schema, key: Any, value: Any) -> None:
+        """Wait until key and value can be encoded by a schema: where they need a schema registry, it is asked once for each class.
+
+        Raises:
+            EncodeError: no schema can be made of them, or the registry does not take it.
+            RegistryUnavailableError: it does not answer.
+
+        :meta private:
+        """
+        for codec, one in zip(schema.registered, (key, value), strict=True):
+            if codec is not None and type(one) is not Verbatim:
+                try:
+                    await codec.ready_to_write(one)
+                except (EncodeError, SchemaRefusedError) as error:
+                    raise EncodeError(f"topic {self.name}: {error}", self.name) from error
+
+    async def ready_to_read(self, records: Sequence[RawRecord], wanted: Callable[[], bool]) -> None:
+        """Wait until records can be decoded: where they need a schema registry, it is asked once for each id of a schema.
+
+        Args:
+            records: the records.
+            wanted: tells whether they are wanted still, while the registry cannot be reached.
+
+        :meta private:
+        """
+        key, value = self.wire.registered
+        if self.unwrap is not None:
+            records = self.unwrap(records)
+        if key is not None:
+            await key.ready_to_read([record.key for record in records], wanted)
+        if value is not None:
+            await value.ready_to_read([record.value for record in records], wanted)
+
     def schema_for(self, schema: Schema | None, key: CodecArg, value: CodecArg) -> Schema:
         """Give the schema of one record that says how it is encoded; ``key`` and ``value`` are codecs.
 
@@ -353,6 +403,7 @@ class Topic(Generic[K, V]):
             made = replace(made, value_serializer=value, value_type=None)
         try:
             made.check()
+            made = made.on_topic(self.name, self.registry)
         except ConfigurationError as error:
             raise ConfigurationError(f"topic {self.name}: {error}") from error
         return made
@@ -415,7 +466,7 @@ class Topic(Generic[K, V]):
         """
         if self.unwrap is not None:
             records = self.unwrap(records)
-        return Decoded.of(self.schema, tp, records)
+        return Decoded.of(self.wire, tp, records)
 
     def __str__(self) -> str:
         return self.name
@@ -462,6 +513,10 @@ def _checked(pairs: Headers, topic: str) -> Headers:
             )
         checked.append((name, content))
     return checked
+
+
+def _no_registry() -> None:
+    """Give no schema registry: there is none without an app that names one."""
 
 
 class TopicGroup(Topic[K, V]):
@@ -528,6 +583,8 @@ class TopicPattern(TopicGroup[K, V]):
         known = {part.name for part in self._parts}
         found = sorted(name for name in names if name not in known and self._pattern.fullmatch(name))
         new = [Topic[K, V](name, **self._options) for name in found]
+        for one in new:
+            one.registry = self.registry
         self._parts = (*self._parts, *new)
         return new
 

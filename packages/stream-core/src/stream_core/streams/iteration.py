@@ -249,7 +249,7 @@ class Iteration:
         """Wait for the next chunk, which is open from now on."""
         inbox = self.subscription.inbox if self._inbox is None else self._inbox
         self.cursor.asked()
-        while (taken := inbox.take()) is None:
+        while (taken := inbox.take()) is None or not await self.can_decode(*taken):
             self.subscription.on_progress()  # chunks of closed sessions may have been dropped: there is room
             await inbox.wait()
             self.turn = monotonic() + TURN
@@ -261,6 +261,21 @@ class Iteration:
         self.cursor.session = chunk.session
         self.cursor.subscription = feed.subscription.name
         return taken
+
+    async def can_decode(self, feed: Feed, chunk: Chunk) -> bool:
+        """Wait until a chunk can be decoded; return whether it may be taken still. It is put back if not, and when this is cancelled."""
+        session, inbox = chunk.session, self.subscription.inbox
+        if session.prepare is None:
+            return True
+        try:
+            await session.prepare(chunk.records, lambda: session.open and not inbox.held)
+        except BaseException:
+            feed.put_back(chunk)
+            raise
+        if session.open and not inbox.held:
+            return True
+        feed.put_back(chunk)
+        return False
 
     async def give_turn(self) -> None:
         """Let the event loop do something else: this iteration had its time."""

@@ -420,6 +420,8 @@ class PartitionSession(Session):
         timestamp: of the last record that the consumer delivered, in milliseconds since the epoch; -1 before the first.
         traffic: counts what is delivered; set by whoever fetches.
         watch: tells sensors of what is delivered, where one wants to hear of each record; set likewise.
+        prepare: awaited with records before they are decoded, and with what tells whether they are wanted still; set by whoever fetches
+            where decoding needs a schema registry.
         maxsize: records that may wait before the partition is paused; set by whoever fetches.
         garbled: why, by offset, for records that came and are none.
         unit_count: counts the intervals with units of work that no record brought.
@@ -435,6 +437,7 @@ class PartitionSession(Session):
         "garbled",
         "lag",
         "maxsize",
+        "prepare",
         "timestamp",
         "traffic",
         "unit_count",
@@ -444,6 +447,7 @@ class PartitionSession(Session):
     def __init__(self, tp: TP, schema: Schema, partitions: int, decode: Decoder) -> None:
         super().__init__(tp, schema, partitions, SessionState.RESTORING)
         self.decode = decode
+        self.prepare: Callable[[Sequence[RawRecord], Callable[[], bool]], Awaitable[None]] | None = None
         self.garbled: dict[int, str] = {}
         self.feeds: dict[str, Feed] = {}
         self.fetch_position = -1

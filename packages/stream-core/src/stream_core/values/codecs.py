@@ -1,8 +1,9 @@
 """Codecs: how an object becomes the bytes of a key or value, and back.
 
 A codec is named where it is declared (``value_serializer="json"``), never by a header or payload. Names combine from left
-to right: ``"json|binary"`` writes JSON and then base64. Built in are ``json``, ``raw``, ``text``, ``binary``, and ``yaml`` when
-PyYAML is installed; more come from :func:`register`, and from packages with entry points of the group ``stream.codecs``.
+to right: ``"json|binary"`` writes JSON and then base64. Built in are ``json``, ``raw``, ``text``, ``binary``, ``yaml`` when
+PyYAML is installed,
+and ``avro`` when fastavro is; more come from :func:`register`, and from packages with entry points of the group ``stream.codecs``.
 """
 
 from __future__ import annotations
@@ -232,6 +233,8 @@ def _load(point: EntryPoint) -> Codec:
     try:
         found = point.load()
         codec = found if isinstance(found, Codec) else found()
+    except ConfigurationError:
+        raise
     except Exception as error:
         raise ConfigurationError(f"the codec {point.name!r} ({point.value}) cannot be loaded: {error}") from error
     if not isinstance(codec, Codec):

@@ -22,6 +22,7 @@ import orjson
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.values.codecs import Codec, CodecArg, get_codec
 from stream_core.values.decoding import convert, decoder
+from stream_core.values.registered import RegisteredCodec, TopicCodec
 from stream_core.values.wire import Encoders, is_record, options_of, without_none
 
 __all__ = [
@@ -97,7 +98,7 @@ def decoder_of(type_: Any, codec: Codec | str, part: str) -> Decode:
     if codec == "raw":
         return _text_decoder(type_)
     untyped = type_ is None or type_ is Any
-    if isinstance(codec, Codec) and untyped:
+    if isinstance(codec, Codec) and (untyped or _reads_whole(codec)):
         return codec.loads
     if untyped:
         return json_or_bytes
@@ -107,6 +108,10 @@ def decoder_of(type_: Any, codec: Codec | str, part: str) -> Decode:
         return _codec_decoder(type_, codec) if isinstance(codec, Codec) else decoder(type_)
     except (TypeError, NameError) as error:
         raise ConfigurationError(f"cannot decode {part}_type {type_name(type_)}: {error}") from error
+
+
+def _reads_whole(codec: Codec) -> bool:
+    return isinstance(codec, RegisteredCodec | TopicCodec) and codec.whole
 
 
 def is_final(error: BaseException) -> bool:
@@ -162,6 +167,8 @@ def by_type(codec: Codec | str, *, nullable: bool) -> dict[type, Encode]:
     if codec == "raw":
         raw = get_codec(codec).dumps
         return defaultdict(lambda: raw, {bytes: same, str: str.encode, Verbatim: bytes})
+    if isinstance(codec, TopicCodec):
+        return defaultdict(lambda: codec.dumps, given)
     dumps = _bytes_only(get_codec(codec))
     return defaultdict(
         lambda: lambda value: dumps(value.to_representation() if options_of(type(value)) else value), given

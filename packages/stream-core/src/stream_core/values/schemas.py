@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Optional, Self
 
@@ -30,6 +30,7 @@ from stream_core.values.encoding import (
     type_name,
 )
 from stream_core.values.faults import fault
+from stream_core.values.registered import RegisteredCodec, Schemas, TopicCodec
 from stream_core.values.wire import is_tagged
 
 __all__ = ["Failure", "Schema", "decode_error"]
@@ -114,11 +115,42 @@ class Schema:
         """
         return cls(key_type, value_type, key_serializer, value_serializer, key_default="json", nullable=True)
 
+    def on_topic(self, topic: str, registry: Callable[[], Schemas | None]) -> Self:
+        """Return the same schema for the records of one topic: codecs that need a schema registry know topic, type and registry then.
+
+        :meta private:
+        """
+        bound = {
+            f"{part}_serializer": _bound(codec, topic, part, type_, registry())
+            for part, codec, type_ in (
+                ("key", self._key_codec, self.key_type),
+                ("value", self._value_codec, self.value_type),
+            )
+            if isinstance(codec, RegisteredCodec)
+        }
+        return replace(self, **bound) if bound else self  # type: ignore[arg-type]
+
+    @cached_property
+    def registered(self) -> tuple[TopicCodec | None, TopicCodec | None]:
+        """The codecs of keys and of values that a schema registry is asked for before they are used.
+
+        :meta private:
+        """
+        key, value = self._key_codec, self._value_codec
+        return key if isinstance(key, TopicCodec) else None, value if isinstance(value, TopicCodec) else None
+
     def check(self) -> None:
         """Compile everything now. Raises ConfigurationError for types and serializers that do not exist or do not fit.
 
         :meta private:
         """
+        if self.nullable:
+            for part, codec in (("key", self._key_codec), ("value", self._value_codec)):
+                if isinstance(codec, RegisteredCodec):
+                    raise ConfigurationError(
+                        f"a table reads and writes at once, and cannot wait for a schema registry: {type(codec).__name__} is for topics, "
+                        f"so give the table {part}_serializer='json'"
+                    )
         _ = self.decode_key, self.encode_key, self.decode_values, self.encode_value
         for name, hook in HOOKS.items():
             _check_hook(self, name, hook)
@@ -328,6 +360,17 @@ class Schema:
 
     def _overrides(self, name: str) -> bool:
         return getattr(type(self), name) is not HOOKS[name]
+
+
+def _bound(codec: RegisteredCodec, topic: str, part: str, type_: Any, schemas: Schemas | None) -> TopicCodec:
+    if schemas is None:
+        raise ConfigurationError(
+            f"topic {topic}: {type(codec).__name__} needs a schema registry: set schema_registry_url, such as http://localhost:8081"
+        )
+    try:
+        return TopicCodec(codec, topic, part, type_, schemas)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"topic {topic}: {error}") from error
 
 
 HOOKS = {name: vars(Schema)[name] for name in ("loads_key", "loads_value", "dumps_key", "dumps_value")}

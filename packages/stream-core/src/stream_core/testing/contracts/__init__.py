@@ -1,7 +1,8 @@
 """What every implementation of a port must do, as checks that anyone can run; no test framework is needed.
 
 Each module has a tuple ``CHECKS`` of async functions. Those of a broker take a :class:`BrokerHarness`, those of a store
-its :class:`~stream_core.ports.Stores`. ``topics`` and ``cleaning`` need an :class:`Upkeep` as well. With pytest::
+its :class:`~stream_core.ports.Stores`, those of a schema registry the registry. ``topics`` and ``cleaning`` need an
+:class:`Upkeep` as well. With pytest::
 
     @pytest.mark.parametrize("check", contracts.reader.CHECKS, ids=lambda check: check.__name__)
     async def test_reader(check):
@@ -21,6 +22,7 @@ from stream_core.testing.contracts import (
     outside,
     producer,
     reader,
+    registry,
     store,
     topics,
     transactions,
@@ -37,6 +39,7 @@ __all__ = [
     "outside",
     "producer",
     "reader",
+    "registry",
     "store",
     "topics",
     "transactions",
