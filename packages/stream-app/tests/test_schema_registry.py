@@ -223,6 +223,23 @@ async def test_keys_may_be_avro_too() -> None:
     assert in_memory(app.conf.schema_registry_url).subjects == ["orders-key"]
 
 
+async def test_streams_that_are_grouped_again_stay_avro() -> None:
+    """The topic in between has the registry of the one that is read, and a subject of its own."""
+    app = make(schema_registry_url=f"memory://{uuid4().hex}")
+    orders = app.topic("orders", value_type=Order, value_serializer="avro", partitions=1)
+    seen: list[Any] = []
+
+    @app.agent(orders)
+    async def read(stream: faust.Stream[Order]) -> None:
+        async for order in stream.group_by(Order.item):
+            seen.append(order)
+
+    async with app:
+        await orders.send(Order("tea", 1))
+        await until(lambda: seen)
+    assert seen == [Order("tea", 1)]
+
+
 async def test_questions_are_asked_in_avro() -> None:
     """An agent whose topic is Avro is asked as any other is."""
     app = make(schema_registry_url=f"memory://{uuid4().hex}")

@@ -82,6 +82,7 @@ def tail(
         starts, ends = await cluster.bounds(tps)
         if count is not None and not from_beginning:
             for tp, record in await _last(cluster, starts, ends, count, timeout, wanted):
+                await schema.ready_to_read([record])
                 _print(invocation, schema, tp, record)
             return
         positions = starts if from_beginning else ends
@@ -92,6 +93,7 @@ def tail(
         )
         shown_so_far = 0
         async for tp, record in records:
+            await schema.ready_to_read([record])
             if not wanted(record):
                 continue
             _print(invocation, schema, tp, record)
@@ -183,11 +185,11 @@ def _has_key(schema: Schema, record: RawRecord, wanted: str) -> bool:
 def schema_of(app: Application, topic: str) -> Schema:
     """Return the schema that an app has for a topic: described, read by an agent, or the changelog of a table; else the settings."""
     if known := app.topics.get(topic):
-        return known.schema
+        return known.wire
     for agent in app.agents.values():
         for part in getattr(agent.topic, "parts", ()):
             if part.name == topic:
-                return part.schema  # type: ignore[no-any-return]
+                return part.wire  # type: ignore[no-any-return]
     for table in app.tables.values():
         if table.changelog == topic:
             return table.log_schema  # type: ignore[no-any-return]

@@ -201,7 +201,9 @@ class TestDriver:
         if len(topic.parts) != 1:
             raise ConfigurationError(f"{topic.name} are several topics: produce to one of them, by its name")
         try:
-            raw_key, raw_value, pairs = topic.schema.encode(key, value, list(header_pairs(headers)))
+            if any(topic.wire.registered):
+                driving.run(lambda: topic.ready_to_write(topic.wire, key, value), wait=wait)
+            raw_key, raw_value, pairs = topic.wire.encode(key, value, list(header_pairs(headers)))
         except EncodeError as error:
             raise EncodeError(f"topic {topic.name}: {error}", topic.name) from error
         millis = None if at is None else round(at * 1000)

@@ -68,7 +68,7 @@ class DeadLetter:
 
 def output_of(topic: AnyTopic, tp: TP, record: RawRecord) -> Output[Any, Any]:
     """Decode a record by the types of its topic. Raises ValidationError when it cannot be decoded."""
-    schema = topic.schema
+    schema = topic.wire
     try:
         key, value = schema.read_key(record), None if record.value is None else schema.read_value(record)
     except Exception as error:
@@ -99,7 +99,7 @@ def letter_of(record: RawRecord, topics: dict[str, AnyTopic]) -> DeadLetter:
     value: Any = record.value
     if source is not None:
         try:
-            key, value = source.schema.read_key(record), source.schema.read_value(record)
+            key, value = source.wire.read_key(record), source.wire.read_value(record)
         except Exception:  # that may be why it is here
             key, value = record.key, record.value
     return DeadLetter(

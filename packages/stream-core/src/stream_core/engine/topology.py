@@ -471,6 +471,8 @@ class Topology:
             return self._topics[name]
         partitions = None if key is None else key.partitions
         made = Topic[Any, Any](name, schema=schema if key is None else key.schema(schema), partitions=partitions)
+        known = read if isinstance(read, Topic) else next(iter(self._topics.values()), made)
+        made.registry = known.registry
         made.bind(self._run, self._outbox)
         return made
 

@@ -368,13 +368,9 @@ class Topic(Generic[K, V]):
 
         :meta private:
         """
-        key, value = self.wire.registered
         if self.unwrap is not None:
             records = self.unwrap(records)
-        if key is not None:
-            await key.ready_to_read([record.key for record in records], wanted)
-        if value is not None:
-            await value.ready_to_read([record.value for record in records], wanted)
+        await self.wire.ready_to_read(records, wanted)
 
     def schema_for(self, schema: Schema | None, key: CodecArg, value: CodecArg) -> Schema:
         """Give the schema of one record that says how it is encoded; ``key`` and ``value`` are codecs.

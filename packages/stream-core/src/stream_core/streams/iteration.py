@@ -249,7 +249,9 @@ class Iteration:
         """Wait for the next chunk, which is open from now on."""
         inbox = self.subscription.inbox if self._inbox is None else self._inbox
         self.cursor.asked()
-        while (taken := inbox.take()) is None or not await self.can_decode(*taken):
+        while (taken := inbox.take()) is None or (
+            taken[1].session.prepare is not None and not await self.can_decode(*taken)
+        ):
             self.subscription.on_progress()  # chunks of closed sessions may have been dropped: there is room
             await inbox.wait()
             self.turn = monotonic() + TURN

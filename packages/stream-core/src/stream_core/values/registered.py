@@ -87,7 +87,7 @@ class Schemas:
         self._known: dict[int, Resolved] = {}
         self._unknown: dict[int, tuple[float, UnknownSchemaError]] = {}
         self._ids: dict[tuple[str, SchemaText], int] = {}
-        self._asked: dict[tuple[int, object], asyncio.Task[Any]] = {}
+        self._asked: dict[tuple[asyncio.AbstractEventLoop, object], asyncio.Task[Any]] = {}
 
     def known(self, id_: int) -> Resolved | None:
         """Return the schema of that id, if it was fetched."""
@@ -145,7 +145,9 @@ class Schemas:
         """
         key = subject, schema
         if key not in self._ids:
-            self._ids[key] = await self._once(key, lambda: self._id_of(subject, schema, register, explain))
+            id_ = self._ids[key] = await self._once(key, lambda: self._id_of(subject, schema, register, explain))
+            if not schema.references:
+                self._known.setdefault(id_, Resolved(schema))
         return self._ids[key]
 
     async def _id_of(self, subject: str, schema: SchemaText, register: bool, explain: Callable[[str, str], str]) -> int:
@@ -170,7 +172,7 @@ class Schemas:
 
     async def _once(self, what: object, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask once for what several in this event loop want to know at the same time."""
-        key = id(asyncio.get_running_loop()), what
+        key = asyncio.get_running_loop(), what
 
         async def answer() -> T:
             return await ask()
@@ -180,7 +182,7 @@ class Schemas:
             task.add_done_callback(lambda done: self._answered(key, done))
         return await asyncio.shield(task)
 
-    def _answered(self, key: tuple[int, object], task: asyncio.Task[Any]) -> None:
+    def _answered(self, key: tuple[asyncio.AbstractEventLoop, object], task: asyncio.Task[Any]) -> None:
         self._asked.pop(key, None)
         if not task.cancelled():
             task.exception()  # whoever asked may be gone

@@ -139,6 +139,21 @@ class Schema:
         key, value = self._key_codec, self._value_codec
         return key if isinstance(key, TopicCodec) else None, value if isinstance(value, TopicCodec) else None
 
+    async def ready_to_read(self, records: Sequence[RawRecord], wanted: Callable[[], bool] = lambda: True) -> None:
+        """Wait until records can be decoded: where they need a schema registry, it is asked once for each id of a schema.
+
+        Args:
+            records: the records.
+            wanted: tells whether they are wanted still, while the registry cannot be reached.
+
+        :meta private:
+        """
+        key, value = self.registered
+        if key is not None:
+            await key.ready_to_read([record.key for record in records], wanted)
+        if value is not None:
+            await value.ready_to_read([record.value for record in records], wanted)
+
     def check(self) -> None:
         """Compile everything now. Raises ConfigurationError for types and serializers that do not exist or do not fit.
 
