@@ -223,7 +223,7 @@ def test_a_codec_is_its_own_name() -> None:
     ("name", "message"),
     [
         ("jsn", "did you mean 'json'"),
-        ("zzzz", "known are binary, .*json"),
+        ("zzzz", "known are avro, binary, .*json"),
         ("jsn|binary", "did you mean 'json'"),
         ("pickle", r"runs code that the message names, so it is refused.*register\('pickle'"),
     ],

@@ -100,8 +100,8 @@ async def test_values_are_compared_with_a_schema_of_ones_own() -> None:
     """On both ways; the path is named."""
     registry = MemoryRegistry()
     text = '{"type": "object", "properties": {"amount": {"type": "integer", "minimum": 1}}}'
-    strict = topic(None, JsonSchema(text), registry)
-    loose = topic(None, JsonSchema("{}"), registry)
+    strict = topic(dict[str, int], JsonSchema(text), registry)
+    loose = topic(dict[str, int], JsonSchema("{}"), registry)
 
     with pytest.raises(EncodeError, match=r"\$\.amount: 0 is less than the minimum"):
         await written(strict, {"amount": 0})
