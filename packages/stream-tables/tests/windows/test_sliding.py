@@ -72,7 +72,9 @@ def test_any_operator_is_done_in_the_order_of_time(
     accepted = []
     for count, (name, instant, operand) in enumerate(events):
         function = operator.add if name == "=" else OPERATIONS[name]
-        if name == "/":  # operands of one operator are put together, which floats give back exactly for powers of two alone
+        if (
+            name == "/"
+        ):  # operands of one operator are put together, which floats give back exactly for powers of two alone
             operand = 2 ** (operand - 1)
         if name in ("<<", ">>", "&", "^", "|", "**"):
             name, function = "*", operator.mul

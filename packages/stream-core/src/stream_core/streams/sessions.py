@@ -297,13 +297,14 @@ class Feed:
         if not self.backlog:
             self.done = max(self.done, rest.records[0].offset)  # control records before it moved the position already
         self.backlog += len(rest.records)
-        if self.progress is None:
-            self.inbox.put(self, rest)
+        inbox, progress = self.inbox, self.progress
+        if progress is None:
+            inbox.put(self, rest)
             return
         for record in rest.records:  # actors share events one by one: none waits behind a slow one
-            self.progress.deliver(record.offset)
-            self.inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
-        self.progress.advance(chunk.next_offset)
+            progress.deliver(record.offset)
+            inbox.put(self, Chunk(self.session, (record,), record.offset + 1))
+        progress.advance(chunk.next_offset)
 
     def judge(self, offset: int, verdict: Verdict) -> None:
         """Remember what was decided on an event, until no replay can bring it again."""
