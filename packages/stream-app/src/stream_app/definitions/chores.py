@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta, tzinfo
 from functools import partial
 from typing import Any, TypeVar, overload
 
 from stream_app.definitions.checked import checked
-from stream_app.definitions.registry import Registry
+from stream_app.definitions.watching import Watching
 from stream_app.running.services import check_service
 from stream_app.settings import Settings
 from stream_core.agents import chores
@@ -23,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S")
 
 
-class ChoreDefinitions(Registry):
+class ChoreDefinitions(Watching):
     """Defines tasks, timers, calendars and services."""
 
     @overload
@@ -147,10 +146,6 @@ class ChoreDefinitions(Registry):
 
         run.__name__ = run.__qualname__ = name  # messages name the function of the program
         return run
-
-    def trace(self, name: str) -> AbstractContextManager[Any]:
-        """Make a block a span of a trace; see :meth:`App.trace <stream_app.App.trace>`."""
-        return nullcontext()
 
 
 def _takes_one(function: Any) -> bool:
