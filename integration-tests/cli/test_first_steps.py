@@ -89,7 +89,7 @@ async def test_what_a_project_consists_of(tmp_path: Path) -> None:
     ], agents.err
     tables = await console.type("python", "-m", "proj", "--json", "tables")
     assert json.loads(tables.out) == [
-        {"name": "totals", "changelog": "bank-totals-changelog", "help": "What each account has."}
+        {"name": "totals", "changelog": "bank-totals-changelog", "help": "What each account has.", "stores": []}
     ], tables.err
 
 
