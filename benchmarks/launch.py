@@ -79,6 +79,8 @@ class Launcher:
         """Start a sample on its core; the probe on that of the broker."""
         if sample.program != "probe":
             arguments = {**arguments, "started": time.monotonic()}
+        if sample.windows:
+            arguments = {**arguments, "windows": sample.windows}
         given = [f"--{name}={value}" for name, value in arguments.items()]
         with on_core(BROKER_CORE if sample.program == "probe" else SAMPLE_CORE):
             return subprocess.Popen(

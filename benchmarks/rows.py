@@ -36,6 +36,7 @@ class Sample:
         sends: it sends on what passes.
         counts: in how many values of a table it counts each event; 0 for a program that does not count.
         prefix: bytes before each count in the changelog.
+        windows: the kind of windows in which it counts.
     """
 
     program: str
@@ -44,6 +45,7 @@ class Sample:
     sends: bool = False
     counts: int = 0
     prefix: int = 0
+    windows: str = ""
 
     @property
     def java(self) -> bool:
@@ -99,9 +101,9 @@ _SEND_BATCH = Sample("aiokafka_send_batch", sends=True)
 _CONSUME = Sample("consume_agent")
 _FILTER = Sample("filter_agent", sends=True)
 _COUNT = Sample("count_rocksdb", counts=1)
-_TUMBLING = Sample("count_tumbling", counts=1)
-_HOPPING = Sample("count_hopping", counts=6)
-_SESSION = Sample("count_session", counts=1, prefix=8)
+_TUMBLING = Sample("count_windows", windows="tumbling", counts=1)
+_HOPPING = Sample("count_windows", windows="hopping", counts=6)
+_SESSION = Sample("count_windows", windows="session", counts=1, prefix=8)
 _EXACTLY_ONCE = replace(_COUNT, guarantee="exactly_once")
 _FAUST = ("faust-streaming==0.15.3", "orjson", "uvloop")
 _QUIX = ("quixstreams==3.28.1",)

@@ -94,7 +94,7 @@ class Money:
 
     @classmethod
     def parse(cls, text: str) -> Money:
-        raise NotImplementedError
+        return cls()
 
 
 class Price(Record, coercions={Money: Money.parse}, date_parser=datetime.fromisoformat):

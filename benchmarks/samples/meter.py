@@ -34,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, required=True, help="end earlier after so many seconds")
     parser.add_argument("--id", required=True, help="name of the consumer group")
     parser.add_argument("--datadir", required=True, help="directory of the stores")
+    parser.add_argument("--windows", help="kind of windows, for a program that counts in some")
     parser.add_argument("--guarantee", default="at_least_once", help="processing guarantee")
     parser.add_argument(
         "--started", type=float, required=True, help="when the process was started, on the monotonic clock"

@@ -188,9 +188,8 @@ class RocksDBStore:
             raise _failure(error, self._path) from error
         with self._handing_out:
             self._items.add(items)
-            if (
-                self._facts_handle is None
-            ):  # another thread has closed the store meanwhile, and looks for iterations no more
+            if self._facts_handle is None:
+                # Another thread has closed the store meanwhile, and looks for iterations no more.
                 items.release()
         return items
 

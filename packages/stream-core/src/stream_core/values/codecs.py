@@ -39,10 +39,10 @@ class Codec:
         return self._loads(data)
 
     def _dumps(self, obj: Any) -> bytes | None:
-        raise NotImplementedError(f"{type(self).__name__} cannot encode: define _dumps(obj)")
+        raise ConfigurationError(f"{type(self).__name__} cannot encode: define _dumps(obj)")
 
     def _loads(self, data: bytes) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} cannot decode: define _loads(data)")
+        raise ConfigurationError(f"{type(self).__name__} cannot decode: define _loads(data)")
 
     def __or__(self, other: Codec) -> Codec:
         return _Chain(self, other)

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
 
-from stream_core.errors import SecurityError
+from stream_core.errors import ConfigurationError, SecurityError
 
 __all__ = [
     "OpaqueTag",
@@ -101,7 +101,7 @@ class Tag(Generic[T]):
 
     def _shown(self) -> Any:
         """Return what is shown in place of the value."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it shows: inherit from OpaqueTag")
+        raise ConfigurationError(f"{type(self).__name__} does not say what it shows: inherit from OpaqueTag")
 
 
 class OpaqueTag(Tag[T]):

@@ -1,4 +1,4 @@
-"""An agent that counts by key in windows of a minute, of which one begins every ten seconds, in a table like that of the other count."""
+"""An agent that counts by key in windows, in a table like that of the other count."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ class Transfer(faust.Record):
 
 
 transfers = app.topic(options.topic, value_type=Transfer)
-counts = app.Table("counts", default=int, key_type=str, value_type=int).hopping(60.0, 10.0, expires=60.0)
+table = app.Table("counts", default=int, key_type=str, value_type=int)
+counts = {
+    "tumbling": lambda: table.tumbling(10.0, expires=60.0),
+    "hopping": lambda: table.hopping(60.0, 10.0, expires=60.0),  # an event counts in six
+    "session": lambda: table.session(10.0, expires=60.0),
+}[options.windows]()
 
 
 @app.agent(transfers)
