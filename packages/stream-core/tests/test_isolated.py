@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,9 +13,15 @@ import pytest
 from stream_core.agents.agent import Agent
 from stream_core.errors import WorkerError
 from stream_core.policies import FailurePolicy
+from stream_core.primitives import TP, RawRecord
 from stream_core.sending.topic import Topic
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.decoded import Decoded
 from stream_core.streams.events import current_event
+from stream_core.streams.iteration import Iteration
+from stream_core.streams.sessions import Chunk, Inbox, PartitionSession, Subscription
 from stream_core.streams.stream import Stream
+from stream_core.values.schemas import Schema
 
 from .harness import Lab
 
@@ -200,3 +206,22 @@ async def test_events_that_are_finished_by_hand(lab: Lab) -> None:
             event.ack()
     await lab.until(lambda: committed(lab, topic, 1) == 3, "partition 1 is committed")
     assert committed(lab, topic, 0) == 1
+
+
+async def test_a_new_partition_goes_on_while_others_are_held() -> None:
+    """What its own actor may take decides, when its records have to be made ready first: else the actor would ask without end."""
+    reader, tp = Subscription("isolated", ("numbers",)), TP("numbers", 1)
+    reader.isolate = lambda tp: Inbox()
+    session = PartitionSession(tp, Schema(), 2, lambda tp, chunk: Decoded(chunk, chunk))
+    session.run(0, [reader], {})
+    feed = session.feeds["isolated"]
+    asked: list[bool] = []
+
+    async def prepare(records: Sequence[RawRecord], wanted: Callable[[], bool]) -> None:
+        asked.append(wanted())
+
+    session.prepare = prepare
+    iteration = Iteration(reader, Cursor("isolated[0]", "isolated", lambda held: None), reader.lanes[tp])
+    reader.inbox.hold(True)
+    assert await iteration.can_decode(feed, Chunk(session, (), 0))
+    assert asked == [True]

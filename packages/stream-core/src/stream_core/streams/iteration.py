@@ -266,7 +266,7 @@ class Iteration:
 
     async def can_decode(self, feed: Feed, chunk: Chunk) -> bool:
         """Wait until a chunk can be decoded; return whether it may be taken still. It is put back if not, and when this is cancelled."""
-        session, inbox = chunk.session, self.subscription.inbox
+        session, inbox = chunk.session, feed.inbox
         if session.prepare is None:
             return True
         try:
