@@ -435,6 +435,27 @@ async def test_a_topic_made_again_is_read_from_its_start(lab: Lab) -> None:
     await lab.until(lambda: seen == [0, 1, 2, 3, 4, 10, 11], "all of it is read")
 
 
+async def test_a_topic_made_again_is_read_from_its_start_after_a_drop(lab: Lab) -> None:
+    """An offset of the old topic that was committed late is none of the new one, though that one is known by then."""
+    topic, seen, tp = lab.topic("numbers"), list[int](), TP("numbers", 0)
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.put(topic, range(5))
+    await lab.caught_up(topic)
+    lab.cluster.delete("numbers")
+    lab.cluster.create(TopicSpec("numbers", 1))
+    lab.put(topic, [10, 11])
+    lab.cluster.group(GROUP).offsets.commit({tp: Offset(5)})
+    engine.interval.status.spoil("a test drops it", None)
+    assert not await engine.checkpoint()
+    await lab.until(lambda: seen == [0, 1, 2, 3, 4, 10, 11], "all of it is read")
+    await lab.until(lambda: lab.committed(topic) == Offset(2), "its own end is committed")
+
+
 @both
 async def test_a_topic_made_again_takes_its_interval_away(lab: Lab, guarantee: str) -> None:
     """What was done of a topic is not committed to the offsets of another one of its name: that is read from its start."""

@@ -110,6 +110,7 @@ class Ownership:
         self.epoch = 0
         self._superseded: list[PartitionSession] = []
         self._ids: dict[str, str] = {}
+        self._of_old_topics: dict[TP, int] = {}  # offsets committed to a topic of the same name that is gone
         self._ends: dict[TP, int] = {}
 
     @property
@@ -237,8 +238,11 @@ class Ownership:
         if self.epoch != epoch:
             return
         for session in sessions:
-            if before.get(session.tp.topic) != ids.get(session.tp.topic):
+            known = before.get(session.tp.topic)
+            if known != ids.get(session.tp.topic):
                 self._forget_verdicts(session.tp)
+                if known is not None:
+                    self._of_old_topics[session.tp] = offsets[session.tp].offset
         if self._settings.exactly_once and not self.running:
             self._outbox.held.open_gate()
         opening = self._shards(sessions).items()
@@ -386,7 +390,9 @@ class Ownership:
         await checkpoint()
         consumer, known = self._clients.consumer, self._ids.get(tp.topic)
         start, end = (await consumer.start_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-        cut_off = known is not None and offset > end and (await self._look_at_topics()).get(tp.topic) == known
+        # A commit of the old topic may arrive after the new one is known: where it points says nothing about the new log.
+        same = known is not None and self._of_old_topics.get(tp) != offset
+        cut_off = same and offset > end and (await self._look_at_topics()).get(tp.topic) == known
         position = end if cut_off or self._settings.offset_reset == "latest" else start
         again = cut_off and session.backlog > 0 and session.position < position
         if position < offset:
