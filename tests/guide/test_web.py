@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from stream_app import App
+from stream_app.web.cache import Cache
 
 from .programs import write
 from .test_starting import free_ports
@@ -66,6 +67,25 @@ async def test_the_first_argument_of_a_page_makes_answers(make: Make) -> None:
     async with app:
         code, text = await get(f"http://localhost:{app.conf.web_port}/path/to/view/?foo=303")
     assert (code, json.loads(text)) == (200, {"foo": "303"})
+
+
+async def test_a_page_answers_from_a_cache(make: Make, faust: Any) -> None:
+    """``@cache.view(timeout=...)`` below ``@app.page``, by the module in which Faust has it."""
+    app = make("view-example", web_enabled=True, web_port=free_ports(1)[0])
+    cache: Cache = importlib.import_module(f"{faust.__name__}.web.cache").Cache(timeout=300)
+    asked = []
+
+    @app.page("/path/to/view/")
+    @cache.view()
+    async def myview(web: Any, request: Any) -> Any:
+        asked.append(request.query["foo"])
+        return web.json({"foo": request.query["foo"]})
+
+    async with app:
+        url = f"http://localhost:{app.conf.web_port}/path/to/view/?foo="
+        answers = [await get(f"{url}{foo}") for foo in ("303", "303", "404")]
+    assert [json.loads(text) for _, text in answers] == [{"foo": "303"}, {"foo": "303"}, {"foo": "404"}]
+    assert asked == ["303", "404"]
 
 
 async def test_views_are_found_by_autodiscovery(

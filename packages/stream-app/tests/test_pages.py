@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,9 +22,11 @@ from aiohttp.web import middleware
 
 import stream_app as faust
 from stream_app.running.routing import Destination, Router, key_of
-from stream_app.web import View
+from stream_app.web import Blueprint, View
+from stream_app.web.cache import Cache, CacheBackend
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP
+from stream_core.testing import ManualClock
 from stream_web import Forwarder
 from stream_web.forwarding import FORWARDED
 
@@ -458,3 +462,93 @@ async def test_a_key_is_looked_for_while_partitions_and_tables_move() -> None:
         assert await waiting == Destination(tp, None)
         assert await router.find(TP("words", 4), None, patience=0.0) is None
     assert await router.find(tp, None, patience=0.0) is None
+
+
+# -- caches
+
+
+async def test_apps_have_caches_of_their_own() -> None:
+    """Two apps with one blueprint, and one app in its next life, do not answer for each other; with the clock of the app answers age."""
+    numbers = count_from(1)
+    blueprint = Blueprint("numbers")
+
+    @blueprint.route("/{name}/")
+    @blueprint.cache(timeout=60).view()
+    async def page(web: View, request: Any, name: str) -> Any:
+        return [name, next(numbers)]
+
+    apps = [make(web_enabled=True, web_port=free_port(), cache="memory://?entries=1") for _ in range(2)]
+    for app in apps:
+        app.web.blueprints.add("/numbers", blueprint)
+    urls = [f"http://127.0.0.1:{app.conf.web_port}/numbers" for app in apps]
+    apps[0].clock = clock = ManualClock()
+    async with apps[0], apps[1]:
+        assert [await ask(f"{urls[one]}/a/") for one in (0, 1, 0)] == [
+            (200, ["a", 1]),
+            (200, ["a", 2]),
+            (200, ["a", 1]),
+        ]
+        clock.advance(61)
+        assert [await ask(f"{urls[one]}/a/") for one in (0, 1)] == [(200, ["a", 3]), (200, ["a", 2])]
+        await ask(f"{urls[1]}/b/")  # there is room for one
+        assert await ask(f"{urls[1]}/a/") == (200, ["a", 5])
+    async with apps[1]:
+        assert await ask(f"{urls[1]}/a/") == (200, ["a", 6])
+
+
+async def test_a_cache_above_a_route_keeps_what_the_owner_answers() -> None:
+    """Each worker keeps what it has been answered, and the owner below the route what it computes."""
+    numbers = count_from(1)
+    app = make(web_enabled=True, web_port=free_port())
+    words = app.topic("words", key_type=str, value_type=str, partitions=4)
+    counts = app.Table("counts", default=int, key_type=str, value_type=int)
+
+    @app.agent(words)
+    async def read(stream: Any) -> None:
+        async for word in stream:
+            counts[word] += 1
+
+    @app.page("/count/{word}/")
+    @app.table_route(counts, match_info="word")
+    @Cache(timeout=60).view()
+    async def get(web: View, request: Any, word: str) -> Any:
+        return [counts[word], next(numbers)]
+
+    async with app:
+        url = f"http://127.0.0.1:{app.conf.web_port}/count"
+        assert [await ask(f"{url}/a/"), await ask(f"{url}/a/"), await ask(f"{url}/b/")] == [
+            (200, [0, 1]),
+            (200, [0, 1]),
+            (200, [0, 2]),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://localhost", "there is only memory://, in each worker: assign a backend of your own to app.cache"),
+        ("memory://here", "a cache in memory has no place: leave here out"),
+        ("memory://?entris=5", "memory:// has no option 'entris'; did you mean entries?"),
+        ("memory://?x=5", "memory:// has no option 'x'; it takes entries and size"),
+        ("memory://?entries=many", "invalid literal"),
+        ("memory://?size=0", "size is 0: give 1 or more"),
+        ("memory://?size", "bad query field"),
+        ("memory", "it has no scheme"),
+    ],
+)
+def test_a_cache_that_there_is_not(url: str, said: str) -> None:
+    """Is refused when the app is made."""
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        make(cache=url)
+
+
+def test_the_cache_of_an_app_is_a_backend() -> None:
+    """One object, made as the setting says, which cannot be changed behind it; a backend of one's own takes its place."""
+    app = make(cache=None)
+    assert app.conf.cache == "memory://"
+    assert app.cache is app.cache
+    with pytest.raises(ConfigurationError, match="cache"):
+        app.conf.cache = "memory://?size=1M"
+    own = CacheBackend()
+    app.cache = own
+    assert app.cache is own

@@ -46,6 +46,8 @@ NAMES = {
     "faust.web": "Request Response ResourceOptions Web Blueprint View gives_model takes_model",
     "faust.web.base": "Request Response ResourceOptions Web",
     "faust.web.blueprints": "Blueprint",
+    "faust.web.cache": "Cache",
+    "faust.web.cache.exceptions": "CacheUnavailable",
     "faust.web.views": "View gives_model takes_model",
     "faust.web.exceptions": """
         WebError ServerError ValidationError ParseError AuthenticationFailed NotAuthenticated PermissionDenied NotFound MethodNotAllowed

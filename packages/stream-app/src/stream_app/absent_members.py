@@ -23,7 +23,6 @@ OF_APP: dict[str, str] = {
     "SetTable": TABLES + ", with value_type=set[str], for instance",
     "assignor": "the assignment of partitions is not for programs to change",
     "boot_strategy": BOOT,
-    "cache": "answers of pages are not cached: keep them in a table, or put a cache in front of the worker",
     "commit": "an app commits by itself, as often as broker_commit_interval and broker_commit_every say",
     "consumer": CLIENTS,
     "consumer_generation_id": "rebalances are counted in app.rebalancing_count, and told by app.on_partitions_assigned",

@@ -3,6 +3,7 @@
 from aiohttp.web import Request, Response, StreamResponse
 
 from stream_web.blueprints import Blueprint
+from stream_web.caches import Cache, CacheBackend, CacheUnavailable
 from stream_web.clients import make_client
 from stream_web.dashboard import Dashboard, Peers
 from stream_web.exceptions import WebError
@@ -19,6 +20,9 @@ from stream_web.watching import watching
 
 __all__ = [
     "Blueprint",
+    "Cache",
+    "CacheBackend",
+    "CacheUnavailable",
     "Dashboard",
     "Forwarder",
     "GraphPage",

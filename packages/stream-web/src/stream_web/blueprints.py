@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from stream_core.errors import ConfigurationError
+from stream_web.caches import Cache, CacheBackend
 from stream_web.site import Site
 
 __all__ = ["Blueprint", "Blueprints"]
@@ -79,6 +81,26 @@ class Blueprint:
             web.static(prefix + uri, file_or_directory, name=f"{self.name}:{name or 'static'}")
 
         self._pages.append(put)
+
+    def cache(
+        self,
+        timeout: float | timedelta | None = None,
+        include_headers: bool | str | Collection[str] = False,
+        key_prefix: str | None = None,
+        backend: CacheBackend | None = None,
+    ) -> Cache:
+        """Make a cache for the pages of the blueprint.
+
+        Args:
+            timeout: seconds, or a timedelta, for which an answer is kept; as long as there is room for it when left out.
+            include_headers: headers of a request whose values make a difference to the answer, or ``True`` for all of them.
+            key_prefix: begins the keys; the name of the blueprint when left out.
+            backend: what keeps the answers; ``app.cache`` when left out.
+
+        Raises:
+            ConfigurationError: the timeout is not positive.
+        """
+        return Cache(timeout, include_headers, self.name if key_prefix is None else key_prefix, backend)
 
     def register(self, app: Any, *, url_prefix: str | None = None) -> None:
         """Put the pages into an app.

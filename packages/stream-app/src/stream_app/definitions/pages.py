@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stream_app.definitions.registry import Registry
 from stream_app.running.routing import Router, key_of
 from stream_app.running.web_server import load_web
+from stream_app.settings.caches import cache_bounds
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP
 from stream_core.sending.topic import AnyTopic, Topic
 from stream_tables.table import Table
 
 if TYPE_CHECKING:
-    from stream_web import View, Web
+    from stream_web import CacheBackend, View, Web
 
 __all__ = ["PageDefinitions"]
 
@@ -37,6 +38,26 @@ class PageDefinitions(Registry):
             if self._web is None:
                 self._web = load_web().Web(self)
             return self._web
+
+    @property
+    def cache(self) -> CacheBackend:
+        """What keeps the answers of pages for the caches that they are decorated with: in memory, as the setting ``cache`` says.
+
+        Assign a backend of your own before the app starts to keep them elsewhere.
+
+        Raises:
+            MissingPackageError: the web server is not installed.
+        """
+        with self._defining:
+            if self._cache is None:
+                bounds = cache_bounds(self.conf.settle("cache", "the cache of pages"))
+                self._cache = load_web().CacheBackend(**bounds)
+            assert self._cache is not None
+            return self._cache
+
+    @cache.setter
+    def cache(self, backend: CacheBackend) -> None:
+        self._cache = backend
 
     def page(
         self,

@@ -18,7 +18,7 @@ from stream_core.values.registered import Schemas
 from stream_tables.table import Table
 
 if TYPE_CHECKING:
-    from stream_web import Web
+    from stream_web import CacheBackend, Web
 
 __all__ = ["Registry"]
 
@@ -45,6 +45,7 @@ class Registry:
         self._services: list[Any] = []
         self._commands: dict[str, Any] = {}
         self._web: Web | None = None
+        self._cache: CacheBackend | None = None
         self._defining = threading.RLock()
         self._schemas: Schemas | None = None
         self.engines = PerRun[Engine]()

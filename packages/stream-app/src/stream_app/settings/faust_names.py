@@ -81,9 +81,6 @@ REFUSED: dict[str, Refusal] = {
         "a poll takes what has arrived", "bound what waits with stream_buffer_maxsize and stream_buffer_max_bytes"
     ),
     "broker_producer": _ONE_CLUSTER,
-    "cache": Refusal(
-        "what pages answer is not cached by the worker", "keep it in a table, or put a cache in front of the worker"
-    ),
     "consumer_api_version": _VERSIONS,
     "consumer_group_instance_id": Refusal(
         "a worker that is restarted takes the place of its predecessor at once, by the member id in its datadir",

@@ -93,6 +93,7 @@ class SettingOptions(TypedDict, total=False):
     web_application_options: Mapping[str, Any] | str | None
     web_host: str | None
     canonical_url: str | None
+    cache: str | None
     web_dashboard_enabled: bool | None
     web_graph_enabled: bool | None
     web_tables_enabled: bool | None

@@ -9,6 +9,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal
 
+from stream_app.settings.caches import cache_url
 from stream_app.settings.parameters import (
     Bytes,
     Count,
@@ -334,6 +335,15 @@ class WebSettings(Section):
         env="NODE_CANONICAL_URL",
         parse=web_url,
         kind="URL",
+    )
+    cache = Parameter(
+        str,
+        "memory://",
+        "URL of the cache of pages: memory://, with bounds in its query, as in memory://?size=64M&entries=10000.",
+        env="CACHE_URL",
+        parse=cache_url,
+        kind="URL",
+        cost="Memory, up to size.",
     )
     web_dashboard_enabled = Parameter[bool | None](
         bool | None,

@@ -28,4 +28,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = answers(__name__, __all__, ("base", "blueprints", "exceptions", "views"))
+    __getattr__ = answers(__name__, __all__, ("base", "blueprints", "cache", "exceptions", "views"))

@@ -7,4 +7,4 @@ from stream_app.web import *  # noqa: F403 - this module is that list of names
 from stream_app.web import __all__ as __all__
 
 if not TYPE_CHECKING:
-    __getattr__ = answers(__name__, __all__, ("base", "blueprints", "exceptions", "views"))
+    __getattr__ = answers(__name__, __all__, ("base", "blueprints", "cache", "exceptions", "views"))
