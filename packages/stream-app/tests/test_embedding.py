@@ -41,6 +41,7 @@ async def test_a_start_has_no_side_effects(capfd: pytest.CaptureFixture[str]) ->
             asyncio.get_running_loop().get_exception_handler(),
         )
 
+    gc.unfreeze()  # what the worker of another test has frozen ends at any time
     before, threads, tasks = state(), threading.enumerate(), asyncio.all_tasks()
     app = make()
 

@@ -22,6 +22,60 @@ from stream_core.testing.clock import ManualClock
 
 from .apps import make, until
 
+STAGES = """
+    import asyncio, atexit, os, signal, sys
+    import stream_app as faust
+
+    stage, number = sys.argv.pop(), getattr(signal, sys.argv.pop())
+
+    def reach(name):
+        if name == stage:
+            os.kill(os.getpid(), number)
+
+    app = faust.App("stages", broker="memory://", web_enabled=False)
+    left = []
+
+    @app.on_worker_init.connect
+    def init(app, **kwargs):
+        reach("init")
+
+    @app.on_configured.connect
+    def configured(app, conf, **kwargs):
+        reach("configured")
+
+    @app.on_worker_shutdown.connect
+    def shutdown(app, **kwargs):
+        reach("shutdown")
+
+    async def last():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            reach("loop closes")
+
+    @app.task
+    async def go():
+        left.append(asyncio.ensure_future(last()))
+        reach("running")
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @atexit.register
+    def end():
+        reach("exit")
+
+    app.main()
+"""
+"""A worker that sends itself a signal at one stage of its life."""
+
+
+def at_stage(stage: str, number: str, directory: Path, loop: str) -> subprocess.CompletedProcess[str]:
+    """Run it until it ends."""
+    program = directory / "stages.py"
+    program.write_text(textwrap.dedent(STAGES), encoding="utf-8")
+    command = [sys.executable, program, "--loop", loop, "worker", number, stage]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+
 
 class Plain:
     """A service that is no class of anybody's."""
@@ -503,3 +557,26 @@ async def test_a_service_that_crashes_ends_the_app_below() -> None:
     assert isinstance(app.failure, KeyError)
     await service.stop()
     assert not started(app)
+
+
+@pytest.mark.parametrize("loop", ["aio", "uvloop"])
+@pytest.mark.parametrize("stage", ["init", "configured", "running", "shutdown", "loop closes", "exit"])
+def test_who_asks_what_a_worker_does_never_ends_it(stage: str, loop: str, tmp_path: Path) -> None:
+    """Before there is a log, and when the event loop has gone, SIGUSR1 and SIGUSR2 print where the threads are."""
+    for number in ("SIGUSR1", "SIGUSR2"):
+        done = at_stage(stage, number, tmp_path, loop)
+        assert done.returncode == 0, done.stderr
+        if stage != "exit":
+            said = f"{number}: these tasks run" if stage in ("running", "shutdown") else "Current thread"
+            assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_stop_behind_the_stop_changes_nothing(number: str, tmp_path: Path) -> None:
+    """A worker that has committed and left the group ends with 0, also if a signal comes while its event loop is closed."""
+    done = at_stage("loop closes", number, tmp_path, "aio")
+    assert done.returncode == 0, done.stderr
+    assert "has stopped: committed, left the group" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Aborted" not in done.stderr

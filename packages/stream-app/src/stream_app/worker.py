@@ -33,7 +33,7 @@ from stream_core.background import Background
 from stream_core.calls import run_in
 from stream_core.errors import ConfigurationError, StreamError
 from stream_core.event_loops import loop_factory
-from stream_core.signals import stop_signals
+from stream_core.signals import end_with_the_stop, look_signals, outlive_looks, stop_signals
 from stream_core.together import together
 
 __all__ = ["Worker"]
@@ -122,8 +122,8 @@ class Worker(ModeWorker, Service):
 
     The first SIGINT, SIGTERM or SIGHUP drains: open events finish, everything finished is committed, the group is left. A second one, more
     than a second later, ends the process at once; what is uncommitted is replayed by whoever comes next. A SIGHUP that is ignored at the
-    start, as under ``nohup``, stays so. SIGUSR1 logs where every task waits, and
-    the stacks of other threads.
+    start, as under ``nohup``, stays so. SIGUSR1 and SIGUSR2 log where every task waits, and the stacks of other threads; in a process of
+    its own, where the event loop does not run yet or any more, they print the stacks of all threads.
 
     Args:
         app: what to run. What is left out below and is one of its settings is read from these at the start.
@@ -210,6 +210,7 @@ class Worker(ModeWorker, Service):
         self._loop_name = loop if isinstance(loop, str) else "auto"
         self._workdir = workdir
         self._ready = False
+        self._alone = False
         self._told: list[Served] = []  # of the start: they hear of the end
         self._run_apart: asyncio.Task[int] | None = None
         self._title = Title("Stream:Worker", lambda: _title_of(app))
@@ -235,13 +236,17 @@ class Worker(ModeWorker, Service):
         """
         allow_open_files()
         collect_less_often()
+        outlive_looks()
+        self._alone = True
         if self._given_loop is not None:
             code = self._given_loop.run_until_complete(self.start())
         else:
-            with asyncio.Runner(loop_factory=loop_factory(self._loop_name)) as runner:
-                code = runner.run(self.start())
-                overdue = end_soon(code)
-            overdue.cancel()
+            with end_with_the_stop() as stopped:
+                with asyncio.Runner(loop_factory=loop_factory(self._loop_name)) as runner:
+                    code = runner.run(self.start())
+                    stopped()
+                    overdue = end_soon(code)
+                overdue.cancel()
         if code:
             raise SystemExit(code)
         return code
@@ -397,7 +402,7 @@ class Worker(ModeWorker, Service):
         self.exit_stack.callback(detector.stop)
 
     def install_signal_handlers(self) -> None:
-        """Stop at SIGINT, SIGTERM and a SIGHUP that is not ignored, and log what runs at SIGUSR1, until the worker has ended.
+        """Stop at SIGINT, SIGTERM and a SIGHUP that is not ignored, and log what runs at SIGUSR1 and SIGUSR2, until the worker has ended.
 
         :meta private:
         """
@@ -407,8 +412,13 @@ class Worker(ModeWorker, Service):
             for number in stop_signals():
                 loop.add_signal_handler(number, self._signalled, number, signals)
                 self.exit_stack.callback(loop.remove_signal_handler, number)
-            loop.add_signal_handler(signal.SIGUSR1, _log_what_runs, loop)
-            self.exit_stack.callback(loop.remove_signal_handler, signal.SIGUSR1)
+            if self._alone:  # a loop that is closed would let the next one end the process
+                outlive_looks(lambda number: loop.call_soon_threadsafe(_log_what_runs, loop, number))
+                self.exit_stack.callback(outlive_looks)
+                return
+            for number in look_signals():
+                loop.add_signal_handler(number, _log_what_runs, loop, number)
+                self.exit_stack.callback(loop.remove_signal_handler, number)
 
     def _signalled(self, number: int, signals: Signals) -> None:
         name = signal.Signals(number).name
@@ -547,9 +557,10 @@ def _title_of(app: Served) -> str:
     return f"{app.id}{web} {conf.datadir.absolute()}"
 
 
-def _log_what_runs(loop: asyncio.AbstractEventLoop) -> None:
+def _log_what_runs(loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
     logger.warning(
-        "SIGUSR1: these tasks run:\n%s\nand these threads beside that of the event loop:\n%s",
+        "%s: these tasks run:\n%s\nand these threads beside that of the event loop:\n%s",
+        number.name,
         "\n".join(running_tasks(loop)),
         "\n".join(other_threads()) or "none",
     )

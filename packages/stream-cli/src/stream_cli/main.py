@@ -33,6 +33,7 @@ from stream_cli.topics import lag, topics
 from stream_cli.worker import worker
 from stream_core.errors import StreamError
 from stream_core.event_loops import LOOPS
+from stream_core.signals import outlive_looks
 
 __all__ = ["call_command", "cli", "main", "run"]
 
@@ -161,6 +162,7 @@ def run(app: Application | None, argv: Sequence[str]) -> NoReturn:
         app: the app that the commands are about unless ``-A`` names another; ``None`` when only ``-A`` does.
         argv: the arguments, without the name of the program.
     """
+    outlive_looks()
     cli.main(args=list(argv), prog_name=None if app is not None else "stream", obj=app)
     raise AssertionError("click exits the process")
 

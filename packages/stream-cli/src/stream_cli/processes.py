@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stream_core.errors import ConfigurationError
-from stream_core.signals import stop_signals
+from stream_core.signals import look_signals, outlive_looks, stop_signals
 
 __all__ = ["Child", "supervise"]
 
@@ -100,12 +100,13 @@ async def _supervise(number: int) -> int:
     stops = stop_signals()
     for one in stops:
         loop.add_signal_handler(one, supervisor.heard, one)
-    loop.add_signal_handler(signal.SIGUSR1, supervisor.hand_on, signal.SIGUSR1)
+    outlive_looks(lambda number: loop.call_soon_threadsafe(supervisor.hand_on, number))
     try:
         return max(await asyncio.gather(*map(supervisor.keep, range(number))))
     finally:
-        for one in (*stops, signal.SIGUSR1):
+        for one in stops:
             loop.remove_signal_handler(one)
+        outlive_looks()
         supervisor.close()
 
 
@@ -184,7 +185,12 @@ class _Supervisor:
     async def _start(self, number: int) -> asyncio.subprocess.Process:
         environment: Mapping[str, str] = {**os.environ, VARIABLE: f"{number}:{self._read}"}
         return await asyncio.create_subprocess_exec(
-            sys.executable, *sys.orig_argv[1:], env=environment, cwd=STARTED_IN, pass_fds=(self._read,)
+            sys.executable,
+            *sys.orig_argv[1:],
+            env=environment,
+            cwd=STARTED_IN,
+            pass_fds=(self._read,),
+            preexec_fn=_ignore_looks,
         )
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
@@ -201,6 +207,12 @@ class _Supervisor:
             return await ended
         finally:
             stop.cancel()
+
+
+def _ignore_looks() -> None:
+    """Let a new process miss what it is asked before it can answer, instead of ending."""
+    for number in look_signals():
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _how(code: int) -> str:
