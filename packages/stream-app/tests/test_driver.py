@@ -500,6 +500,7 @@ def test_a_broker_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) ->
         driver.produce(orders, Order("joe", 100), key="o1")
         driver.broker.fail("txn_offset_commit")
         driver.broker.fail("offset_fetch")
+        driver.broker.fail("fetch", times=3)
         driver.produce(orders, Order("ann", 100), key="o2")
         assert driver.table(totals) == {"joe": 100, "ann": 100}
         with pytest.raises(ConfigurationError, match="no operation 'praise' can fail"):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_core.errors import CommitError, DeadlineError, FencedError, TransportError
+from stream_core.errors import BrokerUnavailableError, CommitError, DeadlineError, FencedError, TransportError
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.consumer import MemoryConsumer
 from stream_core.memory.log import Entry
@@ -258,6 +258,22 @@ async def test_a_poll_can_fail(harness: BrokerHarness, cluster: MemoryCluster) -
 
     with pytest.raises(TransportError, match="connection reset"):
         await member.consumer.poll(1)
+
+    (batch,) = await member.consumer.poll(1)
+    assert [record.value for record in batch.records] == [b"a"]
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("error", [DeadlineError("no answer in time"), BrokerUnavailableError("no connection")])
+async def test_a_fetch_without_an_answer_is_made_again(
+    harness: BrokerHarness, cluster: MemoryCluster, error: TransportError, applied: bool
+) -> None:
+    """As the client of Kafka does it: nobody hears of it, and nothing is lost."""
+    member = await harness.alone("group", "topic")
+    member.read({TP0: 0})
+    cluster.append(TP0, [Entry(0, None, b"a")])
+    for _ in range(3):
+        cluster.faults.fail_next("fetch", error, applied=applied)
 
     (batch,) = await member.consumer.poll(1)
     assert [record.value for record in batch.records] == [b"a"]

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-from stream_core.errors import OffsetOutOfRangeError, TransportError, UnknownTopicError
+from stream_core.errors import (
+    BrokerUnavailableError,
+    DeadlineError,
+    OffsetOutOfRangeError,
+    TransportError,
+    UnknownTopicError,
+)
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.primitives import TP, Batch, RawRecord
 
@@ -54,10 +60,24 @@ class Fetcher:
         await asyncio.sleep(0)  # a poll that finds records must give the loop a turn as well
         while True:
             self.check()
-            with self._cluster.faults.at("fetch"):
-                batches = self._fetch()
+            if not self._is_served():
+                await asyncio.sleep(0)
+                continue
+            batches = self._fetch()
             if batches or not await self._cluster.wakeup.wait(deadline - loop.time()):
                 return batches
+
+    def _is_served(self) -> bool:
+        """Tell whether the broker answers the next fetch; one that it does not answer is made again, as the client of Kafka does.
+
+        A fetch changes nothing, so that it is the same whether the question or its answer is lost. Raises any other TransportError: with
+        that the client is broken.
+        """
+        try:
+            with self._cluster.faults.at("fetch"):
+                return True
+        except (DeadlineError, BrokerUnavailableError):
+            return False
 
     def check(self) -> None:
         """Raise TransportError when this client cannot fetch any more."""

@@ -84,8 +84,11 @@ class Closer:
             if clock.monotonic() - self._looked >= LOOK:
                 self._looked = clock.monotonic()
                 await self._go_on()
-            await clock.sleep(PAUSE)
-            seen = await self._work.progress(seen, LOOK - PAUSE)
+            before = seen
+            if self._on_close is None:
+                await clock.sleep(LOOK)
+            elif (seen := await self._work.progress(before, LOOK)) != before:
+                await clock.sleep(PAUSE)
 
     async def _close(self) -> None:
         """Tell of all windows that are closed by what events have finished, if somebody is told."""
