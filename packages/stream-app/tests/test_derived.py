@@ -57,6 +57,52 @@ def test_a_derived_topic_that_contradicts() -> None:
         orders.derive_topic(suffix="-2", schema=faust.Schema(), value_type=int)
 
 
+async def test_a_topic_is_derived_from_what_a_stream_reads() -> None:
+    """In the body of an agent, and behind ``through``; a body that runs again gets the same one, and can send to it."""
+    app = make()
+    orders = app.topic("orders", key_type=str, value_type=int, partitions=2)
+    derived: list[Any] = []
+    channel = app.channel(value_type=int)
+
+    @app.agent(orders)
+    async def copy(stream: faust.Stream[int]) -> None:
+        copies = stream.derive_topic("copies", value_type=str, prefix="old-", suffix="-2")
+        through = stream.through("between")
+        derived.append((copies, through.derive_topic("behind")))
+        async for key, value in through.items():
+            await copies.send(str(value), key=key)
+            if len(derived) == 1:
+                raise ValueError("the body runs again")
+
+    @app.agent(channel)
+    async def hear(stream: faust.Stream[int]) -> None:
+        with pytest.raises(ConfigurationError, match="hear reads no topic from which copies could be derived: use app"):
+            stream.derive_topic("copies")
+        derived.append(None)
+        async for _ in stream:
+            pass
+
+    read: list[Any] = []
+
+    @app.agent(app.topic("old-copies-2", key_type=str, value_type=str, partitions=2))
+    async def read_copies(stream: faust.Stream[str]) -> None:
+        async for value in stream:
+            read.append(value)
+
+    async with app:
+        await until(lambda: None in derived)
+        derived.remove(None)
+        await orders.send(3, key="a")
+        await until(lambda: set(read) == {"3"} and len(derived) == 2)  # at least once
+    copies, behind = derived[0]
+    assert derived[1] == derived[0]
+    assert (copies.name, copies.schema.key_type, copies.schema.value_type) == ("old-copies-2", str, str)
+    assert (behind.name, behind.schema.key_type, behind.schema.value_type) == ("behind", str, int)
+    assert app.topics["old-copies-2"] is copies
+    with pytest.raises(ConfigurationError, match="reads no topic from which copies could be derived"):
+        app.stream([1]).derive_topic("copies")
+
+
 async def test_an_app_passes_options_of_a_send_on() -> None:
     """To a topic by its name, by position as Faust has them."""
     app = make()

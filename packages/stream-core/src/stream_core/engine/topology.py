@@ -277,6 +277,10 @@ class Topology:
             return self._loose(behind, lambda _: self._close_pipe(name, stream))
         return Stream(behind, cursor, self)
 
+    def source(self, stream: Stream[Any]) -> Source:
+        """Give the topic, topics or channel that a stream reads; see :class:`Host`."""
+        return self._sources[stream.subscription]
+
     def _loose(self, subscription: Subscription, close: Callable[[Subscription], None]) -> Stream[Any]:
         return LooseStream(
             subscription, self, close=close, emit=self._outbox.held.emit, on_conflict=self._interval.spoil
@@ -472,7 +476,7 @@ class Topology:
         partitions = None if key is None else key.partitions
         made = Topic[Any, Any](name, schema=schema if key is None else key.schema(schema), partitions=partitions)
         known = read if isinstance(read, Topic) else next(iter(self._topics.values()), made)
-        made.registry = known.registry
+        made.registry, made.describe = known.registry, known.describe
         made.bind(self._run, self._outbox)
         return made
 

@@ -41,6 +41,9 @@ class Host(Protocol):
             key: makes the key of each event; ``None`` keeps the key.
         """
 
+    def source(self, stream: Stream[Any]) -> Any:
+        """Give the topic, topics or channel that ``stream`` reads."""
+
 
 _JOINS = "streams cannot be joined, in Faust neither: keep one side in a table"
 
@@ -258,6 +261,38 @@ class Stream(Generic[T]):
         """
         made = Key.of(key, name, partitions)
         return self._get_host("group_by()").pipe(self, topic, key=made)
+
+    def derive_topic(
+        self,
+        name: str,
+        *,
+        schema: Any = None,
+        key_type: Any = None,
+        value_type: Any = None,
+        prefix: str = "",
+        suffix: str = "",
+    ) -> Any:
+        """Describe another topic that is as the one that is read, but for what is said here; see :meth:`Topic.derive_topic`.
+
+        Args:
+            name: its name.
+            schema: types and serializers as one object.
+            key_type: type of the keys.
+            value_type: type of the values.
+            prefix: goes in front of the name.
+            suffix: goes behind it.
+
+        Raises:
+            ConfigurationError: what is read is no topic, or a pattern of topics; or as ``app.topic()``.
+        """
+        source: Any = None if self._host is None else self._host.source(self)
+        if not hasattr(source, "derive_topic"):
+            raise ConfigurationError(
+                f"{self.subscription.name} reads no topic from which {prefix}{name}{suffix} could be derived: use app.topic()"
+            )
+        return source.derive_topic(
+            topics=[name], schema=schema, key_type=key_type, value_type=value_type, prefix=prefix, suffix=suffix
+        )
 
     # -- for those who run it
 
