@@ -292,6 +292,7 @@ async def test_two_engines_know_each_other(lab: Lab) -> None:
     first, second = (engine.snapshot() for engine in engines)
     assert first.owners == second.owners
     assert first.owners_settled
+    assert {one.instance for one in first.members} == {"one", "two"} == {one.instance for one in second.members}
     assert first.generation == second.generation
     assert {one.url for one in first.owners} == {"http://one.example", "http://two.example"}
     mine = [(one.topic, one.partition) for one in first.owners if one.instance == "one"]

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -21,6 +22,7 @@ from stream_core.engine.snapshot import (
     DurationsSnapshot,
     FailureSnapshot,
     IntervalSnapshot,
+    MemberSnapshot,
     OwnerSnapshot,
     PartitionSnapshot,
     Snapshot,
@@ -331,6 +333,22 @@ async def test_all_workers_are_seen_from_any_of_them(client: aiohttp.ClientSessi
         assert ("aria-label", "Partitions of orders: 0, 2 on worker 1; 1, 3 on worker 2") in page.attributes
         assert page.text.count(" this one") == 1
     assert pages[0].text.replace(" this one", "") == pages[1].text.replace(" this one", "")
+
+
+async def test_a_worker_without_partitions_is_seen(client: aiohttp.ClientSession) -> None:
+    """It may be the one that waits to take over."""
+    members: list[MemberSnapshot] = []
+
+    def look(instance: str) -> Callable[[], Snapshot]:
+        return lambda: replace(taken(instance, owners={"one": members[0].url}), members=tuple(members))
+
+    async with showing(look("one")) as first, showing(look("two")) as second:
+        members += [MemberSnapshot("one", first.url), MemberSnapshot("two", second.url)]
+        for url in (first.url, second.url):
+            page = Reading(await text(client, f"{url}/", **BROWSER))
+            assert "all workers are ready" in page.text
+            assert ("aria-label", "Partitions of orders: 0\u20133 on worker 1") in page.attributes
+            assert ("id", "worker-2") in page.attributes
 
 
 async def hanging(request: web.Request) -> web.StreamResponse:

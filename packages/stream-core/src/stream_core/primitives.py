@@ -168,11 +168,13 @@ class Owners:
         generation: the generation in which that was so; -1 before the first.
         settled: whether this member knows of no later generation. While it is false, ``hosts`` is what was true last: partitions are on
             the move, or this member has lost its place in the group.
+        members: all members of the group, those that own nothing included; empty when the leader of the group does not tell.
     """
 
     hosts: Mapping[TP, Host] = field(default_factory=dict)
     generation: int = -1
     settled: bool = False
+    members: tuple[Host, ...] = ()
 
 
 class RecordMetadata(NamedTuple):

@@ -19,6 +19,7 @@ __all__ = [
     "FailureSnapshot",
     "HttpSnapshot",
     "IntervalSnapshot",
+    "MemberSnapshot",
     "OwnerSnapshot",
     "PartitionSnapshot",
     "ReadingSnapshot",
@@ -282,6 +283,19 @@ class TrafficSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberSnapshot:
+    """A worker of the group, which may own nothing.
+
+    Attributes:
+        instance: its id; empty when unknown.
+        url: where it answers requests; empty when it publishes none.
+    """
+
+    instance: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerSnapshot:
     """Who owns a partition of the group.
 
@@ -346,6 +360,7 @@ class Snapshot:
         paused: how often partitions were paused because enough of their records waited, by topic.
         http: the requests to its web server.
         sensor_errors: how often a sensor has failed or was late, by its name.
+        members: the workers of the group, those that own nothing included.
     """
 
     app: str
@@ -376,6 +391,7 @@ class Snapshot:
     paused: dict[str, int] = field(default_factory=dict)
     http: HttpSnapshot = NO_REQUESTS
     sensor_errors: dict[str, int] = field(default_factory=dict)
+    members: tuple[MemberSnapshot, ...] = ()
 
 
 def as_json(snapshot: Snapshot) -> dict[str, Any]:

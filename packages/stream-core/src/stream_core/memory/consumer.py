@@ -167,7 +167,9 @@ class MemoryConsumer(Fetcher):
             return
         self._answered = self._clock()
         self._assignment, self._member = assignment, assignment.metadata.member
-        self._owners = Owners(assignment.hosts, assignment.metadata.generation, settled=True)
+        self._owners = Owners(
+            assignment.hosts, assignment.metadata.generation, settled=True, members=assignment.members
+        )
         self._positions = dict.fromkeys(assignment.partitions, _NO_POSITION)
         self._paused = set(assignment.partitions)
         self._fetching = True

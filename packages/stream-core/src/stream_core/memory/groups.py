@@ -27,11 +27,13 @@ class Assignment:
         metadata: names the generation and the member.
         partitions: what it owns.
         hosts: the owner of each partition of the group.
+        members: all members of the group.
     """
 
     metadata: GroupMetadata
     partitions: frozenset[TP]
     hosts: Mapping[TP, Host]
+    members: tuple[Host, ...]
 
 
 @dataclass(slots=True)
@@ -183,9 +185,11 @@ class Group:
         self.generation += 1
         shares = assign({name: joined.claim for name, joined in self._members.items()}, self._partitions())
         hosts = {tp: joined.host for name, joined in self._members.items() for tp in sorted(shares[name])}
+        members = tuple(sorted(joined.host for joined in self._members.values()))
         for name, joined in self._members.items():
             self._begin_session(name, joined)
-            joined.assignment = Assignment(GroupMetadata(self.name, self.generation, name), shares[name], hosts)
+            metadata = GroupMetadata(self.name, self.generation, name)
+            joined.assignment = Assignment(metadata, shares[name], hosts, members)
         self._wakeup.notify()
 
     def _begin_session(self, name: str, joined: _Joined) -> None:

@@ -78,6 +78,7 @@ class StreamAssignor:
             assigned callback, which runs right after :meth:`on_assignment`.
         hosts: the owner of every partition of the group, as of the last assignment; of a leader that does not say it only what this
             member owns itself.
+        members: all members of the group, as of the last assignment; empty when the leader does not say it.
         partitions: the partition count that the leader saw for each topic of the group.
     """
 
@@ -88,6 +89,7 @@ class StreamAssignor:
         self.owned: frozenset[TP] = frozenset()
         self.generation = -1
         self.hosts: dict[TP, Host] = {}
+        self.members: tuple[Host, ...] = ()
         self.partitions: dict[str, int] = {}
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
@@ -133,6 +135,7 @@ class StreamAssignor:
         """
         self.owned = frozenset(TP(tp.topic, tp.partition) for tp in assignment.partitions())
         data = _decode(_SyncData, assignment.user_data)
+        self.members = tuple(sorted(data.hosts))
         self.partitions = {topic: len(placement.hosts) for placement in data.placements for topic in placement.topics}
         self.hosts = dict.fromkeys(self.owned, self.host) | {
             TP(topic, partition): data.hosts[host]

@@ -94,7 +94,8 @@ class KafkaConsumer:
     def owners(self) -> Owners:
         """Tell who owns each partition of the group, as the leader said it in the last assignment."""
         assigned = self._rebalances is not None and self._rebalances.assigned
-        return Owners(self._assignor.hosts, self._assignor.generation, settled=assigned and self.lease() > 0)
+        assignor, settled = self._assignor, assigned and self.lease() > 0
+        return Owners(assignor.hosts, assignor.generation, settled=settled, members=assignor.members)
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
         """Return everything that has arrived for partitions that are not paused, at most one batch a partition.

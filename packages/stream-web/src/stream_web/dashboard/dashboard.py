@@ -201,6 +201,7 @@ class Dashboard:
         snapshot = self._snapshot()
         here = self._view(snapshot)
         urls = {one.instance: one.url for one in snapshot.owners if one.instance}
+        urls |= {one.instance: one.url for one in snapshot.members if one.instance}
         own = urls.pop(snapshot.instance, "") or snapshot.url or self._url()
         others = await self._peers.ask(urls)
         instances = sorted({snapshot.instance, *others})

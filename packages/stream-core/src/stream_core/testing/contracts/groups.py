@@ -262,6 +262,23 @@ async def every_member_knows_the_owners(harness: BrokerHarness) -> None:
     assert expected[TP(own, 0)] == first.host
 
 
+async def a_member_without_partitions_is_known(harness: BrokerHarness) -> None:
+    """Where there are more members than partitions each of them knows all the others."""
+    topic, group = await harness.topic(), harness.name("group")
+    hosts = [Host("one", "http://one.example:6066"), Host("two", "http://two.example:6066")]
+    members = [await harness.member(group, topic, host=host) for host in hosts]
+    await harness.drive(
+        members,
+        lambda: all(
+            len(member.consumer.owners().members) == 2 and member.consumer.owners().settled for member in members
+        ),
+        "two members know of each other",
+    )
+    assert sum(len(member.partitions) for member in members) == 1
+    for member in members:
+        assert sorted(member.consumer.owners().members) == hosts
+
+
 async def owners_are_the_last_known_while_partitions_move(harness: BrokerHarness) -> None:
     """Before the first assignment nobody is known; in a rebalance and after the stop the answer is that of before, and says so."""
     topic, group = await harness.topic(partitions=2), harness.name("group")
@@ -291,6 +308,7 @@ async def owners_are_the_last_known_while_partitions_move(harness: BrokerHarness
 
 CHECKS = (
     members_share_the_partitions,
+    a_member_without_partitions_is_known,
     a_leaver_hands_over,
     nothing_is_assigned_before_all_is_revoked,
     a_new_generation_begins_silent,
