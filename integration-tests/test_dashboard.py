@@ -189,6 +189,25 @@ async def test_a_dead_letter_is_one_step_away(browser: Browser, bank: Worker) ->
     assert await page.title() == "bank \u2013 Stream"
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+async def test_a_dead_letter_is_a_page(browser: Browser, bank: Worker, width: int, scheme: Scheme) -> None:
+    """With key, value, error and the command that tries it again; for everybody, and with a way back."""
+    looking = await open_at(browser, await bank.url(), width, scheme)
+    page = looking.page
+    await page.get_by_role("button", name="Pause").click()
+    await page.locator("#failures tbody tr").first.get_by_role("link", name="dead letter", exact=True).press("Enter")
+    await expect(page.locator("h1")).to_contain_text("Dead letter of deposits")
+    told = await page.locator("main").inner_text()
+    assert re.search(r"ValueError: <img src=x", told)
+    assert re.search(r"stream -A MODULE dlq retry \d+:\d+\n", told), told
+    result = await Axe().run(page)
+    assert not [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in result.response["violations"]]
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    await page.get_by_role("link", name="All of bank").press("Enter")
+    await expect(page.locator("#failures tbody tr").first).to_be_visible()
+    assert not looking.complaints
+
+
 async def test_it_says_when_the_worker_is_gone_and_goes_on_when_it_is_back(browser: Browser, tmp_path: Path) -> None:
     """A page that is left open is right again without being loaded anew."""
     program = tmp_path / "bank.py"

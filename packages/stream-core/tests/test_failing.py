@@ -7,15 +7,16 @@ import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from stream_core.agents.agent import Agent
-from stream_core.errors import CommitError
+from stream_core.errors import BrokerUnavailableError, CommitError, TransportError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Offset, RawRecord, TopicSpec
+from stream_core.sending.dead_letters import PREFIX
 from stream_core.streams.channel import Channel
 from stream_core.streams.decoded import Rejected
 from stream_core.streams.sessions import PIECE
@@ -191,6 +192,45 @@ async def test_what_failed_for_good_is_not_run_again(lab: Lab, form: str, settin
 
     assert seen == [0, 1, 2, 3, 4, 0, 1, 3, 4]
     assert [record.value for record in lab.records(dead.name)] == [b"2"] * (1 if settings else 2)
+
+
+async def test_a_letter_is_found_again(lab: Lab) -> None:
+    """By what is told of the failure: the last of several letters of the same event, and none that another agent wrote."""
+    topic, dead = lab.topic("numbers"), lab.topic("app-dead-letter", partitions=3)
+
+    async def one(stream: Stream[Any]) -> None:
+        async for value in stream:
+            raise BadError(value)
+
+    async def two(stream: Stream[Any]) -> None:
+        async for value in stream:
+            if value == 1:
+                raise BadError(value)
+
+    agents = [lab.agent(each, topic, on_failure="dead_letter") for each in (one, two)]
+    engine = await lab.start(agents, [dead], transactional_id="worker")
+    lab.put(topic, range(3))
+    await lab.caught_up(topic)
+
+    failures = engine.snapshot().failures
+    assert len(failures) == 4
+    for failure in failures:
+        found = await engine.letters.find(failure)
+        assert found is not None
+        where, record = found
+        assert where.topic == "app-dead-letter"
+        assert record.value == str(failure.offset).encode()
+        assert (f"{PREFIX}agent", failure.reader.encode()) in record.headers
+    assert await engine.letters.find(replace(failures[0], offset=99)) is None
+    assert await engine.letters.find(replace(failures[0], letters="elsewhere")) is None
+    lab.cluster.faults.fail_next("connect", BrokerUnavailableError("nobody listens"))
+    with pytest.raises(BrokerUnavailableError, match="nobody listens"):
+        await engine.letters.find(failures[0])
+    lab.cluster.faults.damaged[TP("app-dead-letter", 0)] = "wrong checksum"
+    lab.cluster.faults.damaged[TP("app-dead-letter", 1)] = "wrong checksum"
+    lab.cluster.faults.damaged[TP("app-dead-letter", 2)] = "wrong checksum"
+    with pytest.raises(TransportError):
+        await engine.letters.find(failures[0])
 
 
 async def test_what_steps_sent_for_events_of_a_failed_list(lab: Lab) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -30,8 +30,12 @@ from stream_core.engine.snapshot import (
     TablePartitionSnapshot,
     TrafficSnapshot,
 )
+from stream_core.errors import DeadlineError
+from stream_core.primitives import TP, RawRecord, StoredRecord
+from stream_core.sending.dead_letters import PREFIX
 from stream_web import Dashboard, Health, Limits, Peers, Web, WebServer
 from stream_web.dashboard import dashboard as module
+from stream_web.dashboard.dashboard import FindLetter
 from stream_web.dashboard.samples import KEPT, Samples
 from stream_web.dashboard.views import PERIOD, Cluster, Sample, Worker, WorkerView, natural, view_of
 
@@ -90,9 +94,12 @@ async def showing(
     app_id: str = "shop",
     limits: Limits | None = None,
     watchers: int = 50,
+    letter: FindLetter | None = None,
 ) -> AsyncIterator[WebServer]:
     """A server with a dashboard that listens until the end of the block."""
-    dashboard = Dashboard(app_id, snapshot, peers or Peers("shop"), edges=lambda: edges, watchers=watchers)
+    dashboard = Dashboard(
+        app_id, snapshot, peers or Peers("shop"), edges=lambda: edges, watchers=watchers, letter=letter
+    )
     server = WebServer(
         bind="127.0.0.1",
         port=0,
@@ -166,7 +173,9 @@ async def test_a_browser_gets_the_page_and_programs_the_words(client: aiohttp.Cl
             assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
             assert answer.headers["Vary"] == "Accept"
         for found, base in ((page, "dashboard/"), (own, "")):
-            files = [value for name, value in found.attributes if name in ("src", "href") and value and value[0] != "#"]
+            files = [
+                value for name, value in found.attributes if name in ("src", "href") and value and value[0] not in "#?"
+            ]
             assert sorted(files) == sorted(
                 ["data:,", f"{base}dashboard.css", f"{base}graph.css", f"{base}dashboard.js"]
             )
@@ -215,9 +224,100 @@ async def test_it_shows_everything(client: aiohttp.ClientSession) -> None:
     assert "orders 0 offset 7" in read
     assert "ValueError: orders" in read
     assert 'href="#topic-letters"' in page
+    assert "?agent=orders&amp;topic=orders&amp;partition=0&amp;offset=7" in page
     assert "25 %, 90 records left" in read
     assert "topic orders \u2192 agent count" in read
     assert "Partitions of orders: 0\u20133 on worker 1" in page
+
+
+# -- a dead letter
+
+
+def finding(
+    key: bytes | None, value: bytes | None, *headers: tuple[str, bytes | None]
+) -> Callable[[FailureSnapshot], Awaitable[tuple[TP, RawRecord] | None]]:
+    """Finds one letter."""
+
+    async def find(failure: FailureSnapshot) -> tuple[TP, RawRecord] | None:
+        return TP(failure.letters, 3), StoredRecord(12, 1_000_000, key, value, list(headers))
+
+    return find
+
+
+LETTER = "?agent=orders&topic=orders&partition=0&offset=7"
+
+
+@pytest.mark.parametrize("path", ["/", "/dashboard/"])
+async def test_a_dead_letter_is_shown(client: aiohttp.ClientSession, path: str) -> None:
+    """The record as it was, why its event failed, and how it is tried again, wherever the dashboard is."""
+    told = [(PREFIX + "error-type", b"ValueError"), (PREFIX + "error-message", b"no stock"), ("trace", b"\xff\x01")]
+    async with (
+        showing(letter=finding(b"joe", b'{"price":0.10,"price":2}', *told)) as server,
+        client.get(f"{server.url}{path}{LETTER}", headers=BROWSER) as answer,
+    ):
+        assert answer.status == 200
+        assert answer.headers["Content-Security-Policy"] == module.CSP
+        page = await answer.text()
+    read = Reading(page)
+    assert "ValueError: no stock" in read.text
+    assert '{\n  "price": 0.10,\n  "price": 2\n}' in read.text  # nothing is rounded, or put together
+    assert "ff 01" in read.text
+    assert "stream -A MODULE dlq retry 3:12 --topic letters" in read.text
+    assert ("href", "./") in read.attributes
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "none"),
+        (b"", "empty"),
+        (b"\x00" * 5_000_000, "00 00 00 \u2026 5000000 bytes in all"),
+        (b"a" * 5_000_000, "aaa \u2026 5000000 bytes in all"),
+        (b"[" * 15_000, "[[["),
+        (HOSTILE.encode(), HOSTILE.encode().hex(" ")),
+        (HOSTILE.rstrip("\0").encode(), HOSTILE.rstrip("\0")),
+    ],
+    ids=["none", "empty", "binary", "long", "deep", "hostile bytes", "hostile text"],
+)
+async def test_what_a_letter_holds_is_bounded_text(
+    client: aiohttp.ClientSession, value: bytes | None, expected: str
+) -> None:
+    """Whatever bytes they are, no element comes of it, and the page stays small."""
+    headers = [(f"h{number}", value) for number in range(300)] if value is None else [(HOSTILE, value)]
+    async with showing(letter=finding(value, value, *headers)) as server:
+        page = await text(client, f"{server.url}/{LETTER}", **BROWSER)
+    assert expected in Reading(page).text
+    assert len(page) < 200_000
+    assert "script" not in Reading(page).tags
+
+
+async def test_no_other_record_can_be_read(client: aiohttp.ClientSession) -> None:
+    """Only letters of the failures that the dashboard shows; anything else is not asked for."""
+
+    async def find(failure: FailureSnapshot) -> None:
+        raise AssertionError(failure)
+
+    async with showing(letter=find) as server:
+        for other in ("?topic=orders&partition=0&offset=7", LETTER.replace("=7", "=8"), LETTER + "7", "?offset="):
+            async with client.get(f"{server.url}/{other}", headers=BROWSER) as answer:
+                assert answer.status == 404
+                assert "not among the recent failures" in await answer.text()
+
+
+async def test_a_letter_that_cannot_be_read_says_why(client: aiohttp.ClientSession) -> None:
+    """The broker does not answer, or the letter is gone: the rest of the page is there."""
+
+    async def fail(failure: FailureSnapshot) -> None:
+        raise DeadlineError("no answer within 5 s")
+
+    async def nothing(failure: FailureSnapshot) -> None:
+        return None
+
+    for letter, expected in ((fail, "cannot be read now: no answer within 5 s"), (nothing, "its retention is over")):
+        async with showing(letter=letter) as server:
+            page = await text(client, f"{server.url}/{LETTER}", **BROWSER)
+            assert expected in page
+            assert "dlq list --topic letters" in page
 
 
 # -- live

@@ -152,7 +152,13 @@ class _Shown:
             return None
         peers = web.Peers(conf.id, neighbour)
         made: Dashboard = web.Dashboard(
-            conf.id, engine.snapshot, peers, edges=self._edges, settings=conf.describe, url=url
+            conf.id,
+            engine.snapshot,
+            peers,
+            edges=self._edges,
+            settings=conf.describe,
+            url=url,
+            letter=engine.letters.find,
         )
         return made
 

@@ -31,6 +31,7 @@ from stream_core.engine.idle import Idleness
 from stream_core.engine.interval import RunningInterval
 from stream_core.engine.joining import Joining
 from stream_core.engine.leadership import Leadership
+from stream_core.engine.letters import LetterFinder
 from stream_core.engine.observer import Observer
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
@@ -75,6 +76,7 @@ class Engine:
     Attributes:
         host: what the other members of the group are told of this one; set it before the start.
         counters: what it has done so far.
+        letters: finds dead letters, for the dashboard.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Engine:
         self.announcing = Announcing(settings.drain_timeout)
         self.outbox = Outbox(transactional=settings.exactly_once)
         self.clients = Clients(transport, settings, self.outbox, self.counters.sent)
+        self.letters = LetterFinder(transport, self.clients.admin)
         self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail, outcomes=self.counters.asks)
         self.outbox.may_answer = AnswerTopics(settings, self._topics)
         if sensors.hear(*SEND):

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,10 +17,13 @@ import msgspec
 from aiohttp import hdrs, web
 
 from stream_core.engine.graph import Edge
-from stream_core.engine.snapshot import Snapshot
+from stream_core.engine.snapshot import FailureSnapshot, Snapshot
+from stream_core.errors import StreamError
+from stream_core.primitives import TP, RawRecord
+from stream_web.dashboard.letter import letter_document
 from stream_web.dashboard.peers import Peers
 from stream_web.dashboard.samples import Samples
-from stream_web.dashboard.sections import document, parts_of
+from stream_web.dashboard.sections import FAILURES, document, parts_of
 from stream_web.dashboard.views import PERIOD, Cluster, Worker, WorkerView, view_of
 
 __all__ = ["CSP", "Dashboard"]
@@ -44,6 +47,9 @@ EDGE = 0.05
 
 LATER = {"Retry-After": "10"}
 
+FindLetter = Callable[[FailureSnapshot], Awaitable[tuple[TP, RawRecord] | None]]
+"""Finds the letter of an event that failed, and where it is."""
+
 _TYPES = {"css": "text/css", "js": "text/javascript"}
 
 
@@ -65,6 +71,7 @@ class Dashboard:
         edges: gives what flows where.
         settings: gives rows with ``name``, ``value`` and ``source``, in which credentials are masked.
         url: gives where this worker listens, which is shown where it publishes nothing.
+        letter: finds the dead letter of an event that failed.
         watchers: how many may be told at a time.
     """
 
@@ -77,6 +84,7 @@ class Dashboard:
         edges: Callable[[], Sequence[Edge]] = tuple,
         settings: Callable[[], Iterable[Any]] = tuple,
         url: Callable[[], str] = str,
+        letter: FindLetter | None = None,
         watchers: int = WATCHERS,
     ) -> None:
         self._app_id = app_id
@@ -85,6 +93,7 @@ class Dashboard:
         self._edges = edges
         self._settings = settings
         self._url = url
+        self._letter = letter
         self._version = version("stream-web")
         self._samples = Samples()
         self._closing = asyncio.Event()
@@ -128,9 +137,37 @@ class Dashboard:
             request: the request.
             base: where its files are, seen from the page.
         """
+        if "offset" in request.query:
+            return await self._letter_page(request, base)
         look = await self._look()
         text = await asyncio.to_thread(document, self._app_id, look.parts, list(self._settings()), base)
         return web.Response(text=text, content_type="text/html", headers=_protected())
+
+    async def _letter_page(self, request: web.Request, base: str) -> web.Response:
+        """Show the dead letter of an event that is among the recent failures: no other record can be read by this page."""
+        asked = request.query
+        place = tuple(asked.get(name) for name in ("agent", "topic", "partition", "offset"))
+        failures = (await self._cluster()).failures(FAILURES)
+        failure = next(
+            (
+                one
+                for _, one in failures
+                if one.action == "dead_letter" and (one.reader, one.topic, str(one.partition), str(one.offset)) == place
+            ),
+            None,
+        )
+        found, trouble = None, ""
+        if failure is None:
+            trouble = "This event is not among the recent failures; the command below lists all letters."
+        elif self._letter is not None:
+            try:
+                found = await self._letter(failure)
+            except StreamError as error:
+                trouble = f"The letter cannot be read now: {error}"
+        text = await asyncio.to_thread(letter_document, self._app_id, failure, found, trouble, base)
+        return web.Response(
+            text=text, status=404 if failure is None else 200, content_type="text/html", headers=_protected()
+        )
 
     async def _to_page(self, request: web.Request) -> web.Response:
         return web.Response(status=308, headers={hdrs.LOCATION: "dashboard/"})

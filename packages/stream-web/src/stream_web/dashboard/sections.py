@@ -13,10 +13,11 @@ from stream_core.engine.graph import Edge, shortest_end
 from stream_core.engine.snapshot import FailureSnapshot, Recovery, TablePartitionSnapshot
 from stream_web.dashboard.charts import COLOURS, amount, chart, partitions, ranges
 from stream_web.dashboard.drawing import drawn
+from stream_web.dashboard.letter import letter_query
 from stream_web.dashboard.markup import Child, Element, el, html_of
 from stream_web.dashboard.views import Cluster, Worker, natural
 
-__all__ = ["document", "parts_of"]
+__all__ = ["FAILURES", "document", "parts_of"]
 
 FAILURES = 30
 """How many failures are shown."""
@@ -319,7 +320,7 @@ def _failures(cluster: Cluster) -> list[Element]:
             _place(one),
             el("code", one.error),
             one.times,
-            _then(one),
+            _then(one, number),
         )
         for number, one in cluster.failures(FAILURES)
     ]
@@ -333,13 +334,15 @@ def _place(one: FailureSnapshot) -> str:
     return f"{one.topic} {one.partition} offset {one.offset}" if one.partition >= 0 else one.topic
 
 
-def _then(one: FailureSnapshot) -> Child:
+def _then(one: FailureSnapshot, number: int) -> Child:
     if one.action == "dead_letter":
+        query = letter_query(one)
         return el(
             "span",
+            # The id keeps the focus of the keyboard where it is when this part is written anew.
+            el("a", "dead letter", href=f"?{query}", id=f"letter-{number}-{query}"),
+            " in ",
             el("a", one.letters, href=f"#topic-{one.letters}"),
-            el("br"),
-            el("code", "stream dlq list"),
         )
     return "is skipped" if one.action == "skip" else "the worker ends"
 
