@@ -183,28 +183,28 @@ class Held(Generic[K, V]):
 
         :meta private:
         """
-        error, cursor = TableKeyError(key), active_effects()
-        if cursor is None or (session := cursor.session) is None:
+        error, effects = TableKeyError(key), active_effects()
+        if effects is None or (session := effects.session) is None:
             count = next((part.partitions for part in self.parts.values()), self.partitions or 0)
             error.missed = self.name, tuple(self.parts), count, None, None
         else:
-            record = cursor.record if isinstance(cursor, Cursor) else None
+            record = effects.record if isinstance(effects, Cursor) else None
             error.missed = self.name, (), session.partitions, session, record
         return error
 
-    def part(self, cursor: Effects) -> TablePartition[V]:
+    def part(self, effects: Effects) -> TablePartition[V]:
         """Give the partition that an open event reads and changes. Raises TableError when there is none.
 
         :meta private:
         """
-        session = cursor.session
+        session = effects.session
         held = self._held.only
         if held is None:  # there are several workers in this process, or none
             held = self.parts
         part = None if session is None else held.get(session.partition)
-        if any(other is not session for other, _ in cursor.others):
+        if any(other is not session for other, _ in effects.others):
             raise TableError(
-                f"table {self.name}: the list of {cursor.name} has events of several partitions, and a table has a state for each; "
+                f"table {self.name}: the list of {effects.name} has events of several partitions, and a table has a state for each; "
                 "use take(..., by_partition=True)"
             )
         if session is not None and session.partition < 0:
@@ -237,10 +237,10 @@ class Held(Generic[K, V]):
 
         :meta private:
         """
-        cursor = current_effects()
-        if cursor is None or cursor.atom is None:
+        effects = current_effects()
+        if effects is None or effects.atom is None:
             raise TableError(
                 f"table {self.name} cannot be changed outside of an event: change it in the loop over a stream, "
                 "in the task of the agent itself"
             )
-        return cursor
+        return effects

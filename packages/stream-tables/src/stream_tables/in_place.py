@@ -64,30 +64,30 @@ class InPlace:
         self._show = show
         self._lent: dict[Effects, list[Lent]] = {}
 
-    def lend(self, cursor: Effects | None, key: bytes, value: object) -> None:
+    def lend(self, effects: Effects | None, key: bytes, value: object) -> None:
         """Remember a value that the open event has read or assigned, and may change."""
-        if cursor is None or cursor.atom is None or is_fixed(value):
+        if effects is None or effects.atom is None or is_fixed(value):
             return
-        lent = self._lent.get(cursor)
+        lent = self._lent.get(effects)
         if lent is None:
-            lent = self._lent[cursor] = []
-            cursor.checks.append(self)
-            cursor.attention = True
+            lent = self._lent[effects] = []
+            effects.checks.append(self)
+            effects.attention = True
         if len(lent) < MOST:
-            lent.append(Lent(key, value, self._encode(value), len(cursor.undo)))
+            lent.append(Lent(key, value, self._encode(value), len(effects.undo)))
 
-    def check(self, cursor: Effects) -> None:
+    def check(self, effects: Effects) -> None:
         """Raise NotAssignedError when the open event has changed a value in place and the table does not have the change.
 
         It may have it under another key, or have got another value for the key meanwhile: then the changed one was a means to an end.
         """
-        lent = self._lent.get(cursor, [])
+        lent = self._lent.get(effects, [])
         for one in lent:
             try:
                 now = self._encode(one.value)
             except EncodeError:
                 now = None
-            if now == one.data or self._assigned_since(cursor, one):
+            if now == one.data or self._assigned_since(effects, one):
                 continue
             if not any(other.value is one.value and self._kept(other.key) == now for other in lent):
                 key = self._show(one.key)
@@ -96,10 +96,10 @@ class InPlace:
                     f"write {self._table}[{key}] = value behind the change"
                 )
 
-    def _assigned_since(self, cursor: Effects, lent: Lent) -> bool:
-        changes = cursor.undo[lent.changes :]
+    def _assigned_since(self, effects: Effects, lent: Lent) -> bool:
+        changes = effects.undo[lent.changes :]
         return any(overlay is self._overlay and key == lent.key for overlay, key, _ in changes)
 
-    def forget(self, cursor: Effects) -> None:
+    def forget(self, effects: Effects) -> None:
         """Forget the values of an event that is over."""
-        self._lent.pop(cursor, None)
+        self._lent.pop(effects, None)

@@ -35,7 +35,7 @@ class Overlay:
 
     Attributes:
         active: the changes of the running interval.
-        cursors: of the actors that change this partition.
+        writers: the effects of the actors that change this partition.
         frozen: the changes of the checkpoint that is under way.
         frozen_readings: which readings contributed to them.
         writer: the only actor that changes this partition; ``None`` when there is none, or more than one, or a guard.
@@ -52,7 +52,6 @@ class Overlay:
         "_readings",
         "_table",
         "active",
-        "cursors",
         "frozen",
         "frozen_readings",
         "frozen_size",
@@ -61,6 +60,7 @@ class Overlay:
         "size",
         "thread",
         "writer",
+        "writers",
     )
 
     def __init__(self, table: str, partitions: int) -> None:
@@ -71,15 +71,15 @@ class Overlay:
         self.frozen: dict[bytes, Entry] = {}
         self._readings: set[Reading] = set()
         self.session: Session | None = None
-        self.cursors: list[Effects] = []
+        self.writers: list[Effects] = []
         self._last: Effects | None = None
         self.writer: Effects | None = None
         self.frozen_readings: set[Reading] = set()
         self.guard: Callable[[bytes, Entry], None] | None = None
         self.size = self.frozen_size = 0
 
-    def set(self, cursor: Effects, key: bytes, value: Entry) -> None:
-        """Change ``key`` as part of the open event of ``cursor``.
+    def set(self, effects: Effects, key: bytes, value: Entry) -> None:
+        """Change ``key`` as part of the open event, whose effects are given.
 
         Raises:
             TableError: the event may not change this table.
@@ -89,12 +89,12 @@ class Overlay:
                 f"table {self._table} is changed in another thread than that of its event, as by asyncio.to_thread(): return what is to be "
                 "assigned, and assign it in the loop over the stream"
             )
-        if cursor is not self.writer or cursor.session is not self.session:
-            self._meet(cursor, key, value)
+        if effects is not self.writer or effects.session is not self.session:
+            self._meet(effects, key, value)
         active = self.active
         previous = active.get(key, ABSENT)
-        cursor.undo.append((self, key, previous))
-        cursor.attention = True
+        effects.undo.append((self, key, previous))
+        effects.attention = True
         active[key] = value
         if previous is ABSENT:
             self.size += len(key) + ENTRY
@@ -123,22 +123,22 @@ class Overlay:
         else:
             self.active[key] = value
 
-    def _meet(self, cursor: Effects, key: bytes, value: Entry) -> None:
+    def _meet(self, effects: Effects, key: bytes, value: Entry) -> None:
         """Do what is needed before a change when another actor, another session or a guard may be concerned."""
-        if cursor is not self._last or cursor.session is not self.session:
-            self._enter(cursor)
-        if cursor is not self.writer:
-            self.entangle(cursor, key, key + b"\0")
+        if effects is not self._last or effects.session is not self.session:
+            self._enter(effects)
+        if effects is not self.writer:
+            self.entangle(effects, key, key + b"\0")
         if self.guard is not None:
             self.guard(key, value)
 
-    def _enter(self, cursor: Effects) -> None:
-        session = cursor.session
+    def _enter(self, effects: Effects) -> None:
+        session = effects.session
         if session is None or session.dead:
             raise TableError(f"table {self._table}: the partition of this event was given up; its changes are dropped")
-        if cursor.concurrent:
+        if effects.concurrent:
             raise TableError(
-                f"table {self._table} cannot be changed by {cursor.name}: with concurrency > 1 events finish out of order; "
+                f"table {self._table} cannot be changed by {effects.name}: with concurrency > 1 events finish out of order; "
                 "give the agent concurrency=1, or group its stream and change the table in another agent"
             )
         if session.partitions != self._partitions:
@@ -146,36 +146,36 @@ class Overlay:
                 f"table {self._table} has {self._partitions} partitions, and topic {session.tp.topic} has {session.partitions}: "
                 "repartition the stream, or declare the table with partitions= of its source"
             )
-        self._last, self.session = cursor, session
-        self._readings.add(Reading(session.tp, cursor.subscription))
-        if cursor not in self.cursors:
-            self.cursors.append(cursor)
-            self.writer = cursor if len(self.cursors) == 1 and self.guard is None else None
+        self._last, self.session = effects, session
+        self._readings.add(Reading(session.tp, effects.subscription))
+        if effects not in self.writers:
+            self.writers.append(effects)
+            self.writer = effects if len(self.writers) == 1 and self.guard is None else None
 
-    def leave(self, cursor: Effects) -> None:
+    def leave(self, effects: Effects) -> None:
         """Forget who has changed this partition and has nothing open: the only actor that is left needs to look at no other again."""
-        if cursor in self.cursors and not cursor.undo:
-            self.cursors.remove(cursor)
+        if effects in self.writers and not effects.undo:
+            self.writers.remove(effects)
             self._last = self.session = None  # who goes on is looked at once more: the interval may be a new one
-            self.writer = self.cursors[0] if len(self.cursors) == 1 and self.guard is None else None
+            self.writer = self.writers[0] if len(self.writers) == 1 and self.guard is None else None
 
     def set_guard(self, guard: Callable[[bytes, Entry], None] | None) -> None:
         """Let ``guard`` see each change before it is made; ``None`` ends that. Without one it costs nothing."""
         self.guard = guard
-        self.writer = self.cursors[0] if guard is None and len(self.cursors) == 1 else None
+        self.writer = self.writers[0] if guard is None and len(self.writers) == 1 else None
 
-    def entangle(self, cursor: Effects, begin: bytes = b"", end: bytes | None = None) -> None:
+    def entangle(self, effects: Effects, begin: bytes = b"", end: bytes | None = None) -> None:
         """Pin the open events of other actors that changed keys of a range: this one sees the changes, so they are cut together.
 
         What is gone because such an event deleted it is seen, too.
 
         Args:
-            cursor: of the event that sees the range.
+            effects: of the event that sees the range.
             begin: the first key.
             end: the key before which the range ends: ``key + b"\\0"`` for one key alone, ``None`` for no end.
         """
-        for other in self.cursors:
-            if other is not cursor and other.atom is not None and not other.pinned:
+        for other in self.writers:
+            if other is not effects and other.atom is not None and not other.pinned:
                 other.pinned = any(
                     overlay is self and begin <= key and (end is None or key < end) for overlay, key, _ in other.undo
                 )
@@ -201,21 +201,21 @@ class Overlay:
         """
         self.check()
         frozen, active, readings = self.active, dict[bytes, Entry](), set[Reading]()
-        if any(cursor.undo for cursor in unfinished):
+        if any(effects.undo for effects in unfinished):
             frozen = frozen.copy()  # threads that read meanwhile must find what is taken out below
         frozen_size, size = self.size, 0
-        for cursor in unfinished:
-            for at, (overlay, key, previous) in enumerate(cursor.undo):
+        for effects in unfinished:
+            for at, (overlay, key, previous) in enumerate(effects.undo):
                 if overlay is not self or key in active:
                     continue
                 active[key] = value = frozen.pop(key)
-                cursor.undo[at] = (self, key, ABSENT)
+                effects.undo[at] = (self, key, ABSENT)
                 size += _weight(key, value)
                 frozen_size += _weight(key, previous) - _weight(key, value)
                 if previous is not ABSENT:
                     frozen[key] = previous
-                if cursor.session is not None:
-                    readings.add(Reading(cursor.session.tp, cursor.subscription))
+                if effects.session is not None:
+                    readings.add(Reading(effects.session.tp, effects.subscription))
         self.frozen = frozen  # first: threads read the active layer before this one, and must not miss it in both
         self.active = active
         self.frozen_size, self.size = frozen_size, size
@@ -230,7 +230,7 @@ class Overlay:
         """Drop everything that is not committed."""
         self.active, self.frozen = {}, {}
         self._readings, self.frozen_readings = set(), set()
-        self._last, self.session, self.cursors, self.writer = None, None, [], None
+        self._last, self.session, self.writers, self.writer = None, None, [], None
         self.size = self.frozen_size = 0
 
     def range(self, begin: bytes, end: bytes | None) -> dict[bytes, Entry]:

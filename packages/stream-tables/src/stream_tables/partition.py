@@ -295,15 +295,15 @@ class TablePartition(Generic[V]):
 
     # -- reading
 
-    def get(self, cursor: Effects | None, key: bytes) -> V | Absent:
+    def get(self, effects: Effects | None, key: bytes) -> V | Absent:
         """Read the value of ``key`` as the open event sees it, or ABSENT.
 
         Raises:
             ValidationError: the value is not of the type of the table.
         """
         overlay = self.overlay
-        if cursor is not None and cursor is not overlay.writer:
-            overlay.entangle(cursor, key, key + b"\0")
+        if effects is not None and effects is not overlay.writer:
+            overlay.entangle(effects, key, key + b"\0")
         entry = overlay.active.get(key, ABSENT)
         if entry is ABSENT:
             entry = overlay.frozen.get(key, ABSENT)
@@ -318,21 +318,21 @@ class TablePartition(Generic[V]):
             return ABSENT
         value = self.values.read(key, data)
         if self.in_place is not None:
-            self.in_place.lend(cursor, key, value)
+            self.in_place.lend(effects, key, value)
         return value
 
-    def holds(self, cursor: Effects | None, key: bytes) -> bool:
+    def holds(self, effects: Effects | None, key: bytes) -> bool:
         """Tell whether the open event sees a value of ``key``, of whatever type."""
         overlay = self.overlay
-        if cursor is not None and cursor is not overlay.writer:
-            overlay.entangle(cursor, key, key + b"\0")
+        if effects is not None and effects is not overlay.writer:
+            overlay.entangle(effects, key, key + b"\0")
         value: Before = overlay.active.get(key, ABSENT)
         if value is ABSENT:
             value = overlay.frozen.get(key, ABSENT)
         return self._read(key) is not None if value is ABSENT else value is not DELETED
 
     def range(
-        self, cursor: Effects | None, begin: bytes = b"", end: bytes | None = None
+        self, effects: Effects | None, begin: bytes = b"", end: bytes | None = None
     ) -> Iterator[tuple[bytes, Found]]:
         """Iterate over a range of encoded keys, in the order of bytes, as the open event sees them at the moment of the call.
 
@@ -340,7 +340,7 @@ class TablePartition(Generic[V]):
         deleted it.
 
         Args:
-            cursor: of the open event; ``None`` outside of events.
+            effects: of the open event; ``None`` outside of events.
             begin: the first key.
             end: the key before which the range ends; ``None`` for no end.
 
@@ -352,8 +352,8 @@ class TablePartition(Generic[V]):
             StoreError: the store is closed, here or at a later step.
         """
         overlay = self.overlay
-        if cursor is not None and cursor is not overlay.writer:
-            overlay.entangle(cursor, begin, end)
+        if effects is not None and effects is not overlay.writer:
+            overlay.entangle(effects, begin, end)
         changed = overlay.range(
             begin, end
         )  # before the store: in another thread, a checkpoint may move values from here to there
@@ -364,7 +364,7 @@ class TablePartition(Generic[V]):
             raise
         return self._over(stored, changed)
 
-    def value_of(self, cursor: Effects | None, key: bytes, found: Found) -> V:
+    def value_of(self, effects: Effects | None, key: bytes, found: Found) -> V:
         """Give the value that stands behind what :meth:`range` has found.
 
         Raises:
@@ -375,7 +375,7 @@ class TablePartition(Generic[V]):
             return data  # type: ignore[return-value]  # what is kept as it is has the type of the table
         value = self.values.read(key, data)
         if self.in_place is not None:
-            self.in_place.lend(cursor, key, value)
+            self.in_place.lend(effects, key, value)
         return value
 
     def committed_value(self, key: bytes) -> V | Absent:
@@ -420,15 +420,15 @@ class TablePartition(Generic[V]):
 
     # -- writing
 
-    def set(self, cursor: Effects, key: bytes, value: V) -> None:
+    def set(self, effects: Effects, key: bytes, value: V) -> None:
         """Change ``key`` as part of the open event."""
-        self.overlay.set(cursor, key, self.values.seal(key, value))
+        self.overlay.set(effects, key, self.values.seal(key, value))
         if self.in_place is not None:
-            self.in_place.lend(cursor, key, value)
+            self.in_place.lend(effects, key, value)
 
-    def delete(self, cursor: Effects, key: bytes) -> None:
+    def delete(self, effects: Effects, key: bytes) -> None:
         """Delete ``key`` as part of the open event."""
-        self.overlay.set(cursor, key, DELETED)
+        self.overlay.set(effects, key, DELETED)
 
     def refuse(self, change: Change, error: RecordRefusedError) -> None:
         """Let events that make this change again fail with ``error``, until the events of its interval are committed."""

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from operator import itemgetter
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from stream_core.absent import NotHere
-from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError, StoreError
 from stream_core.primitives import TP, RawRecord
 from stream_core.runs import Run
 from stream_core.streams.effects import active_effects, current_effects
 from stream_core.streams.events import Event
 from stream_core.values.schemas import Schema
-from stream_tables.changelog import Replay
 from stream_tables.errors import TableError
-from stream_tables.held import Held
-from stream_tables.keys import Keys
 from stream_tables.partition import TOMBSTONES, Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
-from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent, kept_types
+from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent
 from stream_tables.views import TableItems, TableKeys, TableValues, as_text
 from stream_tables.watched import watched
-from stream_tables.windows.aging import Age, AgingKeys, AgingSchema
-from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
-from stream_tables.windows.closing import Closer
-from stream_tables.windows.keys import RangedKeys, RangedSchema
-from stream_tables.windows.kinds import Seconds, Window
-from stream_tables.windows.late import LateArg, LatePolicy
-from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.session import SessionWindow
-from stream_tables.windows.sliding import SlidingWindow
-from stream_tables.windows.table import WindowedTable
+from stream_tables.windows.definitions import WindowDefinitions
+from stream_tables.windows.kinds import Seconds
 
 __all__ = ["Table"]
 
@@ -51,7 +39,7 @@ W = TypeVar("W", bound=Callable[..., Any])
 _JOINS = "tables cannot be joined, in Faust neither: read both in one agent"
 
 
-class Table(Held[K, V], MutableMapping[K, V]):
+class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
     """A durable dictionary, sharded: each worker holds the partitions of its source topics.
 
     With an event open, reads and writes use the partition of that event. Outside of events a table can be read (what this worker
@@ -79,11 +67,10 @@ class Table(Held[K, V], MutableMapping[K, V]):
         ttl: seconds or a timedelta behind its assignment for which a value can be read, by the time of events; ``None`` for ever.
 
     Attributes:
-        age: how values age; ``None`` when they do not.
         key_index_size: keys whose partition is remembered, for reads outside of events.
         recover_callbacks: what is called then.
-        log_schema: how its changelog is read; differs from that of the table where it has windows.
-        window: the kind of its windows; ``None`` when it has none.
+        layout: how values lie in its stores where they have windows or age; ``None`` where they lie by their keys alone.
+        log_schema: how its changelog is read; differs from that of the table where it has a layout.
 
     Raises:
         ConfigurationError: the name is none, or a size is not at least 1.
@@ -125,8 +112,7 @@ class Table(Held[K, V], MutableMapping[K, V]):
                 raise ConfigurationError(
                     f"table {name}: {option}={size} is not at least 1; leave it out for the default"
                 )
-        super().__init__(name, partitions=partitions, changelog=changelog, default=default)
-        self.schema = self.log_schema = schema
+        super().__init__(name, schema=schema, changelog=changelog, partitions=partitions, default=default, ttl=ttl)
         self.help = help
         self.key_index_size = 10_000
         self.store = store
@@ -142,15 +128,6 @@ class Table(Held[K, V], MutableMapping[K, V]):
         self.applying = Applying(
             recovery_buffer_size, standby_buffer_size, None if self.on_changelog_event is None else self._tell
         )
-        self._keys: Keys[K] = Keys(name, schema)
-        self.window: Window | None = None
-        self._windows: WindowedTable[K, V] | None = None
-        self._known, self._encode = self._keys.known, self._keys.encode
-        self._kept = kept = kept_types(schema)
-        self._plain = next(iter(kept)) if len(kept) == 1 else self
-        self.age: Age | None = None
-        if ttl is not None:
-            self._let_age(Age(ttl))
 
     if not TYPE_CHECKING:  # names of Faust
         inner_join = NotHere(_JOINS)
@@ -179,235 +156,6 @@ class Table(Held[K, V], MutableMapping[K, V]):
         if tell is not None:
             await self.called(partial(tell, Event(self.log_schema, changelog, record, value)), where)
 
-    # -- windows
-
-    def tumbling(
-        self,
-        size: Seconds,
-        expires: Seconds | None = None,
-        key_index: bool = False,
-        *,
-        grace: Seconds | None = None,
-        late: LateArg = None,
-    ) -> WindowedTable[K, V]:
-        """Keep a value for each key and window; windows stand side by side.
-
-        Args:
-            size: seconds or a timedelta that a window is long.
-            expires: behind the end of a window, for which it can be read; ``None`` for ever.
-            key_index: as in Faust; keys can be listed without it.
-            grace: behind the end of a window, for which events still change it. Left out it is as long as a window can be read.
-            late: what happens to an event whose windows are all closed: ``"skip"``, the default, counts it and says so once,
-                ``"dead_letter"`` sends it to another topic, ``"crash"`` ends the worker; or a function, which is called with a
-                :class:`~stream_tables.windows.late.Late`.
-
-        Returns:
-            the windows: what is read and changed in place of this table.
-
-        Raises:
-            ConfigurationError: a length of time is none, or the table has other windows already.
-        """
-        return self.using_window(TumblingWindow(size, expires, grace=grace), key_index=key_index, late=late)
-
-    def hopping(
-        self,
-        size: Seconds,
-        step: Seconds,
-        expires: Seconds | None = None,
-        key_index: bool = False,
-        *,
-        grace: Seconds | None = None,
-        late: LateArg = None,
-    ) -> WindowedTable[K, V]:
-        """Keep a value for each key and window; a window begins with each step, so that an event counts in several of them.
-
-        Args:
-            size: seconds or a timedelta that a window is long.
-            step: between the starts of two windows; not longer than the size.
-            expires: as of :meth:`tumbling`.
-            key_index: likewise.
-            grace: likewise.
-            late: likewise.
-
-        Returns:
-            the windows: what is read and changed in place of this table.
-
-        Raises:
-            ConfigurationError: a length of time is none, or the table has other windows already.
-        """
-        return self.using_window(HoppingWindow(size, step, expires, grace=grace), key_index=key_index, late=late)
-
-    def sliding(
-        self,
-        before: Seconds,
-        after: Seconds = 0,
-        expires: Seconds | None = None,
-        key_index: bool = False,
-        *,
-        grace: Seconds | None = None,
-        late: LateArg = None,
-    ) -> WindowedTable[K, V]:
-        """Keep for each key what happened around each instant, to the millisecond; it is put together when it is read.
-
-        Args:
-            before: seconds or a timedelta that a window reaches back from its instant.
-            after: that it reaches ahead.
-            expires: behind the end of a window, for which it can be read; ``None`` for ever.
-            key_index: as of :meth:`tumbling`.
-            grace: how far behind the latest event one may be that still counts. Left out it is as long as a window can be read.
-            late: as of :meth:`tumbling`.
-
-        Returns:
-            the windows: what is read and changed in place of this table.
-
-        Raises:
-            ConfigurationError: a length of time is none, or the table has other windows already.
-        """
-        return self.using_window(SlidingWindow(before, after, expires, grace=grace), key_index=key_index, late=late)
-
-    def session(
-        self,
-        gap: Seconds,
-        expires: Seconds | None = None,
-        key_index: bool = False,
-        *,
-        grace: Seconds | None = None,
-        late: LateArg = None,
-    ) -> WindowedTable[K, V]:
-        """Keep a value for each key and session: the events of a key that are no further apart than a gap.
-
-        An event between two sessions makes them one: ``windows[key] += 1`` adds up their values, the older first, and then 1.
-        So ``default()`` must change nothing where it is added, as 0 or an empty list.
-
-        Args:
-            gap: seconds or a timedelta: an event that is no further than this from a session belongs to it.
-            expires: behind the end of a session (its last event, and the gap), for which it can be read; ``None`` for ever.
-            key_index: as of :meth:`tumbling`.
-            grace: behind that end, for which a session still takes events. Left out it is as long as a session can be read.
-            late: as of :meth:`tumbling`.
-
-        Returns:
-            the windows: what is read and changed in place of this table.
-
-        Raises:
-            ConfigurationError: a length of time is none, or the table has other windows already.
-        """
-        return self.using_window(SessionWindow(gap, expires, grace=grace), key_index=key_index, late=late)
-
-    def using_window(self, window: Window, *, key_index: bool = False, late: LateArg = None) -> WindowedTable[K, V]:
-        """Keep a value for each key and window, of a kind that is given as an object.
-
-        Args:
-            window: such as ``faust.TumblingWindow(60)``.
-            key_index: as of :meth:`tumbling`.
-            late: likewise.
-
-        Raises:
-            ConfigurationError: it is no window, the table has other windows already, or it runs.
-        """
-        if not isinstance(window, Window):
-            raise ConfigurationError(
-                f"table {self.name}: {window!r} is no window; give a TumblingWindow(...), for instance"
-            )
-        if self.age is not None:
-            raise ConfigurationError(
-                f"table {self.name} has ttl={self.age.ttl:g}, and cannot have windows as well: give those expires="
-            )
-        if self._windows is None:
-            if self._held:
-                raise ConfigurationError(
-                    f"table {self.name} gets windows while the app runs: give it some where it is defined"
-                )
-            self.window = window
-            self._windows = WindowedTable(self, self._keys, window, LatePolicy(late, self.name), key_index=key_index)
-            # What is read and written past the windows has keys and rules of its own: see WindowedPartition.
-            self._read_by(RangedKeys(self.name, self.schema, window), RangedSchema.of(self.schema, window))
-            self.check_windows()
-        elif self.window is not None and (window.name, window.keeps, window.waits) != (
-            self.window.name,
-            self.window.keeps,
-            self.window.waits,
-        ):
-            raise ConfigurationError(
-                f"table {self.name} has {self.window!r} already, and cannot have {window!r} as well: define another table"
-            )
-        elif late is not None and late != self._windows.late.choice:
-            raise ConfigurationError(f"table {self.name} has late={self._windows.late.choice!r} already: say it once")
-        return self._windows
-
-    def _read_by(self, keys: Keys[K], log_schema: Schema) -> None:
-        """Let keys and values lie in stores and in the changelog in another way than as they are encoded."""
-        self._keys, self.log_schema = keys, log_schema
-        self._known, self._encode = keys.known, keys.encode
-        self._plain, self._kept = self, frozenset()  # no value is kept as it is
-
-    def _let_age(self, age: Age) -> None:
-        self.age = age
-        self._read_by(AgingKeys(self.name, self.schema), AgingSchema.of(self.schema, age))
-
-    @property
-    def windows(self) -> WindowedTable[K, V] | None:
-        """Its windows, as :meth:`tumbling` and its like return them; ``None`` when it has none."""
-        return self._windows
-
-    @property
-    def has_work(self) -> bool:
-        """Whether something is done beside events: windows that close or expire, values that age.
-
-        :meta private:
-        """
-        if self.age is not None:
-            return True
-        return self.window is not None and (self.window.keeps is not None or self.on_window_close is not None)
-
-    def run(self, part: TablePartition[V], work: Work) -> None:
-        """Do that in a partition that runs here from now on.
-
-        :meta private:
-        """
-        if self.age is not None and isinstance(part, WindowedPartition):
-            closer = Closer(self.name, part, self.age, self._keys, None, work)
-            work.spawn(closer.run(), f"the task that lets time go on in {self.name}")
-        elif self._windows is not None and isinstance(part, WindowedPartition) and self.has_work:
-            work.spawn(self._windows.closer(part, work).run(), f"the task that closes windows of {self.name}")
-
-    def tell_closed(self, callback: W) -> W:
-        """See :meth:`.Held.tell_closed`. Raises ConfigurationError when windows of the table never close."""
-        super().tell_closed(callback)
-        if self.window is not None:
-            self.check_windows()
-        return callback
-
-    def check_windows(self) -> None:
-        """Make sure that there are windows, and that they close, where somebody is told of it. Raises ConfigurationError.
-
-        :meta private:
-        """
-        told = self.on_window_close  # a method of a subclass may be there for tables with windows alone
-        # Without vars(self), which would make each later access to an attribute of the table slower (CPython 3.11 keeps them in an array).
-        if self.window is None and getattr(told, "__func__", told) is not type(self).on_window_close:
-            raise ConfigurationError(
-                f"table {self.name} has on_window_close, and no windows: give it some, such as .tumbling(60, expires=600)"
-            )
-        if self.window is not None and self.window.waits is None and self.on_window_close is not None:
-            raise ConfigurationError(
-                f"table {self.name} has on_window_close, and its windows never close: give them expires=, or grace="
-            )
-
-    def make_part(self, *args: Any, **options: Any) -> TablePartition[V]:
-        """Make a partition of it, with windows where it has some; the arguments are those of a TablePartition without name and schema.
-
-        :meta private:
-        """
-        changelog, partitions, *rest = args
-        first = (self.name, changelog, partitions, self.schema)
-        if self.age is not None:
-            return self.age.part_type(*first, *rest, window=self.age, **options)
-        if self.window is None:
-            return TablePartition[V](*first, *rest, **options)
-        told = self.on_window_close is not None
-        return self.window.part_type(*first, *rest, window=self.window, default=self.default, told=told, **options)
-
     @property
     def tombstones(self) -> float:
         """Seconds for which the changelog keeps deletions: a store that has missed more than half of that has missed some, perhaps.
@@ -418,21 +166,6 @@ class Table(Held[K, V], MutableMapping[K, V]):
             return int(self.changelog_config["delete.retention.ms"]) / 1000
         except (KeyError, ValueError):  # nothing is said; or the broker will refuse it
             return TOMBSTONES
-
-    def replay(self, only: Collection[bytes] | None = None) -> Replay:
-        """Give what reads one partition of the changelog and says what the table holds, where no worker runs.
-
-        Args:
-            only: the keys to look for, as they are encoded; ``None`` for all.
-        """
-        if isinstance(self.log_schema, RangedSchema):
-            shown = None
-            if isinstance(self.window, SlidingWindow):
-                shown = partial(self.window.shown, self.log_schema.log_keys, self.log_schema, self.default)
-            return Replay(self.log_schema, only, self.log_schema.key_of, shown=shown)
-        if self.age is not None:
-            return Replay(self.log_schema, only, expired=self.age.expired)
-        return Replay(self.log_schema, only)
 
     # -- partitions
 
@@ -449,19 +182,19 @@ class Table(Held[K, V], MutableMapping[K, V]):
     # -- reading
 
     def __getitem__(self, key: K) -> V:
-        cursor = current_effects()
-        if cursor is None or cursor.atom is None:
+        effects = current_effects()
+        if effects is None or effects.atom is None:
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
-            part = self._here if cursor.session is self._session and not cursor.others else self.part(cursor)
+            part = self._here if effects.session is self._session and not effects.others else self.part(effects)
             try:
                 data = self._known.get(key) or self._encode(key)  # type: ignore[call-overload]
             except TypeError:  # it has no hash, as a record
                 data = self._encode(key)
             overlay = part.overlay  # type: ignore[union-attr]
-            value = overlay.active.get(data) if cursor is overlay.writer else None  # type: ignore[assignment]
+            value = overlay.active.get(data) if effects is overlay.writer else None  # type: ignore[assignment]
             if type(value) is not self._plain and type(value) not in PLAIN:
-                value = part.get(cursor, data)  # type: ignore[union-attr]
+                value = part.get(effects, data)  # type: ignore[union-attr]
         if value is not ABSENT:
             return value
         if self.default is None:
@@ -470,10 +203,10 @@ class Table(Held[K, V], MutableMapping[K, V]):
 
     def _lend(self, key: K, value: V) -> V:
         """Give a default, a new value, which counts when it is assigned."""
-        if type(value) not in PLAIN and (cursor := active_effects()) is not None:
-            part = self.part(cursor)
+        if type(value) not in PLAIN and (effects := active_effects()) is not None:
+            part = self.part(effects)
             if part.in_place is not None:
-                part.in_place.lend(cursor, self._encode(key), value)
+                part.in_place.lend(effects, self._encode(key), value)
         return value
 
     @overload
@@ -493,22 +226,22 @@ class Table(Held[K, V], MutableMapping[K, V]):
 
     def __contains__(self, key: object) -> bool:
         data = self._encode(key)
-        cursor = active_effects()
-        if cursor is None:
+        effects = active_effects()
+        if effects is None:
             return any(self._look(part, partial(part.holds, None, data), False) for part in self.parts.values())
-        return self.part(cursor).holds(cursor, data)
+        return self.part(effects).holds(effects, data)
 
     def _get(self, key: object, *, committed: bool = False) -> V | Absent:
         data = self._encode(key)
-        cursor = active_effects()
-        if cursor is None:
+        effects = active_effects()
+        if effects is None:
             return self._probe(data, committed=committed)
-        part = self.part(cursor)
+        part = self.part(effects)
         if not committed:
-            return part.get(cursor, data)
+            return part.get(effects, data)
         value = part.committed_value(data)
         if value is not ABSENT and part.in_place is not None:
-            part.in_place.lend(cursor, data, value)
+            part.in_place.lend(effects, data, value)
         return value
 
     def _probe(self, data: bytes, *, committed: bool) -> V | Absent:
@@ -586,12 +319,12 @@ class Table(Held[K, V], MutableMapping[K, V]):
 
     def _entries(self) -> Iterator[tuple[K, Callable[[], V]]]:
         """Give the keys, each with what decodes its value; taken at once, so that the event that is open now is the one that sees it."""
-        cursor = active_effects()
-        parts = list(self.parts.values()) if cursor is None else [self.part(cursor)]
+        effects = active_effects()
+        parts = list(self.parts.values()) if effects is None else [self.part(effects)]
         none: Iterator[tuple[bytes, Found]] = iter(())
-        taken = [(part, self._look(part, partial(part.range, cursor), none)) for part in parts]
+        taken = [(part, self._look(part, partial(part.range, effects), none)) for part in parts]
         return (
-            (key, partial(part.value_of, cursor, data, entry))
+            (key, partial(part.value_of, effects, data, entry))
             for part, entries in taken
             for data, entry in entries
             if (key := self._keys.decode_found(part.changelog, data, entry)) is not None
@@ -600,18 +333,18 @@ class Table(Held[K, V], MutableMapping[K, V]):
     # -- writing
 
     def __setitem__(self, key: K, value: V) -> None:
-        cursor = current_effects()
-        if cursor is None or cursor.atom is None:
-            cursor = self.writer()
-        part = self._here if cursor.session is self._session and not cursor.others else self.part(cursor)
+        effects = current_effects()
+        if effects is None or effects.atom is None:
+            effects = self.writer()
+        part = self._here if effects.session is self._session and not effects.others else self.part(effects)
         try:
             data = self._known.get(key) or self._encode(key)  # type: ignore[call-overload]
         except TypeError:  # it has no hash, as a record
             data = self._encode(key)
         kind, overlay = type(value), part.overlay  # type: ignore[union-attr]
         if (
-            cursor is overlay.writer
-            and cursor.session is overlay.session
+            effects is overlay.writer
+            and effects.session is overlay.session
             and get_ident() == overlay.thread
             and (kind is self._plain or kind in self._kept)
             and (  # what is_kept() says, and below what overlay.set() does, without the calls
@@ -624,27 +357,27 @@ class Table(Held[K, V], MutableMapping[K, V]):
         ):
             active = overlay.active
             previous = active.get(data, ABSENT)
-            cursor.undo.append((overlay, data, previous))
-            cursor.attention = True
+            effects.undo.append((overlay, data, previous))
+            effects.attention = True
             active[data] = value  # type: ignore[assignment]  # of a kept type, see above
             if type(previous) is not kind:
                 overlay.count(data, previous, value)  # type: ignore[arg-type]
         else:
-            part.set(cursor, data, value)  # type: ignore[union-attr]
+            part.set(effects, data, value)  # type: ignore[union-attr]
 
     def __delitem__(self, key: K) -> None:
         """Delete a key; one that is no key of this table, as a version before it wrote it, by its bytes."""
-        cursor = self.writer()
-        part, given = self.part(cursor), cast("Any", key)
+        effects = self.writer()
+        part, given = self.part(effects), cast("Any", key)
         try:
             data = self._encode(key)
         except TableError:
-            if type(given) is not bytes or self._keys.fits(given) or not part.holds(cursor, given):
+            if type(given) is not bytes or self._keys.fits(given) or not part.holds(effects, given):
                 raise
             data = given
-        if not part.holds(cursor, data):
+        if not part.holds(effects, data):
             raise self.missing(key)
-        part.delete(cursor, data)
+        part.delete(effects, data)
 
     @overload
     def pop(self, key: K, /) -> V: ...
@@ -670,11 +403,11 @@ class Table(Held[K, V], MutableMapping[K, V]):
 
     def clear(self) -> None:
         """Delete all keys of the partition of the open event, those that cannot be read included."""
-        cursor = self.writer()
-        part = self.part(cursor)
-        for data, _ in part.range(cursor):
+        effects = self.writer()
+        part = self.part(effects)
+        for data, _ in part.range(effects):
             if self.window is None or self._keys.decode(part.changelog, data) is not None:  # else a row about windows
-                part.delete(cursor, data)
+                part.delete(effects, data)
 
     def __ior__(self, other: Mapping[K, V]) -> Self:
         """Assign many keys, as :meth:`update`."""

@@ -372,7 +372,7 @@ class Tables:
 
 def _retention(table: Table[Any, Any]) -> dict[str, str]:
     """Say how long a changelog keeps windows that expire, and values that age. Its records have the time at which they are written."""
-    layout = table.window or table.age
+    layout = table.layout
     if layout is None or layout.keeps is None:
         return {}
     return {"cleanup.policy": "compact,delete", "retention.ms": str(layout.span + layout.keeps + SPARE)}

@@ -49,18 +49,18 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._part, name)
 
-    def get(self, cursor: Effects | None, key: bytes) -> Any:
+    def get(self, effects: Effects | None, key: bytes) -> Any:
         self._sensors.tell("on_table_get", self._table, self._decode(key))
-        return self._part.get(cursor, key)
+        return self._part.get(effects, key)
 
     def committed_value(self, key: bytes) -> Any:
         self._sensors.tell("on_table_get", self._table, self._decode(key))
         return self._part.committed_value(key)
 
-    def set(self, cursor: Effects, key: bytes, value: Any) -> None:
-        self._part.set(cursor, key, value)
+    def set(self, effects: Effects, key: bytes, value: Any) -> None:
+        self._part.set(effects, key, value)
         self._sensors.tell("on_table_set", self._table, self._decode(key), value)
 
-    def delete(self, cursor: Effects, key: bytes) -> None:
-        self._part.delete(cursor, key)
+    def delete(self, effects: Effects, key: bytes) -> None:
+        self._part.delete(effects, key)
         self._sensors.tell("on_table_del", self._table, self._decode(key))

@@ -76,9 +76,7 @@ class StoredTable:
             the offset from which on the changelog is to be read, and what reads it: from its beginning where there is no such store.
         """
         found: tuple[int, Replay] = first, self._table.replay(only)
-        if (
-            self._table.window is not None or self._table.age is not None
-        ):  # its store has rows, and not the keys of the changelog
+        if self._table.layout is not None:  # its store has rows, and not the keys of the changelog
             return found
         for path, partition in self._paths():
             if partition != tp.partition:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 from stream_core.primitives import TP, RawRecord
 from stream_core.streams.cursor import Cursor
@@ -57,8 +57,6 @@ class Age(KeyedLayout):
     Raises:
         ConfigurationError: it is no length of time, or less than a millisecond.
     """
-
-    part_type: ClassVar[type[AgingPartition]]
 
     def __init__(self, ttl: Seconds) -> None:
         self.keeps = milliseconds(ttl, "ttl")
@@ -131,17 +129,17 @@ class AgingPartition(KeyedPartition):
                 return at
         return time
 
-    def get(self, cursor: Effects | None, key: bytes) -> Any | Absent:
+    def get(self, effects: Effects | None, key: bytes) -> Any | Absent:
         """Read a value as the open event sees it, or ABSENT where there is none, or none any more."""
-        data = self.data(cursor, key)
-        if data is None or self.window.expired(data, self.now(cursor)):
+        data = self.data(effects, key)
+        if data is None or self.window.expired(data, self.now(effects)):
             return ABSENT
-        return self.window.value_of(self, cursor, key, data)
+        return self.window.value_of(self, effects, key, data)
 
-    def holds(self, cursor: Effects | None, key: bytes) -> bool:
+    def holds(self, effects: Effects | None, key: bytes) -> bool:
         """Tell whether the open event sees a value, of whatever type."""
-        data = self.data(cursor, key)
-        return data is not None and not self.window.expired(data, self.now(cursor))
+        data = self.data(effects, key)
+        return data is not None and not self.window.expired(data, self.now(effects))
 
     def committed_value(self, key: bytes) -> Any | Absent:
         """Read a value as of the last checkpoint, or ABSENT."""
@@ -151,22 +149,22 @@ class AgingPartition(KeyedPartition):
         return self.values.read(key, self.window.payload(data))
 
     def range(
-        self, cursor: Effects | None, begin: bytes = KEYED, end: bytes | None = None
+        self, effects: Effects | None, begin: bytes = KEYED, end: bytes | None = None
     ) -> Iterator[tuple[bytes, Found]]:
         """Iterate over the values that are not gone at the moment of the call, in the order of the lengths of keys, and of keys."""
-        time, expired = self.now(cursor), self.window.expired
-        found = super().range(cursor, begin, end)
+        time, expired = self.now(effects), self.window.expired
+        found = super().range(effects, begin, end)
         return ((row, data) for row, data in found if not expired(as_data(data), time))
 
-    def set(self, cursor: Effects, key: bytes, value: Any) -> None:
+    def set(self, effects: Effects, key: bytes, value: Any) -> None:
         """Assign a value as part of the open event, at the time that it sees."""
-        at = self.now(cursor)
+        at = self.now(effects)
         if at == NEVER:  # nothing has said a time yet that can be true
             at = round(self.clock.wall() * 1000)
         data = AGED + big_endian(at) + self.seal(key, value)
-        self.put_data(cursor, key, data)
-        self.move(cursor, at)
-        self.lend(cursor, key, value)
+        self.put_data(effects, key, data)
+        self.move(effects, at)
+        self.lend(effects, key, value)
 
 
 Age.part_type = AgingPartition

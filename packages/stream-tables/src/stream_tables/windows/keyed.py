@@ -70,9 +70,9 @@ class KeyedOverlay(Overlay):
         self._frozen_rows: dict[bytes, dict[bytes, None]] = {}
         self.latest: dict[bytes, bytes] = {}
 
-    def set(self, cursor: Effects, key: bytes, value: Entry) -> None:
+    def set(self, effects: Effects, key: bytes, value: Entry) -> None:
         """Change a row as part of the open event."""
-        super().set(cursor, key, value)
+        super().set(effects, key, value)
         self._rows.setdefault(_prefix(key), {})[key] = None
 
     def _put(self, key: bytes, value: Before) -> None:
@@ -163,14 +163,14 @@ class KeyedPartition(WindowedPartition[Any]):
         """Make an overlay that finds the changes of a key."""
         return KeyedOverlay(table, partitions)
 
-    def get(self, cursor: Effects | None, key: bytes) -> Any | Absent:
+    def get(self, effects: Effects | None, key: bytes) -> Any | Absent:
         """Read the window of a row as the open event sees it, or ABSENT."""
-        data = self.data(cursor, key)
-        return ABSENT if data is None else self.window.value_of(self, cursor, key, data)
+        data = self.data(effects, key)
+        return ABSENT if data is None else self.window.value_of(self, effects, key, data)
 
-    def value_of(self, cursor: Effects | None, key: bytes, found: Found) -> Any:
+    def value_of(self, effects: Effects | None, key: bytes, found: Found) -> Any:
         """Give the value of the window that stands behind what a range has found."""
-        return self.window.value_of(self, cursor, key, as_data(found))
+        return self.window.value_of(self, effects, key, as_data(found))
 
     def of(
         self, effects: Effects | None, key: bytes, first: int | None = None, last: int | None = None

@@ -9,7 +9,7 @@ import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from stream_core.errors import ConfigurationError
 from stream_core.streams.effects import Effects
@@ -120,8 +120,7 @@ class Window(Layout):
 
     tumbling = False
 
-    part_type: ClassVar[type[WindowedPartition[Any]]] = WindowedPartition
-    """What a partition of a table with such windows is."""
+    part_type = WindowedPartition
 
     def __init__(self, expires: Seconds | None, grace: Seconds | None) -> None:
         self.keeps = None if expires is None else milliseconds(expires, "expires", least=0)
@@ -133,11 +132,6 @@ class Window(Layout):
                 f"a window cannot take events for grace={self.grace:g} s behind its end and be gone after expires={self.expires:g} s: "
                 "let it expire later"
             )
-
-    @property
-    @abstractmethod
-    def span(self) -> int:
-        """The most milliseconds between the first event of a window and its end."""
 
     # -- what an event does, on encoded keys, within its effects
 

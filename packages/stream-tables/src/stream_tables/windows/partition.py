@@ -130,7 +130,7 @@ class WindowedPartition(TablePartition[V]):
         """Give the time without what open events have moved: it is never taken back, unless the whole interval is."""
         overlay = self.overlay
         time = self._time_of(overlay.active.get(TIME, ABSENT))
-        for effects in overlay.cursors:
+        for effects in overlay.writers:
             before = next((before for at, key, before in effects.undo if at is overlay and key == TIME), None)
             if before is not None:
                 time = min(time, self._time_of(before))
@@ -224,7 +224,7 @@ class WindowedPartition(TablePartition[V]):
             raise TableKeyError(self._decode_key(key))
         return self._default()
 
-    def set(self, cursor: Effects, key: bytes, value: V) -> None:
+    def set(self, effects: Effects, key: bytes, value: V) -> None:
         """Refuse to write past the windows."""
         raise TableError(
             f"table {self._table} has windows: change it by what tumbling(), hopping() and their like return, which knows the time"

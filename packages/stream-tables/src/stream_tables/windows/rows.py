@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, MutableMapping
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -44,14 +44,21 @@ class Layout(ABC):
 
     Attributes:
         keeps: milliseconds behind the end of a window for which it can be read; ``None`` for ever.
+        part_type: what a partition of a table is that has them.
     """
 
     keeps: int | None
+    part_type: ClassVar[type[Any]]
 
     @property
     @abstractmethod
     def name(self) -> str:
         """Kind and sizes as text: a store or record that was written for another one is not read."""
+
+    @property
+    @abstractmethod
+    def span(self) -> int:
+        """The most milliseconds between the first event of a window and its end."""
 
     # -- closing and expiry, in the order of rows from :data:`ROWS` on, which is that of the ends of windows
 

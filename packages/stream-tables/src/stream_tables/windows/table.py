@@ -12,7 +12,6 @@ from operator import attrgetter, itemgetter
 from types import MemberDescriptorType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
-from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError
 from stream_core.streams.cursor import Cursor, active_cursor
 from stream_core.streams.effects import Effects, active_effects, current_effects
@@ -22,7 +21,6 @@ from stream_tables.errors import TableError
 from stream_tables.held import Held
 from stream_tables.keys import Keys
 from stream_tables.values import ABSENT, Absent
-from stream_tables.windows.closing import Closer
 from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
@@ -93,13 +91,6 @@ class WindowedTable(Generic[K, V]):
     def on_recover(self, callback: R) -> R:
         """Call a function when a rebalance is over and all partitions of this worker are recovered; a decorator, as that of the table."""
         return self.table.on_recover(callback)
-
-    def closer(self, part: WindowedPartition[V], work: Work) -> Closer:
-        """Make what closes the windows of a partition that runs here.
-
-        :meta private:
-        """
-        return Closer(self.name, part, self.window, self._keys, self.table.on_window_close, work)
 
     def on_window_close(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """Call a function for each window that closes; a decorator, as the option ``on_window_close`` of the table."""
