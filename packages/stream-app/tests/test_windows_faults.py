@@ -17,7 +17,7 @@ from stream_core import failpoints
 from stream_core.memory.log import Entry
 from stream_core.primitives import TP, Offset, TopicSpec
 from stream_core.runs import Run
-from stream_core.streams.leads import decode_units
+from stream_core.streams.metadata import CommitMetadata
 
 from .apps import cluster, make, until
 
@@ -227,7 +227,10 @@ async def test_offsets_that_are_set_back_open_no_window_again() -> None:
 
 def _count(shop: Shop) -> int:
     """The lowest committed count of units."""
-    found = [decode_units(offset.metadata) if offset is not None else None for offset in shop.committed().values()]
+    found = [
+        CommitMetadata.decode(offset.metadata).units if offset is not None else None
+        for offset in shop.committed().values()
+    ]
     return min(0 if count is None else count for count in found)
 
 

@@ -18,6 +18,7 @@ from stream_core.runs import Run
 from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
 from stream_core.streams.channel import Channel
+from stream_core.streams.metadata import without_identity
 from stream_core.values.schemas import Schema
 
 GROUP = "app"
@@ -59,9 +60,10 @@ class Lab:
         return self.cluster.log(TP(topic, partition)).read(0, 1_000_000, committed=True).records
 
     def committed(self, topic: Topic[Any, Any], partition: int = 0) -> Offset | None:
-        """The committed offset of the group."""
+        """The committed offset of the group, without the topic that it names: each test has another one."""
         tp = TP(topic.name, partition)
-        return self.cluster.group(GROUP).offsets.fetch([tp])[tp]
+        found = self.cluster.group(GROUP).offsets.fetch([tp])[tp]
+        return found and Offset(found.offset, without_identity(found.metadata))
 
     def agent(self, body: AgentBody, topic: Topic[Any, Any] | Channel[Any, Any], **options: Any) -> Agent:
         """An agent, named as its body unless a name is given."""
@@ -132,11 +134,10 @@ class Lab:
 
     async def caught_up(self, *topics: Topic[Any, Any]) -> None:
         """Wait until everything on the topics is committed."""
-        tps = [tp for topic in topics for tp in self._tps(topic)]
-        offsets = self.cluster.group(GROUP).offsets
+        tps = [(topic, tp) for topic in topics for tp in self._tps(topic)]
 
         def done() -> bool:
-            return offsets.fetch(tps) == {tp: Offset(self.cluster.log(tp).end) for tp in tps}
+            return all(self.committed(topic, tp.partition) == Offset(self.cluster.log(tp).end) for topic, tp in tps)
 
         await self.until(done, f"everything on {', '.join(map(str, topics))} is committed")
 

@@ -25,7 +25,7 @@ from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import set_effects
-from stream_core.streams.leads import decode_leads
+from stream_core.streams.metadata import CommitMetadata
 from stream_core.streams.stream import Stream
 
 from .harness import Lab
@@ -511,7 +511,7 @@ async def test_too_many_leads_are_left_out(lab: Lab, caplog: pytest.LogCaptureFi
 )
 def test_metadata_of_others_is_no_lead(metadata: str, leads: dict[str, int]) -> None:
     """Only what this framework wrote is taken for leads."""
-    assert decode_leads(metadata) == leads
+    assert CommitMetadata.decode(metadata).leads == leads
 
 
 async def test_without_a_start_nothing_is_sent() -> None:

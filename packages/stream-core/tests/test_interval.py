@@ -22,6 +22,7 @@ from stream_core.errors import (
 from stream_core.primitives import TP, Offset, TopicSpec
 from stream_core.sending.topic import Topic
 from stream_core.states import EngineState, IntervalState
+from stream_core.streams.metadata import CommitMetadata, Identity
 from stream_core.streams.stream import Stream
 
 from .harness import GROUP, Lab
@@ -435,25 +436,72 @@ async def test_a_topic_made_again_is_read_from_its_start(lab: Lab) -> None:
     await lab.until(lambda: seen == [0, 1, 2, 3, 4, 10, 11], "all of it is read")
 
 
-async def test_a_topic_made_again_is_read_from_its_start_after_a_drop(lab: Lab) -> None:
-    """An offset of the old topic that was committed late is none of the new one, though that one is known by then."""
-    topic, seen, tp = lab.topic("numbers"), list[int](), TP("numbers", 0)
-
-    async def body(stream: Stream[int]) -> None:
-        async for value in stream:
-            seen.append(value)
-
-    engine = await lab.start([lab.agent(body, topic)])
-    lab.put(topic, range(5))
-    await lab.caught_up(topic)
+@pytest.mark.parametrize("records", [2, 5, 9])
+@pytest.mark.parametrize("restarted", [False, True])
+@both
+async def test_a_commit_of_a_deleted_topic_counts_for_no_other(
+    lab: Lab, guarantee: str, restarted: bool, records: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A commit of the old topic arrives late: the new one is read from its start, by the same worker and by one that is new."""
+    counting, tp = Counting(lab), TP("numbers", 0)
+    engine = await counting.start(**settings_for(guarantee))
+    lab.put(counting.topic, range(5))
+    await lab.caught_up(counting.topic)
+    offsets = lab.cluster.group(GROUP).offsets
+    late = {tp: offset for tp, offset in offsets.fetch([tp]).items() if offset is not None}
+    if restarted:
+        await lab.stop(engine)
     lab.cluster.delete("numbers")
     lab.cluster.create(TopicSpec("numbers", 1))
-    lab.put(topic, [10, 11])
-    lab.cluster.group(GROUP).offsets.commit({tp: Offset(5)})
-    engine.interval.status.spoil("a test drops it", None)
-    assert not await engine.checkpoint()
-    await lab.until(lambda: seen == [0, 1, 2, 3, 4, 10, 11], "all of it is read")
-    await lab.until(lambda: lab.committed(topic) == Offset(2), "its own end is committed")
+    lab.put(counting.topic, range(10, 10 + records))
+    offsets.commit(late)
+    if restarted:
+        await counting.start(**settings_for(guarantee))
+    else:
+        engine.interval.status.spoil("a test drops it", None)
+        assert not await engine.checkpoint()
+    await lab.until(lambda: counting.handled == [*range(5), *range(10, 10 + records)], "all of it is read, once")
+    await lab.until(lambda: lab.committed(counting.topic) == Offset(records), "its own end is committed")
+    assert "offset 5 was committed of a topic of that name that was deleted" in caplog.text
+
+
+async def test_a_commit_of_a_deleted_topic_goes_by_the_setting(lab: Lab) -> None:
+    """The new topic is one that nothing was committed of: with offset_reset="latest" it is read from its end on."""
+    counting, tp = Counting(lab), TP("numbers", 0)
+    metadata = CommitMetadata(identity=Identity(lab.cluster.id, "another topic")).encode(tp)
+    lab.put(counting.topic, range(9))
+    lab.cluster.group(GROUP).offsets.commit({tp: Offset(5, metadata)})
+    await counting.start(offset_reset="latest")
+    await lab.until(lambda: lab.committed(counting.topic) == Offset(9), "its end is committed")
+    lab.put(counting.topic, [10])
+    await lab.until(lambda: counting.handled == [10], "what came since is read")
+
+
+@both
+async def test_a_commit_of_another_cluster_counts_without_what_is_beside_it(lab: Lab, guarantee: str) -> None:
+    """MirrorMaker 2 translates offsets, and copies their metadata as they are: its leads are positions in the other cluster."""
+    counting, tp = Counting(lab), TP("numbers", 0)
+    metadata = CommitMetadata({"count": 8}, identity=Identity("another cluster", "a topic there")).encode(tp)
+    lab.put(counting.topic, range(9))
+    lab.cluster.group(GROUP).offsets.commit({tp: Offset(3, metadata)})
+    await counting.start(**settings_for(guarantee))
+    await lab.until(lambda: counting.handled == [3, 4, 5, 6, 7, 8], "reading begins at the translated offset")
+    await lab.caught_up(counting.topic)
+
+
+@pytest.mark.parametrize("metadata", ["", "of a tool", '{"count":5}'])
+async def test_a_commit_that_names_no_topic_counts(lab: Lab, metadata: str) -> None:
+    """Commits of tools and of older versions count as they say, leads too."""
+    counting, tp = Counting(lab), TP("numbers", 0)
+    lab.put(counting.topic, range(7))
+    lab.cluster.group(GROUP).offsets.commit({tp: Offset(3, metadata)})
+    await counting.start()
+    begin = CommitMetadata.decode(metadata).leads.get("count", 3)
+    await lab.until(lambda: counting.handled == [*range(begin, 7)], "it goes on there")
+    await lab.caught_up(counting.topic)
+    assert CommitMetadata.decode(lab.cluster.group(GROUP).offsets.all()[tp].metadata).identity == Identity(
+        lab.cluster.id, lab.cluster.topic("numbers").id
+    )
 
 
 @both

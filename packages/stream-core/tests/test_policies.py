@@ -536,9 +536,9 @@ async def test_letters_of_a_dropped_interval(lab: Lab) -> None:
     )
     for _ in range(3):
         lab.cluster.faults.fail_next("txn_offset_commit", DeadlineError("provoked"))
-    source = engine.topology.subscriptions[0].topics[0]
-    fill(lab, Topic(source, schema=Schema()))
-    await lab.until(lambda: lab.cluster.group("app").offsets.fetch([TP("in", 0)])[TP("in", 0)] == Offset(COUNT), "all")
+    source = Topic[Any, Any](engine.topology.subscriptions[0].topics[0], schema=Schema())
+    fill(lab, source)
+    await lab.until(lambda: lab.committed(source) == Offset(COUNT), "all")
 
     assert len(letters(lab, committed=False)) > 1
     assert [letter.value for letter in letters(lab)] == [b"2"]

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from stream_core.engine.work import Work
 from stream_core.errors import DeadlineError, IllegalStateError, ProduceError, WorkerError
 from stream_core.primitives import TP, Offset
 from stream_core.runs import Run
-from stream_core.streams.leads import decode_leads, decode_units, encode_leads
+from stream_core.streams.metadata import CommitMetadata, Identity, without_identity
 from stream_core.streams.stream import Stream
 from stream_core.streams.units import UNITS, UnitCount
 from stream_core.testing import ManualClock
@@ -116,7 +117,7 @@ class Scene:
 
     def count(self) -> int:
         """The committed count of units."""
-        count = decode_units(self.offset().metadata)
+        count = CommitMetadata.decode(self.offset().metadata).units
         assert count is not None
         return count
 
@@ -245,11 +246,11 @@ async def test_a_missing_count_is_committed_before_anything_counts(lab: Lab) -> 
     first = scene.count()
     await scene.ledger.add_one()
     await lab.stop(engine)
-    lab.cluster.group(GROUP).offsets.commit({SOURCE: Offset(0, encode_leads({"other": 7}, SOURCE))})
+    lab.cluster.group(GROUP).offsets.commit({SOURCE: Offset(0, CommitMetadata({"other": 7}).encode(SOURCE))})
     run = Run("app", ManualClock(now=first / 1000 + 3600))
     await scene.start(run=run)
     assert scene.count() == first + 3_600_000
-    assert decode_leads(scene.offset().metadata) == {"other": 7}
+    assert CommitMetadata.decode(scene.offset().metadata).leads == {"other": 7}
     assert scene.ledger.committed_readings[-1][READING] == scene.count()
 
 
@@ -260,12 +261,12 @@ async def test_nobody_counts_where_there_is_no_such_work(lab: Lab) -> None:
     engine = await scene.start()
     assert scene.offset() == Offset(0, "")
     await lab.stop(engine)
-    lab.cluster.group(GROUP).offsets.commit({SOURCE: Offset(0, encode_leads({}, SOURCE, 5))})
+    lab.cluster.group(GROUP).offsets.commit({SOURCE: Offset(0, CommitMetadata(units=5).encode(SOURCE))})
     lab.put(scene.numbers, [1])
     engine = await scene.start()
     await lab.until(lambda: engine.ownership.sessions[SOURCE].position == 1, "the event is finished")
     assert await engine.checkpoint()
-    assert scene.offset() == Offset(1, encode_leads({}, SOURCE, 5))
+    assert scene.offset() == Offset(1, CommitMetadata(units=5).encode(SOURCE))
 
 
 class Quiet(Timed):
@@ -296,16 +297,32 @@ async def test_a_log_that_goes_on_elsewhere_keeps_the_count(lab: Lab) -> None:
     assert scene.count() > first
 
 
-def test_metadata_says_leads_and_count() -> None:
-    """Each is read as it was written; leads that are too many leave room for the count, and garbage says nothing."""
-    assert encode_leads({}, SOURCE) == ""
-    text = encode_leads({"a": 3}, SOURCE, 5)
-    assert (decode_leads(text), decode_units(text)) == ({"a": 3}, 5)
-    many = encode_leads({f"agent-{number:0500}": number for number in range(10)}, SOURCE, 5)
-    assert (decode_leads(many), decode_units(many)) == ({}, 5)
-    assert (
-        decode_units("") is decode_units("x") is decode_units("[1]") is decode_units(json.dumps({UNITS: "5"})) is None
-    )
+def test_metadata_says_leads_count_and_topic() -> None:
+    """Each is read as it was written; leads that are too many leave room for the rest, and garbage says nothing."""
+    assert CommitMetadata().encode(SOURCE) == ""
+    whole = CommitMetadata({"a": 3}, 5, Identity("cluster", "topic"))
+    text = whole.encode(SOURCE)
+    assert CommitMetadata.decode(text) == whole
+    assert without_identity(text) == CommitMetadata({"a": 3}, 5).encode(SOURCE)
+    many = replace(whole, leads={f"agent-{number:0500}": number for number in range(10)})
+    assert CommitMetadata.decode(many.encode(SOURCE)) == replace(whole, leads={})
+    for garbage in (
+        "",
+        "x",
+        "[1]",
+        json.dumps({UNITS: "5"}),
+        '{"~topic":5}',
+        '{"~topic":["a"]}',
+        '{"~topic":["a",""]}',
+    ):
+        assert CommitMetadata.decode(garbage) == CommitMetadata()
+        assert garbage.startswith("{") or without_identity(garbage) == garbage
+
+
+def test_older_versions_pass_over_the_topic() -> None:
+    """They take every number for a lead and nothing else, so that a worker of another version reads what it knows."""
+    values = json.loads(CommitMetadata({"a": 3}, 5, Identity("cluster", "topic")).encode(SOURCE))
+    assert {name: value for name, value in values.items() if isinstance(value, int)} == {"a": 3, UNITS: 5}
 
 
 def test_a_count_moves_once_an_interval() -> None:

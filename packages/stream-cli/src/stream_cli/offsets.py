@@ -16,6 +16,7 @@ from stream_cli.planning import dry_run_option, go_on, yes_option
 from stream_cli.times import read_moment
 from stream_core.errors import FencedError
 from stream_core.primitives import TP, Offset
+from stream_core.streams.metadata import without_identity
 
 __all__ = ["offsets"]
 
@@ -53,7 +54,7 @@ def show(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> N
             "topic": one.tp.topic,
             "partition": one.tp.partition,
             "offset": one.committed.offset,
-            "text": one.committed.metadata,
+            "text": without_identity(one.committed.metadata),
         }
         for one in run(invocation, app, timeout, lambda cluster: cluster.lags(names))
         if one.committed is not None

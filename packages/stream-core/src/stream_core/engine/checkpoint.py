@@ -47,7 +47,7 @@ from stream_core.sending.outbox import Outbox
 from stream_core.sensors import Sensors
 from stream_core.settings import EngineSettings
 from stream_core.streams.effects import Effects
-from stream_core.streams.leads import encode_leads
+from stream_core.streams.metadata import CommitMetadata
 from stream_core.streams.sessions import Feed, PartitionSession
 from stream_core.streams.units import UNITS
 from stream_core.together import together
@@ -192,9 +192,9 @@ class Checkpoint:
             moved = any(feed.position != feed.committed for feed in session.feeds.values())
             # Also where only units of work have finished: the offset is what a broker fences an owner by that was replaced.
             if session.unit_count.cut() or moved or position != session.committed:
-                self._offsets[session.tp] = Offset(
-                    position, encode_leads(leads, session.tp, session.unit_count.position)
-                )
+                identity = self._ownership.identities.get(session.tp.topic)
+                metadata = CommitMetadata(leads, session.unit_count.position, identity)
+                self._offsets[session.tp] = Offset(position, metadata.encode(session.tp))
         if not (self._offsets or any(participant.pending for participant in self._participants)):
             return False
         self._status.cut()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from stream_core.background import Background
@@ -34,7 +35,7 @@ from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState, IntervalState, Machine, SessionState
 from stream_core.streams.effects import Effects
-from stream_core.streams.leads import decode_leads, decode_units, encode_leads
+from stream_core.streams.metadata import CommitMetadata, Identity
 from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.streams.units import UNITS, UnitCount
 from stream_core.streams.watching import Watch
@@ -45,6 +46,19 @@ __all__ = ["Ownership"]
 logger = logging.getLogger(__name__)
 
 RETRY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where the reading of a partition begins.
+
+    Attributes:
+        offset: the next record.
+        metadata: what was committed beside it, as far as it counts.
+    """
+
+    offset: int
+    metadata: CommitMetadata
 
 
 class Ownership:
@@ -66,6 +80,9 @@ class Ownership:
         watch: tells sensors of it, where one wants to hear of each record.
         on_member: told the member id of each generation.
         on_ready: called when everything assigned is recovered and running.
+
+    Attributes:
+        identities: which topics the sources and the changelogs were when the partitions were opened.
     """
 
     def __init__(
@@ -109,8 +126,8 @@ class Ownership:
         self.group: GroupMetadata | None = None
         self.epoch = 0
         self._superseded: list[PartitionSession] = []
-        self._ids: dict[str, str] = {}
-        self._of_old_topics: dict[TP, int] = {}  # offsets committed to a topic of the same name that is gone
+        self._cluster: str | None = None
+        self.identities: dict[str, Identity] = {}
         self._ends: dict[TP, int] = {}
 
     @property
@@ -230,28 +247,32 @@ class Ownership:
             return
         # After an attempt that failed some may run: to open them again would drop what their events have changed since.
         sessions = [session for session in self.sessions.values() if session.state is SessionState.RESTORING]
-        offsets = await self._start_offsets([session.tp for session in sessions])
+        committed = await self._clients.consumer.committed([session.tp for session in sessions])
         # After the offsets: when a topic is made again between the two, old offsets meet its new id. What the changelogs say of the old
-        # topic is history then, which is right, since its events cannot come again.
-        before, self._ids = self._ids, await self._look_at_topics()
-        ids = self._ids
+        # topic is history then, which is right, since its events cannot come again; and an offset that names the old id does not count.
+        ids = await self._look_at_topics()
+        identities = await self._identities(ids)
         if self.epoch != epoch:
             return
         for session in sessions:
-            known = before.get(session.tp.topic)
-            if known != ids.get(session.tp.topic):
-                self._forget_verdicts(session.tp)
-                if known is not None:
-                    self._of_old_topics[session.tp] = offsets[session.tp].offset
+            if self.identities.get(session.tp.topic) != identities.get(session.tp.topic):
+                self._forget(session.tp)
+        # A topic of which some partitions run already is compared with what it was when those were opened.
+        running = {tp.topic for tp, session in self.sessions.items() if session.running}
+        self.identities = identities | {name: one for name, one in self.identities.items() if name in running}
+        starts = await self._starts(committed, identities)
+        if self.epoch != epoch:
+            return
         if self._settings.exactly_once and not self.running:
             self._outbox.held.open_gate()
         opening = self._shards(sessions).items()
-        await together(self._run(epoch, shard, members, offsets, ids) for shard, members in opening)
+        await together(self._run(epoch, shard, members, starts, ids) for shard, members in opening)
         if self.epoch == epoch and self._engine.state is EngineState.RECOVERING:
             self._on_ready()
 
-    def _forget_verdicts(self, tp: TP) -> None:
-        """Forget what was decided on events of a partition: others have their offsets now."""
+    def _forget(self, tp: TP) -> None:
+        """Forget what was decided on events of a partition, and where its log ended: others have their offsets now."""
+        self._ends.pop(tp, None)
         for subscription in self._subscriptions:
             subscription.verdicts.pop(tp, None)
 
@@ -279,21 +300,20 @@ class Ownership:
         epoch: int,
         shard: Shard,
         sessions: Sequence[PartitionSession],
-        offsets: Mapping[TP, Offset],
+        starts: Mapping[TP, _Start],
         ids: Mapping[str, str],
     ) -> None:
         """Recover one shard, then deliver its partitions."""
         committed: dict[Reading, int] = {}
         for session in sessions:
-            start, leads = offsets[session.tp].offset, decode_leads(offsets[session.tp].metadata)
+            start, said = starts[session.tp].offset, starts[session.tp].metadata
             names = {subscription.name for subscription in self._subscriptions_of(session.tp.topic)}
-            for name in names | leads.keys():  # also of agents that had another name, or are gone
-                committed[Reading(session.tp, name)] = max(start, leads.get(name, start))
+            for name in names | said.leads.keys():  # also of agents that had another name, or are gone
+                committed[Reading(session.tp, name)] = max(start, said.leads.get(name, start))
             committed[Reading(session.tp, "")] = start
-            units = decode_units(offsets[session.tp].metadata)
-            if units is not None:
-                committed[Reading(session.tp, UNITS)] = units
-            session.unit_count = UnitCount(units)
+            if said.units is not None:
+                committed[Reading(session.tp, UNITS)] = said.units
+            session.unit_count = UnitCount(said.units)
         generation = self.group.generation if self.group is not None else 0
         exactly_once = self._settings.exactly_once
         send = None if exactly_once else self._send_now
@@ -302,9 +322,9 @@ class Ownership:
         if self.epoch != epoch or any(session.state is not SessionState.RESTORING for session in sessions):
             return  # given up meanwhile
         for session in sessions:
-            offset = offsets[session.tp]
-            session.run(offset.offset, self._subscriptions_of(session.tp.topic), decode_leads(offset.metadata))
-            self._clients.consumer.seek(session.tp, offset.offset)
+            start, said = starts[session.tp].offset, starts[session.tp].metadata
+            session.run(start, self._subscriptions_of(session.tp.topic), said.leads)
+            self._clients.consumer.seek(session.tp, start)
         self._clients.consumer.resume([session.tp for session in sessions])
         self._begin_work(shard)
 
@@ -325,18 +345,21 @@ class Ownership:
     def _subscriptions_of(self, topic: str) -> list[Subscription]:
         return [subscription for subscription in self._subscriptions if topic in subscription.topics]
 
-    async def _start_offsets(self, tps: Collection[TP]) -> dict[TP, Offset]:
-        """Return the committed offsets; where there is none, the start of the log (or its end), which is committed right away.
+    async def _starts(
+        self, committed: Mapping[TP, Offset | None], identities: Mapping[str, Identity]
+    ) -> dict[TP, _Start]:
+        """Return the committed offsets; where none counts, the start of the log (or its end), which is committed right away.
 
         That commit makes every changelog record's source interval begin at a committed position, also the first one's. A count of units
         that is needed and missing is committed for the same reason.
         """
         consumer, group = self._clients.consumer, self.group
-        committed = await consumer.committed(tps)
-        offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
-        fresh = [tp for tp in tps if tp not in offsets]
-        uncounted = {tp for tp in offsets if self._has_work and decode_units(offsets[tp].metadata) is None}
-        found = {tp: self._counted(offsets[tp], tp) for tp in uncounted}
+        starts = {}
+        for tp, offset in committed.items():
+            if offset is not None and (start := _counting(tp, offset, identities.get(tp.topic))) is not None:
+                starts[tp] = start
+        fresh = [tp for tp in committed if tp not in starts]
+        found = {tp: self._counted(starts[tp]) for tp in starts if self._has_work and starts[tp].metadata.units is None}
         if fresh and group is not None:
             if self._settings.offset_reset == "latest":
                 # Until a commit is known to have arrived the end stays where it was first seen: what came since is wanted.
@@ -345,19 +368,20 @@ class Ownership:
                 begin = {tp: self._ends[tp] for tp in fresh}
             else:
                 begin = await consumer.start_offsets(fresh)
-            found |= {tp: self._counted(Offset(offset), tp) for tp, offset in begin.items()}
+            found |= {tp: self._counted(_Start(offset, CommitMetadata())) for tp, offset in begin.items()}
         if found and group is not None:
-            await self._commit(found, group)
-            offsets |= found
-        for tp in offsets:
+            for tp, start in found.items():
+                starts[tp] = replace(start, metadata=replace(start.metadata, identity=identities.get(tp.topic)))
+            await self._commit({tp: Offset(starts[tp].offset, starts[tp].metadata.encode(tp)) for tp in found}, group)
+        for tp in starts:
             self._ends.pop(tp, None)
-        return offsets
+        return starts
 
-    def _counted(self, offset: Offset, tp: TP) -> Offset:
-        """Give an offset that says where the count of units begins, if somebody counts them."""
+    def _counted(self, start: _Start) -> _Start:
+        """Give a start that says where the count of units begins, if somebody counts them."""
         if not self._has_work:
-            return offset
-        return Offset(offset.offset, encode_leads(decode_leads(offset.metadata), tp, int(self._clock.wall() * 1000)))
+            return start
+        return replace(start, metadata=replace(start.metadata, units=int(self._clock.wall() * 1000)))
 
     async def _commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         """Commit where partitions begin, outside of any interval. Raises TransportError.
@@ -388,17 +412,19 @@ class Ownership:
         if session is None or group is None:
             return
         await checkpoint()
-        consumer, known = self._clients.consumer, self._ids.get(tp.topic)
+        consumer, known = self._clients.consumer, self.identities.get(tp.topic)
+        identity = (await self._identities(await self._look_at_topics())).get(tp.topic)
         start, end = (await consumer.start_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-        # A commit of the old topic may arrive after the new one is known: where it points says nothing about the new log.
-        same = known is not None and self._of_old_topics.get(tp) != offset
-        cut_off = same and offset > end and (await self._look_at_topics()).get(tp.topic) == known
+        if identity != (await self._identities(await self._look_at_topics())).get(tp.topic):
+            raise BrokerUnavailableError(f"topic {tp.topic} is being made again: where it begins is not known yet")
+        cut_off = known is not None and offset > end and identity == known
         position = end if cut_off or self._settings.offset_reset == "latest" else start
         again = cut_off and session.backlog > 0 and session.position < position
         if position < offset:
-            self._forget_verdicts(tp)
+            self._forget(tp)
         if self.epoch == epoch and position < offset and not again:
-            await self._commit({tp: Offset(position, encode_leads({}, tp, session.unit_count.committed))}, group)
+            said = CommitMetadata(units=session.unit_count.committed, identity=identity)
+            await self._commit({tp: Offset(position, said.encode(tp))}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
         logger.error(
@@ -442,13 +468,13 @@ class Ownership:
             WorkerError: as :meth:`_look_at_topics`.
         """
         sources, ids = {tp.topic for tp in self.sessions}, await self._look_at_topics()
-        for topic in sorted(sources & self._ids.keys()):
+        for topic in sorted(sources & self.identities.keys()):
             if topic not in ids:
                 # Clients try such a commit again until there is a topic of that name: it may be another one.
                 raise BrokerUnavailableError(
                     f"topic {topic} is not known: it was deleted, or the broker has just started"
                 )
-            if ids[topic] != self._ids[topic]:
+            if ids[topic] != self.identities[topic].topic:
                 raise CommitError(
                     f"topic {topic} was deleted and made again: what was done of the old one cannot be committed"
                 )
@@ -467,6 +493,12 @@ class Ownership:
         described = await self._clients.admin.describe(names, config=False)
         self._compare_counts({topic: info for topic, info in described.items() if topic in sources})
         return {name: info.id for name, info in described.items() if info.id}
+
+    async def _identities(self, ids: Mapping[str, str]) -> dict[str, Identity]:
+        """Return which topics these are, by their ids; the cluster is asked for its own id once."""
+        if self._cluster is None:
+            self._cluster = await self._clients.admin.cluster_id()
+        return {name: Identity(self._cluster, one) for name, one in ids.items()}
 
     def _compare_counts(self, described: Mapping[str, TopicInfo]) -> None:
         """Look whether sources have as many partitions as when the worker started.
@@ -489,3 +521,25 @@ class Ownership:
             for session in self.sessions.values():
                 if session.tp.topic == topic:
                     session.partitions = info.partitions
+
+
+def _counting(tp: TP, committed: Offset, identity: Identity | None) -> _Start | None:
+    """Return what counts of a commit for a topic of this identity.
+
+    A topic that was made again has nothing of the one before: ``None``, and it is read as one that nothing was committed of. What was
+    copied from another cluster has its offset translated, and nothing else (MirrorMaker 2 copies the metadata as they are). A commit
+    without an identity is of a tool, or of an older version, and counts.
+    """
+    metadata = CommitMetadata.decode(committed.metadata)
+    said = metadata.identity
+    if said is None or identity is None or said == identity:
+        return _Start(committed.offset, metadata)
+    if said.cluster != identity.cluster:
+        logger.info("%s: offset %d comes from another cluster: reading begins there", tp, committed.offset)
+        return _Start(committed.offset, CommitMetadata())
+    logger.warning(
+        "%s: offset %d was committed of a topic of that name that was deleted; it does not count for the one made since",
+        tp,
+        committed.offset,
+    )
+    return None

@@ -461,7 +461,7 @@ class PartitionSession(Session):
         self.maxsize, self._record_size = 0, 0.0
         self._left = -1
 
-    def run(self, position: int, subscriptions: Sequence[Subscription], leads: dict[str, int]) -> None:
+    def run(self, position: int, subscriptions: Sequence[Subscription], leads: Mapping[str, int]) -> None:
         """Begin delivery at the committed ``position``; ``leads`` are the positions of subscriptions that are ahead of it."""
         self.fetch_position = self.committed = self._left = position
         for subscription in subscriptions:

@@ -1,0 +1,101 @@
+"""The metadata of a commit: what the offset of a group cannot say of a partition.
+
+It has the *leads*, which are the positions of agents that are ahead of the offset; the count of intervals in which units of work finished
+that no record brought (:mod:`stream_core.streams.units`); and which topic all of this is of. A version that knows nothing of the count
+takes it for the lead of an agent that is gone, which gives its recovery the right answer; what is no number is passed over by all versions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from stream_core.primitives import TP
+from stream_core.streams.units import UNITS
+
+__all__ = ["CommitMetadata", "Identity", "without_identity"]
+
+logger = logging.getLogger(__name__)
+
+TOPIC = "~topic"
+"""Stands where a lead has the name of an agent; its value is the identity of the topic."""
+
+METADATA_LIMIT = 4096
+"""UTF-16 units that brokers allow for the metadata of a commit (``offset.metadata.max.bytes``); what is written here is ASCII."""
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+class Identity(NamedTuple):
+    """Which topic an offset is of: names come again, ids do not.
+
+    Attributes:
+        cluster: id of the cluster; empty on brokers that do not tell.
+        topic: id of the topic in that cluster.
+    """
+
+    cluster: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitMetadata:
+    """What is committed beside an offset.
+
+    Attributes:
+        leads: the positions of the agents that are ahead of the offset.
+        units: the count of intervals with units of work, ``None`` where nobody counts them.
+        identity: the topic that the offset is of; ``None`` where the broker does not tell, and of commits by tools or older versions.
+    """
+
+    leads: Mapping[str, int] = field(default_factory=dict)
+    units: int | None = None
+    identity: Identity | None = None
+
+    @classmethod
+    def decode(cls, text: str) -> CommitMetadata:
+        """Read the metadata of a commit; it says nothing when it was written by somebody else."""
+        values = _read(text)
+        identity = values.pop(TOPIC, None)
+        numbers = {name: value for name, value in values.items() if isinstance(value, int)}
+        units = numbers.pop(UNITS, None)
+        match identity:
+            case [str(cluster), str(topic)] if topic:
+                return cls(numbers, units, Identity(cluster, topic))
+        return cls(numbers, units)
+
+    def encode(self, tp: TP) -> str:
+        """Write the metadata of a commit of ``tp``; leads are left out, with a warning, when there are too many for it."""
+        values: dict[str, Any] = {**self.leads}
+        if self.units is not None:
+            values[UNITS] = self.units
+        if self.identity is not None:
+            values[TOPIC] = self.identity
+        text = _write(values)
+        if len(text) > METADATA_LIMIT and self.leads:
+            logger.warning(
+                "%s: the leads of %d agents do not fit a commit; they may see events again", tp, len(self.leads)
+            )
+            return replace(self, leads={}).encode(tp)
+        return text
+
+
+def without_identity(text: str) -> str:
+    """Return the metadata of a commit without the topic that it is of, for people; what somebody else has written stays as it is."""
+    values = _read(text)
+    return _write({name: value for name, value in values.items() if name != TOPIC}) if TOPIC in values else text
+
+
+def _write(values: Mapping[str, Any]) -> str:
+    return _ENCODER.encode(values) if values else ""
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
