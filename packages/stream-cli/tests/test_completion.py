@@ -60,3 +60,42 @@ def test_bash_completes() -> None:
     if done.returncode == 77:
         pytest.skip("this bash is older than 4.4, which completion needs")
     assert (done.stdout, done.stderr) == ("retry\n", "")
+
+
+def test_fish_completes(tmp_path: Path) -> None:
+    """With what each of them is, behind a tab."""
+    if shutil.which("fish") is None:
+        pytest.skip("there is no fish here")
+    environment = os.environ | {
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = ["fish", "--no-config", "-c", "stream completion fish | source; complete -C 'stream dlq re'"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split("\t")[0] == "retry", done.stderr
+
+
+TYPED = r"""
+zmodload zsh/zpty
+zpty -b shell zsh -f -i
+zpty -w shell 'autoload -Uz compinit; compinit -u -D; eval "$(stream completion zsh)"; PS1=re""ady'
+zpty -r shell told '*ready*'
+zpty -n -w shell $'stream dlq re\t'
+zpty -r shell told '*retry*'
+zpty -d shell
+print completed
+"""
+
+
+def test_zsh_completes(tmp_path: Path) -> None:
+    """As somebody types it, since zsh completes for terminals only."""
+    if shutil.which("zsh") is None:
+        pytest.skip("there is no zsh here")
+    environment = os.environ | {
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["zsh", "-f", "-c", TYPED], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "completed\n", done.stderr

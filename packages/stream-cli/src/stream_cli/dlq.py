@@ -14,7 +14,7 @@ from stream_cli.letters import Letter, Letters, topics_of
 from stream_cli.locate import Application
 from stream_cli.names import completing
 from stream_cli.output import moment, print_json, print_rows, shown
-from stream_cli.planning import dry_run_option, go_on, yes_option
+from stream_cli.planning import dry_run_option, go_on, say, yes_option
 from stream_cli.progress import progress
 from stream_cli.tail import as_row, schema_of
 from stream_core.errors import ConfigurationError, UnknownTopicError
@@ -128,7 +128,7 @@ def retry(invocation: Invocation, /, **options: Any) -> None:
       stream -A bank dlq retry --all --dry-run
       stream -A bank dlq retry --all --yes
     """
-    _treat(invocation, "Send {} again?", "record", _send_again, **options)
+    _treat(invocation, "Send {} again?", "record", "Sent again:", _send_again, **options)
 
 
 @dlq.command()
@@ -148,7 +148,7 @@ def drop(invocation: Invocation, /, **options: Any) -> None:
       stream -A bank dlq drop 0:12
       stream -A bank dlq drop --all
     """
-    _treat(invocation, "Drop {}?", "letter", _nothing, **options)
+    _treat(invocation, "Drop {}?", "letter", "Dropped:", _nothing, **options)
 
 
 async def _send_again(cluster: Cluster, letters: list[Letter], step: Callable[[], None], done: list[Letter]) -> None:
@@ -184,6 +184,7 @@ def _treat(
     invocation: Invocation,
     question: str,
     noun: str,
+    done_as: str,
     act: Callable[..., Any],
     *,
     ids: tuple[str, ...],
@@ -218,14 +219,16 @@ def _treat(
         [_summary(one) for one in meant],
         as_json=invocation.as_json,
     )
+    many = f"{len(meant)} {noun}{'' if len(meant) == 1 else 's'}"
     if go_on(
         invocation,
-        question.format(f"{len(meant)} {noun}{'' if len(meant) == 1 else 's'}"),
+        question.format(many),
         anything=bool(meant),
         dry_run=dry_run,
         yes=yes,
     ):
         run(invocation, app, timeout, do, endless=True)
+        say(invocation, f"{done_as} {many}.")
 
 
 def _begin(invocation: Invocation, topic: str | None) -> tuple[Application, str]:

@@ -6,7 +6,7 @@ import click
 
 from stream_cli.context import Invocation
 
-__all__ = ["dry_run_option", "go_on", "yes_option"]
+__all__ = ["dry_run_option", "go_on", "say", "yes_option"]
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 """Decorator for commands that change something."""
@@ -29,14 +29,20 @@ def go_on(invocation: Invocation, question: str, *, anything: bool, dry_run: boo
         click.UsageError: JSON was asked for and no option answers: there is nobody to ask.
         click.Abort: the answer was no.
     """
-    if dry_run:
-        return False
     if not anything:
-        if not (invocation.quiet or invocation.as_json):
-            click.echo("There is nothing to do.", err=True)
+        say(invocation, "There is nothing to do.")
+        return False
+    if dry_run:
+        say(invocation, "Nothing was done, because of --dry-run.")
         return False
     if yes:
         return True
     if invocation.as_json:
         raise click.UsageError("with --json nobody is asked: give --yes, or --dry-run")
     return click.confirm(question, abort=True, err=True)
+
+
+def say(invocation: Invocation, sentence: str) -> None:
+    """Tell what became of it on standard error, unless somebody wants JSON or quiet."""
+    if not (invocation.quiet or invocation.as_json):
+        click.echo(sentence, err=True)
