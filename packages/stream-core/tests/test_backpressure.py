@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from stream_core.counters import Counters
 from stream_core.engine.backpressure import LEAST, BackPressure
 from stream_core.primitives import SAMPLE, TP, Batch, StoredRecord
+from stream_core.sensors import Sensors
 from stream_core.settings import EngineSettings
 from stream_core.streams.decoded import Decoded
 from stream_core.streams.sessions import PartitionSession, Subscription
@@ -94,12 +96,22 @@ class Consumer:
         self.paused.difference_update(tps)
 
 
+def context(consumer: Any, participants: list[Any], **settings: Any) -> Any:
+    """What back-pressure needs of an engine."""
+    return SimpleNamespace(
+        settings=EngineSettings(GROUP, **settings),
+        clients=SimpleNamespace(consumer=consumer),
+        participants=participants,
+        counters=Counters(),
+        sensors=Sensors(),
+    )
+
+
 def pressure(sessions: list[PartitionSession], max_bytes: int) -> tuple[BackPressure, Consumer]:
     """Back-pressure over sessions."""
     consumer = Consumer()
-    clients: Any = SimpleNamespace(consumer=consumer)
     ownership: Any = SimpleNamespace(running=sessions)
-    return BackPressure(EngineSettings(GROUP, buffer_max_bytes=max_bytes), clients, ownership, []), consumer
+    return BackPressure(context(consumer, [], buffer_max_bytes=max_bytes), ownership, []), consumer
 
 
 def test_a_partition_is_paused_by_its_share_of_bytes_and_resumed_at_half() -> None:
@@ -189,11 +201,9 @@ async def test_large_records_do_not_fill_the_memory(lab: Lab) -> None:
 
 async def test_changes_that_wait_for_a_checkpoint_are_bounded() -> None:
     """While a checkpoint takes long, and memory is full of changes, nothing more is fetched; when it has ended that goes on."""
-    settings = EngineSettings(GROUP, commit_bytes=1000)
     tables = SimpleNamespace(pending=1001, under_way=2000)
     ownership: Any = SimpleNamespace(running=[])
-    participants: Any = [tables]
-    pressure = BackPressure(settings, SimpleNamespace(), ownership, [], participants)  # type: ignore[arg-type]
+    pressure = BackPressure(context(None, [tables], commit_bytes=1000), ownership, [])
     waiting = asyncio.ensure_future(pressure.hungry())
     for _ in range(3):
         pressure.release()
@@ -213,7 +223,7 @@ class ChangesOf:
     pending = under_way = 0
 
 
-async def test_what_was_fetched_waits_for_a_checkpoint_too(lab: Lab) -> None:
+async def test_what_was_fetched_waits_for_a_checkpoint_too() -> None:
     """Small records may make large values: while memory is full of changes an agent takes no further chunk, and goes on behind it.
 
     What waits in a channel is taken all the same.
@@ -221,10 +231,8 @@ async def test_what_was_fetched_waits_for_a_checkpoint_too(lab: Lab) -> None:
     changes, one = ChangesOf(), session()
     (feed,) = one.feeds.values()
     reader, channel = feed.subscription, Subscription("channel", [])
-    participants: Any = [changes]
-    pressure = BackPressure(
-        EngineSettings(GROUP, commit_bytes=1000), lab, SimpleNamespace(running=[one]), [reader, channel], participants
-    )  # type: ignore[arg-type]
+    ownership: Any = SimpleNamespace(running=[one])
+    pressure = BackPressure(context(None, [changes], commit_bytes=1000), ownership, [reader, channel])
     deliver(one, [1] * 10)
     deliver(one, [1] * 20)
     finish(one)

@@ -472,7 +472,7 @@ async def test_trouble_with_a_broker_opens_the_shard_again(lab: Lab, guarantee: 
 
     scene = Scene(lab, send)
     engine = await scene.start(**settings_for(guarantee))
-    drops = engine.interval.run(engine.run.clock, lambda: None)
+    drops = engine.interval.run(lambda: None)
     task = asyncio.create_task(drops)
     await lab.until(lambda: len(scene.ledger.works) == 2 and scene.ledger.count == 1, "it is done at last")
     task.cancel()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from stream_core.engine.clients import Clients
+from stream_core.engine.context import EngineContext
 from stream_core.engine.ownership import Ownership
-from stream_core.engine.participants import Participant
-from stream_core.primitives import TP
-from stream_core.settings import EngineSettings
 from stream_core.streams.sessions import PartitionSession, Subscription
 
 __all__ = ["LEAST", "BackPressure"]
@@ -28,29 +25,20 @@ class BackPressure:
     partitions that have enough are paused.
 
     Args:
-        settings: how much may wait: by count for each partition, by bytes for all together, of which each has an equal share.
-        clients: with the consumer.
+        context: what the parts of the engine share. Its settings say how much may wait: by count for each partition, by bytes for all
+            together, of which each has an equal share. The uncommitted changes of its participants are in memory until they are stored.
         ownership: the sessions that deliver records.
         subscriptions: who reads, kept up to date by its owner.
-        participants: whose uncommitted changes are in memory until a checkpoint has stored them.
-        paused: told of each partition that is paused.
     """
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        clients: Clients,
-        ownership: Ownership,
-        subscriptions: Sequence[Subscription],
-        participants: Sequence[Participant] = (),
-        paused: Callable[[TP], None] = lambda tp: None,
-    ) -> None:
-        self._settings = settings
-        self._clients = clients
+    def __init__(self, context: EngineContext, ownership: Ownership, subscriptions: Sequence[Subscription]) -> None:
+        self._settings = context.settings
+        self._clients = context.clients
+        self._participants = context.participants
+        self._counters = context.counters
+        self._sensors = context.sensors
         self._ownership = ownership
         self._subscriptions = subscriptions
-        self._participants = participants
-        self._paused = paused
         self._progress = asyncio.Event()
         self._held: set[PartitionSession] = set()
 
@@ -91,7 +79,8 @@ class BackPressure:
             full = session.waiting >= session.maxsize or session.waiting_bytes >= share
             if full and session.open and session not in self._held:
                 self._held.add(session)
-                self._paused(session.tp)
+                self._counters.paused[session.tp.topic] += 1
+                self._sensors.tell("on_topic_buffer_full", session.tp)
                 self._clients.consumer.pause([session.tp])
 
     def release(self) -> None:

@@ -25,10 +25,9 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
 from stream_core.counters import Changes
-from stream_core.engine.clients import Clients
+from stream_core.engine.context import EngineContext
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Change, Interval, Participant, Reading
-from stream_core.engine.status import IntervalStatus
 from stream_core.engine.topology import Topology
 from stream_core.errors import (
     BatchRefusedError,
@@ -43,9 +42,6 @@ from stream_core.failpoints import reach
 from stream_core.ports import Producer
 from stream_core.primitives import TP, GroupMetadata, Offset, RecordMetadata
 from stream_core.sending.held import SETTLE
-from stream_core.sending.outbox import Outbox
-from stream_core.sensors import Sensors
-from stream_core.settings import EngineSettings
 from stream_core.streams.effects import Effects
 from stream_core.streams.metadata import CommitMetadata
 from stream_core.streams.sessions import Feed, PartitionSession
@@ -73,46 +69,30 @@ class Checkpoint:
     The sessions and cursors are asked for at the cut, because one that began while the checkpoint waited has effects in the interval, too.
 
     Args:
-        settings: of the engine.
-        status: what is to become of the interval.
-        clients: consumer and producers.
-        outbox: the sends.
+        context: what the parts of the engine share.
         topology: the actors.
         ownership: the sessions.
-        participants: the tables.
-        sensors: who is told of the commit.
 
     Attributes:
         undecided: the commit of the offsets was asked for, and its answer is not there.
         changes: how many keys it has updated and deleted, by changelog.
     """
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        status: IntervalStatus,
-        *,
-        clients: Clients,
-        outbox: Outbox,
-        topology: Topology,
-        ownership: Ownership,
-        participants: Sequence[Participant],
-        sensors: Sensors,
-    ) -> None:
+    def __init__(self, context: EngineContext, topology: Topology, ownership: Ownership) -> None:
         assert ownership.group is not None
-        self._deadline = settings.deadline
-        self._exactly_once = settings.exactly_once
-        self._status = status
-        self._clients = clients
-        self._outbox = outbox
+        self._deadline = context.settings.deadline
+        self._exactly_once = context.settings.exactly_once
+        self._status = context.interval
+        self._clients = context.clients
+        self._outbox = context.outbox
+        self._participants = context.participants
+        self._sensors = context.sensors
         self._topology = topology
         self._ownership = ownership
-        self._participants = participants
-        self._sensors = sensors
         self.changes = defaultdict[str, Changes](Changes)
         self._epoch = ownership.epoch
         self._group: GroupMetadata = ownership.group
-        self._effects: Producer = outbox.effects
+        self._effects: Producer = context.outbox.effects
         self._timeout: asyncio.Timeout | None = None
         self._sessions: Sequence[PartitionSession] = ()
         self._offsets: dict[TP, Offset] = {}

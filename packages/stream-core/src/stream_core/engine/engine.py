@@ -18,14 +18,11 @@ from functools import partial
 from typing import Any
 
 from stream_core.agents.agent import Agent
-from stream_core.agents.answers import AnswerTopics
 from stream_core.agents.replies import Replies
-from stream_core.background import Background
 from stream_core.calls import act_in, is_here
-from stream_core.counters import Counters
 from stream_core.engine.announcing import Announcing
 from stream_core.engine.backpressure import BackPressure
-from stream_core.engine.clients import Clients
+from stream_core.engine.context import EngineContext
 from stream_core.engine.fetching import Fetching
 from stream_core.engine.idle import Idleness
 from stream_core.engine.interval import RunningInterval
@@ -36,7 +33,6 @@ from stream_core.engine.observer import Observer
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
 from stream_core.engine.snapshot import Snapshot, Status
-from stream_core.engine.status import IntervalStatus
 from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
 from stream_core.engine.work import Works
@@ -44,15 +40,12 @@ from stream_core.errors import ConfigurationError, FencedError, TransportError
 from stream_core.ports import NOBODY, RebalanceListener, Transport
 from stream_core.primitives import TP, GroupMetadata
 from stream_core.runs import Run
-from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import AnyTopic, Topic
-from stream_core.sending.watched import SendWatch
-from stream_core.sensors import SEND, Begun, Sensors
+from stream_core.sensors import Begun, Sensors
 from stream_core.settings import EngineSettings
-from stream_core.states import ENGINE, EngineState, Machine
+from stream_core.states import EngineState
 from stream_core.streams.channel import Channel
 from stream_core.streams.stream import Stream
-from stream_core.streams.watching import Watch
 
 __all__ = ["Engine"]
 
@@ -92,59 +85,47 @@ class Engine:
         run: Run | None = None,
         sensors: Sensors | None = None,
     ) -> None:
-        self.sensors = sensors = Sensors() if sensors is None else sensors
-        watch = Watch.of(sensors)
-        self.run = Run(settings.group) if run is None else run
+        context = EngineContext(
+            transport,
+            settings,
+            topics=topics,
+            participants=participants,
+            run=Run(settings.group) if run is None else run,
+            sensors=Sensors() if sensors is None else sensors,
+            on_failure=self._failed,
+        )
+        self.run, self.sensors, self.counters = context.run, context.sensors, context.counters
+        self.background, self.outbox, self.clients = context.background, context.outbox, context.clients
         self._settings = settings
-        self._topics = {topic.name: topic for topic in topics}
+        self._topics = context.topics
+        self._machine = context.state
         self._agents = agents
         self._participants = participants
         self.host = NOBODY
-        self.counters = Counters(settings.reply_prefix)
-        self._machine = Machine("the engine", EngineState.CREATED, ENGINE)
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._collapse: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
-        self.background = Background(self._failed, self.run)
+        self._moving: float | None = None
+        self._opening: tuple[float, Begun, GroupMetadata] | None = None
         self.announcing = Announcing(settings.drain_timeout)
-        self.outbox = Outbox(transactional=settings.exactly_once)
-        self.clients = Clients(transport, settings, self.outbox, self.counters.sent)
         self.letters = LetterFinder(transport, self.clients.admin)
         self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail, outcomes=self.counters.asks)
-        self.outbox.may_answer = AnswerTopics(settings, self._topics)
-        if sensors.hear(*SEND):
-            self.outbox.watch = SendWatch(sensors)
-            self.counters.sent.on_batch = self.outbox.watch.answered
-        status = IntervalStatus()
-        self.outbox.on_broken = partial(status.spoil, "the producer of events is broken")
-        self.topology = Topology(
-            settings.group,
-            self._topics,
-            self.outbox,
-            self.run,
-            status,
-            self.background,
-            max_restarts=settings.max_restarts,
-            failures=self.counters.failures,
-            on_progress=self._progressed,
-            on_change=self._changed,
-            watch=watch,
-        )
+        self.topology = Topology(context, on_progress=self._progressed, on_change=self._changed)
         self._idleness = Idleness(lambda: self.clients.consumer, lambda: self.ownership.running)
         self._works = Works(
             self.run,
             self.background,
             self._idleness,
             emit=self.outbox.held.emit,
-            on_conflict=status.spoil,
+            on_conflict=context.interval.spoil,
             on_progress=self._progressed,
         )
         self.ownership = Ownership(
             settings,
             self._machine,
-            status,
+            context.interval,
             self.background,
             self.clients,
             self.outbox,
@@ -154,62 +135,30 @@ class Engine:
             works=self._works,
             clock=self.run.clock,
             received=self.counters.received,
-            watch=watch,
+            watch=context.watch,
             on_member=on_member,
             on_ready=self._opened,
         )
-        self.interval = RunningInterval(
-            settings,
-            self._machine,
-            status,
-            self.background,
-            clients=self.clients,
-            outbox=self.outbox,
-            topology=self.topology,
-            ownership=self.ownership,
-            participants=participants,
-            counters=self.counters,
-            sensors=sensors,
-        )
+        self.interval = RunningInterval(context, self.topology, self.ownership)
         self.leadership = Leadership(self.topology, self.ownership, self.clients.lease_over)
         self._joining = Joining(
-            settings,
-            self._machine,
-            self.clients,
+            context,
             self.topology,
             self.ownership,
-            topics=self._topics,
-            participants=participants,
             unread=_topics_of(agents) if client_only else (),
             subscribe=self._subscribe,
         )
         self._observer = Observer(
-            settings,
-            self._machine,
-            host=lambda: self.host,
-            clock=self.run.clock,
-            background=self.background,
-            clients=self.clients,
-            topology=self.topology,
-            ownership=self.ownership,
-            interval=self.interval,
-            joining=self._joining,
-            participants=participants,
-            counters=self.counters,
-            sensors=sensors,
+            context, self.topology, self.ownership, self.interval, self._joining, host=lambda: self.host
         )
+        self._pressure = BackPressure(context, self.ownership, self.topology.subscriptions)
+        self._works.room = self._pressure.room
+        self._fetching = Fetching(self.clients.consumer, self.ownership, self.interval, self._pressure)
+        self._watchdog = Watchdog(context, self.topology, self._works, self._joining)
         for agent in () if client_only else agents:
             self.topology.add(agent)
-        self._pressure = BackPressure(
-            settings, self.clients, self.ownership, self.topology.subscriptions, participants, self._paused
-        )
-        self._works.room = self._pressure.room
-        self._moving: float | None = None
-        self._opening: tuple[float, Begun, GroupMetadata] | None = None
-        self._fetching = Fetching(self.clients.consumer, self.ownership, self.interval, self._pressure)
-        self._watchdog = Watchdog(settings, self._machine, self.clients, self.topology, self._works, self._joining)
         for participant in participants:
-            participant.attend(status.spoil)
+            participant.attend(context.interval.spoil)
 
     # -- life
 
@@ -243,8 +192,8 @@ class Engine:
         self.topology.start()
         await self._joining.asked(self.failure)
         await self._joining.join()
-        self.background.spawn(self.interval.run(self.run.clock, self._pressure.release), "checkpoints")
-        self.background.spawn(self._watchdog.run(self.run.clock), "supervisor")
+        self.background.spawn(self.interval.run(self._pressure.release), "checkpoints")
+        self.background.spawn(self._watchdog.run(), "supervisor")
         self.background.spawn(self._discover(), "discovery of topics")
         if any(participant.has_work for participant in self._participants):
             self.background.spawn(self._idleness.run(self.run.clock), "look for idle partitions")
@@ -420,11 +369,6 @@ class Engine:
         return await self.interval.checkpoint()
 
     # -- rebalances
-
-    def _paused(self, tp: TP) -> None:
-        """Take note that enough records of a partition wait."""
-        self.counters.paused[tp.topic] += 1
-        self.sensors.tell("on_topic_buffer_full", tp)
 
     def _opened(self) -> None:
         self._machine.to(EngineState.RUNNING)

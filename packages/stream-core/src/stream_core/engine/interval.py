@@ -31,17 +31,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from stream_core.background import Background
-from stream_core.clocks import Clock
-from stream_core.counters import Counters
 from stream_core.engine.checkpoint import ChangeRefusedError, Checkpoint
-from stream_core.engine.clients import Clients
+from stream_core.engine.context import EngineContext
 from stream_core.engine.ownership import Ownership
-from stream_core.engine.participants import Participant
-from stream_core.engine.status import IntervalStatus
 from stream_core.engine.topology import Topology
 from stream_core.errors import (
     BatchRefusedError,
@@ -54,10 +49,7 @@ from stream_core.errors import (
 )
 from stream_core.failpoints import Failpoint
 from stream_core.primitives import TP
-from stream_core.sending.outbox import Outbox
-from stream_core.sensors import Sensors
-from stream_core.settings import EngineSettings
-from stream_core.states import EngineState, IntervalState, Machine
+from stream_core.states import EngineState, IntervalState
 
 __all__ = ["RunningInterval"]
 
@@ -74,49 +66,27 @@ class RunningInterval:
     """The interval that the agents of an engine are working on: what ends it, and what follows.
 
     Args:
-        settings: of the engine.
-        engine: the state of the engine.
-        status: what is to become of it.
-        background: is told the error after which the worker cannot go on.
-        clients: consumer and producers.
-        outbox: the sends.
+        context: what the parts of the engine share.
         topology: the actors.
         ownership: the sessions.
-        participants: the tables.
-        counters: counts checkpoints and drops.
-        sensors: who is told of commits.
 
     Attributes:
-        status: the same.
+        status: what is to become of it.
         complete: whether all that was open at the last :meth:`give_up` was committed by it.
     """
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        engine: Machine[EngineState],
-        status: IntervalStatus,
-        background: Background,
-        *,
-        clients: Clients,
-        outbox: Outbox,
-        topology: Topology,
-        ownership: Ownership,
-        participants: Sequence[Participant],
-        counters: Counters,
-        sensors: Sensors,
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self.status = status
-        self._background = background
-        self._clients = clients
-        self._outbox = outbox
+    def __init__(self, context: EngineContext, topology: Topology, ownership: Ownership) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._engine = context.state
+        self.status = context.interval
+        self._background = context.background
+        self._clients = context.clients
+        self._outbox = context.outbox
+        self._participants = context.participants
+        self._counters = context.counters
         self._topology = topology
         self._ownership = ownership
-        self._participants = participants
-        self._counters = counters
-        self._sensors = sensors
         self._clock = asyncio.get_running_loop().time
         self._lock = asyncio.Lock()
         self._running: Checkpoint | None = None
@@ -154,14 +124,9 @@ class RunningInterval:
 
     # -- commit
 
-    async def run(self, clock: Clock, done: Callable[[], None]) -> None:
-        """Make checkpoints: each when its time has come, or earlier when it is due.
-
-        Args:
-            clock: tells the time.
-            done: called after each.
-        """
-        due = self.status.due
+    async def run(self, done: Callable[[], None]) -> None:
+        """Make checkpoints: each when its time has come, or earlier when it is due; ``done`` is called after each."""
+        due, clock = self.status.due, self._context.run.clock
         while True:
             with suppress(TimeoutError):
                 async with clock.timeout_at(clock.monotonic() + self._settings.commit_interval):
@@ -183,16 +148,7 @@ class RunningInterval:
             self._drop_and_replay(*self.status.reason)
             return False
         started = self._clock()
-        self._running = checkpoint = Checkpoint(
-            self._settings,
-            self.status,
-            clients=self._clients,
-            outbox=self._outbox,
-            topology=self._topology,
-            ownership=self._ownership,
-            participants=self._participants,
-            sensors=self._sensors,
-        )
+        self._running = checkpoint = Checkpoint(self._context, self._topology, self._ownership)
         try:
             done = await checkpoint.run(deadline)
         except (TransportError, TimeoutError, Failpoint, ChangeRefusedError) as error:

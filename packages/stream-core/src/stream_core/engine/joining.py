@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from stream_core.engine.clients import Clients
+from stream_core.engine.context import EngineContext
 from stream_core.engine.declare import declare
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
 from stream_core.engine.topology import Topology
-from stream_core.sending.topic import AnyTopic
-from stream_core.settings import EngineSettings
-from stream_core.states import EngineState, Machine
+from stream_core.states import EngineState
 
 __all__ = ["Joining"]
 
@@ -37,37 +35,29 @@ class Joining:
     """Declares topics and joins the group for those that are read.
 
     Args:
-        settings: of the engine.
-        engine: the state of the engine.
-        clients: of the engine.
+        context: what the parts of the engine share.
         topology: who reads what.
         ownership: gets the partition counts.
-        topics: all topics by name.
-        participants: the tables.
         unread: topics that are sources although nobody here reads them: those of agents that run elsewhere.
         subscribe: joins the group for these topics, or leaves some of them.
     """
 
     def __init__(
         self,
-        settings: EngineSettings,
-        engine: Machine[EngineState],
-        clients: Clients,
+        context: EngineContext,
         topology: Topology,
         ownership: Ownership,
         *,
-        topics: Mapping[str, AnyTopic],
-        participants: Sequence[Participant],
         unread: Collection[str],
         subscribe: Callable[[set[str]], None],
     ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._clients = clients
+        self._settings = context.settings
+        self._engine = context.state
+        self._clients = context.clients
+        self._topics = context.topics
+        self._participants = context.participants
         self._topology = topology
         self._ownership = ownership
-        self._topics = topics
-        self._participants = participants
         self._unread = unread
         self._subscribe = subscribe
         self._joined = self._busy = False

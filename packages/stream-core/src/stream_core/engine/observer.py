@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TypeVar
 
-from stream_core.background import Background
-from stream_core.clocks import Clock
-from stream_core.counters import BOUNDS, Counters, Durations, TopicTraffic
-from stream_core.engine.clients import Clients
+from stream_core.counters import BOUNDS, Durations, TopicTraffic
+from stream_core.engine.context import EngineContext
 from stream_core.engine.interval import RunningInterval
 from stream_core.engine.joining import Joining
 from stream_core.engine.ownership import Ownership
-from stream_core.engine.participants import Participant
 from stream_core.engine.snapshot import (
     AgentSnapshot,
     DurationsSnapshot,
@@ -34,9 +31,7 @@ from stream_core.engine.snapshot import (
 from stream_core.engine.topology import Topology
 from stream_core.errors import TransportError
 from stream_core.primitives import TP, Host, Owners
-from stream_core.sensors import Sensors
-from stream_core.settings import EngineSettings
-from stream_core.states import EngineState, Machine
+from stream_core.states import EngineState
 from stream_core.streams.sessions import PartitionSession, Subscription
 
 __all__ = ["Observer"]
@@ -57,51 +52,37 @@ class Observer:
     """Looks at the parts of one engine without changing any of them.
 
     Args:
-        settings: of the engine.
-        engine: its state.
-        host: gives what the other members of the group are told of this worker.
-        clock: says when a look was taken.
-        background: says whether it has failed.
-        clients: consumer and producers.
+        context: what the parts of the engine share.
         topology: the readers and their actors.
         ownership: the sessions.
         interval: what is not committed.
         joining: knows the topics that are missing.
-        participants: the tables.
-        counters: what was counted.
-        sensors: who is told of what happens.
+        host: gives what the other members of the group are told of this worker.
     """
 
     def __init__(
         self,
-        settings: EngineSettings,
-        engine: Machine[EngineState],
-        *,
-        host: Callable[[], Host],
-        clock: Clock,
-        background: Background,
-        clients: Clients,
+        context: EngineContext,
         topology: Topology,
         ownership: Ownership,
         interval: RunningInterval,
         joining: Joining,
-        participants: Sequence[Participant],
-        counters: Counters,
-        sensors: Sensors,
+        *,
+        host: Callable[[], Host],
     ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._host = host
-        self._clock = clock
-        self._background = background
-        self._clients = clients
+        self._settings = context.settings
+        self._engine = context.state
+        self._clock = context.run.clock
+        self._background = context.background
+        self._clients = context.clients
+        self._participants = context.participants
+        self._counters = context.counters
+        self._sensors = context.sensors
         self._topology = topology
         self._ownership = ownership
         self._interval = interval
         self._joining = joining
-        self._participants = participants
-        self._counters = counters
-        self._sensors = sensors
+        self._host = host
 
     def snapshot(self) -> Snapshot:
         """Look at everything.

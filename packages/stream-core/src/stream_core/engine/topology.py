@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import Any, NamedTuple
@@ -17,9 +17,8 @@ from stream_core.agents.actor import Actor, Opened
 from stream_core.agents.agent import Agent, AgentBody
 from stream_core.agents.answers import refuse
 from stream_core.agents.supervisors import Supervisor
-from stream_core.background import Background
-from stream_core.counters import Failure, Failures
-from stream_core.engine.status import IntervalStatus
+from stream_core.counters import Failure
+from stream_core.engine.context import EngineContext
 from stream_core.errors import (
     ConfigurationError,
     DeadLetterError,
@@ -30,9 +29,7 @@ from stream_core.errors import (
 )
 from stream_core.policies import FailurePolicy, JudgedError
 from stream_core.primitives import TP
-from stream_core.runs import Run
 from stream_core.sending.dead_letters import send_dead_letter
-from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import AnyTopic, Topic, TopicPattern
 from stream_core.stacks import traceback_of
 from stream_core.streams.channel import Channel
@@ -44,7 +41,6 @@ from stream_core.streams.repartition import Key
 from stream_core.streams.sessions import Inbox, Subscription
 from stream_core.streams.stream import LooseStream, Stream
 from stream_core.streams.verdicts import Verdict
-from stream_core.streams.watching import Watch
 from stream_core.values.schemas import Schema
 
 __all__ = ["Topology"]
@@ -72,14 +68,7 @@ class Topology:
     """The subscriptions and actors of one engine; the :class:`~stream_core.streams.stream.Host` of their streams.
 
     Args:
-        app: id of the app; it names the topic of dead letters.
-        topics: the topics by name; those of pipes and dead letters are added.
-        outbox: where sends go.
-        run: what the topics are bound to that are found or made here.
-        interval: is spoiled by an event that failed after others had seen its effects.
-        background: watches the actors.
-        max_restarts: how often one event may fail before the worker gives up.
-        failures: takes what has failed.
+        context: what the parts of the engine share.
         on_progress: called when there may be room for more records.
         on_change: called after a subscription was added or removed.
 
@@ -89,30 +78,18 @@ class Topology:
     """
 
     def __init__(
-        self,
-        app: str,
-        topics: MutableMapping[str, AnyTopic],
-        outbox: Outbox,
-        run: Run,
-        interval: IntervalStatus,
-        background: Background,
-        *,
-        max_restarts: int,
-        failures: Failures,
-        on_progress: Callable[[], None],
-        on_change: Callable[[], None],
-        watch: Watch | None = None,
+        self, context: EngineContext, *, on_progress: Callable[[], None], on_change: Callable[[], None]
     ) -> None:
-        self._app = app
-        self._watch = watch
-        self._topics = topics
-        self._outbox = outbox
-        self._run = run
-        self._max_restarts = max_restarts
-        self._failures = failures
+        self._app = context.settings.group  # names the topic of dead letters
+        self._max_restarts = context.settings.max_restarts
+        self._watch = context.watch
+        self._topics = context.topics
+        self._outbox = context.outbox
+        self._run = context.run
+        self._failures = context.counters.failures
+        self._interval = context.interval
+        self._background = context.background
         self._on_progress = on_progress
-        self._interval = interval
-        self._background = background
         self._on_change = on_change
         self._owners: dict[Subscription, Agent] = {}
         self._pipes: dict[str, Pipe] = {}

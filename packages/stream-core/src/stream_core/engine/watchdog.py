@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 
 from stream_core.agents.actor import Actor
-from stream_core.clocks import Clock
-from stream_core.engine.clients import Clients
+from stream_core.engine.context import EngineContext
 from stream_core.engine.joining import Joining
 from stream_core.engine.topology import Topology
 from stream_core.engine.work import OpenUnit, Works
 from stream_core.errors import EventTimeoutError
 from stream_core.primitives import RawRecord
-from stream_core.settings import EngineSettings
-from stream_core.states import EngineState, Machine
+from stream_core.states import EngineState
 
 __all__ = ["Watchdog"]
 
@@ -30,25 +28,17 @@ class Watchdog:
     because it keeps the checkpoint from being made, and before long that drops the interval.
 
     Args:
-        settings: of the engine.
-        engine: the state of the engine.
-        clients: fail when they are of no more use.
+        context: what the parts of the engine share; its clients fail when they are of no more use.
         topology: the actors.
         works: the work that no record brings.
         joining: says why there are no partitions.
     """
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        engine: Machine[EngineState],
-        clients: Clients,
-        topology: Topology,
-        works: Works,
-        joining: Joining,
-    ) -> None:
-        self._engine = engine
-        self._clients = clients
+    def __init__(self, context: EngineContext, topology: Topology, works: Works, joining: Joining) -> None:
+        settings = context.settings
+        self._engine = context.state
+        self._clients = context.clients
+        self._clock = context.run.clock
         self._topology = topology
         self._works = works
         self._joining = joining
@@ -59,8 +49,9 @@ class Watchdog:
         self._reported: set[Actor] = set()
         self._reported_units: set[OpenUnit] = set()
 
-    async def run(self, clock: Clock) -> None:
+    async def run(self) -> None:
         """Look until cancelled. Raises TransportError when a client is of no more use."""
+        clock = self._clock
         while True:
             await clock.sleep(EVERY)
             self._joining.remind(clock.monotonic())
