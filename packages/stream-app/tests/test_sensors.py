@@ -43,6 +43,11 @@ class Heard(faust.Sensor):
     def count(self, name: str) -> int:
         return Counter(one[0] for one in self.heard)[name]
 
+    @property
+    def accesses(self) -> list[Any]:
+        """What was heard of tables."""
+        return [one for one in self.heard if one[0] in ("get", "set", "del")]
+
     def on_message_in(self, tp: Any, offset: int, message: Any) -> None:
         self.heard.append(("message in", tp.topic, offset))
 
@@ -98,6 +103,63 @@ async def until(holds: Any) -> None:
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 - what holds is a number, and sets no event
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("windows", [(60.0,), (60.0, 30.0)], ids=["tumbling", "hopping"])
+def test_a_sensor_hears_of_each_access_to_a_window(windows: tuple[float, ...]) -> None:
+    """With the range of the window beside the key: where windows overlap, once for each of them."""
+    app = make_app()
+    app.sensors.add(sensor := Heard())
+    orders = app.topic("orders", key_type=str, value_type=int, partitions=1)
+    table = app.Table("totals", default=int, key_type=str, value_type=int)
+    totals: Any = table.tumbling(*windows) if len(windows) == 1 else table.hopping(*windows)
+
+    @app.agent(orders)
+    async def add(stream: Any) -> None:
+        async for value in stream:
+            if value == 3:
+                del totals["tea"]
+            elif value == 2:
+                totals["tea"] = value
+            else:
+                totals["tea"] += value
+
+    with faust.TestDriver(app, now=600.0) as driver:
+        for value in (1, 2, 3):
+            driver.produce(orders, value, key="tea")
+    heard = [(what, key[0], key[1].start, *rest) for what, _, key, *rest in sensor.accesses]
+    starts = [600.0] if len(windows) == 1 else [570.0, 600.0]
+    assert [one for one in heard if one[0] != "get"] == [
+        *(("set", "tea", start, 1) for start in starts),
+        *(("set", "tea", start, 2) for start in starts),
+        *(("del", "tea", start) for start in starts),
+    ]
+    assert {one[2] for one in heard if one[0] == "get"} == set(starts)
+
+
+@pytest.mark.parametrize("kind", ["session", "sliding"])
+def test_a_sensor_of_accesses_leaves_other_windows_as_they_are(kind: str) -> None:
+    """Sessions and sliding windows are changed, read and deleted as without one."""
+    app = make_app()
+    app.sensors.add(Heard())
+    orders = app.topic("orders", key_type=str, value_type=int, partitions=1)
+    table = app.Table("totals", default=int, key_type=str, value_type=int)
+    totals: Any = table.session(60.0) if kind == "session" else table.sliding(60.0, 0.0, expires=600.0)
+    seen: list[int] = []
+
+    @app.agent(orders)
+    async def add(stream: Any) -> None:
+        async for value in stream:
+            if value == 3:
+                del totals["tea"]
+            else:
+                totals["tea"] += value
+            seen.append(totals["tea"].current())
+
+    with faust.TestDriver(app, now=600.0) as driver:
+        for value in (1, 2, 3, 4):
+            driver.produce(orders, value, key="tea")
+    assert seen == [1, 3, 0, 4]
 
 
 @pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])

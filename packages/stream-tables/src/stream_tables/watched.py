@@ -49,6 +49,11 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._part, name)
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The class of the partition: kinds of windows ask for the one that they work with."""
+        return type(self._part)
+
     def get(self, effects: Effects | None, key: bytes) -> Any:
         self._sensors.tell("on_table_get", self._table, self._decode(key))
         return self._part.get(effects, key)
@@ -60,6 +65,11 @@ class _Watched:
     def set(self, effects: Effects, key: bytes, value: Any) -> None:
         self._part.set(effects, key, value)
         self._sensors.tell("on_table_set", self._table, self._decode(key), value)
+
+    def put(self, effects: Effects, row: bytes, value: Any) -> None:
+        """Set the value of a window; its key is that of the row, with the range of the window."""
+        self._part.put(effects, row, value)  # type: ignore[attr-defined]
+        self._sensors.tell("on_table_set", self._table, self._decode(row), value)
 
     def delete(self, effects: Effects, key: bytes) -> None:
         self._part.delete(effects, key)
