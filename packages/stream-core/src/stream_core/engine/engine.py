@@ -123,21 +123,7 @@ class Engine:
             on_progress=self._progressed,
         )
         self.ownership = Ownership(
-            settings,
-            self._machine,
-            context.interval,
-            self.background,
-            self.clients,
-            self.outbox,
-            topics=self._topics,
-            subscriptions=self.topology.subscriptions,
-            participants=participants,
-            works=self._works,
-            clock=self.run.clock,
-            received=self.counters.received,
-            watch=context.watch,
-            on_member=on_member,
-            on_ready=self._opened,
+            context, self.topology.subscriptions, self._works, on_member=on_member, on_ready=self._opened
         )
         self.interval = RunningInterval(context, self.topology, self.ownership)
         self.leadership = Leadership(self.topology, self.ownership, self.clients.lease_over)

@@ -13,12 +13,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from stream_core.background import Background
-from stream_core.clocks import Clock
-from stream_core.counters import TopicTraffic
-from stream_core.engine.clients import Clients
-from stream_core.engine.participants import Change, Participant, Reading, Shard
-from stream_core.engine.status import IntervalStatus
+from stream_core.engine.context import EngineContext
+from stream_core.engine.participants import Change, Reading, Shard
 from stream_core.engine.work import Works
 from stream_core.errors import (
     AuthenticationError,
@@ -30,15 +26,11 @@ from stream_core.errors import (
     WorkerError,
 )
 from stream_core.primitives import TP, GroupMetadata, Offset, TopicInfo, listed
-from stream_core.sending.outbox import Outbox
-from stream_core.sending.topic import AnyTopic
-from stream_core.settings import EngineSettings
-from stream_core.states import EngineState, IntervalState, Machine, SessionState
+from stream_core.states import EngineState, IntervalState, SessionState
 from stream_core.streams.effects import Effects
 from stream_core.streams.metadata import CommitMetadata, Identity
 from stream_core.streams.sessions import PartitionSession, Subscription
 from stream_core.streams.units import UNITS, UnitCount
-from stream_core.streams.watching import Watch
 from stream_core.together import together
 
 __all__ = ["Ownership"]
@@ -65,19 +57,9 @@ class Ownership:
     """The sessions of the current generation.
 
     Args:
-        settings: of the engine.
-        engine: the state of the engine.
-        interval: what is to become of the interval: it is spoiled by what goes wrong here, and begins when partitions are opened.
-        background: is told the error that the worker cannot survive.
-        clients: consumer and producers.
-        outbox: opened when a transaction is open.
-        topics: the source topics by name.
+        context: what the parts of the engine share. Its interval is spoiled by what goes wrong here, and begins when partitions are opened.
         subscriptions: all agents' subscriptions.
-        participants: the tables.
         works: what is done beside events in the shards that run.
-        clock: of the engine.
-        received: counts what is delivered.
-        watch: tells sensors of it, where one wants to hear of each record.
         on_member: told the member id of each generation.
         on_ready: called when everything assigned is recovered and running.
 
@@ -87,37 +69,27 @@ class Ownership:
 
     def __init__(
         self,
-        settings: EngineSettings,
-        engine: Machine[EngineState],
-        interval: IntervalStatus,
-        background: Background,
-        clients: Clients,
-        outbox: Outbox,
-        *,
-        topics: Mapping[str, AnyTopic],
+        context: EngineContext,
         subscriptions: Sequence[Subscription],
-        participants: Sequence[Participant],
         works: Works,
-        clock: Clock,
-        received: TopicTraffic,
-        watch: Watch | None = None,
+        *,
         on_member: Callable[[str], None],
         on_ready: Callable[[], None],
     ) -> None:
-        self._received = received
-        self._watch = watch
-        self._settings = settings
-        self._engine = engine
-        self._interval = interval
-        self._background = background
-        self._clients = clients
-        self._outbox = outbox
-        self._topics = topics
+        self._received = context.counters.received
+        self._watch = context.watch
+        self._settings = context.settings
+        self._engine = context.state
+        self._interval = context.interval
+        self._background = context.background
+        self._clients = context.clients
+        self._outbox = context.outbox
+        self._topics = context.topics
         self._subscriptions = subscriptions
-        self._participants = participants
+        self._participants = context.participants
         self._works = works
-        self._clock = clock
-        self._has_work = any(participant.has_work for participant in participants)
+        self._clock = context.run.clock
+        self._has_work = any(participant.has_work for participant in context.participants)
         self._on_member = on_member
         self._on_ready = on_ready
         self._opening: asyncio.Task[None] | None = None
