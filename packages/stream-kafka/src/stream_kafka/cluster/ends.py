@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import aiokafka.errors as kafka
 from aiokafka.protocol.offset import OffsetRequest
@@ -15,7 +15,7 @@ from stream_kafka.connecting.client import Client
 from stream_kafka.deadlines import attempt
 from stream_kafka.protocol import partitions_by_topic
 
-__all__ = ["READ_COMMITTED", "READ_UNCOMMITTED", "by_leader", "earliest", "latest", "since"]
+__all__ = ["READ_COMMITTED", "READ_UNCOMMITTED", "ask_leaders", "earliest", "latest", "since"]
 
 READ_UNCOMMITTED = 0
 READ_COMMITTED = 1
@@ -63,24 +63,44 @@ async def since(client: Client, tps: Collection[TP], timestamp: int) -> dict[TP,
 
 
 async def _list(client: Client, tps: Collection[TP], time: int, isolation: int) -> dict[TP, int]:
+    what = {_EARLIEST: "the first offset", _LATEST: "the end offset"}.get(time, "an offset by time")
+    named = ", ".join(map(str, sorted(tps)[:3])) + (", ..." if len(tps) > 3 else "")
+
+    def ask(node: int, led: Collection[TP]) -> Awaitable[dict[TP, int]]:
+        return _ask_leader(client, node, led, time, isolation)
+
+    return await ask_leaders(client, tps, ask, f"asking for {what} of {named}")
+
+
+async def ask_leaders(
+    client: Client, tps: Collection[TP], ask: Callable[[int, Collection[TP]], Awaitable[dict[TP, int]]], doing: str
+) -> dict[TP, int]:
+    """Ask the leaders of partitions for a number of each, all at once, and again while leaders move.
+
+    Args:
+        client: of the cluster.
+        tps: the partitions.
+        ask: asks one broker, by its id, for the partitions that it leads.
+        doing: for messages.
+
+    Raises:
+        UnknownTopicError: a topic does not exist.
+        DeadlineError: a leader did not answer in time.
+    """
     for topic in {tp.topic for tp in tps}:
         await client.partition_count(topic)
 
-    async def ask() -> dict[TP, int]:
-        answers = await asyncio.gather(
-            *(_ask_leader(client, node, led, time, isolation) for node, led in by_leader(client, tps).items())
-        )
-        return {tp: offset for answer in answers for tp, offset in answer.items()}
+    async def ask_all() -> dict[TP, int]:
+        answers = await asyncio.gather(*(ask(node, led) for node, led in _by_leader(client, tps).items()))
+        return {tp: number for answer in answers for tp, number in answer.items()}
 
     def moved(error: BaseException) -> None:
         client.force_metadata_update()
 
-    what = {_EARLIEST: "the first offset", _LATEST: "the end offset"}.get(time, "an offset by time")
-    named = ", ".join(map(str, sorted(tps)[:3])) + (", ..." if len(tps) > 3 else "")
-    return await attempt(client.settings.request_timeout, ask, f"asking for {what} of {named}", failed=moved)
+    return await attempt(client.settings.request_timeout, ask_all, doing, failed=moved)
 
 
-def by_leader(client: Client, tps: Collection[TP]) -> dict[int, list[TP]]:
+def _by_leader(client: Client, tps: Collection[TP]) -> dict[int, list[TP]]:
     """Group partitions by the broker that leads them; raises what can be tried again when one has no leader."""
     nodes: defaultdict[int, list[TP]] = defaultdict(list)
     for tp in tps:

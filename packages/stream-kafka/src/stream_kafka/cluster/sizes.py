@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
+from functools import partial
 
 import aiokafka.errors as kafka
 
 from stream_core.primitives import TP
-from stream_kafka.cluster.ends import by_leader
+from stream_kafka.cluster.ends import ask_leaders
 from stream_kafka.connecting.client import Client
-from stream_kafka.deadlines import attempt
 from stream_kafka.protocol import DescribeLogDirs
 
 __all__ = ["sizes"]
@@ -29,20 +28,9 @@ async def sizes(client: Client, tps: Collection[TP]) -> dict[TP, int]:
         UnknownTopicError: a topic does not exist.
         DeadlineError: a leader did not answer in time.
     """
-    for topic in {tp.topic for tp in tps}:
-        await client.partition_count(topic)
-
-    async def ask() -> dict[TP, int]:
-        answers = await asyncio.gather(
-            *(_ask_leader(client, node, led) for node, led in by_leader(client, tps).items())
-        )
-        return {tp: size for answer in answers for tp, size in answer.items()}
-
-    def moved(error: BaseException) -> None:
-        client.force_metadata_update()
-
-    doing = f"asking for the sizes of {len(tps)} partitions"
-    return await attempt(client.settings.request_timeout, ask, doing, failed=moved)
+    return await ask_leaders(
+        client, tps, partial(_ask_leader, client), f"asking for the sizes of {len(tps)} partitions"
+    )
 
 
 async def _ask_leader(client: Client, node: int, led: Collection[TP]) -> dict[TP, int]:

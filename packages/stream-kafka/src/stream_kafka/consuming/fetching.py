@@ -15,7 +15,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,19 +122,9 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         subscription: which partitions are read, and from where.
         settings: sizes and waits of a fetch.
         read_committed: leave out the records of open and aborted transactions.
-        clock: seconds that only grow.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        subscription: Any,
-        settings: KafkaSettings,
-        *,
-        read_committed: bool,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
+    def __init__(self, client: Client, subscription: Any, settings: KafkaSettings, *, read_committed: bool) -> None:
         self._patience = settings.request_timeout
         self._max_unpacked = settings.max_unpacked_bytes
         self._troubles: dict[TopicPartition, _Trouble] = {}
@@ -155,7 +145,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         """The partitions that stand still: their bytes are damaged, or the broker has refused them for a whole request timeout."""
         if not self._troubles:
             return {}
-        now = self._clock()
+        now = time.monotonic()
         return {
             TP(*tp): trouble.error
             for tp, trouble in self._troubles.items()
@@ -275,7 +265,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             error: the cause.
             certain: it will not mend itself soon, so it is said at once; else after a while of patience.
         """
-        now = self._clock()
+        now = time.monotonic()
         state = (
             self._subscriptions.subscription.assignment.state_value(tp) if self._subscriptions.is_assigned(tp) else None
         )
@@ -305,7 +295,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         super().seek_to(tp, offset)
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
-        now = self._clock()
+        now = time.monotonic()
         resting = {tp: trouble.until - now for tp, trouble in self._troubles.items() if trouble.until > now}
         if not resting:
             return super()._get_actions_per_node(assignment)
