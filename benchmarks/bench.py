@@ -149,7 +149,8 @@ class Bench:
             SampleError: it failed, or what came out is wrong.
         """
         group, options = self._group(), self._options
-        out, changelog = (f"{group}-out" if sample.sends else ""), f"{group}-counts-changelog"
+        out = f"{group}-out" if sample.sends else ""
+        changelog = sample.changelog.format(group=group, topic=self._name(row.topic))
         if out:
             self._make(out)
         arguments = self._arguments(row, sample, group, out, group, options.records, options.seconds)

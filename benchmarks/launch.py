@@ -15,15 +15,14 @@ from typing import Any
 
 from benchmarks.rows import Row, Sample
 from stream_core.errors import StreamError
-from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir
-from stream_kafka.broker.maven import download
+from stream_kafka.broker.artifacts import KAFKA_VERSION, cache_dir, jars
 
 __all__ = ["BROKER_CORE", "Launcher", "SampleError", "on_core", "report_of"]
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = Path(__file__).parent / "samples"
-KAFKA_STREAMS = (f"org.apache.kafka:kafka-streams:{KAFKA_VERSION}", "org.slf4j:slf4j-nop:1.7.36")
 BROKER_CORE, SAMPLE_CORE = 0, -1
+QUIET_LOG = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
 
 
 class SampleError(Exception):
@@ -94,7 +93,7 @@ class Launcher:
 
     def _program(self, sample: Sample) -> list[str]:
         if sample.java:
-            return ["java", "-Xmx1g", "-cp", self._class_path, sample.program]
+            return ["java", "-Xmx1g", QUIET_LOG, "-cp", self._class_path, sample.program]
         python = self._pythons[sample.packages] if sample.packages else sys.executable
         return [str(python), "-m", f"benchmarks.samples.{sample.program}"]
 
@@ -111,8 +110,11 @@ class Launcher:
         if shutil.which("javac") is None:
             raise SampleError("there is no Java compiler (javac) here")
         self._say(f"fetching and compiling for Kafka Streams {KAFKA_VERSION}")
-        jars = download(KAFKA_STREAMS, cache_dir().with_name(f"kafka-streams-{KAFKA_VERSION}"), self._say)
-        self._class_path = os.pathsep.join(map(str, [*jars, self._directory]))
+        lines = (line.split() for line in (SAMPLES / "kafka-streams.sha256").read_text(encoding="utf-8").splitlines())
+        pins = {path: digest for digest, path in lines}
+        own = jars(cache_dir().with_name(f"kafka-streams-{KAFKA_VERSION}"), self._say, pins)
+        # The client, Jackson and the log are those of the broker.
+        self._class_path = os.pathsep.join(map(str, [*own, *jars(say=self._say), self._directory]))
         _run("javac", "-cp", self._class_path, "-d", str(self._directory), str(SAMPLES / "Peer.java"))
 
 

@@ -26,6 +26,9 @@ __all__ = ["APPEND_TIME", "Appended", "appended", "check_count", "check_seen", "
 APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 """Configuration of the topics that samples send to."""
 
+FAMILY = "__column_family__"
+"""The header in which Quix Streams says what a record of a changelog is of: counts, or its own notes."""
+
 SHARE = 0.01
 """How far the share of what passes may be off in a part of the topic."""
 
@@ -136,9 +139,11 @@ async def check_count(url: str, changelog: str, seen: int, records: int, sample:
     """
     counts: dict[bytes, int] = {}
     async for record in _records(url, changelog):
-        if (record.key or b"").startswith(RESERVED):
+        family = dict(record.headers or ()).get(FAMILY, b"default")
+        if (record.key or b"").startswith(RESERVED) or family != b"default":
             continue
-        counts[record.key or b""] = json.loads((record.value or b"")[sample.prefix :] or b"0")
+        data = (record.value or b"")[sample.prefix :] or b"0"
+        counts[record.key or b""] = int.from_bytes(data) if sample.binary and record.value else json.loads(data)
     total = sum(counts.values()) / sample.counts
     if not seen <= total <= records:
         raise SampleError(

@@ -12,8 +12,13 @@ import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.Grouped;
+import org.apache.kafka.streams.kstream.KGroupedStream;
 import org.apache.kafka.streams.kstream.KStream;
+import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.kstream.SessionWindows;
+import org.apache.kafka.streams.kstream.TimeWindows;
 
 /** The same work in Kafka Streams, with its defaults; prints the line of JSON that every sample prints. */
 public final class Peer {
@@ -100,21 +105,45 @@ public final class Peer {
         };
         Serde<Transfer> serde = Serdes.serdeFrom(serializer, deserializer);
         StreamsBuilder builder = new StreamsBuilder();
-        KStream<String, Transfer> large = builder.stream(options.get("topic"), Consumed.with(Serdes.String(), serde))
-            .filter((key, transfer) -> {
-                boolean passes = transfer.amount > 10;
+        KStream<String, Transfer> transfers = builder.stream(options.get("topic"), Consumed.with(Serdes.String(), serde));
+        if (options.containsKey("windows")) {
+            count(transfers.filter((key, transfer) -> {
+                if (transfer.amount > 10) passed++;
                 seen++;
-                if (passes) passed++;
                 if (seen >= mark) tick();
-                return passes;
-            });
-        if (options.get("out").isEmpty()) {
-            large.foreach((key, transfer) -> { });
+                return true;
+            }).groupByKey(Grouped.with(Serdes.String(), serde)), options.get("windows"));
         } else {
-            large.to(options.get("out"), Produced.with(Serdes.String(), serde));
+            pass(transfers, options.get("out"), serde);
         }
         streams = new KafkaStreams(builder.build(), settings);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(5))));
         streams.start();
+    }
+
+    /** Counts by key in windows, which can be read for a minute after their ends. */
+    private static void count(KGroupedStream<String, Transfer> transfers, String windows) {
+        Duration ten = Duration.ofSeconds(10), minute = Duration.ofSeconds(60);
+        switch (windows) {
+            case "tumbling" -> transfers.windowedBy(TimeWindows.ofSizeAndGrace(ten, minute)).count(Materialized.as("counts"));
+            case "hopping" -> transfers.windowedBy(TimeWindows.ofSizeAndGrace(minute, minute).advanceBy(ten)).count(Materialized.as("counts"));
+            default -> transfers.windowedBy(SessionWindows.ofInactivityGapAndGrace(ten, minute)).count(Materialized.as("counts"));
+        }
+    }
+
+    /** Counts what passes, or sends it on. */
+    private static void pass(KStream<String, Transfer> transfers, String out, Serde<Transfer> serde) {
+        KStream<String, Transfer> large = transfers.filter((key, transfer) -> {
+            boolean passes = transfer.amount > 10;
+            seen++;
+            if (passes) passed++;
+            if (seen >= mark) tick();
+            return passes;
+        });
+        if (out.isEmpty()) {
+            large.foreach((key, transfer) -> { });
+        } else {
+            large.to(out, Produced.with(Serdes.String(), serde));
+        }
     }
 }

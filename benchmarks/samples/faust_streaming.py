@@ -12,7 +12,12 @@ from benchmarks.samples.meter import Meter, arguments
 options = arguments()
 meter = Meter(options)
 app = faust.App(
-    options.id, broker=options.broker, datadir=options.datadir, web_enabled=False, worker_redirect_stdouts=False
+    options.id,
+    broker=options.broker,
+    datadir=options.datadir,
+    web_enabled=False,
+    worker_redirect_stdouts=False,
+    **({"store": "rocksdb://"} if options.windows else {}),
 )
 
 
@@ -26,13 +31,21 @@ class Transfer(faust.Record, serializer="json", include_metadata=False):
 
 transfers = app.topic(options.topic, key_type=str, value_type=Transfer)
 large = app.topic(options.out, key_type=str, value_type=Transfer)
+table = app.Table("counts", default=int, key_type=str, value_type=int, partitions=4) if options.windows else None
+counts = {
+    None: lambda: None,
+    "tumbling": lambda: table.tumbling(10.0, expires=60.0),
+    "hopping": lambda: table.hopping(60.0, 10.0, expires=60.0),
+}[options.windows]()
 
 
 @app.agent(transfers)
 async def work(stream):
-    """Count what passes, or send it on."""
+    """Count what passes, send it on, or count all in windows."""
     seen = passed = 0
     async for transfer in stream:
+        if counts is not None:
+            counts[transfer.account] += 1
         if transfer.amount > 10:
             passed += 1
             if options.out:

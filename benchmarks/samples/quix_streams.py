@@ -13,6 +13,13 @@ meter = Meter(options)
 seen = passed = 0
 
 
+WINDOWS = {
+    "tumbling": lambda transfers: transfers.tumbling_window(10_000, grace_ms=60_000),
+    "hopping": lambda transfers: transfers.hopping_window(60_000, 10_000, grace_ms=60_000),
+    "session": lambda transfers: transfers.session_window(10_000, grace_ms=60_000),
+}
+
+
 def select(transfer: dict[str, object]) -> bool:
     """Count every transfer, and those that pass."""
     global seen, passed
@@ -34,7 +41,10 @@ def main() -> None:
         loglevel="ERROR",
     )
     transfers = app.dataframe(app.topic(options.topic, value_deserializer="json"))
-    transfers = transfers.filter(select)
+    if options.windows:  # all are counted, those that do not pass too
+        WINDOWS[options.windows](transfers.filter(lambda transfer: select(transfer) or True)).count().current()
+    else:
+        transfers = transfers.filter(select)
     if options.out:
         transfers.to_topic(app.topic(options.out, value_serializer="json"))
     app.run()
