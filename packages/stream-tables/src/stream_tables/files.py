@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from stream_core.errors import ConfigurationError, StoreCorruptError, StoreError, StoreLockedError
+from stream_core.ports import Store
 
 __all__ = [
     "ARENA_BYTES",
@@ -23,6 +25,8 @@ __all__ = [
     "numbers",
 ]
 
+S = TypeVar("S", bound=Store)
+
 VALUES, FACTS = "default", "facts"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 BUFFERS = 4  # write buffers of a store: one is filled while the others go to disk
@@ -37,8 +41,8 @@ MISSING: Final = "IO error: No such file or directory"
 """How an error of RocksDB begins when one of its files is gone, or another file names a wrong one."""
 
 
-class Files:
-    """The directory with the stores of a worker, created with mode 0700: ``{directory}/{table}-{partition}.db``.
+class Files(ABC, Generic[S]):
+    """Opens the stores of a worker under one directory, created with mode 0700: ``{directory}/{table}-{partition}.db``.
 
     Args:
         directory: where they are.
@@ -48,6 +52,7 @@ class Files:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._stores: dict[Path, S] = {}
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -56,13 +61,38 @@ class Files:
             ) from error
         self._directory = directory
 
-    def path(self, table: str, partition: int) -> Path:
-        """Give the directory of a table partition.
+    def open(self, table: str, partition: int) -> S:
+        """Open the store of a table partition, creating it when there is none.
 
         Raises:
             ConfigurationError: the table's name cannot be part of a file name.
-            StoreError: it is a symbolic link.
+            StoreLockedError: it is open, here or in another process.
+            StoreCorruptError: it cannot be opened: destroy it and replay the changelog.
+            StoreError: the disk is full, the directory is not ours, or the like.
         """
+        path = self._path(table, partition)
+        store = self._stores[path] = self._open(path)
+        return store
+
+    def destroy(self, table: str, partition: int) -> None:
+        """Remove the files of a table partition; does nothing when there are none. Raises StoreLockedError when it is open."""
+        self._destroy(self._path(table, partition))
+
+    def close(self) -> None:
+        """Close every store that is open; calling it again does nothing."""
+        for store in self._stores.values():
+            store.close()
+
+    @abstractmethod
+    def _open(self, path: Path) -> S:
+        """Open a store; see :meth:`open`."""
+
+    @abstractmethod
+    def _destroy(self, path: Path) -> None:
+        """Remove the files of a store; see :meth:`destroy`."""
+
+    def _path(self, table: str, partition: int) -> Path:
+        """Give the directory of a table partition. Raises ConfigurationError and StoreError."""
         if not NAME.fullmatch(table):
             raise ConfigurationError(
                 f"table name {table!r}: use 1 to 200 letters, digits, dots, hyphens and underscores (ASCII)"

@@ -66,8 +66,8 @@ _shared = Lock()
 """Held while the two above are used."""
 
 
-class PythonRocksDBStores:
-    """Opens the stores of a worker under one directory, created with mode 0700: ``{directory}/{table}-{partition}.db``.
+class PythonRocksDBStores(Files["PythonRocksDBStore"]):
+    """Opens the stores of a worker; see :class:`.files.Files`.
 
     Args:
         directory: where the databases are.
@@ -78,33 +78,16 @@ class PythonRocksDBStores:
     """
 
     def __init__(self, directory: Path, options: RocksDBOptions) -> None:
-        self._files = Files(directory)
+        super().__init__(directory)
         self._options = options
         with _shared:
             self._cache = _caches.get(options.cache) or _caches.setdefault(options.cache, _Cache(options.cache))
-        self._stores: dict[Path, PythonRocksDBStore] = {}
 
-    def open(self, table: str, partition: int) -> PythonRocksDBStore:
-        """Open the store of a table partition, creating it when there is none.
+    def _open(self, path: Path) -> PythonRocksDBStore:
+        return PythonRocksDBStore(path, self._options, self._cache)
 
-        Raises:
-            ConfigurationError: the table's name cannot be part of a file name.
-            StoreLockedError: it is open, here or in another process.
-            StoreCorruptError: it cannot be opened: destroy it and replay the changelog.
-            StoreError: the disk is full, the directory is not ours, or the like.
-        """
-        path = self._files.path(table, partition)
-        store = self._stores[path] = PythonRocksDBStore(path, self._options, self._cache)
-        return store
-
-    def destroy(self, table: str, partition: int) -> None:
-        """Remove the files of a table partition; does nothing when there are none. Raises StoreLockedError when it is open."""
-        _destroy(self._files.path(table, partition))
-
-    def close(self) -> None:
-        """Close every store that is open; calling it again does nothing."""
-        for store in self._stores.values():
-            store.close()
+    def _destroy(self, path: Path) -> None:
+        _destroy(path)
 
 
 class PythonRocksDBStore:

@@ -108,8 +108,8 @@ class _Families:
             self.write_options.disable_wal = True  # type: ignore[assignment,method-assign]  # the stubs take it for a method
 
 
-class RocksDBStores:
-    """Opens the stores of a worker under one directory, created with mode 0700: ``{directory}/{table}-{partition}.db``.
+class RocksDBStores(Files["RocksDBStore"]):
+    """Opens the stores of a worker; see :class:`.files.Files`.
 
     Args:
         directory: where the databases are.
@@ -120,31 +120,14 @@ class RocksDBStores:
     """
 
     def __init__(self, directory: Path, options: RocksDBOptions) -> None:
-        self._files = Files(directory)
+        super().__init__(directory)
         self._families = _Families(options)
-        self._stores: dict[Path, RocksDBStore] = {}
 
-    def open(self, table: str, partition: int) -> RocksDBStore:
-        """Open the store of a table partition, creating it when there is none.
+    def _open(self, path: Path) -> RocksDBStore:
+        return RocksDBStore(path, self._families)
 
-        Raises:
-            ConfigurationError: the table's name cannot be part of a file name.
-            StoreLockedError: it is open, here or in another process.
-            StoreCorruptError: it cannot be opened: destroy it and replay the changelog.
-            StoreError: the disk is full, the directory is not ours, or the like.
-        """
-        path = self._files.path(table, partition)
-        store = self._stores[path] = RocksDBStore(path, self._families)
-        return store
-
-    def destroy(self, table: str, partition: int) -> None:
-        """Remove the files of a table partition; does nothing when there are none. Raises StoreLockedError when it is open."""
-        _destroy(self._files.path(table, partition))
-
-    def close(self) -> None:
-        """Close every store that is open; calling it again does nothing."""
-        for store in self._stores.values():
-            store.close()
+    def _destroy(self, path: Path) -> None:
+        _destroy(path)
 
 
 class RocksDBStore:

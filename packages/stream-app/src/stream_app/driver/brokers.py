@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from stream_app.running.wiring import make_transport
@@ -24,42 +24,8 @@ __all__ = ["AnyBroker", "DrivenBroker", "KafkaBroker", "MemoryBroker"]
 PATIENCE = 20.0
 """Seconds for a real broker to do what it was asked for."""
 
-
-class AnyBroker(Protocol):
-    """What a driver needs of a broker: to look at it from outside, whatever is to fail for the app."""
-
-    @property
-    def url(self) -> str:
-        """The URL, for the settings of the apps."""
-
-    async def start(self, names: Collection[str], conf: Settings) -> None:
-        """Connect; ``names`` are topics that must not exist yet."""
-
-    async def stop(self, names: Collection[str]) -> None:
-        """Delete the topics ``names``, where they were made for the test, and disconnect."""
-
-    async def append(
-        self,
-        topic: str,
-        partition: int | None,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp: int | None,
-        headers: Headers,
-    ) -> RecordMetadata:
-        """Write a record; the timestamp is in milliseconds. Raises UnknownTopicError, EncodeError."""
-
-    async def partitions(self, topic: str) -> int:
-        """The number of partitions of a topic. Raises UnknownTopicError."""
-
-    async def create(self, topic: str, partitions: int) -> None:
-        """Create a topic; one that exists is left as it is."""
-
-    async def read(self, topic: str, *, committed: bool) -> Sequence[tuple[TP, RawRecord]]:
-        """All records of a topic, by time, partition and offset; none of one that does not exist."""
-
-    async def ends(self, tps: Collection[TP], *, committed: bool) -> Mapping[TP, int]:
-        """The offset behind the last record of each partition that can be read."""
+LOOK = 0.05
+"""Seconds between two looks at whether a topic is gone."""
 
 
 class MemoryBroker:
@@ -288,5 +254,5 @@ class KafkaBroker:
         return await self._reader.end_offsets(tps, committed=committed)
 
 
-LOOK = 0.05
-"""Seconds between two looks at whether a topic is gone."""
+AnyBroker = MemoryBroker | KafkaBroker
+"""What a driver works with: it looks at it from outside, whatever is to fail for the app."""
