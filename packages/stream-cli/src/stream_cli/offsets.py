@@ -114,19 +114,7 @@ def reset(
       stream -A bank offsets reset --shift -100 --topic deposits --partition 3
       stream -A bank offsets reset --to 120 --topic deposits --partition 3 --yes
     """
-    given = [to is not None, to_earliest, to_latest, since is not None, shift is not None]
-    if given.count(True) != 1:
-        raise click.UsageError(
-            "say where to go on with one of --to, --to-earliest, --to-latest, --to-datetime and --shift"
-        )
-    if to_earliest or to_latest:
-        to = "earliest" if to_earliest else "latest"
-    if to is not None and not re.fullmatch(r"earliest|latest|\d{1,18}", to):
-        raise click.BadParameter(
-            f"{to!r} is neither earliest nor latest nor the number of an offset", param_hint="--to"
-        )
-    if to is not None and to.isdigit() and len(names) != 1:
-        raise click.UsageError("an offset is that of one topic: name it with --topic")
+    to = _read_target(to, to_earliest, to_latest, since, shift, names)
     app = invocation.whole_app()
     tell_private(invocation, app, "no other worker has committed anything there")
 
@@ -134,7 +122,7 @@ def reset(
         if members := await cluster.groups.members(app.id):
             raise _in_use(app.id, len(members))
         lags = [one for one in await cluster.lags(names) if not partitions or one.tp.partition in partitions]
-        wanted = await _targets(cluster, lags, to or "", since, shift)
+        wanted = await _targets(cluster, lags, to, since, shift)
         return [(one, min(max(wanted[one.tp], one.start), one.end)) for one in lags]
 
     async def act(cluster: Cluster) -> None:
@@ -144,17 +132,7 @@ def reset(
             raise _in_use(app.id, len(await cluster.groups.members(app.id))) from error
 
     planned = run(invocation, app, timeout, plan)
-    rows = [
-        {
-            "topic": one.tp.topic,
-            "partition": one.tp.partition,
-            "from": None if one.committed is None else one.committed.offset,
-            "to": new,
-            "again": max(0, _position(one) - new),
-            "left out": max(0, new - _position(one)),
-        }
-        for one, new in planned
-    ]
+    rows = [_row(one, new) for one, new in planned]
     changes: dict[TP, Offset] = {
         one.tp: Offset(new) for one, new in planned if one.committed is None or one.committed != Offset(new)
     }
@@ -164,6 +142,38 @@ def reset(
     question = f"Change {len(changes)} offsets of group {app.id}?"
     if go_on(invocation, question, anything=bool(changes), dry_run=dry_run, yes=yes):
         run(invocation, app, timeout, act)
+
+
+def _read_target(
+    to: str | None, to_earliest: bool, to_latest: bool, since: int | None, shift: int | None, names: Sequence[str]
+) -> str:
+    """Return what ``--to`` says; nothing where another option says where to go on. Raises UsageError unless just one does."""
+    given = [to is not None, to_earliest, to_latest, since is not None, shift is not None]
+    if given.count(True) != 1:
+        raise click.UsageError(
+            "say where to go on with one of --to, --to-earliest, --to-latest, --to-datetime and --shift"
+        )
+    if to is None:
+        return "earliest" if to_earliest else "latest" if to_latest else ""
+    if not re.fullmatch(r"earliest|latest|\d{1,18}", to):
+        raise click.BadParameter(
+            f"{to!r} is neither earliest nor latest nor the number of an offset", param_hint="--to"
+        )
+    if to.isdigit() and len(names) != 1:
+        raise click.UsageError("an offset is that of one topic: name it with --topic")
+    return to
+
+
+def _row(one: Lag, new: int) -> dict[str, object]:
+    """Say of a partition where it goes on, and what becomes of its events for it."""
+    return {
+        "topic": one.tp.topic,
+        "partition": one.tp.partition,
+        "from": None if one.committed is None else one.committed.offset,
+        "to": new,
+        "again": max(0, _position(one) - new),
+        "left out": max(0, new - _position(one)),
+    }
 
 
 async def _targets(

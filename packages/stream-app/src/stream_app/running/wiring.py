@@ -164,40 +164,7 @@ class Wiring:
         self._instance = instance = Instance.acquire(self._root) if durable else None
         if instance is not None:
             self._name = instance.id
-        stores: list[tuple[Chosen, PlacedStores, PlacedStores | None]] = []
-
-        def driver(one: Chosen) -> tuple[PlacedStores, PlacedStores | None]:
-            """Give the driver of all tables of which the same is said; loaded before anything is waited for."""
-            found = next((each[1:] for each in stores if each[0] == one), None)
-            if found is None:
-                make = load_stores(one)
-                found = PlacedStores(make), PlacedStores(make) if instance is not None else None
-                stores.append((one, *found))
-            return found
-
-        async def prepare() -> None:
-            cluster = await engine.clients.admin.cluster_id()
-            for _, placed, spare in stores:
-                placed.place(self._tabledir(cluster))
-                if spare is not None and instance is not None:
-                    spare.place(place_of(cluster, instance.path) / "tables")
-
-        of_app = driver(chosen[""])
-        tables = Tables(
-            of_app[0],
-            lambda: transport.reader(read_committed=True),  # the guarantee may have been another one before
-            spare=of_app[1],
-            prepare=prepare,
-            lock_timeout=conf.store_lock_timeout,
-            replication=conf.topic_replication_factor,
-            check_mutations=conf.checks_mutations,
-            run=self.run,
-        )
-        for table in self._tables:
-            table.schema.check()
-            table.sensors = self._app.sensors if self._app.sensors.hear(*TABLE) else None
-            table.key_index_size = conf.table_key_index_size
-            tables.add(table, *driver(chosen[table.name]))
+        tables = self._join_tables(transport, chosen)
         for topic in self._app.topics.values():
             topic.wire.check()
         self.engine = engine = Engine(
@@ -223,6 +190,56 @@ class Wiring:
             engine.announcing.handler = self.on_partitions
         if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
             engine.leadership.elect(self._leader_topic())
+        await self._start_web(engine)
+        await engine.start()
+        await self.services.start(engine.background)
+        if self._stopping:
+            return
+        for chore in self._chores:
+            engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name, users=True)
+
+    def _join_tables(self, transport: Transport, chosen: Mapping[str, Chosen]) -> Tables:
+        """Let the tables take part, each with the driver of its stores, which is loaded before anything is waited for."""
+        conf, instance, sensors = self._conf, self._instance, self._app.sensors
+        placed: list[tuple[Chosen, PlacedStores, PlacedStores | None]] = []
+        for one in chosen.values():
+            if all(one != known for known, _, _ in placed):
+                make = load_stores(one)
+                placed.append((one, PlacedStores(make), None if instance is None else PlacedStores(make)))
+
+        def of(table: str) -> tuple[PlacedStores, PlacedStores | None]:
+            """Give the driver that all tables share of which the same is said."""
+            return next((stores, spare) for one, stores, spare in placed if one == chosen[table])
+
+        async def prepare() -> None:
+            assert self.engine is not None
+            cluster = await self.engine.clients.admin.cluster_id()
+            for _, stores, spare in placed:
+                stores.place(self._tabledir(cluster))
+                if spare is not None and instance is not None:
+                    spare.place(place_of(cluster, instance.path) / "tables")
+
+        stores, spare = of("")
+        tables = Tables(
+            stores,
+            lambda: transport.reader(read_committed=True),  # the guarantee may have been another one before
+            spare=spare,
+            prepare=prepare,
+            lock_timeout=conf.store_lock_timeout,
+            replication=conf.topic_replication_factor,
+            check_mutations=conf.checks_mutations,
+            run=self.run,
+        )
+        for table in self._tables:
+            table.schema.check()
+            table.sensors = sensors if sensors.hear(*TABLE) else None
+            table.key_index_size = conf.table_key_index_size
+            tables.add(table, *of(table.name))
+        return tables
+
+    async def _start_web(self, engine: Engine) -> None:
+        """Start the web server, where one is wanted, and let others know where this worker is reached."""
+        conf, instance = self._conf, self._instance
         neighbour = instance.neighbour if instance is not None else _nobody
         if not self._client_only and (self._serve or is_web_wanted(conf, self._app.pages)):
             self._web = make_web_server(conf, engine, self._app, self._name, neighbour)
@@ -234,12 +251,6 @@ class Wiring:
         engine.host = Host(self._name, published_url(conf, self._web))
         if self._web is not None:
             self._web.answer_for(self.run, engine.host.url, neighbour)
-        await engine.start()
-        await self.services.start(engine.background)
-        if self._stopping:
-            return
-        for chore in self._chores:
-            engine.background.spawn(chore.run(engine.leadership.is_leader), chore.name, users=True)
 
     def _leader_topic(self) -> AnyTopic:
         if self._conf.topic_disable_leader:
