@@ -240,6 +240,22 @@ async def test_a_crash_of_one_app_leaves_the_others_to_commit(caplog: pytest.Log
     assert not two.crashed
 
 
+@pytest.mark.parametrize("hook", ["on_first_start", "on_start", "on_started"])
+async def test_a_hook_that_ends_cancelled_ends_the_worker(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What a hook awaits was cancelled, and nobody else: the start is not done, and the worker does not call itself ready."""
+
+    async def wait() -> None:
+        promise = asyncio.get_running_loop().create_future()
+        promise.cancel()
+        await promise
+
+    app = type("Shop", (faust.App,), {hook: lambda self: wait()})("shop", broker="memory://", web_enabled=False)
+    with caplog.at_level("INFO"):
+        assert await faust.Worker(app, daemon=False, loglevel="INFO").start() == 1
+    assert "was cancelled before it was done" in caplog.text
+    assert "is ready" not in caplog.text
+
+
 def test_the_exit_code() -> None:
     """Of a program that does nothing but run a worker is 1 when that could not go on."""
     app = make()
