@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 import stream_app as faust
+from operators import administration
 from processes import Worker, run, until
 
 LEADING = """
@@ -225,12 +226,8 @@ async def test_topics_that_appear_later(bootstrap: str, name: str) -> None:
 
 async def create(bootstrap: str, topics: list[str]) -> None:
     """Make topics of two partitions."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    async with administration(bootstrap) as admin:
         await admin.create_topics([NewTopic(topic, 2, 1) for topic in topics])
-    finally:
-        await admin.close()
 
 
 async def test_threads_and_clients_send(bootstrap: str, name: str) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from chaos.kafka import Kafka
 from chaos.waiting import until
+from operators import administration
 
 PROGRAM = '''
 """An agent for each way to fail and each policy, named on the command line of the test."""
@@ -105,15 +106,11 @@ class Apps:
     async def create(self) -> None:
         """Make the topics and fill those that are read: numbers as keys and values, and a bad record at each bad offset."""
         refused = {"max.message.bytes": "2000"}
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.address)
-        await admin.start()
-        try:
+        async with administration(self.kafka.address) as admin:
             for case in self._cases:
                 config = refused if case.startswith("refused") else {}
                 out = NewTopic(f"{self.name(case)}-out", 1, 1, topic_configs=config)
                 await admin.create_topics([NewTopic(self.name(case), 1, 1), out])
-        finally:
-            await admin.close()
         producer = AIOKafkaProducer(bootstrap_servers=self.kafka.address)
         await producer.start()
         try:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 
 import stream_app as faust
+from operators import administration
 from processes import until
 from stream_core.primitives import TP
 from stream_kafka import KafkaTransport
@@ -115,10 +116,8 @@ async def test_partitions_that_are_added_are_sent_to(bootstrap: str, topic: Call
     await app.start()
     await (await out.send(-1))
     await (await source.send(-1))
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_partitions({out.name: NewPartitions(3)})
-    await admin.close()
+    async with administration(bootstrap) as admin:
+        await admin.create_partitions({out.name: NewPartitions(3)})
     number = 0
     async with asyncio.timeout(60):
         while not inside == outside == {0, 1, 2}:

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 import stream_app as faust
 from chaos.waiting import until
+from operators import administration
 
 QUICKLY_COMPACTED = {
     "segment.ms": "500",
@@ -40,7 +40,7 @@ class Shop:
     """
 
     def __init__(self, bootstrap: str, datadir: Path) -> None:
-        self._bootstrap = bootstrap
+        self.bootstrap = bootstrap
         self.datadir = datadir
         self.name = f"recovery-{uuid.uuid4().hex[:8]}"
         self.changelog = f"{self.name}-counts-changelog"
@@ -51,7 +51,7 @@ class Shop:
         """Run a worker until it has counted these numbers; returns what its table holds. A zero deletes its key."""
         app = faust.App(
             self.name,
-            broker=f"kafka://{self._bootstrap}",
+            broker=f"kafka://{self.bootstrap}",
             store="rocksdb://",
             datadir=self.datadir,
             web_enabled=False,
@@ -81,19 +81,9 @@ class Shop:
             after = dict(counts.items())
         return after if numbers else before
 
-    @asynccontextmanager
-    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        """The stock client of an operator."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
-        await admin.start()
-        try:
-            yield admin
-        finally:
-            await admin.close()
-
     async def end(self) -> int:
         """The end of the changelog."""
-        consumer, tp = AIOKafkaConsumer(bootstrap_servers=self._bootstrap), TopicPartition(self.changelog, 0)
+        consumer, tp = AIOKafkaConsumer(bootstrap_servers=self.bootstrap), TopicPartition(self.changelog, 0)
         await consumer.start()
         try:
             consumer.assign([tp])
@@ -103,7 +93,7 @@ class Shop:
 
     async def keys(self) -> list[bytes | None]:
         """The keys of all records that are in the changelog now, deletions too; claims have headers alone."""
-        consumer, tp = AIOKafkaConsumer(bootstrap_servers=self._bootstrap), TopicPartition(self.changelog, 0)
+        consumer, tp = AIOKafkaConsumer(bootstrap_servers=self.bootstrap), TopicPartition(self.changelog, 0)
         await consumer.start()
         try:
             consumer.assign([tp])
@@ -121,7 +111,7 @@ class Shop:
     async def transaction(self, timeout: float) -> AsyncIterator[AIOKafkaProducer]:
         """Somebody whose transaction has a record at the end of the changelog, and is open."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            bootstrap_servers=self.bootstrap,
             transactional_id=uuid.uuid4().hex,
             transaction_timeout_ms=int(timeout * 1000),
         )
@@ -146,7 +136,7 @@ def shop(bootstrap: str, tmp_path: Path) -> Shop:
 async def test_a_changelog_that_was_deleted(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     """It is made again and has another id: the store is emptied, which is said, and what is counted from now on is right."""
     assert await shop.run(("a", 1), ("b", 2)) == {"a": 1, "b": 2}
-    async with shop.admin() as admin:
+    async with administration(shop.bootstrap) as admin:
         await admin.delete_topics([shop.changelog])
     assert await shop.run(("b", 3)) == {"b": 3}
     assert "the topic was deleted and created again" in caplog.text
@@ -157,7 +147,7 @@ async def test_a_changelog_that_was_lost_with_the_disk(shop: Shop, caplog: pytes
     """Nothing is left to begin with, which is said; a table that is new in an app is told of once."""
     assert await shop.run(("a", 1)) == {"a": 1}
     assert "begins empty" not in caplog.text
-    async with shop.admin() as admin:
+    async with administration(shop.bootstrap) as admin:
         await admin.delete_topics([shop.changelog])
     shutil.rmtree(shop.datadir)
     assert await shop.run(("b", 3)) == {"b": 3}
@@ -177,7 +167,7 @@ async def test_a_changelog_that_was_truncated(shop: Shop, caplog: pytest.LogCapt
     old = shop.datadir.with_name("old")
     shutil.copytree(shop.datadir, old)
     assert await shop.run(("b", 2)) == {"a": 1, "b": 2}
-    async with shop.admin() as admin:
+    async with administration(shop.bootstrap) as admin:
         await admin.delete_records({TopicPartition(shop.changelog, 0): RecordsToDelete(before_offset=await shop.end())})
     assert await shop.run(("c", 3)) == {"a": 1, "b": 2, "c": 3}
     assert "wiped" not in caplog.text

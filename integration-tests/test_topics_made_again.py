@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 
 import stream_app as faust
+from operators import administration
 
 Guarantee = Literal["at_least_once", "exactly_once"]
 
@@ -68,7 +68,7 @@ class Source:
 
     async def make(self) -> None:
         """Make the topic; waits until another one of that name is gone."""
-        async with self._admin() as admin, asyncio.timeout(60):
+        async with administration(self._bootstrap) as admin, asyncio.timeout(60):
             while True:
                 try:
                     await admin.create_topics([NewTopic(self.topic, 1, 1)])
@@ -83,7 +83,7 @@ class Source:
 
     async def delete(self) -> None:
         """Delete the topic; waits until its offsets are gone, too."""
-        async with self._admin() as admin, asyncio.timeout(60):
+        async with administration(self._bootstrap) as admin, asyncio.timeout(60):
             await admin.delete_topics([self.topic])
             while True:
                 (described,) = await admin.describe_topics([self.topic])
@@ -94,7 +94,7 @@ class Source:
 
     async def committed(self) -> OffsetAndMetadata:
         """What is committed."""
-        async with self._admin() as admin:
+        async with administration(self._bootstrap) as admin:
             offsets: Mapping[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(self.group)
             return offsets[self._tp]
 
@@ -107,15 +107,6 @@ class Source:
             await consumer.commit({self._tp: OffsetAndMetadata(offset, metadata)})
         finally:
             await consumer.stop()
-
-    @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
-        await admin.start()
-        try:
-            yield admin
-        finally:
-            await admin.close()
 
 
 @pytest.mark.parametrize("records", [2, 9])

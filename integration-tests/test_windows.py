@@ -11,8 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
+from operators import administration
 from processes import PATIENCE, run
 
 PROGRAM = """
@@ -71,10 +72,8 @@ async def test_windows_close_once_although_a_worker_is_killed(bootstrap: str, tm
 
 async def feed(bootstrap: str, name: str, begin: int) -> Counter[tuple[str, int]]:
     """Produce words from ``begin`` on, ten a second, and one that ends it in each partition; returns the counts of what is to close."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(f"{name}-words", PARTITIONS, 1)])
-    await admin.close()
+    async with administration(bootstrap) as admin:
+        await admin.create_topics([NewTopic(f"{name}-words", PARTITIONS, 1)])
     counts = Counter[tuple[str, int]]()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20)
     await producer.start()

@@ -11,8 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
+from operators import administration
 from processes import PATIENCE, run
 
 PROGRAM = """
@@ -85,10 +86,8 @@ async def test_sessions_and_sliding_windows_close_once_although_a_worker_is_kill
 
 async def feed(bootstrap: str, name: str, begin: int) -> Counter[Told]:
     """Produce visits from ``begin`` on, and one event that ends them in each partition; returns what is to be told."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(f"{name}-pages", PARTITIONS, 1)])
-    await admin.close()
+    async with administration(bootstrap) as admin:
+        await admin.create_topics([NewTopic(f"{name}-pages", PARTITIONS, 1)])
     expected = Counter[Told]()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20)
     await producer.start()

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
+
+from operators import administration
 
 __all__ = ["PROGRAM", "Command", "children", "first_value", "kafka_of", "produce", "running"]
 
@@ -57,10 +59,8 @@ def running(port: int, *options: str) -> Iterator[Command]:
 
 async def produce(address: str, topic: str, value: bytes) -> None:
     """Create ``topic`` and write one record."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=address)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
-    await admin.close()
+    async with administration(address) as admin:
+        await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
     async with AIOKafkaProducer(bootstrap_servers=address) as producer:
         await producer.send_and_wait(topic, value, partition=0)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
+from operators import administration
 from processes import Worker, run
 from rpc.desk import Answer, Desk, Question, make
 from stream_core.errors import NoReplyError, RequestFailedError
@@ -209,12 +210,8 @@ async def test_a_wrapped_question_on_the_wire(bootstrap: str) -> None:
 
 async def create(bootstrap: str, *topics: str) -> None:
     """Make topics as Faust does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    async with administration(bootstrap) as admin:
         await admin.create_topics([NewTopic(topic, 1 if topic == REPLIES else 4, 1) for topic in topics])
-    finally:
-        await admin.close()
 
 
 Found = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]

@@ -240,20 +240,38 @@ async def test_a_crash_of_one_app_leaves_the_others_to_commit(caplog: pytest.Log
     assert not two.crashed
 
 
+async def cancelled(self: object) -> None:
+    """A hook that awaits what was cancelled, while nobody cancels the hook."""
+    promise = asyncio.get_running_loop().create_future()
+    promise.cancel()
+    await promise
+
+
 @pytest.mark.parametrize("hook", ["on_first_start", "on_start", "on_started"])
 async def test_a_hook_that_ends_cancelled_ends_the_worker(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What a hook awaits was cancelled, and nobody else: the start is not done, and the worker does not call itself ready."""
-
-    async def wait() -> None:
-        promise = asyncio.get_running_loop().create_future()
-        promise.cancel()
-        await promise
-
-    app = type("Shop", (faust.App,), {hook: lambda self: wait()})("shop", broker="memory://", web_enabled=False)
+    """The start is not done, and the worker does not call itself ready."""
+    app = type("Shop", (faust.App,), {hook: cancelled})("shop", broker="memory://", web_enabled=False)
     with caplog.at_level("INFO"):
         assert await faust.Worker(app, daemon=False, loglevel="INFO").start() == 1
     assert "was cancelled before it was done" in caplog.text
     assert "is ready" not in caplog.text
+
+
+@pytest.mark.parametrize("hook", ["on_stop", "on_shutdown"])
+@pytest.mark.parametrize("whose", [faust.App, faust.Worker])
+async def test_a_hook_of_the_stop_that_ends_cancelled_is_told(
+    whose: type, hook: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All else is stopped, and the exit code says that something was not."""
+    kinds = {one: type("Own", (one,), {hook: cancelled}) if one is whose else one for one in (faust.App, faust.Worker)}
+    app = kinds[faust.App]("shop", broker="memory://", web_enabled=False)
+    worker = kinds[faust.Worker](app, daemon=False, loglevel="INFO")
+    assert await worker.start() == 0
+    with caplog.at_level("INFO"):
+        await worker.stop()
+    assert "the worker ends: a hook was cancelled, or what it awaited" in caplog.text
+    assert "worker of shop has stopped" in caplog.text
+    assert not app.running
 
 
 def test_the_exit_code() -> None:

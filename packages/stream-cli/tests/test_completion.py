@@ -50,13 +50,19 @@ echo "${COMPREPLY[@]}"
 """
 
 
-def test_bash_completes() -> None:
+def _in_shell(shell: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell that finds the program, without files of its user."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"HOME": str(home), "PATH": path}
+    return subprocess.run([shell, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_bash_completes(tmp_path: Path) -> None:
     """The lines work in the shell that they are for."""
-    if shutil.which("bash") is None:
-        pytest.skip("there is no bash here")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = ["bash", "--norc", "-c", "(( BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404 )) || exit 77\n" + COMPLETE]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    new_enough = "(( BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404 )) || exit 77\n"
+    done = _in_shell("bash", tmp_path, "--norc", "-c", new_enough + COMPLETE)
     if done.returncode == 77:
         pytest.skip("this bash is older than 4.4, which completion needs")
     assert (done.stdout, done.stderr) == ("retry\n", "")
@@ -64,14 +70,8 @@ def test_bash_completes() -> None:
 
 def test_fish_completes(tmp_path: Path) -> None:
     """With what each of them is, behind a tab."""
-    if shutil.which("fish") is None:
-        pytest.skip("there is no fish here")
-    environment = os.environ | {
-        "HOME": str(tmp_path),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    command = ["fish", "--no-config", "-c", "stream completion fish | source; complete -C 'stream dlq re'"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    line = "stream completion fish | source; complete -C 'stream dlq re'"
+    done = _in_shell("fish", tmp_path, "--no-config", "-c", line)
     assert done.stdout.split("\t")[0] == "retry", done.stderr
 
 
@@ -89,13 +89,5 @@ print completed
 
 def test_zsh_completes(tmp_path: Path) -> None:
     """As somebody types it, since zsh completes for terminals only."""
-    if shutil.which("zsh") is None:
-        pytest.skip("there is no zsh here")
-    environment = os.environ | {
-        "HOME": str(tmp_path),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        ["zsh", "-f", "-c", TYPED], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = _in_shell("zsh", tmp_path, "-f", "-c", TYPED)
     assert done.stdout == "completed\n", done.stderr

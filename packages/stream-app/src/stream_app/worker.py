@@ -516,7 +516,9 @@ class Worker(ModeWorker, Service):
             failures.append(background.failure.result())
         if not any(error is failure for failure in failures):
             expected = isinstance(error, StreamError)
-            logger.critical("the worker ends: %s", error, exc_info=None if expected else error)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            said = "a hook was cancelled, or what it awaited" if cancelled else str(error) or repr(error)
+            logger.critical("the worker ends: %s", said, exc_info=None if expected else error)
 
     async def _stop_all(self, background: Background) -> int:
         """Stop everything within ``stop_timeout``; returns 1 where that fails."""
@@ -548,6 +550,10 @@ class Worker(ModeWorker, Service):
         try:
             await hook()
         except Exception as error:
+            errors.append(error)
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # it is the stop that is cancelled
             errors.append(error)
 
 

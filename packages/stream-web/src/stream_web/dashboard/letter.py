@@ -11,7 +11,7 @@ import msgspec
 from stream_core.engine.snapshot import FailureSnapshot
 from stream_core.primitives import TP, RawRecord
 from stream_core.sending.dead_letters import PREFIX
-from stream_web.dashboard.markup import Child, Element, el, html_of
+from stream_web.dashboard.markup import Child, Element, el, page_of
 
 __all__ = ["letter_document", "letter_query"]
 
@@ -56,31 +56,13 @@ def letter_document(
     if trouble:
         parts.append(el("section", el("h2", "Record", id="h-record"), el("p", trouble)))
     parts.append(_commands(app, failure, found))
-    page = el(
-        "html",
-        el(
-            "head",
-            el("meta", charset="utf-8"),
-            el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            el("meta", name="color-scheme", content="light dark"),
-            el("title", f"{title} \u2013 {app}"),
-            el("link", rel="icon", href="data:,"),
-            el("link", rel="stylesheet", href=f"{base}dashboard.css"),
-        ),
-        el(
-            "body",
-            el("a", "Skip to the content", href="#content", class_="skip"),
-            el("header", el("h1", title)),
-            el(
-                "nav",
-                el("ul", el("li", el("a", f"All of {app}", href="./"))),
-                aria_label="Way back",
-            ),
-            el("main", *parts, id="content", tabindex=-1),
-        ),
-        lang="en",
+    return page_of(
+        f"{title} \u2013 {app}",
+        base,
+        el("header", el("h1", title)),
+        el("nav", el("ul", el("li", el("a", f"All of {app}", href="./"))), aria_label="Way back"),
+        el("main", *parts, id="content", tabindex=-1),
     )
-    return f"<!doctype html>\n{html_of(page)}"
 
 
 def _section(title: str, rows: list[tuple[str, Child]]) -> Element:

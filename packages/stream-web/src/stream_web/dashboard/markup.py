@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
-__all__ = ["Child", "Element", "el", "html_of", "svg_of"]
+__all__ = ["Child", "Element", "el", "html_of", "page_of", "svg_of"]
 
 Element = ElementTree.Element
 Child = Element | str | int | float | None
@@ -48,6 +49,33 @@ def _clean(text: str) -> str:
 def html_of(*elements: Element) -> str:
     """Write elements as HTML."""
     return "".join(ElementTree.tostring(one, encoding="unicode", method="html") for one in elements)
+
+
+def page_of(title: str, base: str, *body: Child, head: Sequence[Element] = ()) -> str:
+    """Write a whole page, which begins with a link past what stands before its content.
+
+    Args:
+        title: what a browser calls it.
+        base: where the files of the dashboard are, seen from the page: empty, or a path that ends with a slash.
+        body: the elements of the page; the one with the id ``content`` is what the link leads to.
+        head: what the page needs beside the style of all pages.
+    """
+    page = el(
+        "html",
+        el(
+            "head",
+            el("meta", charset="utf-8"),
+            el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            el("meta", name="color-scheme", content="light dark"),
+            el("title", title),
+            el("link", rel="icon", href="data:,"),
+            el("link", rel="stylesheet", href=f"{base}dashboard.css"),
+            *head,
+        ),
+        el("body", el("a", "Skip to the content", href="#content", class_="skip"), *body),
+        lang="en",
+    )
+    return f"<!doctype html>\n{html_of(page)}"
 
 
 def svg_of(element: Element) -> str:

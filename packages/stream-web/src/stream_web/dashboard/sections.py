@@ -14,7 +14,7 @@ from stream_core.engine.snapshot import FailureSnapshot, Recovery, TablePartitio
 from stream_web.dashboard.charts import COLOURS, amount, chart, partitions, ranges
 from stream_web.dashboard.drawing import drawn
 from stream_web.dashboard.letter import letter_query
-from stream_web.dashboard.markup import Child, Element, el, html_of
+from stream_web.dashboard.markup import Child, Element, el, html_of, page_of
 from stream_web.dashboard.views import Cluster, Worker, natural
 
 __all__ = ["FAILURES", "document", "parts_of"]
@@ -68,61 +68,49 @@ def document(app: str, parts: Mapping[str, str], settings: Iterable[Any], base: 
         base: where its files are, seen from the page: empty, or a path that ends with a slash.
     """
     titles = [*((one.id, one.title) for one in SECTIONS[1:]), ("graph", "What flows where")]
-    page = el(
-        "html",
+    page = page_of(
+        f"{app} \u2013 Stream",
+        base,
         el(
-            "head",
-            el("meta", charset="utf-8"),
-            el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            el("meta", name="color-scheme", content="light dark"),
-            el("title", f"{app} \u2013 Stream"),
-            el("link", rel="icon", href="data:,"),
-            el("link", rel="stylesheet", href=f"{base}dashboard.css"),
+            "header",
+            el("h1", app),
+            el("div", _hole("status"), id="status", role="status"),
+            el(
+                "div",
+                el("span", id="connection", class_="quiet"),
+                el("button", "Pause", id="pause", type="button", aria_pressed="false", hidden=True),
+                class_="controls",
+            ),
+        ),
+        el(
+            "nav",
+            el(
+                "ul",
+                *(el("li", el("a", title, href=f"#h-{id_}")) for id_, title in [*titles, ("settings", "Settings")]),
+            ),
+            aria_label="Parts of this page",
+        ),
+        el(
+            "main",
+            *(
+                el(
+                    "section",
+                    el("h2", title, id=f"h-{id_}"),
+                    _scrolling(id_, title),
+                )
+                for id_, title in titles
+            ),
+            _settings(settings),
+            id="content",
+            tabindex=-1,
+        ),
+        el("noscript", el("p", "Without scripts this page shows one moment: reload it for another one.")),
+        head=(
             el("link", rel="stylesheet", href=f"{base}graph.css"),
             el("script", src=f"{base}dashboard.js", defer=True),
         ),
-        el(
-            "body",
-            el("a", "Skip to the content", href="#content", class_="skip"),
-            el(
-                "header",
-                el("h1", app),
-                el("div", _hole("status"), id="status", role="status"),
-                el(
-                    "div",
-                    el("span", id="connection", class_="quiet"),
-                    el("button", "Pause", id="pause", type="button", aria_pressed="false", hidden=True),
-                    class_="controls",
-                ),
-            ),
-            el(
-                "nav",
-                el(
-                    "ul",
-                    *(el("li", el("a", title, href=f"#h-{id_}")) for id_, title in [*titles, ("settings", "Settings")]),
-                ),
-                aria_label="Parts of this page",
-            ),
-            el(
-                "main",
-                *(
-                    el(
-                        "section",
-                        el("h2", title, id=f"h-{id_}"),
-                        _scrolling(id_, title),
-                    )
-                    for id_, title in titles
-                ),
-                _settings(settings),
-                id="content",
-                tabindex=-1,
-            ),
-            el("noscript", el("p", "Without scripts this page shows one moment: reload it for another one.")),
-        ),
-        lang="en",
     )
-    filled = _HOLE.sub(lambda hole: parts.get(hole[1], ""), html_of(page))
-    return f"<!doctype html>\n{filled}"
+    return _HOLE.sub(lambda hole: parts.get(hole[1], ""), page)
 
 
 def _hole(id_: str) -> str:
