@@ -104,6 +104,7 @@ def test_a_misspelt_option_is_answered_by_name(define: Define, message: str) -> 
         (lambda app: app.Table("a", int), "table a: too many positional arguments"),
         (lambda app: app.timer(), "timer: missing a required argument: 'interval'"),
         (lambda app: app.crontab(18), "crontab: spec=18 cannot be used: write text"),
+        (lambda app: faust.Worker("app"), "worker: app='app' cannot be used: write an App"),
         (lambda app: faust.Worker(app, stop_timeout="1"), "worker: stop_timeout='1' cannot be used: write seconds"),
     ],
     ids=itertools.count(),

@@ -275,7 +275,7 @@ def test_the_commit_interval_follows_the_guarantee() -> None:
 def test_drivers_and_what_they_are_told() -> None:
     """The schemes choose the drivers; a transport gets its settings by its own names."""
     conf = settings(broker="kafka://a;b", store="rocksdb://", producer_linger=0.01)
-    assert (conf.broker_scheme, conf.broker_url, conf.store_scheme) == ("kafka", "kafka://a,kafka://b", "rocksdb")
+    assert (conf.broker_scheme, conf.broker_url) == ("kafka", "kafka://a,kafka://b")
     assert conf.transport_options["linger"] == 0.01
     assert settings(broker="memory://").transport_options == {"partitioner": None}
 

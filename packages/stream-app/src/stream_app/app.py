@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
-from weakref import WeakSet
 
 from stream_app import settings
 from stream_app.absent_members import explain
 from stream_app.definitions.agents import AgentDefinitions
 from stream_app.definitions.chores import ChoreDefinitions
 from stream_app.definitions.commands import CommandDefinitions
-from stream_app.definitions.registry import Registry
-from stream_app.definitions.signals import SyncSignal
+from stream_app.definitions.configuration import Configuration
 from stream_app.definitions.tables import TableDefinitions
 from stream_app.life import Life
 from stream_app.sensors.monitor import Monitor
@@ -35,9 +33,6 @@ __all__ = ["App"]
 
 if TYPE_CHECKING:
     from stream_app.worker import Worker
-
-_apps: WeakSet[App] = WeakSet()
-"""All apps of this process."""
 
 
 class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitions, Life):  # type: ignore[misc]  # app.task is for functions of the app
@@ -60,12 +55,6 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         app = App("bank", broker="kafka://localhost:9092", store="rocksdb://")
     """
 
-    on_worker_init = SyncSignal()
-    """Sent by the worker before it starts the app: ``handler(app, **kwargs)``."""
-
-    on_worker_shutdown = SyncSignal()
-    """Sent by the worker when the app has stopped: ``handler(app, **kwargs)``."""
-
     Settings: type[settings.Settings] = settings.Settings
     """The class of the settings; override it to add some.
 
@@ -85,14 +74,12 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
         monitor: Monitor | None = None,
         **options: Unpack[SettingOptions],
     ) -> None:
-        Registry.__init__(self, self.Settings(id, **options))
+        Configuration.__init__(self, self.Settings(id, **options))
         if config_source is not None:
             self.config_from_object(config_source)
         if monitor is not None:
             self._set_monitor(monitor)
-        self._made_in = _caller(self)
         Life.__init__(self, beacon=beacon, loop=loop)
-        _apps.add(self)
 
     def __init_subclass__(cls) -> None:
         """Take a class that is written as ``Worker``, ``Topic``, ``Channel``, ``Table`` or ``Agent`` for what is made of these."""
@@ -101,43 +88,6 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
                 setattr(cls, f"{name.lower()}_class", given)
                 delattr(cls, name)
         super().__init_subclass__()
-
-    def worker_init(self) -> None:
-        """Send ``on_worker_init``; a worker does it before it starts the app."""
-        self.in_worker = True
-        self.on_worker_init.send()
-
-    def doubts(self) -> Iterator[str]:
-        """What looks as if it was not meant, in sentences for the log of a worker.
-
-        :meta private:
-        """
-        for other in [app for app in _apps if app is not self and app.id == self.id and app.idle]:
-            yield (
-                f"there are two apps named {self.id}: one made in {self._made_in} runs, and one made in {other._made_in} does not, with "
-                f"{other.defined} agents, tasks, timers and services: import the module of the app under one name only"
-            )
-        if not self.defined:
-            yield (
-                f"the app {self.id} has no agents, tasks, timers and services, so that this worker does nothing: import the modules that "
-                'define them, or name them, as in App(..., autodiscover=["proj.agents"])'
-            )
-
-    @property
-    def defined(self) -> int:
-        """How many agents, tasks, timers and services there are.
-
-        :meta private:
-        """
-        return len(self.agents) + len(self.chores) + len(self.services)
-
-    @property
-    def idle(self) -> bool:
-        """Whether something is defined, and was never started.
-
-        :meta private:
-        """
-        return not self._final and self.defined > 0
 
     # -- sending and reading
 
@@ -231,11 +181,3 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
 
     def __repr__(self) -> str:
         return f"<App {self.id}: {len(self.agents)} agents, {len(self.tables)} tables>"
-
-
-def _caller(app: App) -> str:
-    """Where an app is made: module and line, outside of the constructors of its class and of subclasses."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_locals.get("self") is app:
-        frame = frame.f_back
-    return f"{frame.f_globals.get('__name__')}, line {frame.f_lineno}"

@@ -45,6 +45,12 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         loop: the event loop; that of the start when left out.
     """
 
+    on_worker_init = SyncSignal()
+    """Sent by the worker before it starts the app: ``handler(app, **kwargs)``."""
+
+    on_worker_shutdown = SyncSignal()
+    """Sent by the worker when the app has stopped: ``handler(app, **kwargs)``."""
+
     on_produce_message = SyncSignal("key", "value", "partition", "timestamp", "headers")
     """Sent before a record leaves, with ``key``, ``value``, ``partition``, ``timestamp`` and ``headers``, a list that may be changed.
 
@@ -90,6 +96,11 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         Service.__init__(self, beacon=beacon, loop=loop)
 
     # -- start
+
+    def worker_init(self) -> None:
+        """Send ``on_worker_init``; a worker does it before it starts the app."""
+        self.in_worker = True
+        self.on_worker_init.send()
 
     async def start(self, *, fail_fast: bool = False, timeout: float | None = None) -> None:
         """Start, and return when the app is operational: its partitions are assigned and its tables recovered.

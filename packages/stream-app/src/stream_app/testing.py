@@ -3,56 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from copy import copy
 from inspect import isasyncgenfunction
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from stream_app.running.wiring import Defined, Wiring
+from stream_app.running.defined import Defined, Part
+from stream_app.running.wiring import Wiring
 from stream_app.settings import Settings
 from stream_core.agents.agent import Agent, AgentBody
-from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
 from stream_core.memory import MemoryCluster
 from stream_core.primitives import TP, HeadersArg, StoredRecord, header_pairs
-from stream_core.sending.topic import AnyTopic
 from stream_core.streams.channel import Channel
 from stream_core.streams.events import Event, current_event
 from stream_core.streams.stream import Stream
-from stream_tables.table import Table
 
 __all__ = ["AgentTest"]
 
 PATIENCE = 10.0
 """Seconds that the agent may take for one event."""
-
-
-class _Stage:
-    """The definitions that a test runs: one agent, with the topics and tables of its app."""
-
-    def __init__(self, app: Defined, agent: Agent, cluster: str) -> None:
-        self.conf = Settings(
-            app.conf.name,
-            environ={},
-            broker=f"memory://{cluster}",
-            store="memory://",
-            version=app.conf.version,
-            web_enabled=False,
-            topic_partitions=1,
-            broker_commit_interval=0.05,
-            agent_max_restarts=0,
-        )
-        self.topics: Mapping[str, AnyTopic] = app.topics
-        self.agents: Mapping[str, Agent] = {agent.name: agent}
-        self.tables: Mapping[str, Table[Any, Any]] = app.tables
-        self.chores: tuple[Chore, ...] = ()
-        self.services: tuple[Any, ...] = ()
-        self.pages = None
-        self.engines = app.engines
-        self.sensors = app.sensors
 
 
 class AgentTest:
@@ -82,8 +55,16 @@ class AgentTest:
         agent = self._agent
         clone = copy(agent)
         clone.body = self._recording(agent.body)
-        stage = _Stage(self._app, clone, self._name)
-        self._wiring = Wiring(stage, fail_fast=True)
+        app = self._app
+        part = Part(
+            conf=self._settings(app.conf),
+            topics=app.topics,
+            agents={agent.name: clone},
+            tables=app.tables,
+            engines=app.engines,
+            sensors=app.sensors,
+        )
+        self._wiring = Wiring(part, fail_fast=True)
         try:
             await self._wiring.start()
         except BaseException:
@@ -157,6 +138,19 @@ class AgentTest:
         return getattr(self._agent, name)
 
     # -- parts
+
+    def _settings(self, conf: Settings) -> Settings:
+        return Settings(
+            conf.name,
+            environ={},
+            broker=f"memory://{self._name}",
+            store="memory://",
+            version=conf.version,
+            web_enabled=False,
+            topic_partitions=1,
+            broker_commit_interval=0.05,
+            agent_max_restarts=0,
+        )
 
     def _recording(self, body: AgentBody) -> AgentBody:
         def interrupted() -> None:

@@ -9,13 +9,13 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, TextIO
+from typing import IO, Any, Literal, TextIO
 
 from mode.utils.logging import FileLogProxy, redirect_logger
 from mode.worker import Worker as ModeWorker
 
 from stream_app.definitions.checked import checked
-from stream_app.definitions.signals import BoundSyncSignal
+from stream_app.life import Life
 from stream_app.running.blocking import BlockingDetector
 from stream_app.running.console import start_console
 from stream_app.running.logs import LogFormat, set_up_logging
@@ -67,56 +67,6 @@ class Signals:
         return "again" if self._clock() - self._first <= AT_ONCE else "second"
 
 
-class Served(Protocol):
-    """An app."""
-
-    @property
-    def id(self) -> str:
-        """Name for messages."""
-
-    @property
-    def conf(self) -> Any:
-        """The settings."""
-
-    @property
-    def sensors(self) -> Any:
-        """Who is told of what it does."""
-
-    @property
-    def running(self) -> bool:
-        """Whether it was started, and is not wholly stopped."""
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Why it cannot go on, which is logged already."""
-
-    @property
-    def outcome(self) -> str:
-        """What had become of its work when it was stopped, in words."""
-
-    def worker_init(self) -> None:
-        """Send a signal before the start."""
-
-    @property
-    def on_worker_shutdown(self) -> BoundSyncSignal:
-        """Sent when it has stopped."""
-
-    def configure(self) -> None:
-        """Let handlers assign the settings."""
-
-    def finalize(self) -> None:
-        """Make the settings final, and import what belongs to it."""
-
-    def doubts(self) -> Iterable[str]:
-        """What looks as if it was not meant, in sentences for the log."""
-
-    async def start(self, *, fail_fast: bool = False) -> None:
-        """Start, and return when operational."""
-
-    async def stop(self) -> None:
-        """Stop within the deadlines of the settings."""
-
-
 class Worker(ModeWorker, Service):
     """Runs apps in this process: event loop, signals, logging, exit code. A worker of mode, with its hooks.
 
@@ -161,7 +111,7 @@ class Worker(ModeWorker, Service):
     @checked
     def __init__(
         self,
-        app: Served,
+        app: Life,
         *services: Any,
         debug: bool | None = None,
         quiet: bool = False,
@@ -189,8 +139,8 @@ class Worker(ModeWorker, Service):
         for sensor in sensors or ():
             app.sensors.add(sensor)
         self.app = app
-        self._apps: list[Served] = [app, *(one for one in services if hasattr(type(one), "engine"))]
-        self._services = Services(one for one in services if not hasattr(type(one), "engine"))
+        self._apps = [app, *(one for one in services if isinstance(one, Life))]
+        self._services = Services(one for one in services if not isinstance(one, Life))
         self._log_file = logfile
         self._log_format: LogFormat = log_format
         self._given: dict[str, Any] = {
@@ -211,7 +161,7 @@ class Worker(ModeWorker, Service):
         self._workdir = workdir
         self._ready = False
         self._alone = False
-        self._told: list[Served] = []  # of the start: they hear of the end
+        self._told: list[Life] = []  # of the start: they hear of the end
         self._run_apart: asyncio.Task[int] | None = None
         self._title = Title("Stream:Worker", lambda: _title_of(app))
         super().__init__(
@@ -557,7 +507,7 @@ class Worker(ModeWorker, Service):
             errors.append(error)
 
 
-def _title_of(app: Served) -> str:
+def _title_of(app: Life) -> str:
     conf = app.conf
     web = f" http://{conf.web_bind}:{conf.web_port}" if conf.web_enabled else ""
     return f"{app.id}{web} {conf.datadir.absolute()}"

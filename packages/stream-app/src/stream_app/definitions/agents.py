@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Unpack, overload
 from stream_app.definitions.checked import checked
 from stream_app.definitions.descriptions import refusing
 from stream_app.definitions.topics import REFUSED, TopicDefinitions, TypedTopicOptions
-from stream_app.running.wiring import Defined
+from stream_app.running.defined import Defined
 from stream_app.testing import AgentTest
 from stream_core.agents import agent as agents
 from stream_core.agents.agent import AgentBody, OnError

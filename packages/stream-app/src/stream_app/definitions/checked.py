@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import timedelta
 from difflib import get_close_matches
 from functools import cache, wraps
 from numbers import Integral, Real
@@ -19,18 +18,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FUNCTION = cast(type, Callable)
 
-WORDS: dict[type, str] = {
-    FUNCTION: "a function",
-    Iterable: "a list",
-    Mapping: "a mapping",
-    bool: "True or False",
-    float: "seconds",
-    int: "a whole number",
-    str: "text",
-    timedelta: "a timedelta",
-    type: "a class",
+WORDS = {
+    "Callable": "a function",
+    "Iterable": "a list",
+    "Life": "an App",
+    "Mapping": "a mapping",
+    "bool": "True or False",
+    "float": "seconds",
+    "int": "a whole number",
+    "str": "text",
+    "timedelta": "a timedelta",
+    "type": "a class",
 }
-"""What to write for a value of a type; the only numbers with a point that definitions take are seconds."""
+"""What to write for a value of a type, by its name; the only numbers with a point that definitions take are seconds."""
 
 NAMED = ("Table", "agent", "channel", "topic")
 """The methods that take a name, or texts that are one, by position."""
@@ -106,7 +106,7 @@ def _check_type(where: str, name: str, value: Any, hint: Any) -> None:
     types = _types(hint)
     if types is None or any(_fits(value, one) for one in types):
         return
-    words = " or ".join(WORDS.get(one) or one.__name__ for one in types if one is not NoneType)
+    words = " or ".join(WORDS.get(one.__name__, one.__name__) for one in types if one is not NoneType)
     raise ConfigurationError(f"{where}: {name}={value!r} cannot be used: write {words}")
 
 

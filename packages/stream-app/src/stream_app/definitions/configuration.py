@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 from stream_app.definitions.discovery import SCAN_IGNORE, Ignore, discover, share_main
 from stream_app.definitions.registry import Registry
 from stream_app.definitions.signals import SyncSignal
+from stream_app.settings import Settings
 
 __all__ = ["Configuration"]
+
+_apps: WeakSet[Configuration] = WeakSet()
+"""All apps of this process."""
 
 
 class Configuration(Registry):
@@ -32,6 +38,11 @@ class Configuration(Registry):
     """
 
     _configured = _final = False
+
+    def __init__(self, conf: Settings) -> None:
+        super().__init__(conf)
+        self._made_in = _caller(self)
+        _apps.add(self)
 
     # -- configuration
 
@@ -109,3 +120,36 @@ class Configuration(Registry):
     def configured(self) -> bool:
         """Whether the signals of the configuration were sent."""
         return self._configured
+
+    def doubts(self) -> Iterator[str]:
+        """Say what looks as if it was not meant, in sentences for the log of a worker.
+
+        :meta private:
+        """
+        for other in [app for app in _apps if app is not self and app.id == self.id]:
+            if not other.finalized and other.defined:
+                yield (
+                    f"there are two apps named {self.id}: one made in {self._made_in} runs, and one made in {other._made_in} does not, "
+                    f"with {other.defined} agents, tasks, timers and services: import the module of the app under one name only"
+                )
+        if not self.defined:
+            yield (
+                f"the app {self.id} has no agents, tasks, timers and services, so that this worker does nothing: import the modules that "
+                'define them, or name them, as in App(..., autodiscover=["proj.agents"])'
+            )
+
+    @property
+    def defined(self) -> int:
+        """How many agents, tasks, timers and services there are.
+
+        :meta private:
+        """
+        return len(self._agents) + len(self._chores) + len(self._services)
+
+
+def _caller(app: Configuration) -> str:
+    """Where an app is made: module and line, outside of the constructors of its class and of subclasses."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_locals.get("self") is app:
+        frame = frame.f_back
+    return f"{frame.f_globals.get('__name__')}, line {frame.f_lineno}"

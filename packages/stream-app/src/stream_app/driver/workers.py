@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from stream_app.app import App
+from stream_app.running.defined import Part
 from stream_app.running.wiring import Wiring
-from stream_core.agents.agent import Agent
-from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP
-from stream_core.sending.topic import AnyTopic
 from stream_core.states import EngineState
-from stream_tables.table import Table
 
 __all__ = ["DrivenWorker"]
 
 Drive = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-class _Part:
-    """The definitions of an app for a further worker: everything but services, of which one process has one."""
-
-    def __init__(self, app: App) -> None:
-        self.conf = app.conf
-        self.topics: Mapping[str, AnyTopic] = app.topics
-        self.agents: Mapping[str, Agent] = app.agents
-        self.tables: Mapping[str, Table[Any, Any]] = app.tables
-        self.chores: tuple[Chore, ...] = app.chores
-        self.services: tuple[Any, ...] = ()
-        self.pages = None
-        self.engines = app.engines
-        self.sensors = app.sensors
 
 
 class DrivenWorker:
@@ -97,7 +79,17 @@ class DrivenWorker:
         if self.running:
             raise ConfigurationError(f"the worker of {self.app.id} runs already: stop it, or let it crash, first")
         if self._further:
-            self._wiring = Wiring(_Part(self.app), fail_fast=True, clock=self.app.clock)
+            app = self.app
+            part = Part(
+                conf=app.conf,
+                topics=app.topics,
+                agents=app.agents,
+                tables=app.tables,
+                chores=app.chores,
+                engines=app.engines,
+                sensors=app.sensors,
+            )
+            self._wiring = Wiring(part, fail_fast=True, clock=app.clock)
             await self._wiring.start()
         else:
             await self.app.start(fail_fast=True)

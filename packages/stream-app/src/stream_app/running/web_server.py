@@ -5,21 +5,19 @@ from __future__ import annotations
 import importlib
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from stream_app.running.defined import Defined
 from stream_app.settings import Settings
-from stream_core.agents.agent import Agent
 from stream_core.engine.engine import Engine
 from stream_core.engine.graph import Edge, edges_of, shortest_end
 from stream_core.errors import MissingPackageError
-from stream_core.sending.topic import AnyTopic
-from stream_tables.table import Table
 
 if TYPE_CHECKING:
     from stream_web import Dashboard, Web, WebServer
@@ -38,26 +36,6 @@ def load_web() -> Any:
         raise MissingPackageError(
             f"the app has pages, and the web server cannot be loaded ({error}); pip install stream-web"
         ) from error
-
-
-class Defined(Protocol):
-    """What is defined, as far as pages tell of it."""
-
-    @property
-    def topics(self) -> Mapping[str, AnyTopic]:
-        """The topics by name."""
-
-    @property
-    def agents(self) -> Mapping[str, Agent]:
-        """The agents by name."""
-
-    @property
-    def tables(self) -> Mapping[str, Table[Any, Any]]:
-        """The tables by name."""
-
-    @property
-    def pages(self) -> Web | None:
-        """The pages that a program has defined."""
 
 
 ASKING = ("web_enabled", "web_port", "web_bind", "web_host", "web_transport", "canonical_url")

@@ -11,80 +11,38 @@ from contextlib import AsyncExitStack, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from stream_app.running.defined import Defined
 from stream_app.running.drivers import choose_for, load_driver, load_stores
 from stream_app.running.instances import Instance
 from stream_app.running.services import Services
 from stream_app.running.web_server import is_web_wanted, make_web_server, published_url
 from stream_app.settings import Settings
 from stream_app.settings.stores import Chosen, choose_store
-from stream_core.agents.agent import Agent
-from stream_core.agents.chores import Chore
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.memory import MemoryTransport
 from stream_core.ports import Transport
 from stream_core.primitives import TP, Host
-from stream_core.runs import PerRun, Run
+from stream_core.runs import Run
 from stream_core.sending.outbox import OnProduce
 from stream_core.sending.topic import AnyTopic, Topic
-from stream_core.sensors import TABLE, Sensors
+from stream_core.sensors import TABLE
 from stream_core.settings import EngineSettings
 from stream_core.values.schemas import Schema
 from stream_tables.places import PlacedStores, place_of
-from stream_tables.table import Table
 from stream_tables.tables import Tables
 
 if TYPE_CHECKING:
-    from stream_web import Web, WebServer
+    from stream_web import WebServer
 
-__all__ = ["Defined", "Wiring", "make_transport"]
+__all__ = ["Wiring", "make_transport"]
 
 STOP_STARTING = 5.0
 """Seconds for a start to end that a stop has come before."""
-
-
-class Defined(Protocol):
-    """What is defined: an app, or a part of one."""
-
-    @property
-    def conf(self) -> Settings:
-        """The settings."""
-
-    @property
-    def topics(self) -> Mapping[str, AnyTopic]:
-        """The topics by name."""
-
-    @property
-    def agents(self) -> Mapping[str, Agent]:
-        """The agents by name."""
-
-    @property
-    def tables(self) -> Mapping[str, Table[Any, Any]]:
-        """The tables by name."""
-
-    @property
-    def chores(self) -> tuple[Chore, ...]:
-        """The tasks and timers."""
-
-    @property
-    def services(self) -> tuple[Any, ...]:
-        """What starts and stops with the app."""
-
-    @property
-    def pages(self) -> Web | None:
-        """The pages of the web server."""
-
-    @property
-    def engines(self) -> PerRun[Engine]:
-        """The engines that run it."""
-
-    @property
-    def sensors(self) -> Sensors:
-        """Who is told of what happens."""
 
 
 class Wiring:
@@ -283,19 +241,6 @@ class Wiring:
         if self.engine is not None and not self.engine.interval.complete:
             return "left the group, not all of its open events were committed in time, and those are done again"
         return "committed, left the group"
-
-    async def wait(self) -> None:
-        """Wait until it has stopped; raises why the start failed, or the failure of the engine once there is one."""
-        starting = self._starting
-        if starting is not None:
-            await asyncio.wait([starting])
-            if not starting.cancelled() and (error := starting.exception()) is not None:
-                await self.stopped.wait()
-                raise error
-        if self.engine is None:
-            await self.stopped.wait()
-        else:
-            await self.engine.background.until(self.stopped)
 
     async def stop(self) -> None:
         """Stop the engine and give the instance back; the web server last. Each is done whatever the others raise.

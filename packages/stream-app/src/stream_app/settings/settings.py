@@ -159,11 +159,6 @@ class Settings(
         given = self.table_check_mutations
         return given if given is not None else self.debug or self.broker_scheme == "memory" or sys.flags.dev_mode
 
-    @property
-    def store_scheme(self) -> str:
-        """The driver of the stores, such as ``rocksdb``."""
-        return self.store.partition("://")[0]
-
     def __setattr__(self, name: str, value: object) -> None:
         if name not in _OWN:
             _check_name(type(self), name)
