@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from stream_core.clocks import SYSTEM, Clock
-from stream_core.errors import WorkerError
+from stream_core.errors import StoreError, WorkerError
 from stream_core.primitives import TP
 from stream_core.runs import PerRun, Run
 from stream_core.sensors import Sensors
@@ -22,6 +22,7 @@ __all__ = ["Held"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+D = TypeVar("D")
 R = TypeVar("R", bound=Callable[[], Any])
 W = TypeVar("W", bound=Callable[..., Any])
 
@@ -225,6 +226,18 @@ class Held(Generic[K, V]):
         if get_ident() == part.overlay.thread:  # one look at both is whole there only
             self._session, self._here = session, part
         return part
+
+    def look(self, part: TablePartition[V], read: Callable[[], D], nothing: D) -> D:
+        """Read a partition from outside of events; one that was given up meanwhile is not held here any more, and has nothing.
+
+        :meta private:
+        """
+        try:
+            return read()
+        except StoreError:
+            if self.parts.get(part.changelog.partition) is part:
+                raise
+            return nothing
 
     def _mismatch(self, session: Session, count: int | None) -> PartitionsMismatchError:
         return PartitionsMismatchError(

@@ -10,7 +10,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from stream_core.absent import NotHere
-from stream_core.errors import ConfigurationError, StoreError
+from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP, RawRecord
 from stream_core.runs import Run
 from stream_core.streams.effects import active_effects, current_effects
@@ -228,7 +228,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         data = self._encode(key)
         effects = active_effects()
         if effects is None:
-            return any(self._look(part, partial(part.holds, None, data), False) for part in self.parts.values())
+            return any(self.look(part, partial(part.holds, None, data), False) for part in self.parts.values())
         return self.part(effects).holds(effects, data)
 
     def _get(self, key: object, *, committed: bool = False) -> V | Absent:
@@ -250,22 +250,13 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         for partition in (known, *parts) if known in parts else parts:
             part = parts[partition]
             read = partial(part.committed_value, data) if committed else partial(part.get, None, data)
-            value: V | Absent = self._look(part, read, ABSENT)
+            value: V | Absent = self.look(part, read, ABSENT)
             if value is not ABSENT:
                 if len(self._routes) >= self.key_index_size:
                     self._routes.clear()
                 self._routes[data] = partition
                 return value
         return ABSENT
-
-    def _look(self, part: TablePartition[V], read: Callable[[], D], nothing: D) -> D:
-        """Read a partition from outside of events; one that was given up meanwhile is not held here any more, and has nothing."""
-        try:
-            return read()
-        except StoreError:
-            if self.parts.get(part.changelog.partition) is part:
-                raise
-            return nothing
 
     # -- iteration
 
@@ -322,7 +313,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         effects = active_effects()
         parts = list(self.parts.values()) if effects is None else [self.part(effects)]
         none: Iterator[tuple[bytes, Found]] = iter(())
-        taken = [(part, self._look(part, partial(part.range, effects), none)) for part in parts]
+        taken = [(part, self.look(part, partial(part.range, effects), none)) for part in parts]
         return (
             (key, partial(part.value_of, effects, data, entry))
             for part, entries in taken

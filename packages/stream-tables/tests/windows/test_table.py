@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stream_core.engine.participants import Interval, Reading
-from stream_core.errors import ConfigurationError, RecordRefusedError
+from stream_core.errors import ConfigurationError, RecordRefusedError, StoreError
 from stream_core.primitives import TP, StoredRecord
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import set_effects
@@ -168,6 +168,8 @@ def test_windows_are_no_values(bench: WindowBench) -> None:
         for key in ("a", "b"):
             with pytest.raises(TableError, match="no value: assign one"):
                 windows[key] = windows["a"]
+        with pytest.raises(TableError, match="no value: assign one"):
+            windows["b"] = windows["a"].apply(operator.add, 1)
 
 
 def test_deleting_takes_the_windows_of_the_instant() -> None:
@@ -195,6 +197,59 @@ def test_the_table_itself_is_read_by_ranges_and_not_written(bench: WindowBench) 
             bench.table["a", (10.0, 19.9)] = 4
         with pytest.raises(TableError, match=r"its keys are \(key, \(start, end\)\)"):
             bench.table["a"]
+
+
+# -- values and instants that are easily taken for nothing
+
+
+@pytest.mark.parametrize("window", [TumblingWindow(10, 60), SessionWindow(10, 60), SlidingWindow(10, 0, 60)])
+@pytest.mark.parametrize(("kind", "value"), [(bool, False), (list[int], []), (int | None, None)])
+def test_a_value_that_is_false_is_a_value(window: Window, kind: Any, value: Any) -> None:
+    """It is read as what it is, and neither missing nor the default of the table; in an event, and outside of one."""
+    for default in (None, lambda: "the default"):
+        bench = WindowBench(window, schema=Schema.for_table(str, kind), default=default)
+        with bench.event(5) as windows:
+            windows["a"] = value
+            assert "a" in windows
+            assert (windows["a"].value(), windows["a"].current()) == (value, value)
+            assert list(windows["a"].values()) == list(windows.values()) == [value]
+            span = next(iter(windows["a"]))
+            assert windows["a"][span] == value
+        set_effects(None)
+        assert bench.windows.relative_to(5.0)["a"].value() == value
+        assert list(bench.windows["a"].items()) == [(span, value)]
+
+
+def test_the_windows_of_another_event_are_changed(bench: WindowBench) -> None:
+    """By operators, by assigning and by deleting; those of labels by the instant alone, which a message says."""
+    other = order(25, Order(made_at=0.0))
+    with bench.event(31) as windows:
+        windows["a"][other] += 2
+        windows["a"][other] += 3
+        windows["b"][other] = 7
+        windows["c"][other] = 1
+        del windows["c"][other]
+        with pytest.raises(KeyError):
+            del windows["c"][other]
+        with pytest.raises(TableError, match="of one event"):
+            windows["a"][other] = windows["b"].apply(operator.add, 1)
+        for change in (
+            lambda: operator.setitem(windows["a"], (20.0, 29.9), 1),
+            lambda: operator.delitem(windows["a"], (20.0, 29.9)),
+        ):
+            with pytest.raises(TableError, match=r"relative_to\(start\)"):
+                change()
+    assert bench.all() == {("a", 20.0): 5, ("b", 20.0): 7, ("b", 30.0): 1}
+
+
+@pytest.mark.parametrize(
+    "labels", [(float("nan"), 1), (0, float("inf")), (1e18, 1e18), ("0", "9.9"), (1, 2, 3), 5, "ab", None]
+)
+def test_what_is_no_label_is_told(bench: WindowBench, labels: Any) -> None:
+    """Reading a window by it is an error of the table, and none of Python's arithmetic."""
+    bench.add("a", 5)
+    with pytest.raises(TableError, match="no event, and no"):
+        bench.windows["a"][labels]
 
 
 # -- late events
@@ -365,6 +420,32 @@ def test_a_refused_record_fails_in_its_event(bench: WindowBench) -> None:
     assert bench.all() == {("b", 0.0): 1}
 
 
+def test_a_partition_that_is_given_up_while_it_is_read_has_nothing() -> None:
+    """Who reads from outside of events finds what is held here at that time; one that is still held tells of its store."""
+
+    class Leaving(TumblingWindow):
+        """Windows of a partition that a rebalance takes away when somebody looks at them."""
+
+        leaves = True
+
+        def value(self, part: Any, *looked_for: Any) -> Any:
+            part.store.close()
+            if self.leaves:
+                bench.table.parts.pop(0)
+            return super().value(part, *looked_for)
+
+    window = Leaving(10, expires=60)
+    bench = WindowBench(window)
+    bench.add("a", 5)
+    bench.checkpoint()
+    set_effects(None)
+    window.leaves = False
+    with pytest.raises(StoreError):
+        bench.windows.relative_to(5.0)["a"].value()
+    window.leaves = True
+    assert bench.windows.relative_to(5.0)["a"].value() == 0
+
+
 def test_another_partition_has_its_own_time(bench: WindowBench) -> None:
     """Nothing of one partition is late because of another one."""
     other = bench.table.make_part(TP("changelog", 1), 1, bench.stores.open("table", 1), clock=bench.clock)
@@ -409,3 +490,31 @@ def test_an_instant_that_no_label_can_say_changes_nothing(window: Window, at: in
     bench.checkpoint()
     assert bench.all()
     assert bench.rebuild(len(bench.log), "again") == (bench.all(), EARLIEST + 1)
+
+
+KINDS: list[Window] = [
+    TumblingWindow(10, 60),
+    HoppingWindow(10, 5, 60),
+    SessionWindow(10, 60),
+    SlidingWindow(10, 0, 60),
+]
+
+
+@pytest.mark.parametrize("key_type", [str, bytes])
+@pytest.mark.parametrize(
+    ("before", "behind"), [(one, other) for one in KINDS for other in KINDS if one.name != other.name]
+)
+def test_windows_of_another_kind_begin_anew(before: Window, behind: Window, key_type: type) -> None:
+    """What a changelog has of another kind is passed over, also where a session begins when a window does; what fits can be read."""
+    schema = Schema.for_table(key_type, int)
+    bench, other = (WindowBench(window, schema=schema) for window in (before, behind))
+    for at in (0, 10, 35, 55):
+        bench.add(b"\xff" if key_type is bytes else "a", at)
+    bench.checkpoint()
+    other.log = bench.log
+    found, time = other.rebuild(len(bench.log), "other", committed=1)
+    aligned = isinstance(before, HoppingWindow) and isinstance(behind, HoppingWindow)
+    assert found == (
+        {(key, start): value for (key, start), value in bench.all().items() if start % 10 == 0} if aligned else {}
+    )
+    assert time == 55_000

@@ -227,12 +227,12 @@ class HoppingWindow(Window):
         return keys.write(row[8:], *self.labels(number(row[:8])))
 
     def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
-        """See :meth:`.rows.Layout.to_row`; a window of another size has another end."""
+        """See :meth:`.rows.Layout.to_row`; a window of another size has another end, and a session none."""
         if (found := keys.read(key)) is None:
             return None
         row, labels = found
         start = round(labels[0] * 1000)
-        if self.latest(start) != start or (len(labels) > 1 and abs(labels[1] - self.labels(start).end) > 1e-3):
+        if len(labels) != 2 or self.latest(start) != start or abs(labels[1] - self.labels(start).end) > 1e-3:
             return None
         return big_endian(start) + row
 

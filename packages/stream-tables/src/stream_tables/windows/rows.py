@@ -16,7 +16,7 @@ import msgspec
 from stream_core.ports import KeyRange, Store
 from stream_core.values.schemas import Schema
 
-__all__ = ["CLOSED", "EARLIEST", "NEVER", "ROWS", "TIME", "Layout", "LogKeys", "big_endian", "number"]
+__all__ = ["CLOSED", "EARLIEST", "LATEST", "NEVER", "ROWS", "TIME", "Layout", "LogKeys", "big_endian", "number"]
 
 TIME: Final = b"\0"
 """The row that has the time of a partition."""

@@ -262,12 +262,12 @@ class SlidingWindow(KeyedWindow):
         return self.labels(start)
 
     def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
-        """See :meth:`.rows.Layout.to_row`; a window of another size has another end."""
+        """See :meth:`.rows.Layout.to_row`; a window of another size has another end, and a session none."""
         if (found := keys.read(key)) is None:
             return None
         name, labels = found
         at = round(labels[0] * 1000) + self._before
-        if len(labels) > 1 and round(labels[1] * 1000) != at + self._after:
+        if len(labels) != 2 or round(labels[1] * 1000) != at + self._after:
             return None
         return by_key(name) + big_endian(at)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from operator import attrgetter, itemgetter
 from types import MemberDescriptorType
 from typing import Any, Generic, Self, TypeVar, cast, overload
@@ -24,13 +25,14 @@ from stream_tables.values import ABSENT, Absent
 from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import EARLIEST, TIME
+from stream_tables.windows.rows import EARLIEST, LATEST, TIME
 
 __all__ = ["RelativeArg", "WindowSet", "WindowedItems", "WindowedKeys", "WindowedTable", "WindowedValues"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
+D = TypeVar("D")
 R = TypeVar("R", bound=Callable[[], Any])
 
 RelativeArg = FieldDescriptor[Any] | MemberDescriptorType | Callable[[Event[Any]], float | datetime] | float | datetime
@@ -206,26 +208,26 @@ class WindowedTable(Generic[K, V]):
 
         :meta private:
         """
-        value = self._look(key, lambda part, effects, data: self.window.value(part, effects, data, at), ABSENT)
-        return self._or_default(key, value)
+        return self._or_default(
+            key, self._look(key, lambda part, effects, data: self.window.value(part, effects, data, at))
+        )
 
     def read_range(self, key: K, start: float, end: float) -> V:
         """Give the value of the window of a key with these labels, or the default.
 
         :meta private:
         """
-        value = self._look(key, lambda part, effects, data: self.window.within(part, effects, data, start, end), ABSENT)
-        return self._or_default(key, value)
+        return self._or_default(
+            key, self._look(key, lambda part, effects, data: self.window.within(part, effects, data, start, end))
+        )
 
     def windows(self, key: K) -> Iterator[tuple[WindowRange, V]]:
         """Give all windows of a key.
 
         :meta private:
         """
-        found: list[tuple[WindowRange, V]] = self._look(
-            key, lambda part, effects, data: list(self.window.of_key(part, effects, data)), []
-        )
-        return iter(found)
+        found = self._look(key, lambda part, effects, data: list(self.window.of_key(part, effects, data)) or ABSENT)
+        return iter(() if found is ABSENT else found)
 
     def committed(self, key: K) -> list[tuple[WindowRange, V]]:
         """Give all windows of a key with their values, as of the last checkpoint, from the partitions that this worker holds."""
@@ -247,21 +249,22 @@ class WindowedTable(Generic[K, V]):
         return self.table.default()
 
     def _look(
-        self, key: object, read: Callable[[WindowedPartition[V], Effects | None, bytes], Any], nothing: Any
-    ) -> Any:
+        self, key: object, read: Callable[[WindowedPartition[V], Effects | None, bytes], D | Absent]
+    ) -> D | Absent:
         """Read a key in the partition of the open event; outside of events in all that are here, until one has something."""
-        data = self._encode(key)
+        data, found = self._encode(key), cast("D | Absent", ABSENT)
         for part, effects in self._parts():
-            found = read(part, effects, data)
-            if found is not ABSENT and found is not False and found != []:
-                return found
-        return nothing
+            if effects is not None:
+                return read(part, effects, data)
+            found = self.table.look(part, partial(read, part, effects, data), found)
+            if found is not ABSENT:
+                break
+        return found
 
     def __contains__(self, key: object) -> bool:
         """Tell whether the latest window of the instant has a value of the key."""
         at = self.instant()
-        found = self._look(key, lambda part, effects, data: self.window.value(part, effects, data, at), ABSENT)
-        return found is not ABSENT
+        return self._look(key, lambda part, effects, data: self.window.value(part, effects, data, at)) is not ABSENT
 
     def __iter__(self) -> Iterator[K]:
         return iter(self.keys())
@@ -286,16 +289,18 @@ class WindowedTable(Generic[K, V]):
 
         :meta private:
         """
+        nothing: Iterator[tuple[bytes, V]] = iter(())
         for part, effects in self._parts():
-            for data, value in self.window.at(part, effects, at):
+            for data, value in self.table.look(part, partial(self.window.at, part, effects, at), nothing):
                 key = self._keys.decode(part.changelog, data)
                 if key is not None:
                     yield key, value
 
     def _all_keys(self) -> Iterator[K]:
+        nothing: Iterator[tuple[bytes, WindowRange, V]] = iter(())
         for part, effects in self._parts():
-            seen = dict.fromkeys(data for data, _, _ in self.window.everything(part, effects))
-            for data in seen:
+            found = self.table.look(part, partial(self.window.everything, part, effects), nothing)
+            for data in dict.fromkeys(data for data, _, _ in found):
                 if (key := self._keys.decode(part.changelog, data)) is not None:
                     yield key
 
@@ -304,17 +309,24 @@ class WindowedTable(Generic[K, V]):
     def __setitem__(self, key: K, value: V | WindowSet[K, V]) -> None:
         if type(value) is not WindowSet:
             self.change(key, Change(ASSIGN, value))
-        elif value.table is not self or not value.changed:  # else `table[key] += 1`, which is done
-            raise TableError(
+        elif value.table is not self or not value.changed or (value.key is not key and value.key != key):
+            raise TableError(  # else `table[key] += 1`, which is done
                 f"table {self.name}: what table[key] gives are the windows of a key, and no value: assign one, such as "
                 "table[other].value()"
             )
 
     def __delitem__(self, key: K) -> None:
         """Delete the windows of the instant. Raises KeyError when none of them has a value."""
+        self.delete(key)
+
+    def delete(self, key: K, event: Event[Any] | None = None) -> None:
+        """Delete the open windows of the instant. Raises KeyError when none of them has a value.
+
+        :meta private:
+        """
         effects = self.table.writer()
         part = cast("WindowedPartition[V]", self.table.part(effects))
-        at, data = self.instant(), self._encode(key)
+        at, data = self.instant(event), self._encode(key)
         time = part.time(effects)
         if at > time and part.is_future(at):
             self._is_late(part, key, at, time, is_future=True)
@@ -449,8 +461,34 @@ class WindowSet(Generic[K, V]):
     def __getitem__(self, at: Event[Any] | tuple[float, float]) -> WindowSet[K, V] | V:
         if isinstance(at, Event):
             return WindowSet(self.table, self.key, at)
-        start, end = at
-        return self.table.read_range(self.key, start, end)
+        match at:
+            case (float() | int() as start, float() | int() as end) if abs(start) < LATEST and abs(end) < LATEST:
+                return self.table.read_range(self.key, start, end)
+        raise TableError(
+            f"table {self.table.name}: {at!r} is no event, and no (start, end) of a window in seconds, as keys() and items() give them"
+        )
+
+    def __setitem__(self, at: Event[Any], value: V | WindowSet[K, V]) -> None:
+        event = self._named(at)
+        if type(value) is not WindowSet:
+            self.table.change(self.key, Change(ASSIGN, value), event)
+        elif value.table is not self.table or value.event is not event or not value.changed:
+            raise TableError(  # else `table[key][event] += 1`, which is done
+                f"table {self.table.name}: what table[key][event] gives are the windows of one event, and no value: assign one, such "
+                "as table[other].value()"
+            )
+
+    def __delitem__(self, at: Event[Any]) -> None:
+        self.table.delete(self.key, self._named(at))
+
+    def _named(self, at: object) -> Event[Any]:
+        """Give the event whose windows are to be changed. Raises TableError when it is none."""
+        if isinstance(at, Event):
+            return at
+        name = self.table.name
+        raise TableError(
+            f"table {name}: windows are changed by an instant, and {at!r} is no event: use {name}.relative_to(start)[key]"
+        )
 
     def __iter__(self) -> Iterator[WindowRange]:
         return self.keys()
