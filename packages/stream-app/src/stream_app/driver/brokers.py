@@ -40,6 +40,7 @@ class MemoryBroker:
         self._name = f"driver-{uuid4().hex}"
         self._partitioner = partitioner
         self._turns: Counter[str] = Counter()
+        self._committed = False
         self.cluster = MemoryCluster.named(self._name)
         self.cluster.clock = clock
 
@@ -48,8 +49,9 @@ class MemoryBroker:
         """The URL, for the settings of the apps."""
         return f"memory://{self._name}"
 
-    async def start(self, names: Collection[str], conf: Settings) -> None:
-        """Do nothing: it is there, and empty."""
+    async def start(self, names: Collection[str], conf: Settings, *, committed: bool) -> None:
+        """Say whether committed records alone are read; it is there, and empty."""
+        self._committed = committed
 
     async def stop(self, names: Collection[str]) -> None:
         """Forget the broker, with all that is in it."""
@@ -84,27 +86,29 @@ class MemoryBroker:
         return (self._turns[topic] - 1) % count
 
     async def partitions(self, topic: str) -> int:
-        """The number of partitions of a topic. Raises UnknownTopicError."""
+        """Give the number of partitions of a topic. Raises UnknownTopicError."""
         return self.cluster.topic(topic).partitions
 
     async def create(self, topic: str, partitions: int) -> None:
         """Create a topic; one that exists is left as it is."""
         self.cluster.create(TopicSpec(topic, partitions))
 
-    async def read(self, topic: str, *, committed: bool) -> Sequence[tuple[TP, RawRecord]]:
-        """All records of a topic, by time, partition and offset; none of one that does not exist."""
+    async def read(self, topic: str) -> Sequence[tuple[TP, RawRecord]]:
+        """Read all records of a topic, by time, partition and offset; none of one that does not exist."""
         found: list[tuple[TP, RawRecord]] = []
         if (info := self.cluster.topics().get(topic)) is not None:
             for tp in (TP(topic, partition) for partition in range(info.partitions)):
                 log = self.cluster.log(tp)
-                found += [(tp, record) for record in log.read(log.start, len(log) + 1, committed=committed).records]
+                found += [
+                    (tp, record) for record in log.read(log.start, len(log) + 1, committed=self._committed).records
+                ]
         return sorted(found, key=_place)
 
-    async def ends(self, tps: Collection[TP], *, committed: bool) -> Mapping[TP, int]:
-        """The offset behind the last record of each partition that can be read."""
+    async def ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
+        """Give the offset behind the last record of each partition that can be read."""
         known, damaged = self.cluster.topics(), self.cluster.faults.damaged
         logs = {tp: self.cluster.log(tp) for tp in tps if tp.topic in known and tp not in damaged}
-        return {tp: log.stable if committed else log.end for tp, log in logs.items()}
+        return {tp: log.stable if self._committed else log.end for tp, log in logs.items()}
 
 
 def _place(found: tuple[TP, RawRecord]) -> tuple[int, int, int]:
@@ -170,8 +174,8 @@ class KafkaBroker:
         self._before: frozenset[str] = frozenset()
         self.datadir = Path(mkdtemp(prefix="stream-driver-"))
 
-    async def start(self, names: Collection[str], conf: Settings) -> None:
-        """Connect; ``names`` are topics that must not exist yet.
+    async def start(self, names: Collection[str], conf: Settings, *, committed: bool) -> None:
+        """Connect; ``names`` are topics that must not exist yet, and ``committed`` says whether committed records alone are read.
 
         Raises:
             ConfigurationError: one of them exists: what is in it may be wanted.
@@ -179,7 +183,8 @@ class KafkaBroker:
         """
         transport = make_transport(conf)
         self._admin, self._producer = transport.admin(), transport.producer()
-        self._reader = transport.reader(read_committed=conf.exactly_once)
+        self._reader = transport.reader(read_committed=committed)
+        self._committed = committed
         await self._admin.start()
         self._before = frozenset(await self._admin.topics())
         if there := sorted(self._before.intersection(names)):
@@ -223,7 +228,7 @@ class KafkaBroker:
         return await self._producer.send(topic, partition, key, value, timestamp, headers)
 
     async def partitions(self, topic: str) -> int:
-        """The number of partitions of a topic. Raises UnknownTopicError."""
+        """Give the number of partitions of a topic. Raises UnknownTopicError."""
         found = await self._admin.describe([topic], config=False)
         if topic not in found:
             raise UnknownTopicError(f"there is no topic {topic}: create it first")
@@ -233,11 +238,11 @@ class KafkaBroker:
         """Create a topic; one that exists is left as it is."""
         await self._admin.create([TopicSpec(topic, partitions)])
 
-    async def read(self, topic: str, *, committed: bool) -> Sequence[tuple[TP, RawRecord]]:
-        """All records of a topic, by time, partition and offset; none of one that does not exist."""
+    async def read(self, topic: str) -> Sequence[tuple[TP, RawRecord]]:
+        """Read all records of a topic, by time, partition and offset; none of one that does not exist."""
         info = (await self._admin.describe([topic], config=False)).get(topic)
         tps = [TP(topic, partition) for partition in range(0 if info is None else info.partitions)]
-        starts, ends = await self._reader.start_offsets(tps), await self.ends(tps, committed=committed)
+        starts, ends = await self._reader.start_offsets(tps), await self.ends(tps)
         positions = {tp: start for tp, start in starts.items() if start < ends[tp]}
         await self._reader.assign(positions)
         found: list[tuple[TP, RawRecord]] = []
@@ -249,9 +254,9 @@ class KafkaBroker:
         await self._reader.assign({})
         return sorted(found, key=_place)
 
-    async def ends(self, tps: Collection[TP], *, committed: bool) -> Mapping[TP, int]:
-        """The offset behind the last record of each partition that can be read."""
-        return await self._reader.end_offsets(tps, committed=committed)
+    async def ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
+        """Give the offset behind the last record of each partition that can be read."""
+        return await self._reader.end_offsets(tps, committed=self._committed)
 
 
 AnyBroker = MemoryBroker | KafkaBroker

@@ -15,13 +15,16 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from stream_core.clocks import SystemClock
 
-__all__ = ["SPIN", "DrivenClock", "DrivenLoop"]
+__all__ = ["PATIENCE", "SPIN", "Deadline", "DrivenClock", "DrivenLoop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 LOOK = 0.01
 """Seconds of real time in which something from outside may come, before the loop says that nothing is left to do."""
+
+PATIENCE = 30.0
+"""Seconds of real time to wait for threads, sockets and brokers."""
 
 SPIN = 20.0
 """Seconds of real time that tasks may go on without ever waiting for anything."""
@@ -132,6 +135,40 @@ class DrivenLoop(asyncio.SelectorEventLoop):
 
     def _slept(self, seconds: float) -> None:
         self._passed += seconds
+
+
+class Deadline:
+    """Bounds what is waited for: seconds of the driver's time, or of real time where the loop waits for something outside.
+
+    Args:
+        loop: of the driver.
+        seconds: of its time.
+    """
+
+    def __init__(self, loop: DrivenLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._end = loop.time() + seconds
+        self._real_end = monotonic() + PATIENCE
+
+    def go_on(self, left: float | None, why: Callable[[], str]) -> None:
+        """Let time pass to the next moment at which something happens.
+
+        Args:
+            left: seconds to it; ``None`` where there is none.
+            why: says who is waited for.
+
+        Raises:
+            TimeoutError: there is none, or it is too late.
+        """
+        loop = self._loop
+        if loop.from_outside:
+            if monotonic() > self._real_end:
+                raise TimeoutError(f"{why()} within {PATIENCE:g} s")
+        elif left is None or loop.time() >= self._end:
+            raise TimeoutError(f"{why()} within {self._seconds:g} s of the driver's time")
+        else:
+            loop.jump(left)
 
 
 class DrivenClock(SystemClock):

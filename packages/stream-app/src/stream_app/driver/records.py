@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from stream_core.errors import ValidationError
+from stream_app.app import App
+from stream_core.errors import ConfigurationError, ValidationError
 from stream_core.primitives import TP, RawRecord
 from stream_core.sending.dead_letters import PREFIX
-from stream_core.sending.topic import AnyTopic
+from stream_core.sending.topic import AnyTopic, Topic
+from stream_core.streams.channel import Channel
+from stream_core.values.schemas import Schema
 
-__all__ = ["DeadLetter", "Output", "letter_of", "output_of"]
+__all__ = ["DeadLetter", "Output", "Records"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -66,7 +70,66 @@ class DeadLetter:
     error_message: str
 
 
-def output_of(topic: AnyTopic, tp: TP, record: RawRecord) -> Output[Any, Any]:
+class Records:
+    """What is in topics, decoded by their types.
+
+    Args:
+        apps: those of the driver.
+        topics: gives the topics that only a worker knows, by name, such as those of pipes.
+        read: reads all records of a topic.
+    """
+
+    def __init__(
+        self,
+        apps: Sequence[App],
+        topics: Callable[[], dict[str, AnyTopic]],
+        read: Callable[[str], Sequence[tuple[TP, RawRecord]]],
+    ) -> None:
+        self._apps = apps
+        self._of_workers = topics
+        self._read = read
+        self._seen: dict[TP, int] = {}
+
+    def _topics(self) -> dict[str, AnyTopic]:
+        return self._of_workers() | {name: topic for app in self._apps for name, topic in app.topics.items()}
+
+    def topic(self, topic: AnyTopic | str) -> AnyTopic:
+        """Find the topic of a name. Raises ConfigurationError for what is neither a topic nor a name."""
+        if isinstance(topic, Channel):
+            raise ConfigurationError(
+                f"channel {topic.name} keeps nothing that could be read: read what agents do with it"
+            )
+        if isinstance(topic, Topic):
+            return topic
+        if not isinstance(topic, str):
+            raise ConfigurationError(f"{topic!r} is no topic: give one, or its name")
+        return self._topics().get(topic) or Topic(topic, schema=Schema(None, None))
+
+    def all(self, topic: AnyTopic | str) -> list[Output[Any, Any]]:
+        """Read all records of a topic."""
+        found = self.topic(topic)
+        return [_output(found, tp, record) for part in found.parts for tp, record in self._read(part.name)]
+
+    def new(self, topic: AnyTopic | str) -> list[Output[Any, Any]]:
+        """Read the records of a topic that came since the last call for it."""
+        new = [one for one in self.all(topic) if one.offset >= self._seen.get(TP(one.topic, one.partition), 0)]
+        self._seen |= {TP(one.topic, one.partition): one.offset + 1 for one in sorted(new, key=lambda one: one.offset)}
+        return new
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Read all topics of dead letters."""
+        topics = self._topics()
+        names: dict[str, None] = {}
+        for app in self._apps:
+            policies = [agent.on_failure for agent in app.agents.values()]
+            for topic in app.topics.values():
+                policies += [one for one in (topic.on_decode_error, topic.on_produce_error) if one is not None]
+            letters = [one.topic for one in policies if one.action == "dead_letter"]
+            names |= {name or f"{app.id}-dead-letter": None for name in letters}
+        return [_letter(record, topics) for name in names for _, record in self._read(name)]
+
+
+def _output(topic: AnyTopic, tp: TP, record: RawRecord) -> Output[Any, Any]:
     """Decode a record by the types of its topic. Raises ValidationError when it cannot be decoded."""
     schema = topic.wire
     try:
@@ -86,7 +149,7 @@ def output_of(topic: AnyTopic, tp: TP, record: RawRecord) -> Output[Any, Any]:
     )
 
 
-def letter_of(record: RawRecord, topics: dict[str, AnyTopic]) -> DeadLetter:
+def _letter(record: RawRecord, topics: dict[str, AnyTopic]) -> DeadLetter:
     """Read a dead letter, as :func:`stream_core.sending.dead_letters.letter_headers` has written it.
 
     Args:
