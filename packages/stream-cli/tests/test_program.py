@@ -138,7 +138,7 @@ def test_a_worker_is_told_the_loop_that_was_asked_for(write: Write, loop: str) -
 @pytest.mark.parametrize(
     "command",
     [
-        *sorted(cli.commands),
+        *sorted(cli.own),
         "offsets show",
         "offsets reset",
         *(f"dlq {name}" for name in ("list", "show", "retry", "drop")),

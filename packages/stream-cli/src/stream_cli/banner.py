@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import re
 import socket
+import sys
 from importlib.metadata import version
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import click
 
 from stream_cli.locate import Application
 
 __all__ = ["facts", "mask", "show"]
 
 
-def show(app: Application, console: Console, *, log: str = "") -> None:
+def show(app: Application, *, log: str = "") -> None:
     """Print the banner of ``app``: a box on a terminal, plain lines elsewhere.
 
     Args:
         app: the app.
-        console: where to.
         log: from which level on, and where to, the worker logs; empty leaves that out.
     """
     rows = facts(app)
     if log:
         rows.insert(4, ("log", log))
-    if not console.is_terminal:
-        for name, value in rows:
-            console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
+    if sys.stdout.isatty():  # only here a worker needs a library that draws, and it would keep it
+        importlib.import_module("stream_cli.boxes").draw("stream worker", rows)
         return
-    table = Table(title="stream worker", title_justify="left", box=box.ROUNDED, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+    for name, value in rows:
+        click.echo(f"{name}: {value}")
 
 
 def facts(app: Application) -> list[tuple[str, str]]:

@@ -96,7 +96,7 @@ class Invocation:
         except Exception as error:
             raise ConfigurationError(f"app {app.id} could not be configured:\n{report_of(error)}") from error
         context = click.get_current_context(silent=True)
-        own = getattr(context.find_root().command, "commands", {}) if context is not None else {}
+        own = getattr(context.find_root().command, "own", ()) if context is not None else ()
         if taken := sorted(typed for typed in app.commands if typed.partition(" ")[0] in own):
             raise ConfigurationError(
                 f"app {app.id} adds the command {taken[0]!r}, which the program has itself: give it another name, app.command(name=...)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,23 +15,8 @@ from typing import IO, Any, NoReturn
 import click
 
 from stream_cli import plugins
-from stream_cli.commands import commands_of
-from stream_cli.completion import completion
 from stream_cli.context import Invocation
-from stream_cli.dlq import dlq
-from stream_cli.graph import graph
-from stream_cli.listing import agents, tables
 from stream_cli.locate import Application
-from stream_cli.models import model, models
-from stream_cli.new import new
-from stream_cli.offsets import offsets
-from stream_cli.reset import clean_versions, reset
-from stream_cli.send import send
-from stream_cli.settings import settings
-from stream_cli.table import table
-from stream_cli.tail import tail
-from stream_cli.topics import lag, topics
-from stream_cli.worker import worker
 from stream_core.errors import StreamError
 from stream_core.event_loops import LOOPS
 from stream_core.signals import outlive_looks
@@ -40,15 +26,46 @@ __all__ = ["call_command", "cli", "main", "run"]
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _PRESENT_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
+_OWN = {
+    "agents": "listing",
+    "clean-versions": "reset",
+    "completion": "completion",
+    "dlq": "dlq",
+    "graph": "graph",
+    "lag": "topics",
+    "model": "models",
+    "models": "models",
+    "new": "new",
+    "offsets": "offsets",
+    "reset": "reset",
+    "send": "send",
+    "settings": "settings",
+    "table": "table",
+    "tables": "listing",
+    "tail": "tail",
+    "topics": "topics",
+    "worker": "worker",
+}
+"""The commands of the program, and the modules of this package that have them."""
+
 
 class _Program(click.Group):
-    """Own commands first, then those that other packages and the app add, which are not imported before they are needed."""
+    """Own commands first, then those that other packages and the app add.
+
+    None is imported before it is needed: a worker would keep in memory what it has loaded.
+    """
+
+    own = frozenset(_OWN)
+    """The names of its own commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *plugins.names(), *self._listed(ctx)})
+        return sorted({*self.own, *plugins.names(), *self._listed(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or plugins.load(cmd_name) or self._of_app(ctx).get(cmd_name)
+        if cmd_name in self.own:
+            command: click.Command = getattr(_module(_OWN[cmd_name]), cmd_name.replace("-", "_"))
+            return command
+        return plugins.load(cmd_name) or self._of_app(ctx).get(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -70,7 +87,10 @@ class _Program(click.Group):
     def _of_app(self, ctx: click.Context) -> dict[str, click.Command]:
         """Return the commands of the app, if one was given."""
         invocation = Invocation.of(ctx)
-        return commands_of(invocation.whole_app()) if invocation.has_app else {}
+        if not invocation.has_app:
+            return {}
+        found: dict[str, click.Command] = _module("commands").commands_of(invocation.whole_app())
+        return found
 
     def _listed(self, ctx: click.Context) -> Iterable[str]:
         """Return the names of them for the help, or the completion, which an app that cannot be imported must not keep from coming."""
@@ -132,27 +152,8 @@ def cli(**_: Any) -> None:
     """
 
 
-for _command in (
-    agents,
-    clean_versions,
-    completion,
-    dlq,
-    graph,
-    lag,
-    model,
-    models,
-    new,
-    offsets,
-    reset,
-    send,
-    settings,
-    table,
-    tables,
-    tail,
-    topics,
-    worker,
-):
-    cli.add_command(_command)
+def _module(name: str) -> Any:
+    return importlib.import_module(f"stream_cli.{name}")
 
 
 def run(app: Application | None, argv: Sequence[str]) -> NoReturn:

@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
 
 from stream_cli import banner
 from stream_cli.context import Invocation, pass_invocation
@@ -104,7 +103,7 @@ def worker(
     _print_promptly()
     level = _SHORT.get(loglevel, loglevel) if loglevel else "DEBUG" if invocation.debug else "INFO"
     if not invocation.quiet and child is None:
-        banner.show(app, Console(), log=f"{level} to {logfile or 'standard error'}")
+        banner.show(app, log=f"{level} to {logfile or 'standard error'}")
     options = {name: value for name, value in more.items() if value is not None}
     if invocation.debug:
         options["debug"] = True
