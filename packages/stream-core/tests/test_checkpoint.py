@@ -506,6 +506,7 @@ async def test_too_many_leads_are_left_out(lab: Lab, caplog: pytest.LogCaptureFi
         ('{"agent":5}', {"agent": 5}),
         ('{"agent":"x","other":3}', {"other": 3}),
         ("[1,2]", {}),
+        ("[" * 4000, {}),
         ("written by something else", {}),
     ],
 )

@@ -312,6 +312,38 @@ async def test_a_log_that_was_cut_off_is_not_read_again(lab: Lab, caplog: pytest
     await lab.until(lambda: seen == [0, 1, 2, 3], "it goes on")
 
 
+@both
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "the commit of that fails"])
+async def test_an_agent_ahead_of_a_log_that_was_cut_off(
+    lab: Lab, guarantee: str, late: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on at the end of the log, and passes over nothing that comes there."""
+    topic, seen = lab.topic("numbers"), dict[str, list[int]](behind=[], ahead=[])
+    tp = TP("numbers", 0)
+
+    async def behind(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen["behind"].append(value)
+
+    async def ahead(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen["ahead"].append(value)
+
+    lab.put(topic, range(4))
+    lab.cluster.group(GROUP).offsets.commit({tp: Offset(2, CommitMetadata({"ahead": 8}).encode(tp))})
+    engine = lab.engine([lab.agent(behind, topic), lab.agent(ahead, topic)], **settings_for(guarantee))
+    lab.engines.append(engine)
+    if late:
+        lab.cluster.faults.fail_next("offset_commit", DeadlineError("provoked"))
+    starting = asyncio.create_task(engine.start())
+    await lab.until(lambda: "and was cut off" in caplog.text, "it is noticed")
+    lab.put(topic, range(4, 10))
+    await starting
+    await lab.caught_up(topic)
+    assert seen == {"behind": [*range(2, 10)], "ahead": [*range(4, 10)]}
+    assert "numbers-0: the log ends at offset 4, and was cut off" in caplog.text
+
+
 @pytest.mark.parametrize("cut_off", [True, False], ids=["cut off", "past retention"])
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_what_was_fetched_is_not_lost_when_a_position_moves(lab: Lab, cut_off: bool, concurrency: int) -> None:

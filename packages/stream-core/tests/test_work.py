@@ -246,6 +246,7 @@ async def test_a_missing_count_is_committed_before_anything_counts(lab: Lab) -> 
     first = scene.count()
     await scene.ledger.add_one()
     await lab.stop(engine)
+    lab.put(scene.numbers, range(7))
     lab.cluster.group(GROUP).offsets.commit({SOURCE: Offset(0, CommitMetadata({"other": 7}).encode(SOURCE))})
     run = Run("app", ManualClock(now=first / 1000 + 3600))
     await scene.start(run=run)

@@ -101,6 +101,7 @@ class Ownership:
         self._cluster: str | None = None
         self.identities: dict[str, Identity] = {}
         self._ends: dict[TP, int] = {}
+        self._short: dict[TP, tuple[_Start, int]] = {}
 
     @property
     def running(self) -> list[PartitionSession]:
@@ -330,8 +331,10 @@ class Ownership:
         for tp, offset in committed.items():
             if offset is not None and (start := _counting(tp, offset, identities.get(tp.topic))) is not None:
                 starts[tp] = start
+        ended = await self._end_leads(starts)
+        starts |= ended
         fresh = [tp for tp in committed if tp not in starts]
-        found = {tp: self._counted(starts[tp]) for tp in starts if self._has_work and starts[tp].metadata.units is None}
+        found = {tp: self._counted(start) for tp, start in starts.items() if tp in ended or self._is_uncounted(start)}
         if fresh and group is not None:
             if self._settings.offset_reset == "latest":
                 # Until a commit is known to have arrived the end stays where it was first seen: what came since is wanted.
@@ -347,11 +350,38 @@ class Ownership:
             await self._commit({tp: Offset(starts[tp].offset, starts[tp].metadata.encode(tp)) for tp in found}, group)
         for tp in starts:
             self._ends.pop(tp, None)
+            self._short.pop(tp, None)
         return starts
+
+    async def _end_leads(self, starts: Mapping[TP, _Start]) -> dict[TP, _Start]:
+        """Return where to begin instead where agents are ahead of the end of the log: they would pass over as many records that come."""
+        ahead = {tp: start for tp, start in starts.items() if start.metadata.leads}
+        # As in _starts(): until that is committed the end stays where it was first seen.
+        ends = {tp: self._short[tp][1] for tp, start in ahead.items() if self._short.get(tp, (None, 0))[0] == start}
+        if unseen := [tp for tp in ahead if tp not in ends]:
+            ends |= await self._clients.consumer.end_offsets(unseen)
+        ended = {}
+        for tp, start in ahead.items():
+            end, said = ends[tp], start.metadata
+            if beyond := sorted(name for name, lead in said.leads.items() if lead > end):
+                logger.error(
+                    "%s: the log ends at offset %d, and was cut off, as by an unclean election: agents that were further go on there: %s",
+                    tp,
+                    end,
+                    ", ".join(beyond),
+                )
+                self._short[tp] = start, end
+                leads = {name: min(lead, end) for name, lead in said.leads.items()}
+                ended[tp] = replace(start, metadata=replace(said, leads=leads))
+        return ended
+
+    def _is_uncounted(self, start: _Start) -> bool:
+        """Tell whether units are counted here, and a start does not say where their count begins."""
+        return self._has_work and start.metadata.units is None
 
     def _counted(self, start: _Start) -> _Start:
         """Give a start that says where the count of units begins, if somebody counts them."""
-        if not self._has_work:
+        if not self._is_uncounted(start):
             return start
         return replace(start, metadata=replace(start.metadata, units=int(self._clock.wall() * 1000)))
 

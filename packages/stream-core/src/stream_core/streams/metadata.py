@@ -96,6 +96,6 @@ def _write(values: Mapping[str, Any]) -> str:
 def _read(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):  # of somebody else, who may write anything
         return {}
     return values if isinstance(values, dict) else {}
