@@ -130,5 +130,5 @@ def test_internal_members_are_found() -> None:
     """The tests above know an internal member from a public one, and an inherited one from one of its own."""
     public, internal = members(stream_app.App)
     assert {"agent", "topic", "Table", "task", "start", "on_configured"} <= public
-    assert {"idle", "doubts"} <= internal
+    assert {"defined", "doubts"} <= internal
     assert "attach" in members(stream_app.Table)[1]
