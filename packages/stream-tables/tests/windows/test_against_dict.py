@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from stream_core.memory import MemoryStores
-from stream_core.ports import Stores
-from stream_tables.options import RocksDBOptions
-from stream_tables.rocksdb import RocksDBStores
 from stream_tables.windows.aligned import HoppingWindow
 from stream_tables.windows.rows import NEVER, ROWS
 
-from .bench import WindowBench
+from .against import EXPIRES, INSTANTS, KEYS, Against, OnRocksDB
 
 SIZES = [(10, 10), (10, 5), (10, 4), (7, 3), (1, 1)]
-KEYS = st.sampled_from(["a", "b", "ab", ""])
-INSTANTS = st.integers(-20, 120)
-
-
-class FailedError(Exception):
-    """The event fails."""
 
 
 class Oracle:
@@ -37,7 +21,6 @@ class Oracle:
         self.size, self.step, self.expires, self.grace = size, step, expires, grace
         self.sums: dict[tuple[str, int], int] = {}
         self.time = NEVER
-        self.closed: set[tuple[str, int]] = set()
 
     def open(self, at: int) -> list[int]:
         """The starts of the windows of an instant that take it."""
@@ -69,77 +52,17 @@ class Oracle:
             if self.expires is None or start + self.size + self.expires > self.time
         }
 
-    def copy(self) -> Oracle:
-        """The same, apart from it."""
-        made = Oracle(self.size, self.step, self.expires, self.grace)
-        made.sums, made.time, made.closed = dict(self.sums), self.time, set(self.closed)
-        return made
 
+class WindowsAgainstDict(Against[Oracle]):
+    """Windows of one size."""
 
-class WindowsAgainstDict(RuleBasedStateMachine):
-    """One actor on one partition, in memory; times are milliseconds, so that windows of a few of them hold the events."""
-
-    told = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.committed: list[Oracle] = []
-        self.calls: list[tuple[str, int, int]] = []
-        self.committed_calls: list[tuple[str, int, int]] = []
-        self.rebuilt = 0
-
-    def make_stores(self) -> Stores:
-        """The stores of the table."""
-        return MemoryStores()
-
-    @initialize(
-        sizes=st.sampled_from(SIZES), expires=st.sampled_from([None, 0, 5, 30]), grace=st.sampled_from([None, 0, 3])
-    )
+    @initialize(sizes=st.sampled_from(SIZES), expires=EXPIRES, grace=st.sampled_from([None, 0, 3]))
     def begin(self, sizes: tuple[int, int], expires: int | None, grace: int | None) -> None:
         """Define the table."""
-        if expires is not None and grace is not None:
-            grace = min(grace, expires)
-        if self.told and expires is None and grace is None:
-            expires = 5
-        self.oracle = Oracle(*sizes, expires, grace)
-        self.before = self.oracle.copy()
-        window = HoppingWindow(
-            sizes[0] / 1000,
-            sizes[1] / 1000,
-            None if expires is None else expires / 1000,
-            grace=None if grace is None else grace / 1000,
-        )
-        options = {"on_window_close": self.tell} if self.told else {}
-        self.bench = WindowBench(window, self.make_stores(), **options)
-
-    def teardown(self) -> None:
-        """Close the stores."""
-        if hasattr(self, "bench"):
-            self.bench.part.store.close()
-
-    def tell(self, key: tuple[str, Any], value: int) -> None:
-        """Take in a window that closes."""
-        self.calls.append((key[0], round(key[1].start * 1000), value))
-
-    @rule(key=KEYS, at=INSTANTS, amount=st.integers(1, 5))
-    def add(self, key: str, at: int, amount: int) -> None:
-        """An event."""
-        self.bench.add(key, at / 1000, amount)
-        self.oracle.add(key, at, amount)
-
-    @rule(key=KEYS, at=INSTANTS)
-    def delete(self, key: str, at: int) -> None:
-        """An event that deletes."""
-        with suppress(KeyError), self.bench.event(at / 1000) as windows:
-            del windows[key]
-        self.oracle.delete(key, at)
-
-    @rule(key=KEYS, at=INSTANTS)
-    def fail(self, key: str, at: int) -> None:
-        """An event that fails."""
-        with suppress(FailedError), self.bench.event(at / 1000) as windows:
-            windows[key] += 1
-            raise FailedError
+        expires, grace = self.lengths(expires, grace)
+        size, step = (one / 1000 for one in sizes)
+        keeps, waits = (None if one is None else one / 1000 for one in (expires, grace))
+        self.define(Oracle(*sizes, expires, grace), HoppingWindow(size, step, keeps, grace=waits))
 
     @rule(key=KEYS, at=INSTANTS)
     def read(self, key: str, at: int) -> None:
@@ -155,52 +78,6 @@ class WindowsAgainstDict(RuleBasedStateMachine):
             assert found == {s: value for (other, s), value in readable.items() if other == key}
             assert dict(windows.items()) == {k: value for (k, s), value in readable.items() if s == start / 1000}
 
-    @rule()
-    def checkpoint(self) -> None:
-        """Commit."""
-        self.bench.checkpoint()
-        self.before = self.oracle.copy()
-        self.committed_calls = list(self.calls)
-
-    @rule()
-    def drop(self) -> None:
-        """Drop the interval."""
-        self.bench.drop()
-        self.oracle = self.before.copy()
-        self.calls = list(self.committed_calls)
-
-    @rule()
-    def restart(self) -> None:
-        """Begin anew with what is stored."""
-        self.bench.restart()
-        self.oracle = self.before.copy()
-        self.calls = list(self.committed_calls)
-
-    @rule(data=st.data())
-    def recover(self, data: st.DataObject) -> None:
-        """The changelog up to any checkpoint gives what the table had then."""
-        if self.bench.cuts:
-            at = data.draw(st.integers(0, len(self.bench.cuts) - 1))
-            end, had, time = self.bench.cuts[at]
-            self.rebuilt += 1
-            assert self.bench.rebuild(end, f"rebuilt-{self.rebuilt}") == (had, time)
-
-    @rule(data=st.data())
-    def recover_what_is_committed(self, data: st.DataObject) -> None:
-        """A checkpoint whose offsets were not committed is passed over: the table has what it had before, and its time."""
-        if self.bench.cuts:
-            at = data.draw(st.integers(0, len(self.bench.cuts) - 1))
-            end, before = self.bench.cuts[at][0], self.bench.cuts[at - 1][1:] if at else ({}, NEVER)
-            self.rebuilt += 1
-            assert self.bench.rebuild(end, f"rebuilt-{self.rebuilt}", at) == before
-
-    @invariant()
-    def is_what_the_oracle_says(self) -> None:
-        """All windows, and the time."""
-        if hasattr(self, "bench"):
-            assert self.bench.all() == self.oracle.readable()
-            assert self.bench.part.time(None) == self.oracle.time
-
     @invariant()
     def nothing_is_stored_that_is_expired(self) -> None:
         """No row lies below what expired by the stored time."""
@@ -210,19 +87,8 @@ class WindowsAgainstDict(RuleBasedStateMachine):
             assert all(int.from_bytes(row[:8]) - 2**63 > gone for row in rows)
 
 
-class WindowsOnRocksDB(WindowsAgainstDict):
+class WindowsOnRocksDB(WindowsAgainstDict, OnRocksDB[Oracle]):
     """The same on a disk."""
-
-    def make_stores(self) -> Stores:
-        """The stores of the table."""
-        self.directory = Path(mkdtemp())
-        return RocksDBStores(self.directory, RocksDBOptions())
-
-    def teardown(self) -> None:
-        """Remove them."""
-        super().teardown()
-        if hasattr(self, "directory"):
-            rmtree(self.directory, ignore_errors=True)
 
 
 class WindowsThatClose(WindowsAgainstDict):

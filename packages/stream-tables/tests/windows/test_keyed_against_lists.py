@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from copy import deepcopy
-from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
-from typing import Any, Protocol
+from typing import Protocol
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from stream_core.memory import MemoryStores
-from stream_core.ports import Stores
-from stream_tables.options import RocksDBOptions
-from stream_tables.rocksdb import RocksDBStores
-from stream_tables.windows.kinds import Window
 from stream_tables.windows.rows import NEVER, ROWS
 from stream_tables.windows.session import SessionWindow
 from stream_tables.windows.sliding import SlidingWindow
 
-from .bench import WindowBench
+from . import against
+from .against import EXPIRES, INSTANTS, KEYS, Against, OnRocksDB, Told
 
-KEYS = st.sampled_from(["a", "b", "ab", ""])
-INSTANTS = st.integers(-20, 120)
 LENGTHS = st.integers(1, 20)
-Told = tuple[str, int, int]
-"""Key, begin in milliseconds and value of a window that closes."""
 
 
-class Oracle(Protocol):
+class Oracle(against.Oracle, Protocol):
     """What is to come out, in milliseconds."""
-
-    time: int
-
-    def add(self, key: str, at: int, amount: int) -> None:
-        """Count an event, unless it is late."""
-
-    def delete(self, key: str, at: int) -> None:
-        """Delete what it belongs to."""
 
     def value(self, key: str, at: int) -> int | None:
         """What an event reads; ``None`` for nothing."""
@@ -171,59 +150,23 @@ class Slides:
         return NEVER if self.expires is None else self.time - self.before - self.after - self.expires - 1
 
 
-class AgainstLists(RuleBasedStateMachine):
-    """One actor on one partition, in memory."""
-
-    told = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Told] = []
-        self.committed_calls: list[Told] = []
-        self.rebuilt = 0
-
-    def make_stores(self) -> Stores:
-        """The stores of the table."""
-        return MemoryStores()
+class AgainstLists(Against[Oracle]):
+    """Sessions and sliding windows."""
 
     @initialize(
         sizes=st.one_of(st.tuples(LENGTHS), st.tuples(LENGTHS, st.sampled_from([0, 0, 3, 15]))),
-        expires=st.sampled_from([None, 0, 5, 30]),
+        expires=EXPIRES,
         grace=st.sampled_from([None, 0, 3, 20]),
     )
     def begin(self, sizes: tuple[int, ...], expires: int | None, grace: int | None) -> None:
         """Define the table: sessions by one length, sliding windows by two."""
-        if expires is not None and grace is not None:
-            grace = min(grace, expires)
-        if self.told and expires is None and grace is None:
-            expires = 5
-        lengths = [size / 1000 for size in sizes]
+        expires, grace = self.lengths(expires, grace)
+        first, *more = (size / 1000 for size in sizes)
         keeps, waits = (None if one is None else one / 1000 for one in (expires, grace))
-        self.oracle: Oracle
-        window: Window
-        if len(sizes) == 1:
-            self.oracle, window = Sessions(*sizes, expires, grace), SessionWindow(lengths[0], keeps, grace=waits)
+        if more:
+            self.define(Slides(*sizes, expires, grace), SlidingWindow(first, more[0], keeps, grace=waits))
         else:
-            self.oracle = Slides(*sizes, expires, grace)
-            window = SlidingWindow(lengths[0], lengths[1], keeps, grace=waits)
-        self.before = deepcopy(self.oracle)
-        options = {"on_window_close": self.tell} if self.told else {}
-        self.bench = WindowBench(window, self.make_stores(), **options)
-
-    def teardown(self) -> None:
-        """Close the stores."""
-        if hasattr(self, "bench"):
-            self.bench.part.store.close()
-
-    def tell(self, key: tuple[str, Any], value: int) -> None:
-        """Take in a window that closes."""
-        self.calls.append((key[0], round(key[1].start * 1000), value))
-
-    @rule(key=KEYS, at=INSTANTS, amount=st.integers(1, 5))
-    def add(self, key: str, at: int, amount: int) -> None:
-        """An event."""
-        self.bench.add(key, at / 1000, amount)
-        self.oracle.add(key, at, amount)
+            self.define(Sessions(*sizes, expires, grace), SessionWindow(first, keeps, grace=waits))
 
     @rule(key=KEYS, steps=st.lists(st.integers(-3, 12), min_size=2, max_size=6))
     def visit(self, key: str, steps: list[int]) -> None:
@@ -232,20 +175,6 @@ class AgainstLists(RuleBasedStateMachine):
         for step in steps:
             at += step
             self.add(key, at, 1)
-
-    @rule(key=KEYS, at=INSTANTS)
-    def delete(self, key: str, at: int) -> None:
-        """An event that deletes."""
-        with suppress(KeyError), self.bench.event(at / 1000) as windows:
-            del windows[key]
-        self.oracle.delete(key, at)
-
-    @rule(key=KEYS, at=INSTANTS)
-    def fail(self, key: str, at: int) -> None:
-        """An event that fails."""
-        with suppress(ZeroDivisionError), self.bench.event(at / 1000) as windows:
-            windows[key] += 1
-            raise ZeroDivisionError
 
     @rule(key=KEYS, at=INSTANTS)
     def read(self, key: str, at: int) -> None:
@@ -262,44 +191,6 @@ class AgainstLists(RuleBasedStateMachine):
             values = {other: self.oracle.value(other, at) for other in ("a", "b", "ab", "")}
             assert dict(windows.items()) == {other: value for other, value in values.items() if value is not None}
 
-    @rule()
-    def checkpoint(self) -> None:
-        """Commit."""
-        self.bench.checkpoint()
-        self.before = deepcopy(self.oracle)
-        self.committed_calls = list(self.calls)
-
-    @rule()
-    def drop(self) -> None:
-        """Drop the interval."""
-        self.bench.drop()
-        self._go_back()
-
-    @rule()
-    def restart(self) -> None:
-        """Begin anew with what is stored."""
-        self.bench.restart()
-        self._go_back()
-
-    def _go_back(self) -> None:
-        self.oracle = deepcopy(self.before)
-        self.calls = list(self.committed_calls)
-
-    @rule(data=st.data())
-    def recover(self, data: st.DataObject) -> None:
-        """The changelog up to any checkpoint gives what the table had then."""
-        if self.bench.cuts:
-            end, had, time = data.draw(st.sampled_from(self.bench.cuts))
-            self.rebuilt += 1
-            assert self.bench.rebuild(end, f"rebuilt-{self.rebuilt}") == (had, time)
-
-    @invariant()
-    def is_what_the_oracle_says(self) -> None:
-        """All windows, and the time."""
-        if hasattr(self, "bench"):
-            assert self.bench.all() == self.oracle.readable()
-            assert self.bench.part.time(None) == self.oracle.time
-
     @invariant()
     def nothing_is_stored_that_is_expired(self) -> None:
         """No row of an event lies below what expired by the stored time, and each has one row by time."""
@@ -311,19 +202,8 @@ class AgainstLists(RuleBasedStateMachine):
             assert not by_time or sorted(row[8:] for row in by_time) == sorted(by_key)
 
 
-class KeyedOnRocksDB(AgainstLists):
+class KeyedOnRocksDB(AgainstLists, OnRocksDB[Oracle]):
     """The same on a disk."""
-
-    def make_stores(self) -> Stores:
-        """The stores of the table."""
-        self.directory = Path(mkdtemp())
-        return RocksDBStores(self.directory, RocksDBOptions())
-
-    def teardown(self) -> None:
-        """Remove them."""
-        super().teardown()
-        if hasattr(self, "directory"):
-            rmtree(self.directory, ignore_errors=True)
 
 
 class KeyedThatClose(AgainstLists):
