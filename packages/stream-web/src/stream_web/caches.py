@@ -131,7 +131,7 @@ class CacheBackend:
             kept.size = 0
 
     def _own(self) -> _Kept | None:
-        """What is kept in the run of this task, else in the only run; ``None`` outside of runs while nothing is."""
+        """Give what is kept in the run of this task, else in the only run; ``None`` outside of runs while nothing is."""
         run = current_run()
         if run is None:
             return self._kept.find("cannot use the cache") if self._kept else None
@@ -266,7 +266,7 @@ def _checked(timeout: Seconds) -> float | None:
 
 
 def _wanted(request: web.Request, names: Named) -> Collection[str] | None:
-    """The headers that belong to the key of a request, in small letters; ``None`` for what is left to its page."""
+    """Give the headers that belong to the key of a request, in small letters; ``None`` for what is left to its page."""
     if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD) or request.body_exists or is_websocket(request):
         return None
     if isinstance(names, bool):
@@ -278,14 +278,14 @@ def _wanted(request: web.Request, names: Named) -> Collection[str] | None:
 
 
 def _key(request: web.Request, prefix: str | None, wanted: Collection[str]) -> str:
-    """The key: lines, as no part of a request has a line break in it."""
+    """Make the key: lines, as no part of a request has a line break in it."""
     url = f"{request.scheme}://{request.host}{request.rel_url.raw_path_qs}"
     values = (f"{name}: {value}" for name in sorted(wanted) for value in request.headers.getall(name, ()))
     return "\n".join((prefix or "", request.method, url, *values))
 
 
 def _packed(answer: web.StreamResponse, wanted: Collection[str]) -> bytes | None:
-    """An answer as bytes; ``None`` for one that is not kept."""
+    """Pack an answer as bytes; ``None`` for one that is not kept."""
     if not isinstance(answer, web.Response) or answer.status != 200 or answer.prepared or answer.compression:
         return None
     body = b"" if answer.body is None else answer.body
@@ -298,13 +298,13 @@ def _packed(answer: web.StreamResponse, wanted: Collection[str]) -> bytes | None
 
 
 def _words(answer: web.Response, header: str) -> set[str]:
-    """What a header lists, in small letters, without what stands behind ``=``."""
+    """Give what a header lists, in small letters, without what stands behind ``=``."""
     listed = ",".join(answer.headers.getall(header, ())).lower().split(",")
     return {word for part in listed if (word := part.partition("=")[0].strip())}
 
 
 def _unpacked(packed: bytes | None) -> web.Response | None:
-    """The answer of :func:`_packed`; ``None`` where there is none, or what is no answer."""
+    """Make the answer of :func:`_packed` again; ``None`` where there is none, or what is no answer."""
     if packed is None:
         return None
     try:

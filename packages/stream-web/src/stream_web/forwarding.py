@@ -129,6 +129,6 @@ async def _copied(answer: aiohttp.ClientResponse) -> web.Response:
 
 
 def _shown(url: str) -> str:
-    """A URL for the log, without credentials."""
+    """Show a URL in the log, without credentials."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}:{parts.port}"

@@ -33,7 +33,7 @@ class GraphPage:
         self._edges = edges
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes of this page."""
+        """Give the routes of this page."""
         return [web.get("/graph", self._graph), web.get("/graph/", self._graph)]
 
     async def _graph(self, request: web.Request) -> web.Response:

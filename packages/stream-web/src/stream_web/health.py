@@ -34,7 +34,7 @@ class Health:
         self._version = version("stream-web")
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes of these pages."""
+        """Give the routes of these pages."""
         return [
             web.get("/", self._index),
             web.get("/health/live", self._live),

@@ -6,7 +6,8 @@ app defines and what the worker owns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from aiohttp import hdrs, web
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -38,7 +39,7 @@ class Metrics:
         self._registry = registry
 
     def routes(self) -> list[web.RouteDef]:
-        """The route of this page."""
+        """Give the route of this page."""
         return [web.get("/metrics", self._metrics)]
 
     async def _metrics(self, request: web.Request) -> web.Response:
@@ -57,7 +58,7 @@ class SnapshotCollector(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics as they are now."""
+        """Make all metrics as they are now."""
         snapshot = self._snapshot()
         yield from _worker(snapshot)
         yield from _agents(snapshot)
@@ -67,12 +68,37 @@ class SnapshotCollector(Collector):
         yield from _group_and_web(snapshot)
         yield from _traffic("received", "that the worker has fetched", snapshot.received)
         yield from _traffic("sent", "that brokers have acknowledged", snapshot.sent)
-        yield _counter(
-            "stream_sent_failed_batches",
-            "Batches of records that brokers have not acknowledged.",
-            ["topic"],
-            (((one.topic,), one.failed) for one in snapshot.sent),
+        failed = {one.topic: one.failed for one in snapshot.sent}
+        yield _counts(
+            "stream_sent_failed_batches", "Batches of records that brokers have not acknowledged.", "topic", failed
         )
+
+
+# -- how a metric is made
+
+
+def _gauge(name: str, help_: str, labels: Sequence[str], rows: Iterable[Row]) -> Metric:
+    family = GaugeMetricFamily(name, help_, labels=labels)
+    for values, value in rows:
+        if value is not None:
+            family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, help_: str, labels: Sequence[str], rows: Iterable[Row]) -> Metric:
+    family = CounterMetricFamily(name, help_, labels=labels)
+    for values, value in rows:
+        if value is not None:
+            family.add_metric(values, value)
+    return family
+
+
+def _single(name: str, help_: str, value: float | None) -> Metric:
+    return _gauge(name, help_, (), [((), value)])
+
+
+def _counts(name: str, help_: str, label: str, counts: Mapping[Any, float]) -> Metric:
+    return _counter(name, help_, [label], (((str(key),), count) for key, count in counts.items()))
 
 
 def _histogram(name: str, help_: str, durations: DurationsSnapshot) -> Metric:
@@ -82,105 +108,47 @@ def _histogram(name: str, help_: str, durations: DurationsSnapshot) -> Metric:
     return family
 
 
-def _group_and_web(snapshot: Snapshot) -> Iterator[Metric]:
-    yield _histogram("stream_send_seconds", "How long batches took until they were acknowledged.", snapshot.sending)
-    returns, moves = snapshot.rebalance_returns, snapshot.rebalance_moves
-    yield _histogram("stream_rebalance_return_seconds", "How long rebalances took until partitions came.", returns)
-    yield _histogram("stream_rebalance_open_seconds", "How long assigned partitions took to be worked on.", moves)
-    yield _histogram("stream_http_request_seconds", "How long HTTP requests took.", snapshot.http.requests)
-    statuses = (((str(status),), count) for status, count in snapshot.http.statuses.items())
-    yield _counter("stream_http_responses", "Answers to HTTP requests.", ["status"], statuses)
-    paused = (((topic,), count) for topic, count in snapshot.paused.items())
-    yield _counter("stream_paused_partitions", "How often enough records of a partition waited.", ["topic"], paused)
-    updated = (((one.table,), one.updated) for one in snapshot.changes)
-    yield _counter("stream_table_updated_keys", "Keys that checkpoints have updated.", ["table"], updated)
-    deleted = (((one.table,), one.deleted) for one in snapshot.changes)
-    yield _counter("stream_table_deleted_keys", "Keys that checkpoints have deleted.", ["table"], deleted)
-    errors = (((sensor,), count) for sensor, count in snapshot.sensor_errors.items())
-    yield _counter("stream_sensor_errors", "How often a sensor has failed, or was late.", ["sensor"], errors)
-
-
-def _gauge(name: str, help_: str, labels: Iterable[str], rows: Iterable[Row]) -> Metric:
-    family = GaugeMetricFamily(name, help_, labels=list(labels))
-    for values, value in rows:
-        if value is not None:
-            family.add_metric(values, value)
-    return family
-
-
-def _counter(name: str, help_: str, labels: Iterable[str], rows: Iterable[Row]) -> Metric:
-    family = CounterMetricFamily(name, help_, labels=list(labels))
-    for values, value in rows:
-        if value is not None:
-            family.add_metric(values, value)
-    return family
+# -- the metrics
 
 
 def _worker(snapshot: Snapshot) -> Iterator[Metric]:
     status = snapshot.status
     about = {"app": snapshot.app, "instance": snapshot.instance, "state": status.state}
     yield InfoMetricFamily("stream_worker", "Which worker this is, and what it does.", about)
-    yield _gauge("stream_ready", "1 while the worker has its partitions and works on them.", (), [((), status.ready)])
-    yield _gauge("stream_failed", "1 when the worker cannot go on.", (), [((), status.failed)])
-    yield _gauge(
-        "stream_owners_settled",
-        "0 while partitions of the group are on the move.",
-        (),
-        [((), snapshot.owners_settled)],
-    )
-    yield _counter(
-        "stream_rebalances",
-        "How often partitions were assigned, revoked, and lost to other workers.",
-        ["kind"],
-        (((kind,), count) for kind, count in snapshot.rebalances.items()),
-    )
-    yield _counter(
-        "stream_asks",
-        "What became of questions that were asked of agents.",
-        ["outcome"],
-        (((outcome,), count) for outcome, count in snapshot.asks.items()),
-    )
+    yield _single("stream_ready", "1 while the worker has its partitions and works on them.", status.ready)
+    yield _single("stream_failed", "1 when the worker cannot go on.", status.failed)
+    settled = snapshot.owners_settled
+    yield _single("stream_owners_settled", "0 while partitions of the group are on the move.", settled)
+    moved = "How often partitions were assigned, revoked, and lost to other workers."
+    yield _counts("stream_rebalances", moved, "kind", snapshot.rebalances)
+    asked = "What became of questions that were asked of agents."
+    yield _counts("stream_asks", asked, "outcome", snapshot.asks)
 
 
 def _agents(snapshot: Snapshot) -> Iterator[Metric]:
     agents = snapshot.agents
-    yield _gauge("stream_agent_actors", "Actors that run.", ["agent"], (((one.name,), one.running) for one in agents))
-    yield _gauge(
-        "stream_agent_open_events", "Events that are open.", ["agent"], (((one.name,), one.open) for one in agents)
-    )
-    yield _gauge(
-        "stream_agent_waiting_records",
-        "Records in memory that wait for the agent.",
-        ["agent"],
-        (((one.name,), one.waiting) for one in agents),
-    )
-    yield _counter(
-        "stream_agent_events", "Events that are finished.", ["agent"], (((one.name,), one.finished) for one in agents)
-    )
-    yield _counter(
-        "stream_agent_busy_seconds",
-        "Seconds for which the agent has worked on its events, or waited in them.",
-        ["agent"],
-        (((one.name,), one.busy) for one in agents),
-    )
-    yield _counter(
-        "stream_agent_failures",
-        "How often an event, or the body, has failed.",
-        ["agent"],
-        (((one.name,), one.failures) for one in agents),
-    )
-    yield _counter(
-        "stream_agent_skipped_events",
-        "Events that a failure policy has skipped.",
-        ["agent"],
-        (((one.name,), one.skipped) for one in agents),
-    )
-    yield _counter(
-        "stream_agent_dead_letters",
-        "Events that a failure policy has sent to the dead letters.",
-        ["agent"],
-        (((one.name,), one.dead_letters) for one in agents),
-    )
+    names = [(one.name,) for one in agents]
+    for kind, name, help_, values in (
+        (_gauge, "actors", "Actors that run.", [one.running for one in agents]),
+        (_gauge, "open_events", "Events that are open.", [one.open for one in agents]),
+        (_gauge, "waiting_records", "Records in memory that wait for the agent.", [one.waiting for one in agents]),
+        (_counter, "events", "Events that are finished.", [one.finished for one in agents]),
+        (
+            _counter,
+            "busy_seconds",
+            "Seconds for which the agent has worked on its events, or waited in them.",
+            [one.busy for one in agents],
+        ),
+        (_counter, "failures", "How often an event, or the body, has failed.", [one.failures for one in agents]),
+        (_counter, "skipped_events", "Events that a failure policy has skipped.", [one.skipped for one in agents]),
+        (
+            _counter,
+            "dead_letters",
+            "Events that a failure policy has sent to the dead letters.",
+            [one.dead_letters for one in agents],
+        ),
+    ):
+        yield kind(f"stream_agent_{name}", help_, ["agent"], zip(names, values, strict=True))
 
 
 def _partitions(snapshot: Snapshot) -> Iterator[Metric]:
@@ -195,69 +163,60 @@ def _partitions(snapshot: Snapshot) -> Iterator[Metric]:
         ("unreadable", "1 while the partition cannot be read.", [float(bool(one.unreadable)) for one in owned]),
     ):
         yield _gauge(f"stream_partition_{name}", help_, labels, zip(names, values, strict=True))
-    yield _gauge(
-        "stream_reader_lag",
-        "Records that one reader has not finished.",
-        ["reader", *labels],
-        (
-            ((one.reader, *name), one.lag)
-            for name, partition in zip(names, owned, strict=True)
-            for one in partition.readers
-        ),
-    )
+    readers = [((one.reader, *name), one.lag) for name, part in zip(names, owned, strict=True) for one in part.readers]
+    yield _gauge("stream_reader_lag", "Records that one reader has not finished.", ["reader", *labels], readers)
 
 
 def _tables(snapshot: Snapshot) -> Iterator[Metric]:
-    labels, tables = ["table", "partition"], snapshot.tables
+    tables = snapshot.tables
     names = [(one.table, str(one.partition)) for one in tables]
     for name, help_, values in (
         ("running", "1 when the partition is recovered and works.", [one.state == "running" for one in tables]),
         ("changed_keys", "Keys that were changed and are not stored.", [one.changed_keys for one in tables]),
         ("changed_bytes", "About how many bytes these changes have.", [one.changed_bytes for one in tables]),
         ("left_to_recover", "Changelog offsets to go.", [one.to_recover - one.recovered for one in tables]),
-    ):
-        yield _gauge(f"stream_table_{name}", help_, labels, zip(names, values, strict=True))
-    for name, help_, sizes in (
         ("stored_keys", "About how many keys its store has.", [one.stored_keys for one in tables]),
         ("stored_bytes", "About how many bytes its store takes.", [one.stored_bytes for one in tables]),
         ("event_time_seconds", "Time by which its windows close.", [one.event_time for one in tables]),
     ):
-        known = [(names_, size) for names_, size in zip(names, sizes, strict=True) if size is not None]
-        yield _gauge(f"stream_table_{name}", help_, labels, known)
-    yield _counter(
-        "stream_recovered_records",
-        "Changelog records that recoveries have read.",
-        (),
-        [((), snapshot.recovered_records)],
-    )
+        yield _gauge(f"stream_table_{name}", help_, ["table", "partition"], zip(names, values, strict=True))
+    recovered = [((), snapshot.recovered_records)]
+    yield _counter("stream_recovered_records", "Changelog records that recoveries have read.", (), recovered)
 
 
 def _intervals(snapshot: Snapshot) -> Iterator[Metric]:
     interval, checkpoints = snapshot.interval, snapshot.checkpoints
-    yield _gauge("stream_interval_age_seconds", "Seconds since the last commit.", (), [((), interval.age)])
-    yield _gauge("stream_interval_events", "Events that are finished and not committed.", (), [((), interval.events)])
-    yield _gauge(
-        "stream_interval_bytes", "About how many bytes of tables are not committed.", (), [((), interval.bytes)]
-    )
-    yield _gauge("stream_backlog_bytes", "Bytes that are sent and not acknowledged.", (), [((), interval.backlog)])
-    yield _counter(
-        "stream_dropped_intervals",
-        "How often the work since the last commit was dropped, to be done again.",
-        ["reason"],
-        (((reason,), count) for reason, count in snapshot.drops.items()),
-    )
+    yield _single("stream_interval_age_seconds", "Seconds since the last commit.", interval.age)
+    yield _single("stream_interval_events", "Events that are finished and not committed.", interval.events)
+    yield _single("stream_interval_bytes", "About how many bytes of tables are not committed.", interval.bytes)
+    yield _single("stream_backlog_bytes", "Bytes that are sent and not acknowledged.", interval.backlog)
+    dropped = "How often the work since the last commit was dropped, to be done again."
+    yield _counts("stream_dropped_intervals", dropped, "reason", snapshot.drops)
     yield _histogram("stream_checkpoint_seconds", "How long checkpoints took.", checkpoints)
-    yield _gauge(
-        "stream_checkpoint_longest_seconds", "How long the longest checkpoint took.", (), [((), checkpoints.longest)]
-    )
+    yield _single("stream_checkpoint_longest_seconds", "How long the longest checkpoint took.", checkpoints.longest)
 
 
-def _traffic(way: str, what: str, topics: Iterable[TrafficSnapshot]) -> Iterator[Metric]:
-    rows = list(topics)
-    for unit, help_, values in (
-        ("records", f"Records {what}.", [one.records for one in rows]),
-        ("bytes", f"About how many bytes the records have {what}.", [one.bytes for one in rows]),
-        ("batches", f"Batches {what}.", [one.batches for one in rows]),
+def _group_and_web(snapshot: Snapshot) -> Iterator[Metric]:
+    yield _histogram("stream_send_seconds", "How long batches took until they were acknowledged.", snapshot.sending)
+    returns, moves = snapshot.rebalance_returns, snapshot.rebalance_moves
+    yield _histogram("stream_rebalance_return_seconds", "How long rebalances took until partitions came.", returns)
+    yield _histogram("stream_rebalance_open_seconds", "How long assigned partitions took to be worked on.", moves)
+    yield _histogram("stream_http_request_seconds", "How long HTTP requests took.", snapshot.http.requests)
+    yield _counts("stream_http_responses", "Answers to HTTP requests.", "status", snapshot.http.statuses)
+    paused = "How often enough records of a partition waited."
+    yield _counts("stream_paused_partitions", paused, "topic", snapshot.paused)
+    updated = {one.table: one.updated for one in snapshot.changes}
+    yield _counts("stream_table_updated_keys", "Keys that checkpoints have updated.", "table", updated)
+    deleted = {one.table: one.deleted for one in snapshot.changes}
+    yield _counts("stream_table_deleted_keys", "Keys that checkpoints have deleted.", "table", deleted)
+    failed = "How often a sensor has failed, or was late."
+    yield _counts("stream_sensor_errors", failed, "sensor", snapshot.sensor_errors)
+
+
+def _traffic(way: str, what: str, topics: Sequence[TrafficSnapshot]) -> Iterator[Metric]:
+    for unit, help_, counts in (
+        ("records", f"Records {what}.", {one.topic: one.records for one in topics}),
+        ("bytes", f"About how many bytes the records have {what}.", {one.topic: one.bytes for one in topics}),
+        ("batches", f"Batches {what}.", {one.topic: one.batches for one in topics}),
     ):
-        names = [(one.topic,) for one in rows]
-        yield _counter(f"stream_{way}_{unit}", help_, ["topic"], zip(names, values, strict=True))
+        yield _counts(f"stream_{way}_{unit}", help_, "topic", counts)

@@ -57,7 +57,7 @@ class Limits:
 
 
 def is_loopback(bind: str) -> bool:
-    """Whether only this machine reaches what listens on ``bind``."""
+    """Tell whether only this machine reaches what listens on ``bind``."""
     try:
         return ip_address(bind).is_loopback
     except ValueError:
@@ -67,7 +67,7 @@ def is_loopback(bind: str) -> bool:
 def middlewares(
     bind: str | None, limits: Limits, hosts: Collection[str] = (), origins: Collection[str] = ()
 ) -> list[Middleware]:
-    """The middlewares of a server that listens on ``bind``, the outermost first.
+    """Make the middlewares of a server that listens on ``bind``, the outermost first.
 
     Args:
         bind: the address; ``None`` for a socket in a directory, which no page of a browser reaches.
@@ -147,7 +147,7 @@ def _allow_hosts(hosts: set[str]) -> Middleware:
 
 
 def _name_of(host: str) -> str:
-    """The name in ``name:port``, in small letters."""
+    """Give the name in ``name:port``, in small letters."""
     host = host.lower()
     return host if host.endswith("]") else host.rpartition(":")[0] or host
 
@@ -168,7 +168,7 @@ def _allow_origins(hosts: set[str], origins: Collection[str]) -> Middleware:
 
 
 def is_websocket(request: web.Request) -> bool:
-    """Whether a request asks for a WebSocket."""
+    """Tell whether a request asks for a WebSocket."""
     return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 

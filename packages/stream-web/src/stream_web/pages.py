@@ -180,7 +180,7 @@ class Web(Site):
         return self.nodes.find("the URL of the worker is not known").url
 
     def __bool__(self) -> bool:
-        """Whether there are pages."""
+        """Tell whether there are pages."""
         return bool(self._pages or self._statics)
 
     @property
@@ -415,7 +415,7 @@ def _handler(page: Page, view: View, types: Mapping[str, Mapping[str, Any]], aro
 
 
 def _converted(match: Mapping[str, str], types: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a path, of their types. Raises NotFound when one is no such value: there is no such page."""
+    """Convert the parts of a path to their types. Raises NotFound when one is no such value: there is no such page."""
     parts: dict[str, Any] = dict(match)
     for name, type_ in types.items():
         try:
@@ -426,7 +426,7 @@ def _converted(match: Mapping[str, str], types: Mapping[str, Any]) -> dict[str, 
 
 
 async def _is_about(error: JSONDecodeError | UnicodeDecodeError, request: web.Request) -> bool:
-    """Whether it is the body of the request that could not be read, and not something else that the page reads."""
+    """Tell whether it is the body of the request that could not be read, and not something else that the page reads."""
     body = await request.read()
     if not body and request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
         return False  # nobody has tried to read it
@@ -439,7 +439,7 @@ async def _is_about(error: JSONDecodeError | UnicodeDecodeError, request: web.Re
 
 
 def _evaluated(annotation: Any, function: Any, what: str) -> Any:
-    """The type that an annotation means, which may be text."""
+    """Give the type that an annotation means, which may be text."""
 
     def shape() -> None: ...
 

@@ -37,7 +37,7 @@ class SchemaPages:
         self._asyncapi = asyncapi
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes of these pages."""
+        """Give the routes of these pages."""
         return [web.get("/openapi.json", self._pages), web.get("/asyncapi.json", self._topics)]
 
     async def _pages(self, request: web.Request) -> web.Response:
@@ -197,7 +197,7 @@ def asyncapi(
 
 
 def _flows(agent: Agent) -> Iterable[tuple[str, str]]:
-    """What an agent reads, and where its results go."""
+    """Tell what an agent reads, and where its results go."""
     if isinstance(agent.topic, Topic):
         yield from (("receive", part.name) for part in agent.topic.parts)
     for sink in agent.sinks:

@@ -227,7 +227,7 @@ class WebServer:
             ) from error
 
     def _connection(self) -> asyncio.Protocol:
-        """The protocol of a new connection: one that closes it when there are too many, or the server is stopping."""
+        """Make the protocol of a new connection: one that closes it when there are too many, or the server is stopping."""
         server = self._runner.server if self._runner is not None else None
         if server is None or len(server.connections) >= self._limits.connections:
             return _Refusal()
@@ -251,7 +251,7 @@ class _Refusal(asyncio.Protocol):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a record is about this server, and not about a client that does not speak HTTP, or breaks off."""
+    """Tell whether a record is about this server, and not about a client that does not speak HTTP, or breaks off."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError))
 
 

@@ -22,7 +22,7 @@ class Stats:
         self._snapshot = snapshot
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes of these pages."""
+        """Give the routes of these pages."""
         return [web.get("/stats", self._stats), web.get("/assignment", self._assignment)]
 
     async def _stats(self, request: web.Request) -> web.Response:
@@ -51,7 +51,7 @@ class Stats:
 
 
 def _by_topic(partitions: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
-    """The numbers of partitions by their topic, in order."""
+    """Give the numbers of partitions by their topic, in order."""
     found: dict[str, list[int]] = {}
     for topic, partition in sorted(partitions):
         found.setdefault(topic, []).append(partition)

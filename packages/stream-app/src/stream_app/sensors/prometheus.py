@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stream_app.sensors.monitor import Monitor
 from stream_core.engine.snapshot import DurationsSnapshot
 from stream_core.errors import MissingPackageError
+from stream_core.primitives import TP
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -74,11 +75,11 @@ class _Collector(Collector):
         self._monitor = monitor
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: names are not known before the first start."""
+        """Describe nothing: names are not known before the first start."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics as they are now."""
+        """Make all metrics as they are now."""
         monitor, snapshot = self._monitor, self._monitor.snapshot
         prefix = "".join(char if char.isalnum() else "_" for char in monitor.name_prefix)
 
@@ -88,46 +89,42 @@ class _Collector(Collector):
         def gauge(name: str, value: float) -> Metric:
             return GaugeMetricFamily(f"{prefix}_{name}", name.replace("_", " "), value=value)
 
-        def counters(name: str, labels: list[str], rows: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-            family = CounterMetricFamily(f"{prefix}_{name}", name.replace("_", " "), labels=labels)
-            for values, value in rows:
-                family.add_metric(values, value)
+        def counters(name: str, label: str, counts: Mapping[Any, float]) -> Metric:
+            family = CounterMetricFamily(f"{prefix}_{name}", name.replace("_", " "), labels=[label])
+            for value, count in counts.items():
+                family.add_metric([str(value)], count)
             return family
 
-        def offsets(name: str, found: dict[Any, int]) -> Metric:
+        def offsets(name: str, found: Mapping[TP, int]) -> Metric:
             family = GaugeMetricFamily(f"{prefix}_{name}", name.replace("_", " "), labels=["topic", "partition"])
             for tp, offset in found.items():
-                family.add_metric((tp.topic, str(tp.partition)), offset)
+                family.add_metric([tp.topic, str(tp.partition)], offset)
             return family
 
         yield counter("messages_received", monitor.messages_received_total)
         yield gauge("active_messages", monitor.messages_active)
-        by_topic = monitor.messages_received_by_topic.items()
-        yield counters("messages_received_per_topic", ["topic"], (((topic,), count) for topic, count in by_topic))
+        yield counters("messages_received_per_topic", "topic", monitor.messages_received_by_topic)
         yield offsets("messages_received_per_topics_partition", monitor.tp_read_offsets)
         yield counter("total_events", monitor.events_total)
         yield gauge("total_active_events", monitor.events_active)
-        streams = monitor.events_by_stream.items()
-        yield counters("total_events_per_stream", ["stream"], (((name,), count) for name, count in streams))
-        operations = (
-            ((name, operation), count)
-            for name, state in monitor.tables.items()
-            for operation, count in state.asdict().items()
+        yield counters("total_events_per_stream", "stream", monitor.events_by_stream)
+        operations = CounterMetricFamily(
+            f"{prefix}_table_operations", "table operations", labels=["table", "operation"]
         )
-        yield counters("table_operations", ["table", "operation"], operations)
-        sent = monitor.messages_sent_by_topic.items()
-        yield counters("topic_messages_sent", ["topic"], (((topic,), count) for topic, count in sent))
+        for name, state in monitor.tables.items():
+            for operation, count in state.asdict().items():
+                operations.add_metric([name, operation], count)
+        yield operations
+        yield counters("topic_messages_sent", "topic", monitor.messages_sent_by_topic)
         yield counter("total_sent_messages", monitor.messages_sent)
         yield counter("total_error_messages_sent", monitor.send_errors)
-        done = (("completed", monitor.assignments_completed), ("error", monitor.assignments_failed))
-        yield counters("assignment_operations", ["operation"], (((name,), count) for name, count in done))
+        assigned = {"completed": monitor.assignments_completed, "error": monitor.assignments_failed}
+        yield counters("assignment_operations", "operation", assigned)
         yield counter("total_rebalances", monitor.rebalances)
         recovering = any(one.state in ("opening", "replaying") for one in snapshot.tables) if snapshot else False
         yield gauge("total_rebalances_recovering", recovering)
-        counted = dict(monitor.metric_counts).items()
-        yield counters("metrics_by_name", ["metric"], (((name,), count) for name, count in counted))
-        codes = monitor.http_response_codes.items()
-        yield counters("http_status_codes", ["status_code"], (((str(code),), count) for code, count in codes))
+        yield counters("metrics_by_name", "metric", dict(monitor.metric_counts))
+        yield counters("http_status_codes", "status_code", monitor.http_response_codes)
         yield offsets("topic_partition_end_offset", monitor.tp_end_offsets)
         yield offsets("topic_partition_offset_commited", monitor.tp_committed_offsets)
         if snapshot is not None:

@@ -103,7 +103,7 @@ class Dashboard:
         self._most = watchers
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes of the dashboard, but for ``/``."""
+        """Give the routes of the dashboard, but for ``/``."""
         return [
             web.get("/dashboard", self._to_page),
             web.get("/dashboard/", self._at_its_own_path),

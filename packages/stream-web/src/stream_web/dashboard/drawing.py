@@ -97,7 +97,7 @@ def _box(node: Node, x: float, y: float) -> Element:
 
 
 def _line(places: Sequence[tuple[float, float]]) -> tuple[str, tuple[float, float]]:
-    """The path of an edge through places, and where its label stands."""
+    """Draw the path of an edge through places, and say where its label stands."""
     x, y = places[0][0] + WIDTH, places[0][1] + HEIGHT / 2
     parts, bend = [f"M{x:g} {y:g}"], (ACROSS - WIDTH) / 2
     middle = (x + (ACROSS - WIDTH) / 2, (y + places[1][1] + HEIGHT / 2) / 2)
@@ -112,7 +112,7 @@ def _line(places: Sequence[tuple[float, float]]) -> tuple[str, tuple[float, floa
 
 
 def _back(places: Mapping[Place, tuple[float, float]], edge: Edge) -> tuple[str, tuple[float, float]]:
-    """The path of an edge that closes a circle: below its ends, from right to left."""
+    """Draw the path of an edge that closes a circle: below its ends, from right to left."""
     (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
     begin, end, low = (x1 + WIDTH, y1 + HEIGHT / 2), (x2, y2 + HEIGHT / 2), max(y1, y2) + HEIGHT + 10
     line = (
@@ -123,7 +123,7 @@ def _back(places: Mapping[Place, tuple[float, float]], edge: Edge) -> tuple[str,
 
 
 def _without_circles(nodes: Sequence[Node], edges: Collection[Edge]) -> list[Edge]:
-    """The edges without those that close a circle, found by going along them depth first."""
+    """Leave out the edges that close a circle, found by going along them depth first."""
     behind: dict[Node, list[Edge]] = defaultdict(list)
     for edge in edges:
         behind[edge.source].append(edge)
@@ -151,7 +151,7 @@ def _without_circles(nodes: Sequence[Node], edges: Collection[Edge]) -> list[Edg
 
 
 def _layers(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[Node, int]:
-    """The layer of each node: behind all that lead to it."""
+    """Give the layer of each node: behind all that lead to it."""
     behind: dict[Node, list[Node]] = defaultdict(list)
     leading = dict.fromkeys(nodes, 0)
     for edge in edges:
@@ -172,7 +172,7 @@ def _layers(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[Node, int]:
 def _ordered(
     nodes: Sequence[Node], edges: Sequence[Edge], layer_of: dict[Node, int]
 ) -> tuple[list[list[Place]], dict[Edge, list[Place]]]:
-    """The layers, each in an order in which few edges cross, and what each edge passes through."""
+    """Give the layers, each in an order in which few edges cross, and what each edge passes through."""
     layers: list[list[Place]] = [[] for _ in range(max(layer_of.values(), default=-1) + 1)]
     for node in nodes:
         layers[layer_of[node]].append(node)
@@ -202,7 +202,7 @@ def _ordered(
 
 
 def _rows(layers: Sequence[Sequence[Place]], paths: Iterable[Sequence[Place]]) -> dict[Place, float]:
-    """The rows of what stands in layers: in their order, one at least apart, and otherwise near what they are connected with."""
+    """Give the rows of what stands in layers: in their order, one at least apart, and otherwise near what they are connected with."""
     neighbours: dict[Place, list[Place]] = defaultdict(list)
     for path in paths:
         for one, next_ in pairwise(path):

@@ -26,7 +26,7 @@ HEADERS = 100
 
 
 def letter_query(failure: FailureSnapshot) -> str:
-    """The query of the page of a letter: it stands behind the path of the dashboard, whichever that is."""
+    """Make the query of the page of a letter: it stands behind the path of the dashboard, whichever that is."""
     names = {"agent": failure.reader, "topic": failure.topic, "partition": failure.partition, "offset": failure.offset}
     return urlencode(names)
 
@@ -66,7 +66,7 @@ def letter_document(
 
 
 def _section(title: str, rows: list[tuple[str, Child]]) -> Element:
-    """Names and what they are, as a list that wraps on a phone."""
+    """List names and what they are, in a way that wraps on a phone."""
     told = [part for name, value in rows for part in (el("dt", name), el("dd", value))]
     return el("section", el("h2", title), el("dl", *told, class_="facts"))
 
@@ -99,7 +99,7 @@ def _record(letter: RawRecord) -> list[tuple[str, Child]]:
 
 
 def _commands(app: str, failure: FailureSnapshot | None, found: tuple[TP, RawRecord] | None) -> Element:
-    """What to type; the page itself changes nothing."""
+    """Show what to type; the page itself changes nothing."""
     name = "LETTER" if found is None else f"{found[0].partition}:{found[1].offset}"
     topic = "" if failure is None or failure.letters == f"{app}-dead-letter" else f" --topic {failure.letters}"
     rows = [
@@ -136,7 +136,7 @@ def _text(data: bytes | None) -> str:
 
 
 def _shown(data: bytes | None) -> Element:
-    """Bytes as JSON or text where they are that, else in hexadecimal; bounded."""
+    """Show bytes as JSON or text where they are that, else in hexadecimal; bounded."""
     if data is None:
         return el("span", "none", class_="quiet")
     if not data:

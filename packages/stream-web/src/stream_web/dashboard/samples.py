@@ -50,7 +50,7 @@ class Samples:
         return tuple(self._kept)
 
     def rates(self) -> dict[tuple[str, str], float]:
-        """What was counted per second in the last ten seconds, by ``(kind, name)``."""
+        """Give what was counted per second in the last ten seconds, by ``(kind, name)``."""
         if len(self._counts) < 2:
             return {}
         (begin, first), (end, last) = self._counts[0], self._counts[-1]

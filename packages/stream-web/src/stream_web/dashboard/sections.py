@@ -118,7 +118,7 @@ def _hole(id_: str) -> str:
 
 
 def _scrolling(id_: str, title: str) -> Element:
-    """What may be wider than the screen: it can be reached and moved by the keyboard."""
+    """Frame what may be wider than the screen: it can be reached and moved by the keyboard."""
     if id_ == "numbers":
         return el("div", _hole(id_), id=id_)
     return el("div", _hole(id_), id=id_, class_="scroll", role="region", aria_label=title, tabindex=0)
@@ -284,7 +284,7 @@ def _tables(cluster: Cluster) -> list[Element]:
 
 
 def _sum(numbers: Iterable[int | None], unit: str = "") -> str:
-    """The sum of what is known, about; empty when nothing is."""
+    """Add up what is known, about; empty when nothing is."""
     known = [number for number in numbers if number is not None]
     return f"{amount(sum(known))} {unit}".rstrip() if known else ""
 
@@ -341,7 +341,7 @@ def _drawn(edges: tuple[Edge, ...], title: str) -> str:
 
 
 def _graph(edges: tuple[Edge, ...], app: str) -> str:
-    """The picture of what flows where, and the same in words; drawn once, since it changes hardly ever."""
+    """Draw what flows where, and say the same in words; once, since it changes hardly ever."""
     if not edges:
         return html_of(el("p", "Nothing flows yet: the app has no agents.", class_="quiet"))
     words = el(
@@ -402,7 +402,7 @@ def _table(
 
 
 def _short(name: str, names: Collection[str]) -> str:
-    """The name of a reader; one behind a pipe has that of the topic between at its end."""
+    """Shorten the name of a reader; one behind a pipe has that of the topic between at its end."""
     front, slash, behind = name.partition("/")
     return f"{shortest_end(front, names)}{slash}{behind}"
 
@@ -429,7 +429,7 @@ def _health(worker: Worker) -> Element:
 
 
 def _link(worker: Worker) -> Element:
-    """A link to the page of a worker, where its URL is one of a web server."""
+    """Link to the page of a worker, where its URL is one of a web server."""
     if worker.url.startswith(("http://", "https://")):
         return el("a", worker.url, href=f"{worker.url.rstrip('/')}/", id=f"worker-{worker.number}", rel="noreferrer")
     return el("span", worker.instance)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeVar
 
 import msgspec
 
-from stream_core.engine.snapshot import FailureSnapshot, Snapshot, TablePartitionSnapshot
+from stream_core.engine.snapshot import FailureSnapshot, Snapshot, TablePartitionSnapshot, TrafficSnapshot
 
 __all__ = [
     "AgentView",
@@ -23,6 +24,8 @@ __all__ = [
     "natural",
     "view_of",
 ]
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 PERIOD = 2
 """Seconds between two samples."""
@@ -127,20 +130,6 @@ def view_of(
         samples: the last minutes.
         rates: what was counted per second lately, by ``(kind, name)``.
     """
-    received = {one.topic: one for one in snapshot.received}
-    sent = {one.topic: one for one in snapshot.sent}
-    topics = tuple(
-        TopicView(
-            name,
-            received[name].records if name in received else 0,
-            sent[name].records if name in sent else 0,
-            received[name].bytes if name in received else 0,
-            sent[name].bytes if name in sent else 0,
-            rates.get(("received", name), 0.0),
-            rates.get(("sent", name), 0.0),
-        )
-        for name in sorted({*received, *sent})
-    )
     status, checkpoints = snapshot.status, snapshot.checkpoints
     return WorkerView(
         app=snapshot.app,
@@ -157,30 +146,28 @@ def view_of(
         last_commit=checkpoints.last,
         drops=sum(snapshot.drops.values()),
         open_seconds=snapshot.interval.age,
-        agents=tuple(
-            AgentView(
-                one.name,
-                one.topics,
-                one.concurrency,
-                one.running,
-                one.open,
-                one.waiting,
-                one.finished,
-                one.failures,
-                one.skipped,
-                one.dead_letters,
-                rates.get(("agent", one.name), 0.0),
-            )
-            for one in snapshot.agents
-        ),
-        partitions=tuple(
-            PartitionView(one.topic, one.partition, one.state, one.lag, one.unreadable) for one in snapshot.partitions
-        ),
+        agents=tuple(_seen(AgentView, one, rate=rates.get(("agent", one.name), 0.0)) for one in snapshot.agents),
+        partitions=tuple(_seen(PartitionView, one) for one in snapshot.partitions),
         tables=snapshot.tables,
-        topics=topics,
+        topics=tuple(_topics(snapshot, rates)),
         failures=snapshot.failures,
         samples=tuple(samples),
     )
+
+
+def _seen(view: type[S], snapshot: object, **more: object) -> S:
+    """Make a view of what a snapshot has under the same names, and of what is told beside it."""
+    return view(**{name: more[name] if name in more else getattr(snapshot, name) for name in view.__struct_fields__})
+
+
+def _topics(snapshot: Snapshot, rates: Mapping[tuple[str, str], float]) -> Iterator[TopicView]:
+    received = {one.topic: one for one in snapshot.received}
+    sent = {one.topic: one for one in snapshot.sent}
+    for name in sorted({*received, *sent}):
+        nothing = TrafficSnapshot(name, 0, 0, 0, 0)
+        came, went = received.get(name, nothing), sent.get(name, nothing)
+        moved = came.records, went.records, came.bytes, went.bytes
+        yield TopicView(name, *moved, rates.get(("received", name), 0.0), rates.get(("sent", name), 0.0))
 
 
 @dataclass(frozen=True)
@@ -228,7 +215,7 @@ class Cluster:
         return [one.view for one in self.workers if one.view is not None]
 
     def agents(self) -> list[AgentView]:
-        """The agents, each with the sums over all workers."""
+        """Give the agents, each with the sums over all workers."""
         found: dict[str, list[AgentView]] = defaultdict(list)
         for view in self.heard:
             for agent in view.agents:
@@ -236,7 +223,7 @@ class Cluster:
         return [_together(found[name]) for name in sorted(found, key=natural)]
 
     def topics(self) -> dict[str, TopicView]:
-        """What came from the topics and went there, with the sums over all workers."""
+        """Give what came from the topics and went there, with the sums over all workers."""
         found: dict[str, TopicView] = {}
         for view in self.heard:
             for one in view.topics:
@@ -248,7 +235,7 @@ class Cluster:
         return found
 
     def partitions(self) -> dict[str, dict[int, PartitionView]]:
-        """The partitions of sources by topic and number, of the workers that were heard."""
+        """Give the partitions of sources by topic and number, of the workers that were heard."""
         found: dict[str, dict[int, PartitionView]] = defaultdict(dict)
         for view in self.heard:
             for one in view.partitions:
@@ -256,7 +243,7 @@ class Cluster:
         return found
 
     def tables(self) -> dict[str, list[TablePartitionSnapshot]]:
-        """The partitions of tables by the name of the table."""
+        """Give the partitions of tables by the name of the table."""
         found: dict[str, list[TablePartitionSnapshot]] = defaultdict(list)
         for view in self.heard:
             for one in view.tables:
@@ -264,7 +251,7 @@ class Cluster:
         return {name: sorted(found[name], key=lambda one: one.partition) for name in sorted(found, key=natural)}
 
     def failures(self, most: int) -> list[tuple[int, FailureSnapshot]]:
-        """The failures that came last, the latest first, each with the number of its worker."""
+        """Give the failures that came last, the latest first, each with the number of its worker."""
         found = [(one.number, failure) for one in self.workers if one.view for failure in one.view.failures]
         return sorted(found, key=lambda one: one[1].time, reverse=True)[:most]
 
@@ -276,7 +263,7 @@ class Cluster:
         return min((slot for slot in last if slot >= newest - BEHIND), default=newest)
 
     def series(self) -> Series:
-        """What was done per second, and what waited, over the last minutes, of all workers together."""
+        """Give what was done per second, and what waited, over the last minutes, of all workers together."""
         made = Series()
         for view in self.heard:
             for before, after in pairwise(view.samples):
@@ -298,7 +285,7 @@ class Series:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key by which people sort names: ``agent-2`` stands before ``agent-10``."""
+    """Make a key by which people sort names: ``agent-2`` stands before ``agent-10``."""
     return [(int(part), "") if part.isdecimal() and len(part) < 20 else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
