@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from stream_cli.main import cli
-from stream_cli.output import print_table
+from stream_cli.output import format_table
 
 
 class Stored(NamedTuple):
@@ -115,10 +114,9 @@ def test_tables_with_stores_on_this_machine() -> None:
 
 def test_a_narrow_terminal() -> None:
     """On a terminal, what does not fit goes on in the next line."""
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, color_system=None, width=24)
-    print_table("Agents", ("name", "topic"), [{"name": "@myagent", "topic": "examples.agent.myagent"}], console)
-    assert out.getvalue().splitlines() == [
+    console = Console(force_terminal=True, color_system=None, width=24)
+    text = format_table("Agents", ("name", "topic"), [("@myagent", "examples.agent.myagent")], console)
+    assert text.splitlines() == [
         "┌Agents────┬───────────┐",
         "│ name     │ topic     │",
         "├──────────┼───────────┤",

@@ -99,7 +99,7 @@ else:
     _answer = answers(__name__, __all__, SUBMODULES)
 
     def __getattr__(name: str) -> Any:
-        """A name that takes a while to load, a submodule, or the version; explains a name that is not here."""
+        """Give a name that takes a while to load, a submodule, or the version; explain a name that is not here."""
         if name in LAZY:
             return getattr(importlib.import_module(f"{__name__}.{LAZY[name]}"), name)
         return version("stream-app") if name == "__version__" else _answer(name)

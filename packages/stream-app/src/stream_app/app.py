@@ -148,7 +148,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
     # -- programs
 
     def worker(self, *services: Any, **options: Any) -> Worker:
-        """A worker for this app, and for more apps and services; the arguments are those of :class:`Worker`."""
+        """Make a worker for this app, and for more apps and services; the arguments are those of :class:`Worker`."""
         if (chosen := self.conf.Worker or self.worker_class) is not None:
             return chosen(self, *services, **options)
         from stream_app.worker import Worker  # noqa: PLC0415 - it takes a while, and programs that embed an app need none

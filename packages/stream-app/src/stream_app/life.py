@@ -468,7 +468,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         return self._wiring
 
     def is_leader(self) -> bool:
-        """Whether this worker is the leader now.
+        """Tell whether this worker is the leader now.
 
         Raises:
             ConfigurationError: the app is not started, or nothing is defined ``on_leader``, so that there is none.

@@ -197,7 +197,7 @@ class AgentTest:
         self.processed_offset = max(self.processed_offset, offset)
 
     def _in_pipes(self, engine: Engine) -> bool:
-        """Whether something is on its way between the halves of the agent, or worked on behind a pipe."""
+        """Tell whether something is on its way between the halves of the agent, or worked on behind a pipe."""
         between, cluster = engine.topology.between, MemoryCluster.named(self._name)
         if not between:
             return False

@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def stream_broker(pytestconfig: pytest.Config) -> Iterator[str | None]:
-    """The URL of the Kafka that tests run on; ``None`` for a broker in this process."""
+    """Give the URL of the Kafka that tests run on; ``None`` for a broker in this process."""
     url: str | None = pytestconfig.getoption("--stream-broker")
     if url != "dev":
         yield url

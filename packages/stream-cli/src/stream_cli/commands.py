@@ -277,9 +277,16 @@ class AppCommand(Command):
 
     async def execute(self, *args: Any, **options: Any) -> Any:
         """Call an async :meth:`run`, and stop behind it the client that it has made necessary."""
+        lock, waiting = asyncio.Lock(), [] if self.app is None else [self.app]
+
+        async def start() -> None:
+            async with lock:  # whoever comes second waits for the client, too
+                if waiting:
+                    await stack.enter_async_context(client(waiting[0], self.timeout))
+                    waiting.clear()
+
         async with AsyncExitStack() as stack:
-            starting = _Client(self.app, self.timeout, stack)
-            stack.enter_context(starting_when_needed(starting.start))
+            stack.enter_context(starting_when_needed(start))
             return await super().execute(*args, **options)
 
     # -- what is typed
@@ -310,28 +317,6 @@ class AppCommand(Command):
         if entity.startswith("@"):
             return self.app.agents[full_name(entity[1:], self.app.agents)].topic
         return self.app.topics.get(entity) or self.app.topic(entity)
-
-
-class _Client:
-    """The client of an app, started once by whatever needs it first.
-
-    Args:
-        app: the app; ``None`` where the command has none.
-        timeout: seconds to wait for the broker.
-        stack: stops it.
-    """
-
-    def __init__(self, app: Application | None, timeout: float, stack: AsyncExitStack) -> None:
-        self._app, self._timeout, self._stack = app, timeout, stack
-        self._lock = asyncio.Lock()
-        self._started = False
-
-    async def start(self) -> None:
-        """Start it, unless it was; raises BrokerUnavailableError."""
-        async with self._lock:
-            if self._app is not None and not self._started:
-                await self._stack.enter_async_context(client(self._app, self._timeout))
-                self._started = True
 
 
 def commands_of(app: Application) -> dict[str, click.Command]:

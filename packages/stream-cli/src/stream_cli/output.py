@@ -15,7 +15,7 @@ from rich.text import Text
 from stream_core.values.codecs import json_dumps
 from stream_core.values.record import Record
 
-__all__ = ["format_table", "in_units", "moment", "print_json", "print_rows", "print_table", "shown"]
+__all__ = ["format_table", "in_units", "moment", "print_json", "print_rows", "shown"]
 
 WIDEST = 100_000
 """Columns of what is no terminal: nothing is wrapped, so that each row is one line."""
@@ -38,7 +38,7 @@ def print_rows(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
     if as_json:
         print_json(rows)
     else:
-        print_table(title, columns, [{column: _cell(row[column]) for column in columns} for row in rows])
+        click.echo(format_table(title, columns, [[_cell(row[column]) for column in columns] for row in rows]), nl=False)
 
 
 def shown(value: Any) -> str:
@@ -92,22 +92,6 @@ def _plain(value: Any) -> Any:
         case list() | tuple() | set() | frozenset():
             return [_plain(one) for one in value]
     return value
-
-
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]], console: Console | None = None
-) -> None:
-    """Print rows in a box whose upper edge has the title.
-
-    Args:
-        title: one word.
-        columns: the keys of the rows to show, in order.
-        rows: what to show.
-        console: where to; standard output when left out. What is no terminal is as wide as the rows are.
-    """
-    console = console or Console()
-    text = format_table(title, columns, [[row[column] for column in columns] for row in rows], console)
-    click.echo(text, file=console.file, nl=False)
 
 
 def format_table(

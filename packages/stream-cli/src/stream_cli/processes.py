@@ -56,7 +56,7 @@ class Child:
 
     @classmethod
     def of_environment(cls) -> Child | None:
-        """This process, if it is one of several; programs that it starts are not."""
+        """Give this process, if it is one of several; programs that it starts are not."""
         text = os.environ.pop(VARIABLE, None)
         if text is None:
             return None

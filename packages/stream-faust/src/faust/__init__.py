@@ -38,5 +38,5 @@ else:
     _answer = answers(__name__, __all__, SUBMODULES)
 
     def __getattr__(name: str) -> Any:
-        """A name that takes a while to load, a submodule, or the version; explains a name that is not here."""
+        """Give a name that takes a while to load, a submodule, or the version; explain a name that is not here."""
         return getattr(stream_app, name) if name in (*stream_app.LAZY, "__version__") else _answer(name)

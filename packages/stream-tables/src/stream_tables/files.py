@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -41,18 +40,22 @@ MISSING: Final = "IO error: No such file or directory"
 """How an error of RocksDB begins when one of its files is gone, or another file names a wrong one."""
 
 
-class Files(ABC, Generic[S]):
+class Files(Generic[S]):
     """Opens the stores of a worker under one directory, created with mode 0700: ``{directory}/{table}-{partition}.db``.
 
     Args:
         directory: where they are.
+        open_store: opens the store of a path; raises as :meth:`open` does.
+        destroy: removes its files; raises as :meth:`destroy` does.
 
     Raises:
         StoreError: the directory cannot be created.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, open_store: Callable[[Path], S], destroy: Callable[[Path], None]) -> None:
         self._stores: dict[Path, S] = {}
+        self._open = open_store
+        self._destroy = destroy
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -82,14 +85,6 @@ class Files(ABC, Generic[S]):
         """Close every store that is open; calling it again does nothing."""
         for store in self._stores.values():
             store.close()
-
-    @abstractmethod
-    def _open(self, path: Path) -> S:
-        """Open a store; see :meth:`open`."""
-
-    @abstractmethod
-    def _destroy(self, path: Path) -> None:
-        """Remove the files of a store; see :meth:`destroy`."""
 
     def _path(self, table: str, partition: int) -> Path:
         """Give the directory of a table partition. Raises ConfigurationError and StoreError."""

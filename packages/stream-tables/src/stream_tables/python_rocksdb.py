@@ -78,16 +78,9 @@ class PythonRocksDBStores(Files["PythonRocksDBStore"]):
     """
 
     def __init__(self, directory: Path, options: RocksDBOptions) -> None:
-        super().__init__(directory)
-        self._options = options
+        super().__init__(directory, lambda path: PythonRocksDBStore(path, options, self._cache), _destroy)
         with _shared:
             self._cache = _caches.get(options.cache) or _caches.setdefault(options.cache, _Cache(options.cache))
-
-    def _open(self, path: Path) -> PythonRocksDBStore:
-        return PythonRocksDBStore(path, self._options, self._cache)
-
-    def _destroy(self, path: Path) -> None:
-        _destroy(path)
 
 
 class PythonRocksDBStore:

@@ -120,14 +120,8 @@ class RocksDBStores(Files["RocksDBStore"]):
     """
 
     def __init__(self, directory: Path, options: RocksDBOptions) -> None:
-        super().__init__(directory)
+        super().__init__(directory, lambda path: RocksDBStore(path, self._families), _destroy)
         self._families = _Families(options)
-
-    def _open(self, path: Path) -> RocksDBStore:
-        return RocksDBStore(path, self._families)
-
-    def _destroy(self, path: Path) -> None:
-        _destroy(path)
 
 
 class RocksDBStore:

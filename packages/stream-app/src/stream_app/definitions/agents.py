@@ -51,7 +51,7 @@ class Agent(agents.Agent):
         return engine.stream(self.channel if channel is None else channel, name or f"stream-{self.name}")
 
     def test_context(self) -> AgentTest:
-        """The agent alone, on an in-process broker and with empty tables, for a unit test.
+        """Run the agent alone, on an in-process broker and with empty tables, for a unit test.
 
         Example::
 
@@ -173,7 +173,7 @@ class AgentDefinitions(TopicDefinitions):
 
 
 def _name_of(body: Any) -> str:
-    """The name of an agent that is given none: ``module.function``."""
+    """Name an agent that is given no name: ``module.function``."""
     function = getattr(function_of(body), "func", body)  # of a partial
     module = getattr(function, "__module__", None) or type(body).__module__
     return qualified_name(module, name_of(body).rpartition("<locals>.")[2])

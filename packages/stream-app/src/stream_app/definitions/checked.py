@@ -111,7 +111,7 @@ def _check_type(where: str, name: str, value: Any, hint: Any) -> None:
 
 
 def _types(hint: Any) -> list[type] | None:
-    """The classes of which a value may be; ``None`` where that is not known."""
+    """Give the classes of which a value may be; ``None`` where that is not known."""
     origin = get_origin(hint)
     if origin is Union or origin is UnionType:
         parts = [_types(one) for one in get_args(hint)]

@@ -128,7 +128,7 @@ class ChoreDefinitions(Watching):
             self._chores.append(chore)
 
     def _with_app(self, body: Any, traced: bool) -> Any:
-        """A body that takes the app, called with it; any other as it is. A traced one is a span where the app has a tracer."""
+        """Call a body that takes the app with it, any other as it is. A traced one is a span where the app has a tracer."""
         function = function_of(body)
         if not inspect.iscoroutinefunction(function):
             return body  # which is refused

@@ -116,7 +116,7 @@ class CommandDefinitions(Registry):
 
 
 def _name(body: Any, name: str, group: str) -> str:
-    """What is typed for a command. Raises ConfigurationError when it can be none."""
+    """Give what is typed for a command. Raises ConfigurationError when it can be none."""
     if not callable(body) or inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body):
         raise ConfigurationError(f"{body!r} cannot be a command: decorate a function, or a subclass of AppCommand")
     name = name or getattr(body, "name", None) or _dashed(getattr(body, "__name__", type(body).__name__))

@@ -148,7 +148,7 @@ class Configuration(Registry):
 
 
 def _caller(app: Configuration) -> str:
-    """Where an app is made: module and line, outside of the constructors of its class and of subclasses."""
+    """Tell where an app is made: module and line, outside of the constructors of its class and of subclasses."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_locals.get("self") is app:
         frame = frame.f_back

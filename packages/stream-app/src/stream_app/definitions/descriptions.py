@@ -67,7 +67,7 @@ def check_again(topic: AnyTopic, schema: Schema | None, options: Mapping[str, An
 
 
 def _pairs(topic: AnyTopic, schema: Schema | None, options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """What was said, and what holds: by name."""
+    """Give what was said, and what holds: by name."""
     said = {name: value for name, value in options.items() if value is not None}
     types = {name: said.pop(name) for name in TYPES if name in said}
     if schema is not None:

@@ -117,7 +117,7 @@ def _raised(name: str, error: Exception) -> ConfigurationError:
 
 
 def _names_below(module: ModuleType) -> list[str]:
-    """The modules and packages directly in a package, sorted.
+    """List the modules and packages directly in a package, sorted.
 
     Directories without ``__init__.py`` are packages where the one around them is of that kind too: in an ordinary package they hold
     something else, such as the scripts of a migration.

@@ -185,7 +185,7 @@ class PageDefinitions(Registry):
 
 
 def _key(view: Any, request: Any, param: str | None, part: str | None, type_: Any) -> Any:
-    """The key that a request asks for. Raises the view's errors when it names none, or what is none."""
+    """Give the key that a request asks for. Raises the view's errors when it names none, or what is none."""
     text = request.match_info.get(part) if part is not None else request.query.get(param)
     if text is None:
         raise view.ValidationError(

@@ -104,4 +104,4 @@ class Registry:
         """Raise ConfigurationError when the app runs: what is defined then would have no effect."""
 
     def _defined(self, topic: AnyTopic) -> None:
-        """A topic was described."""
+        """Hear that a topic was described."""

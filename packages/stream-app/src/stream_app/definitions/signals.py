@@ -48,7 +48,7 @@ class Handler:
         return self._get()
 
     def hears(self, app: Any) -> bool:
-        """Whether it is for the signals of ``app``."""
+        """Tell whether it is for the signals of ``app``."""
         sender = self.sender
         if isinstance(sender, type):
             return isinstance(app, sender)
@@ -119,7 +119,7 @@ def _checked(function: Any, signal: str, told: tuple[str, ...], *, sync: bool) -
 
 
 def _taken(function: Callable[..., Any], told: tuple[str, ...]) -> Iterator[tuple[Parameter, str]]:
-    """The positional parameters, and what each takes: the app (``sender``), something told, or nothing (``""``)."""
+    """Give the positional parameters, and what each takes: the app (``sender``), something told, or nothing (``""``)."""
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
     names = [one.name for one in parameters]
@@ -209,7 +209,7 @@ class BoundSignal:
             self._signal.everywhere = alive
 
     def __bool__(self) -> bool:
-        """Whether anything is connected."""
+        """Tell whether anything is connected."""
         return any(True for _ in self._hearing(self._app))
 
     def _hearing(self, app: Any) -> Iterator[Handler]:
@@ -221,7 +221,7 @@ class BoundSignal:
                 yield one
 
     def _told(self, arguments: tuple[Any, ...], told: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """The sender, and what is told by name; the signal of a class is given the sender first."""
+        """Give the sender, and what is told by name; the signal of a class is given the sender first."""
         app = self._app
         if app is None:
             if not arguments:
@@ -305,7 +305,7 @@ class BaseSignal(Generic[B]):
         self.name = name
 
     def __get__(self, app: Any, owner: type) -> B:
-        """The signal of an app, or of the class."""
+        """Give the signal of an app, or of the class."""
         if app is None:
             return self._bound(self, None, owner)  # type: ignore[return-value]
         own: B | None = vars(app).get(self.name)

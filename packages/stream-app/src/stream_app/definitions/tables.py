@@ -179,7 +179,7 @@ class TableDefinitions(Registry):
         )
 
     def _changelog(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
-        """What is said of the changelog, taken out of the options of a table."""
+        """Take what is said of the changelog out of the options of a table."""
         topic: AnyTopic | None = options.pop("changelog_topic", None)
         config = dict(options.pop("extra_topic_configs", None) or {})
         partitions = options.pop("partitions", None)

@@ -260,7 +260,7 @@ class TopicDefinitions(Registry):
         return given if same else replace(given, key_default=key, value_default=value)
 
     def _named(self, channel: Topic[Any, Any] | Channel[Any, Any] | str) -> Topic[Any, Any] | Channel[Any, Any]:
-        """A topic by its name, described now if it was not; topics and channels as they are."""
+        """Give a topic by its name, described now if it was not; topics and channels as they are."""
         if not isinstance(channel, str):
             return channel
         return self._topics.get(channel) or self.topic(channel)

@@ -65,7 +65,7 @@ def start_console(port: int) -> AbstractContextManager[Any] | None:
 
 
 def _free(port: int) -> bool:
-    """Whether a port of this machine can be listened on; aiomonitor would wait for ever."""
+    """Tell whether a port of this machine can be listened on; aiomonitor would wait for ever."""
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -29,7 +29,7 @@ PACKAGES = {
 
 
 def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callable[..., Any]:
-    """What makes the driver of ``scheme``.
+    """Find what makes the driver of ``scheme``.
 
     Args:
         group: entry point group, ``stream.transports`` or ``stream.stores``.
@@ -67,7 +67,7 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
 
 
 def choose_for(text: str, table: Table[Any, Any]) -> Chosen:
-    """What is said of the stores of a table.
+    """Give what is said of the stores of a table.
 
     Args:
         text: the setting ``store``.
@@ -85,7 +85,7 @@ def choose_for(text: str, table: Table[Any, Any]) -> Chosen:
 
 
 def load_stores(chosen: Chosen) -> Callable[[Path], Stores]:
-    """What makes the stores in a directory. A driver is called with the directory, and with its options by name.
+    """Find what makes the stores in a directory. A driver is called with the directory, and with its options by name.
 
     One that has a parameter ``url`` is given the URL without its query, too. What it makes is looked at, since a path may name anything.
 

@@ -48,7 +48,7 @@ class Instance:
 
     @classmethod
     def _try(cls, path: Path) -> Instance | None:
-        """The instance of a directory, ``None`` when another one has it."""
+        """Take the instance of a directory; ``None`` when another one has it."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = try_lock(path / "lock")
         return None if lock is None else cls(path, lock)
@@ -116,7 +116,7 @@ class Instance:
 
 
 def try_lock(path: Path) -> int | None:
-    """The descriptor that holds the lock, ``None`` when another one does. The file is never removed: that would be a race."""
+    """Take the lock, and give its descriptor; ``None`` when another one has it. The file is never removed: that would be a race."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,7 +130,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def _stable_id(path: Path) -> str:
-    """The id in a file; a new one when there is none that can be read."""
+    """Read the id in a file; make a new one when there is none that can be read."""
     try:
         return str(UUID(_read(path)))
     except ValueError:
@@ -140,7 +140,7 @@ def _stable_id(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    """The text of a file, empty when there is none."""
+    """Read the text of a file, empty when there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

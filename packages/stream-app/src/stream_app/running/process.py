@@ -46,13 +46,13 @@ def collect_less_often() -> None:
 
 
 def running_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
-    """A line for each task of a loop: its name, and where it waits."""
+    """Give a line for each task of a loop: its name, and where it waits."""
     for task in sorted(asyncio.all_tasks(loop), key=lambda one: one.get_name()):
         yield f"{task.get_name()}: {waiting_in(task.get_coro())}"
 
 
 def other_threads() -> Iterator[str]:
-    """The name of each other thread, and its stack."""
+    """Give the name of each other thread, and its stack."""
     frames = sys._current_frames()
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and thread.ident in frames:

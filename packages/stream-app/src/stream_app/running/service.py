@@ -133,7 +133,7 @@ class Service(services.Service):
             await _call(self.on_started)
 
     def _goes_on(self) -> bool:
-        """Whether the start goes on: not when it was stopped meanwhile; a crash is raised."""
+        """Tell whether the start goes on: not when it was stopped meanwhile; a crash is raised."""
         if self._crash_reason is not None:
             raise self._crash_reason
         return not self._stopped.is_set()

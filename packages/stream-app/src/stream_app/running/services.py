@@ -28,7 +28,7 @@ def check_service(service: Any) -> None:
 
 
 def crash_of(service: Any) -> WorkerError:
-    """The failure of whoever runs a service of mode that has crashed."""
+    """Make the failure of whoever runs a service of mode that has crashed."""
     reason = service.crash_reason
     error = WorkerError(f"the service {service!r} crashed: {type(reason).__name__}: {reason}")
     error.__cause__ = reason

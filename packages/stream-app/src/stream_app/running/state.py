@@ -85,7 +85,7 @@ class LocalState:
                 ) from error
 
     def _root(self, path: Path) -> Path:
-        """The directory of the version that a directory belongs to."""
+        """Give the directory of the version that a directory belongs to."""
         datadir = self._conf.datadir
         inside = path.relative_to(datadir).parts if path.is_relative_to(datadir) else ()
         return datadir / inside[0] if inside and re.fullmatch(r"v\d+", inside[0]) else self._conf.appdir

@@ -98,7 +98,7 @@ class StoredTable:
         return found
 
     def _paths(self) -> Iterator[tuple[Path, int]]:
-        """The stores of the table; of RocksDB, since what other drivers keep where is theirs alone."""
+        """Find the stores of the table; of RocksDB, since what other drivers keep where is theirs alone."""
         if self._chosen.scheme != "rocksdb":
             return
         for directory in self._directories:

@@ -17,7 +17,7 @@ from stream_web import Request, Web
 from stream_web.exceptions import NotFound, ServiceUnavailable, ValidationError, WebError
 from stream_web.forwarding import AGAIN, FORWARDED
 
-__all__ = ["router_pages", "table_pages"]
+__all__ = ["Shown", "router_pages", "table_pages"]
 
 Tables = Mapping[str, Table[Any, Any]]
 
@@ -105,19 +105,13 @@ class Shown:
 # -- tables
 
 
-def table_pages(web: Web, tables: Tables, engine: Engine, partitioner: Any = None) -> None:
+def table_pages(shown: Shown) -> None:
     """Define ``/table``, ``/table/{name}`` and ``/table/{name}/{key}``.
 
     A key is answered by the worker that has it, as of its last checkpoint. An unknown table, and a key that no worker has, are 404; where
     that cannot be said now, the answer is 503 with ``Retry-After``.
-
-    Args:
-        web: where they are put.
-        tables: the tables of the app by name.
-        engine: of this worker.
-        partitioner: that of the producers, where it is one of one's own.
     """
-    shown = Shown(web, tables, engine, partitioner)
+    tables, engine = shown.tables, shown.engine
 
     async def index(view: Any, request: Request) -> Any:
         """List the tables."""
@@ -229,16 +223,9 @@ def _not_yet(shown: Shown, table: Table[Any, Any]) -> ServiceUnavailable:
 # -- who owns what
 
 
-def router_pages(web: Web, tables: Tables, engine: Engine, partitioner: Any = None) -> None:
-    """Define ``/router``, ``/router/{name}`` and ``/router/{name}/{key}``: who has the parts of a table or topic, and who a key.
-
-    Args:
-        web: where they are put.
-        tables: the tables of the app by name.
-        engine: of this worker.
-        partitioner: that of the producers, where it is one of one's own.
-    """
-    shown = Shown(web, tables, engine, partitioner)
+def router_pages(shown: Shown) -> None:
+    """Define ``/router``, ``/router/{name}`` and ``/router/{name}/{key}``: who has the parts of a table or topic, and who a key."""
+    tables, engine = shown.tables, shown.engine
 
     def of_table(table: Table[Any, Any]) -> list[dict[str, Any]]:
         return shown.owners({source.name for source in shown.router.sources(table)})

@@ -162,10 +162,11 @@ class _Shown:
         own = self._web.Web(app)
         if self._has(conf.web_tables_enabled) or self._has(conf.web_router_enabled):
             made = importlib.import_module("stream_app.running.table_pages")
+            shown = made.Shown(own, app.tables, engine, conf.producer_partitioner)
             if self._has(conf.web_tables_enabled):
-                made.table_pages(own, app.tables, engine, conf.producer_partitioner)
+                made.table_pages(shown)
             if self._has(conf.web_router_enabled):
-                made.router_pages(own, app.tables, engine, conf.producer_partitioner)
+                made.router_pages(shown)
         routes: Routes = own.routes(engine.run.entered, but=app.pages)
         if app.pages is None:
             return routes if own else None
@@ -174,7 +175,7 @@ class _Shown:
         return users
 
     def _edges(self) -> list[Edge]:
-        """What flows where, with agents by the shortest ends of their names."""
+        """Give what flows where, with agents by the shortest ends of their names."""
         app, names = self._app, list(self._app.agents)
         shown = partial(shortest_end, names=names)
         return edges_of(self._conf.id, app.agents, app.tables, shown, self._engine.topology.pipes)
@@ -197,7 +198,7 @@ class _Shown:
 
 
 def _metrics(conf: Settings) -> Any:
-    """The module of the metrics; ``None`` when what it needs is not installed and nobody asked for it."""
+    """Load the module of the metrics; ``None`` when what it needs is not installed and nobody asked for it."""
     try:
         return importlib.import_module("stream_web.metrics")
     except ImportError as error:

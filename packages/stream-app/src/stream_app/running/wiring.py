@@ -288,12 +288,12 @@ class Wiring:
             self._instance.member = member
 
     def _chosen(self) -> dict[str, Chosen]:
-        """What is said of the stores of each table, by its name; of those of the app by an empty one."""
+        """Give what is said of the stores of each table, by its name; of those of the app by an empty one."""
         text = self._conf.store
         return {"": choose_store(text), **{table.name: choose_for(text, table) for table in self._tables}}
 
     def _topics(self) -> list[AnyTopic]:
-        """The topics of the app; not those that a table keeps its changes in, which the tables declare, unless somebody reads them."""
+        """Give the topics of the app; not those that a table keeps its changes in, which the tables declare, unless somebody reads them."""
         changelogs = {table.changelog for table in self._tables}
         read = {
             part.name
@@ -311,7 +311,7 @@ class Wiring:
         return self._conf.appdir
 
     def _tabledir(self, cluster: str) -> Path:
-        """The directory of the tables: one cluster's state is never taken for that of another."""
+        """Give the directory of the tables: one cluster's state is never taken for that of another."""
         conf = self._conf
         if conf.broker_scheme == "memory":
             return self._root / cluster / "tables"
@@ -369,7 +369,7 @@ def _nobody(instance: str) -> str:
 
 @cache
 def _temporary_directory() -> Path:
-    """A directory that is removed when this process ends."""
+    """Make a directory that is removed when this process ends."""
     path, owner = Path(mkdtemp(prefix="stream-")), os.getpid()
 
     def remove() -> None:

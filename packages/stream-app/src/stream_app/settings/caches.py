@@ -45,7 +45,7 @@ def cache_bounds(text: str) -> dict[str, int]:
 
 
 def cache_url(value: object) -> str:
-    """A URL of a cache of pages, such as ``memory://?size=64M``."""
+    """Read a URL of a cache of pages, such as ``memory://?size=64M``."""
     text = url(value)
     cache_bounds(text)
     return text

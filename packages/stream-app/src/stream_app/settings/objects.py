@@ -79,7 +79,7 @@ def read_object(
 
 
 def _is_of(path: str, error: ModuleNotFoundError) -> bool:
-    """Whether what cannot be found is the configuration itself, or a package of it."""
+    """Tell whether what cannot be found is the configuration itself, or a package of it."""
     whole = path.replace(":", ".")
     return error.name is not None and (whole == error.name or whole.startswith(f"{error.name}."))
 

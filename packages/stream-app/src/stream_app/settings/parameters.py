@@ -204,12 +204,12 @@ class BrokerURL(str):
 
 
 def flag(value: object) -> object:
-    """A boolean from true, yes, on, 1 or false, no, off, 0 in any case."""
+    """Read a boolean from true, yes, on, 1 or false, no, off, 0 in any case."""
     return _WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 def names(value: object) -> object:
-    """A list of names from text that commas separate."""
+    """Read a list of names from text that commas separate."""
     return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
 
 
@@ -224,7 +224,7 @@ def some_or_all(value: object) -> object:
 
 
 def mapping(value: object) -> object:
-    """A mapping, or one as JSON."""
+    """Read a mapping, or one as JSON."""
     if isinstance(value, str | bytes):
         try:
             value = msgspec.json.decode(value)
@@ -244,7 +244,7 @@ def handlers(value: object) -> object:
 
 
 def level(value: object) -> object:
-    """A level of :mod:`logging`: a number, or a name in letters of any case."""
+    """Read a level of :mod:`logging`: a number, or a name in letters of any case."""
     if isinstance(value, str):
         if value.isdigit():
             return int(value)
@@ -255,7 +255,7 @@ def level(value: object) -> object:
 
 
 def id_format(value: object) -> object:
-    """A format of ids, of name and version."""
+    """Read a format of ids, of name and version."""
     text = str(value)
     try:
         fields = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
@@ -292,12 +292,12 @@ def seconds(value: object) -> object:
 
 
 def path(value: object) -> Path:
-    """A path; ``~`` is the home directory."""
+    """Read a path; ``~`` is the home directory."""
     return Path(str(value)).expanduser()
 
 
 def zone(value: object) -> object:
-    """A time zone, or the name of one."""
+    """Read a time zone, or the name of one."""
     if isinstance(value, str):
         try:
             return ZoneInfo(value)
@@ -309,7 +309,7 @@ def zone(value: object) -> object:
 
 
 def function(value: object) -> object:
-    """A function, or the path of one: ``package.module.name`` or ``package.module:name``."""
+    """Read a function, or the path of one: ``package.module.name`` or ``package.module:name``."""
     if isinstance(value, str):
         try:
             value = _imported(value)
@@ -326,21 +326,21 @@ def _imported(path: str) -> Any:
 
 
 def tls_context(value: object) -> ssl.SSLContext:
-    """A context for TLS."""
+    """Take a context for TLS."""
     if not isinstance(value, ssl.SSLContext):
         raise ValueError("it is no ssl.SSLContext: make one with ssl.create_default_context()")
     return value
 
 
 def codec(value: object) -> object:
-    """A codec, or the name of one that exists."""
+    """Read a codec, or the name of one that exists."""
     if isinstance(value, Codec | str):
         get_codec(value)
     return value
 
 
 def url(value: object) -> str:
-    """A URL with a scheme, such as ``rocksdb://``."""
+    """Read a URL with a scheme, such as ``rocksdb://``."""
     text = str(value)
     scheme, separator, _ = text.partition("://")
     if not scheme or not separator:
@@ -357,7 +357,7 @@ def registry_url(value: object) -> str:
 
 
 def web_url(value: object) -> object:
-    """A URL of a web server, such as ``https://worker-1.example``, without a slash at the end."""
+    """Read a URL of a web server, such as ``https://worker-1.example``, without a slash at the end."""
     text = str(value).rstrip("/")
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -366,7 +366,7 @@ def web_url(value: object) -> object:
 
 
 def web_transport(value: object) -> str:
-    """Where a web server listens: ``tcp://``, or ``unix://`` with the path of a socket."""
+    """Read where a web server listens: ``tcp://``, or ``unix://`` with the path of a socket."""
     text = str(value)
     scheme, _, path = text.partition("://")
     if path.strip("/") if scheme == "tcp" else not (scheme == "unix" and path.startswith("/")):
@@ -410,6 +410,6 @@ def urls(value: object) -> list[str]:
 
 
 def masked(value: object) -> str:
-    """A value as text, without the credentials of URLs in it: rather too much is left out than too little."""
+    """Show a value as text, without the credentials of URLs in it: rather too much is left out than too little."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return re.sub(r"://(?:(?!://)\S)*@", "://***@", text)

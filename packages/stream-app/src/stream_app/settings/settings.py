@@ -276,7 +276,7 @@ class Settings(
             )
 
     def describe(self) -> Iterator[SettingRow]:
-        """All settings, section by section."""
+        """List all settings, section by section."""
         for name, parameter in parameters_of(type(self)).items():
             yield SettingRow(
                 name=name,
@@ -300,7 +300,7 @@ _OWN = frozenset(name for name in Settings.__annotations__ if name.startswith("_
 
 
 def parameters_of(owner: type) -> Mapping[str, Parameter[Any]]:
-    """The settings of a class by name: its own first, then section by section."""
+    """Give the settings of a class by name: its own first, then section by section."""
     found: dict[str, Parameter[Any]] = {}
     for base in owner.__mro__:
         for name, parameter in vars(base).items():
@@ -316,7 +316,7 @@ def _title(parameter: Parameter[Any]) -> str:
 
 
 def known_settings(owner: type = Settings) -> Collection[str]:
-    """The names of all settings."""
+    """Give the names of all settings."""
     return parameters_of(owner).keys()
 
 

@@ -59,7 +59,7 @@ def choose_store(text: str, options: Mapping[str, Any] | None = None, app: Chose
 
 
 def store_url(value: object) -> str:
-    """A URL of a store, such as ``rocksdb://?cache=256M``, whose options are known to its driver where that is one of ours."""
+    """Read a URL of a store, such as ``rocksdb://?cache=256M``, whose options are known to its driver where that is one of ours."""
     text = url(value)
     choose_store(text)
     return text
