@@ -20,13 +20,15 @@ demo transport="memory":
 
 # Run an app with something to look at: open http://localhost:6066 in a browser
 [group('try it')]
+[no-exit-message]
 shop *args:
-    uv run stream -A examples.shop worker {{ args }}
+    @trap 'exit 130' INT; uv run stream -A examples.shop worker {{ args }} # else just calls Ctrl+C an error
 
 # Start a development Kafka in the foreground; --port 9093 when 9092 is taken
 [group('try it')]
+[no-exit-message]
 broker *args:
-    uv run stream broker {{ args }}
+    @trap 'exit 130' INT; uv run stream broker {{ args }} # else just calls Ctrl+C an error
 
 # Everything: the static checks, then all tests, the cheap ones first, those of the packages on every Python (this is what CI runs)
 [group('check')]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,21 @@ def test_demo_shows_right_totals() -> None:
     assert done.returncode == 0, done.stderr
     assert "20,000 deposits" in done.stdout
     assert "every total is right" in done.stdout
+
+
+def test_ctrl_c_ends_the_shop_without_an_error() -> None:
+    """A terminal sends the signal to the task runner, too, which would call it an error of its own."""
+    just = [str(Path(sys.executable).parent / "just"), "shop", "--without-web"]
+    with subprocess.Popen(
+        just, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as shop:
+        assert shop.stdout is not None
+        told: list[str] = []
+        for line in shop.stdout:
+            told.append(line)
+            if "worker of shop is ready" in line:
+                os.killpg(shop.pid, signal.SIGINT)
+    assert "worker of shop has stopped" in told[-1], "".join(told)
 
 
 def test_links_lead_somewhere() -> None:

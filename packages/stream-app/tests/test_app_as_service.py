@@ -408,6 +408,27 @@ async def test_a_hook_that_is_not_async(name: str) -> None:
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.parametrize("name", ["on_first_start", "on_start", "on_started", "on_stop", "on_shutdown"])
+async def test_a_hook_that_awaits_something_cancelled(name: str) -> None:
+    """Fails in a sentence: nobody has cancelled the app, and the error of asyncio is empty."""
+
+    async def wait(self: Any) -> None:
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+
+    wait.__qualname__ = f"Waiting.{name}"
+    app = type("Waiting", (faust.App,), {name: wait})("shop", broker=make().conf.broker, web_enabled=False)
+
+    async def run() -> None:
+        async with app:
+            pass
+
+    with pytest.raises(WorkerError, match=rf"^what the hook Waiting\.{name} awaited was cancelled$"):
+        await run()
+    assert not app.running
+
+
 async def test_a_dependency_that_is_no_service() -> None:
     """Is refused in a sentence."""
 

@@ -287,6 +287,50 @@ async def test_a_handler_of_the_configuration_that_raises(caplog: pytest.LogCapt
         assert heard == ["note", "note"]
 
 
+async def test_a_handler_that_waits_for_something_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    """Fails as any other one, with a sentence; who is cancelled while a handler runs is cancelled."""
+    app, heard = sends(), list[str]()
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+
+    async def waits(app: Sends, **kwargs: Any) -> None:
+        await gone
+
+    async def hangs(app: Sends, **kwargs: Any) -> None:
+        heard.append("hangs")
+        await asyncio.Event().wait()
+
+    app.on_plain.connect(lambda app, **kwargs: gone.result())
+    app.on_any.connect(waits)
+    app.on_plain.send(1, 2)
+    await app.on_any.send(1, 2)
+    assert f"{waits.__qualname__} waited for was cancelled" in caplog.text
+    assert "<lambda> waited for was cancelled" in caplog.text
+    app.on_any.connect(hangs)
+    sending = asyncio.create_task(app.on_any.send(1, 2))
+    await until(lambda: bool(heard))
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+
+
+@pytest.mark.parametrize("name", ["on_before_configured", "on_configured", "on_after_configured"])
+async def test_a_start_that_waits_for_something_cancelled(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker that is not configured ends with a sentence, and no traceback of asyncio's."""
+    app = make()
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+
+    def wait(app: faust.App, **kwargs: Any) -> None:
+        gone.result()
+
+    getattr(app, name).connect(wait)
+    assert await faust.Worker(app, override_logging=False).start() == 1
+    (line,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert line.getMessage() == f"the worker ends: what {wait.__qualname__} waited for was cancelled"
+    assert line.exc_info is None
+
+
 async def test_the_signals_of_an_app_in_order() -> None:
     """Configuration, worker, partitions, rebalance, shutdown; with the hooks of a rebalance around them."""
     told: list[str] = []

@@ -39,4 +39,6 @@ def test_uvloop_that_is_not_installed() -> None:
         [sys.executable, "-c", WITHOUT_UVLOOP], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "None\n"
-    assert "MissingPackageError: the event loop uvloop is not installed: pip install stream-app[uvloop]" in done.stderr
+    assert (
+        "MissingPackageError: the event loop uvloop is not installed: pip install 'stream-app[uvloop]'" in done.stderr
+    )

@@ -184,7 +184,7 @@ def test_a_codec_that_is_not_installed_says_what_to_install() -> None:
     assert said.splitlines() == [
         str(len(batch_of([b"v"]))),
         *(
-            f"UnsupportedCodecError: a batch is compressed by {codec}; pip install stream-kafka[compression]"
+            f"UnsupportedCodecError: a batch is compressed by {codec}; pip install 'stream-kafka[compression]'"
             for codec in ("snappy", "lz4", "zstd")
         ),
     ]

@@ -27,7 +27,7 @@ from stream_app.running.process import (
     other_threads,
     running_tasks,
 )
-from stream_app.running.service import Service
+from stream_app.running.service import Service, call_hook
 from stream_app.running.services import Services, check_service
 from stream_core.background import Background
 from stream_core.calls import run_in
@@ -466,9 +466,7 @@ class Worker(ModeWorker, Service):
             failures.append(background.failure.result())
         if not any(error is failure for failure in failures):
             expected = isinstance(error, StreamError)
-            cancelled = isinstance(error, asyncio.CancelledError)
-            said = "a hook was cancelled, or what it awaited" if cancelled else str(error) or repr(error)
-            logger.critical("the worker ends: %s", said, exc_info=None if expected else error)
+            logger.critical("the worker ends: %s", str(error) or repr(error), exc_info=None if expected else error)
 
     async def _stop_all(self, background: Background) -> int:
         """Stop everything within ``stop_timeout``; returns 1 where that fails."""
@@ -498,12 +496,8 @@ class Worker(ModeWorker, Service):
     async def _hook(self, hook: Callable[[], Any], errors: list[BaseException]) -> None:
         """Call a hook of the stop; what it raises keeps nothing from being stopped."""
         try:
-            await hook()
+            await call_hook(hook)
         except Exception as error:
-            errors.append(error)
-        except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise  # it is the stop that is cancelled
             errors.append(error)
 
 

@@ -30,7 +30,7 @@ def load(name: str) -> click.Command | None:
     if found:
         return _load(next(iter(found)))
     if name in PACKAGES:
-        return _failing(name, f"the command {name!r} is not installed; pip install {PACKAGES[name]}", "not installed")
+        return _failing(name, f"the command {name!r} is not installed; pip install '{PACKAGES[name]}'", "not installed")
     return None
 
 

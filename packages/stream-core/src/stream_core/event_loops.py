@@ -33,5 +33,5 @@ def loop_factory(name: str = "auto") -> Callable[[], AbstractEventLoop] | None:
     except ImportError as error:
         if name == "auto":
             return None
-        raise MissingPackageError("the event loop uvloop is not installed: pip install stream-app[uvloop]") from error
+        raise MissingPackageError("the event loop uvloop is not installed: pip install 'stream-app[uvloop]'") from error
     return cast("Callable[[], AbstractEventLoop]", uvloop.new_event_loop)

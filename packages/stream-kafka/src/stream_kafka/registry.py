@@ -10,18 +10,25 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-import aiohttp
 import msgspec
 
 from stream_core.errors import (
     AuthenticationError,
     ConfigurationError,
+    MissingPackageError,
     RegistryError,
     RegistryUnavailableError,
     SchemaRefusedError,
     UnknownSchemaError,
 )
 from stream_core.ports import RegisteredSchema, SchemaReference, SchemaText
+
+try:
+    import aiohttp
+except ImportError as error:
+    raise MissingPackageError(
+        f"a schema registry is asked over HTTP, and {error}; pip install 'stream-kafka[schema-registry]'"
+    ) from error
 
 __all__ = ["HttpRegistry"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
@@ -10,7 +11,7 @@ from inspect import Parameter
 from typing import Any, Generic, TypeVar, overload
 from weakref import WeakMethod, ref
 
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, WorkerError
 
 __all__ = ["BoundAsyncSignal", "BoundSyncSignal", "Signal", "SyncSignal"]
 
@@ -65,12 +66,15 @@ class Handler:
             named.pop(name, None)
         return function(*arguments, **named)
 
-    def report(self, error: Exception, signal: str, app: Any) -> None:
-        """Log that it failed; once a minute at most."""
+    def report(self, error: BaseException, signal: str, app: Any) -> Exception:
+        """Log that it failed, once a minute at most; returns the error, or one of ours where what it waited for was cancelled."""
+        if not isinstance(error, Exception):
+            cancelled, error = error, WorkerError(f"what {self.name} waited for was cancelled")
+            error.__cause__ = cancelled
         now = time.monotonic()
         if now - self._reported < QUIET:
             self._silent += 1
-            return
+            return error
         more = f" ({self._silent} times more since the last report)" if self._silent else ""
         self._reported, self._silent = now, 0
         logger.error(
@@ -82,6 +86,7 @@ class Handler:
             error,
             exc_info=error,
         )
+        return error
 
 
 def _weak(function: Any) -> Callable[[], Callable[..., Any] | None]:
@@ -251,9 +256,11 @@ class BoundSyncSignal(BoundSignal):
         for one in self._hearing(app):
             try:
                 one.call(app, named)
-            except Exception as error:
-                one.report(error, self.name, app)
-                errors.append(error)
+            except (
+                Exception,
+                asyncio.CancelledError,
+            ) as error:  # nothing waits here: it is no cancellation of who sends
+                errors.append(one.report(error, self.name, app))
         if errors and self._signal.decides:
             raise errors[0]
 
@@ -273,6 +280,11 @@ class BoundAsyncSignal(BoundSignal):
             try:
                 if inspect.isawaitable(result := one.call(app, named)):
                     await result
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                one.report(error, self.name, app)
             except Exception as error:
                 one.report(error, self.name, app)
 

@@ -32,7 +32,7 @@ def start_console(port: int) -> AbstractContextManager[Any] | None:
             warnings.simplefilter("ignore", DeprecationWarning)  # of click, which it uses by an old name
             import aiomonitor  # noqa: PLC0415 - optional
     except ImportError:
-        logger.warning("there is no debugging console: pip install stream-app[debug]")
+        logger.warning("there is no debugging console: pip install 'stream-app[debug]'")
         return None
     first = next((one for one in range(port, port + TRIED, 3) if all(map(_free, range(one, one + 3)))), None)
     if first is None:

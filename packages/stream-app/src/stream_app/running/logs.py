@@ -85,7 +85,7 @@ def _formatter(log_format: LogFormat, file: str | Path | TextIO) -> logging.Form
             from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - optional
         except ImportError as error:
             raise MissingPackageError(
-                "a log in JSON needs python-json-logger: pip install stream-app[json-log]"
+                "a log in JSON needs python-json-logger: pip install 'stream-app[json-log]'"
             ) from error
         return JsonFormatter(
             "%(levelname)s %(name)s %(process)d %(message)s",

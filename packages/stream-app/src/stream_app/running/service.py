@@ -22,9 +22,9 @@ from mode.utils.locks import Event
 from mode.utils.times import Seconds, want_seconds
 
 from stream_core.agents import chores
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, WorkerError
 
-__all__ = ["Service"]
+__all__ = ["Service", "call_hook"]
 
 logger = logging.getLogger(__name__)
 
@@ -119,18 +119,18 @@ class Service(services.Service):
                 self.add_dependency(service)
             self._dependencies_known = True
         if not self._first_start_over:
-            await _call(self.on_first_start)
+            await call_hook(self.on_first_start)
             self._first_start_over = True
         if not self._goes_on():
             return
         self._log_mundane("Starting...")
-        await _call(self.on_start)
+        await call_hook(self.on_start)
         self._entered = True
         if not self._goes_on():
             return
         await self._open()
         if not self.should_stop:
-            await _call(self.on_started)
+            await call_hook(self.on_started)
 
     def _goes_on(self) -> bool:
         """Tell whether the start goes on: not when it was stopped meanwhile; a crash is raised."""
@@ -263,7 +263,7 @@ class Service(services.Service):
     async def _left(self, hook: Callable[[], Awaitable[None]]) -> None:
         """Call a hook of the stop, where ``on_start`` was called."""
         if self._entered:
-            await _call(hook)
+            await call_hook(hook)
 
     async def _wait_for_shutdown(self) -> None:
         async with asyncio.timeout(self.shutdown_timeout):
@@ -447,15 +447,24 @@ class Service(services.Service):
         return decorate
 
 
-async def _call(hook: Callable[[], Any]) -> None:
-    """Call a hook of a user. Raises ConfigurationError when it is not async."""
+async def call_hook(hook: Callable[[], Any]) -> None:
+    """Call a hook of a user.
+
+    Raises:
+        ConfigurationError: it is not async.
+        WorkerError: what it awaited was cancelled, and not the task that calls it: that would say nothing, or be taken for a stop.
+    """
     result = hook()
+    name = getattr(hook, "__qualname__", repr(hook))
     if not inspect.isawaitable(result):
-        name = hook.__name__
-        raise ConfigurationError(
-            f"the hook {getattr(hook, '__qualname__', name)} is not async: write `async def {name}(self)`"
-        )
-    await result
+        raise ConfigurationError(f"the hook {name} is not async: write `async def {hook.__name__}(self)`")
+    try:
+        await result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise WorkerError(f"what the hook {name} awaited was cancelled") from error
 
 
 def _name_of(task: Any) -> str:

@@ -73,7 +73,7 @@ class Avro(RegisteredCodec):
         try:
             import fastavro  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise MissingPackageError("the codec 'avro' needs fastavro: pip install stream-core[avro]") from error
+            raise MissingPackageError("the codec 'avro' needs fastavro: pip install 'stream-core[avro]'") from error
         self._fastavro = fastavro
         self._own = None if schema is None else self._parsed(_json(schema))
 

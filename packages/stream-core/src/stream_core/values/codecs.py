@@ -143,7 +143,7 @@ class _Yaml(Codec):
         try:
             import yaml  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise MissingPackageError("the codec 'yaml' needs PyYAML: pip install stream-core[yaml]") from error
+            raise MissingPackageError("the codec 'yaml' needs PyYAML: pip install 'stream-core[yaml]'") from error
         self._yaml = yaml
         self._loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, where PyYAML was built with it
 

@@ -80,7 +80,7 @@ def _validator(text: str) -> Any:
         import jsonschema  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise MissingPackageError(
-            "a JSON Schema of one's own needs jsonschema: pip install stream-core[json-schema]"
+            "a JSON Schema of one's own needs jsonschema: pip install 'stream-core[json-schema]'"
         ) from error
     try:
         schema = json.loads(text)

@@ -40,7 +40,7 @@ class Protobuf(RegisteredCodec):
             from google.protobuf.message import Message  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise MissingPackageError(
-                "the codec 'protobuf' needs protobuf: pip install stream-core[protobuf]"
+                "the codec 'protobuf' needs protobuf: pip install 'stream-core[protobuf]'"
             ) from error
         self._message = Message
 

@@ -143,7 +143,7 @@ def security_options(credentials: Credentials | None, timeout: float) -> dict[st
             options["sasl_oauth_token_provider"] = source
         case GSSAPICredentials():
             if importlib.util.find_spec("gssapi") is None:
-                raise MissingPackageError("GSSAPICredentials need Kerberos; pip install stream-kafka[gssapi]")
+                raise MissingPackageError("GSSAPICredentials need Kerberos; pip install 'stream-kafka[gssapi]'")
             options["sasl_kerberos_service_name"] = credentials.kerberos_service_name
             options["sasl_kerberos_domain_name"] = credentials.kerberos_domain_name
     return options

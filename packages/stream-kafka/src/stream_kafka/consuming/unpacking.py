@@ -75,7 +75,7 @@ def unpacked(batch: bytes, limit: int) -> bytes:
         raise kafka.CorruptRecordException(f"the batch is compressed by an unknown codec, number {codec}")
     name, unpack = _CODECS[codec]
     if cramjam is None and unpack is not _gzip:
-        raise kafka.UnsupportedCodecError(f"a batch is compressed by {name}; pip install stream-kafka[compression]")
+        raise kafka.UnsupportedCodecError(f"a batch is compressed by {name}; pip install 'stream-kafka[compression]'")
     try:
         records = unpack(memoryview(batch)[_HEAD:], room)
     except TooLargeError:

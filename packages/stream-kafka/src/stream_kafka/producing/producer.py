@@ -379,6 +379,6 @@ def _compression(name: str | None) -> int:
     available, attribute = AIOKafkaProducer._COMPRESSORS[name]
     if not available():
         raise MissingPackageError(
-            f"compression={name!r} needs a codec that is not installed; pip install stream-kafka[compression]"
+            f"compression={name!r} needs a codec that is not installed; pip install 'stream-kafka[compression]'"
         )
     return int(attribute)
