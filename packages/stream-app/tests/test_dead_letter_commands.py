@@ -93,7 +93,10 @@ def test_a_letter_is_shown_whole(app: faust.App) -> None:
     letter = ids(app)[1]
     shown = json.loads(run(app, "show", letter, "--json").stdout)
     assert (shown["key"], shown["value"], shown["headers"]) == ("joe", -2, [["n", "-2"]])
-    assert "value: -2\n" in run(app, "show", letter).stdout
+    text = run(app, "show", letter).stdout
+    assert "value: -2\n" in text
+    assert "traceback:\n    File " in text
+    assert shown["traceback"].splitlines()[-1] == shown["error"]
 
 
 def test_letters_are_sent_again(app: faust.App) -> None:

@@ -285,6 +285,8 @@ async def test_dead_letter(lab: Lab, kind: Kind, policy: Any, settings: dict[str
         assert (letter.key, letter.value) == (key, value)
         told = dict(letter.headers)
         assert told.pop(f"{PREFIX}error-message")
+        assert (f"{PREFIX}traceback" in told) == (kind.error != "stream_core.errors.DecodeError")
+        assert told.pop(f"{PREFIX}traceback", b"").startswith((b"", b'  File "'))
         assert told == {
             "h": b"%d" % offset,
             f"{PREFIX}topic": b"numbers",
@@ -822,6 +824,36 @@ def test_headers_tell_what_failed() -> None:
     told = dict(headers)
     assert told[f"{PREFIX}error-type"] == b"KeyError"
     assert len(told[f"{PREFIX}error-message"]) == 1000
+
+
+def failed(message: str = "no stock") -> Verdict:
+    """What is put down of an error."""
+    try:
+        raise ValueError(message)
+    except ValueError as error:
+        return Verdict.of(error, FailurePolicy.DEAD_LETTER)
+
+
+def test_a_letter_has_the_traceback() -> None:
+    """Bounded, with how it began and how it ended; a letter of a large record has none, so as not to be too large for its topic."""
+    told = dict(letter_headers("agent", TP("t", 3), StoredRecord(5, 7, b"k", b"v"), failed()))
+    lines = told[f"{PREFIX}traceback"].decode().splitlines()
+    assert lines[-1] == "ValueError: no stock"
+    assert "test_policies.py" in lines[0]
+    long = failed("no stock " * 1000).traceback
+    assert len(long) == 4007
+    assert "test_policies.py" in long[:200]
+    assert long.endswith("no stock no stock")
+    large = StoredRecord(5, 7, b"k", b"v" * 100_001)
+    assert f"{PREFIX}traceback" not in dict(letter_headers("agent", TP("t", 3), large, failed()))
+
+
+def test_a_letter_of_a_letter_tells_its_own_failure() -> None:
+    """What an agent sends on from a dead letter has its headers; when that fails again, the earlier failure is told no more."""
+    first = letter_headers("agent", TP("t", 3), StoredRecord(5, 7, b"k", b"v", [("a", b"1")]), failed())
+    again = letter_headers("other", TP("u", 0), StoredRecord(1, 8, b"k", b"v", first), failed())
+    assert [name for name, _ in again] == [name for name, _ in first]
+    assert dict(again)[f"{PREFIX}agent"] == b"other"
 
 
 async def test_dead_letters_need_a_topic(lab: Lab) -> None:

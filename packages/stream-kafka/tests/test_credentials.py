@@ -207,7 +207,7 @@ def test_what_the_client_is_told() -> None:
 
 def test_kerberos_without_its_package_names_the_extra() -> None:
     """The package needs libraries of the system, so it is not installed by default."""
-    with pytest.raises(MissingPackageError, match=r"pip install stream-kafka\[gssapi\]"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'stream-kafka\[gssapi\]'"):
         security_options(GSSAPICredentials(), 1.0)
 
 

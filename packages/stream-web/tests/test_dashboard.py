@@ -250,7 +250,12 @@ LETTER = "?agent=orders&topic=orders&partition=0&offset=7"
 @pytest.mark.parametrize("path", ["/", "/dashboard/"])
 async def test_a_dead_letter_is_shown(client: aiohttp.ClientSession, path: str) -> None:
     """The record as it was, why its event failed, and how it is tried again, wherever the dashboard is."""
-    told = [(PREFIX + "error-type", b"ValueError"), (PREFIX + "error-message", b"no stock"), ("trace", b"\xff\x01")]
+    told = [
+        (PREFIX + "error-type", b"ValueError"),
+        (PREFIX + "error-message", b"no stock"),
+        (PREFIX + "traceback", b'  File "shop.py", line 7, in sell\n    raise ValueError("no stock")'),
+        ("trace", b"\xff\x01"),
+    ]
     async with (
         showing(letter=finding(b"joe", b'{"price":0.10,"price":2}', *told)) as server,
         client.get(f"{server.url}{path}{LETTER}", headers=BROWSER) as answer,
@@ -260,6 +265,7 @@ async def test_a_dead_letter_is_shown(client: aiohttp.ClientSession, path: str) 
         page = await answer.text()
     read = Reading(page)
     assert "ValueError: no stock" in read.text
+    assert 'File "shop.py", line 7, in sell\n' in read.text
     assert '{\n  "price": 0.10,\n  "price": 2\n}' in read.text  # nothing is rounded, or put together
     assert "ff 01" in read.text
     assert "stream -A MODULE dlq retry 3:12 --topic letters" in read.text

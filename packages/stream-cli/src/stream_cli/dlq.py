@@ -100,11 +100,14 @@ def show(invocation: Invocation, /, letter: str, topic: str | None, timeout: flo
     row = _summary(found) | {"key": record["key"], "value": record["value"]}
     row |= {"headers": [[name, data] for name, data in found.headers]}
     row |= {"problem": record["problem"]} if "problem" in record else {}
+    traceback = found.told("traceback")
     if invocation.as_json:
-        print_json(row)
-    else:
-        for name, value in row.items():
-            click.echo(f"{name}: {shown(value)}")
+        print_json(row | ({"traceback": traceback} if traceback else {}))
+        return
+    for name, value in row.items():
+        click.echo(f"{name}: {shown(value)}")
+    if traceback:
+        click.echo("\n".join(["traceback:", *(f"  {shown(line)}" for line in traceback.splitlines())]))
 
 
 @dlq.command()

@@ -12,9 +12,14 @@ __all__ = ["PREFIX", "letter_headers", "send_dead_letter"]
 PREFIX = "stream-dead-letter-"
 """What the names of the headers begin with that tell about the failure."""
 
+LARGE = 100_000
+"""Bytes of a value above which a letter has no traceback: that is not what makes it too large for its topic."""
+
 
 def letter_headers(reader: str, tp: TP, record: RawRecord, verdict: Verdict) -> Headers:
     """Return the headers of a record, and behind them what is known of its failure, as text in UTF-8.
+
+    What is known of an earlier failure, of a record that was sent on from a dead letter, is left out.
 
     Args:
         reader: the agent, or the stream, that could not work on it.
@@ -31,7 +36,10 @@ def letter_headers(reader: str, tp: TP, record: RawRecord, verdict: Verdict) -> 
         "error-type": verdict.kind,
         "error-message": verdict.message,
     }
-    return [*record.headers, *((PREFIX + name, str(value).encode(errors="replace")) for name, value in told.items())]
+    if verdict.traceback and len(record.value or b"") <= LARGE:
+        told["traceback"] = verdict.traceback
+    own = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    return [*own, *((PREFIX + name, str(value).encode(errors="replace")) for name, value in told.items())]
 
 
 async def send_dead_letter(

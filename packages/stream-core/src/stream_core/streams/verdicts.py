@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from stream_core.errors import DecodeError
+from stream_core.stacks import report_of
+
 if TYPE_CHECKING:
     from stream_core.policies import FailurePolicy
 
@@ -12,6 +15,9 @@ __all__ = ["Verdict", "Verdicts"]
 
 LONGEST_MESSAGE = 1000
 """Characters of an error message that a verdict keeps."""
+
+FIRST_LINES, LAST_LINES = 1000, 3000
+"""Characters of a traceback that a verdict keeps where it is long: how it began, and where the error is."""
 
 
 class Verdict(NamedTuple):
@@ -21,18 +27,24 @@ class Verdict(NamedTuple):
         policy: what happens to the event, with no further attempt.
         kind: the type of what was raised, with its module unless it is a builtin.
         message: what it said.
+        traceback: the lines of user code that it came through, for a dead letter; empty where only ours are known.
     """
 
     policy: FailurePolicy
     kind: str
     message: str
+    traceback: str = ""
 
     @classmethod
     def of(cls, error: BaseException, policy: FailurePolicy) -> Verdict:
         """Put down what a failure policy says of an error."""
         kind = type(error)
         name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        return cls(policy, name, str(error)[:LONGEST_MESSAGE])
+        told = policy.action == "dead_letter" and not isinstance(error, DecodeError)
+        traceback = report_of(error) if told else ""
+        if len(traceback) > FIRST_LINES + LAST_LINES:
+            traceback = f"{traceback[:FIRST_LINES]}\n  ...\n{traceback[-LAST_LINES:]}"
+        return cls(policy, name, str(error)[:LONGEST_MESSAGE], traceback)
 
     @property
     def reason(self) -> str:

@@ -73,7 +73,7 @@ def _section(title: str, rows: list[tuple[str, Child]]) -> Element:
 
 def _failure(failure: FailureSnapshot, letter: RawRecord | None) -> list[tuple[str, Child]]:
     told = {} if letter is None else {name: data for name, data in letter.headers if name.startswith(PREFIX)}
-    kind, message = (_text(told.get(f"{PREFIX}error-{part}")) for part in ("type", "message"))
+    kind, message, traceback = (_text(told.get(PREFIX + part)) for part in ("error-type", "error-message", "traceback"))
     rows: list[tuple[str, Child]] = [
         ("Error", el("code", f"{kind}: {message}" if kind else failure.error)),
         ("Agent", el("code", failure.reader)),
@@ -82,7 +82,7 @@ def _failure(failure: FailureSnapshot, letter: RawRecord | None) -> list[tuple[s
     ]
     if failure.times > 1:
         rows.append(("Times", failure.times))
-    rows.append(("Traceback", "in the log of its worker, at that time"))
+    rows.append(("Traceback", el("code", traceback) if traceback else "in the log of its worker, at that time"))
     return rows
 
 
