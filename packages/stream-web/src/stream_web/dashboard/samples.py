@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections import deque
+from collections.abc import Callable
+
+import msgspec
 
 from stream_core.engine.snapshot import Snapshot
-from stream_web.dashboard.views import PERIOD, Sample
 
-__all__ = ["Samples"]
+__all__ = ["PERIOD", "Sample", "Samples"]
+
+logger = logging.getLogger(__name__)
+
+PERIOD = 2
+"""Seconds between two samples."""
+
+EDGE = 0.05
+"""Seconds behind the beginning of a period at which its sample is taken, so that all workers count the same ones."""
 
 KEPT = 300
 """How many samples are kept: ten minutes."""
@@ -18,12 +31,43 @@ RATED = 5
 Counts = dict[tuple[str, str], int]
 
 
+class Sample(msgspec.Struct, array_like=True, frozen=True):
+    """What a worker had counted at one moment, from its start on.
+
+    Attributes:
+        slot: the moment, in periods since the epoch: those of several workers have the same ones.
+        received: records that came.
+        finished: events that were finished.
+        sent: records that brokers have acknowledged.
+        lag: records that wait now.
+    """
+
+    slot: int
+    received: int
+    finished: int
+    sent: int
+    lag: int
+
+
 class Samples:
     """A bounded number of samples, the oldest of which goes first."""
 
     def __init__(self) -> None:
         self._kept: deque[Sample] = deque(maxlen=KEPT)
         self._counts: deque[tuple[float, Counts]] = deque(maxlen=RATED + 1)
+
+    async def keep(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Take a sample in each period, until cancelled.
+
+        Args:
+            snapshot: gives the snapshot of the worker; it must not wait.
+        """
+        while True:
+            try:
+                self.add(snapshot())
+            except Exception:
+                logger.exception("the dashboard cannot take a sample")
+            await asyncio.sleep(PERIOD - time.time() % PERIOD + EDGE)
 
     def add(self, snapshot: Snapshot) -> None:
         """Take a sample; a second one of the same period takes the place of the first."""

@@ -12,12 +12,12 @@ from typing import TypeVar
 import msgspec
 
 from stream_core.engine.snapshot import FailureSnapshot, Snapshot, TablePartitionSnapshot, TrafficSnapshot
+from stream_web.dashboard.samples import PERIOD, Sample
 
 __all__ = [
     "AgentView",
     "Cluster",
     "PartitionView",
-    "Sample",
     "TopicView",
     "Worker",
     "WorkerView",
@@ -27,30 +27,8 @@ __all__ = [
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-PERIOD = 2
-"""Seconds between two samples."""
-
-
 BEHIND = 5
 """Periods that a worker may be behind others and is still waited for."""
-
-
-class Sample(msgspec.Struct, array_like=True, frozen=True):
-    """What a worker had counted at one moment, from its start on.
-
-    Attributes:
-        slot: the moment, in periods since the epoch: those of several workers have the same ones.
-        received: records that came.
-        finished: events that were finished.
-        sent: records that brokers have acknowledged.
-        lag: records that wait now.
-    """
-
-    slot: int
-    received: int
-    finished: int
-    sent: int
-    lag: int
 
 
 class AgentView(msgspec.Struct, array_like=True, frozen=True):
