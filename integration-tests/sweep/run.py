@@ -17,10 +17,12 @@ from typing import Any
 import looptime
 
 from stream_app import App
+from stream_core.engine import checkpoint
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.ports import RebalanceListener
 from stream_core.primitives import TP
 from stream_core.streams import iteration
+from stream_tables import overlay, partition, stores
 from stream_tables.windows import closing
 from sweep import books
 from sweep.drivers import world_is
@@ -270,18 +272,31 @@ async def _nothing_left(world: World, when: str) -> None:
             world.problem(f"behind {when} a task is left: {task.get_name()}")
 
 
+SIZES = (
+    (iteration, "TURN", 0.0),
+    (closing, "CHUNK", 0.0),
+    (checkpoint, "SLICE", 2),
+    (overlay, "SLICE", 2),
+    (partition, "CHUNK", 2),
+    (stores, "CHUNK", 2),
+)
+"""How much is done before the event loop gets a turn, in modules of this program."""
+
+
 @contextmanager
 def _turns() -> Iterator[None]:
-    """Let streams give the event loop a turn behind every few events, and not by a clock that the speed of this machine moves.
+    """Let the event loop get a turn behind every few events and changes, and not by a clock that the speed of this machine moves.
 
-    For the same reason each window is told of in a unit of work of its own.
+    So whatever can come in a turn does come there. For the same reason each window is told of in a unit of work of its own.
     """
-    before = iteration.TURN, closing.CHUNK
-    iteration.TURN = closing.CHUNK = 0.0
+    before = [getattr(module, name) for module, name, _ in SIZES]
+    for module, name, size in SIZES:
+        setattr(module, name, size)
     try:
         yield
     finally:
-        iteration.TURN, closing.CHUNK = before
+        for (module, name, _), size in zip(SIZES, before, strict=True):
+            setattr(module, name, size)
 
 
 def play(faults: Sequence[Fault], guarantee: str) -> Outcome:

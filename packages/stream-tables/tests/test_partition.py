@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import product
+import gc
+from itertools import pairwise, product
 
 import pytest
 
@@ -14,6 +15,7 @@ from stream_core.streams.cursor import Cursor
 from stream_core.values.schemas import Schema
 from stream_tables.partition import Facts, State, TablePartition
 from stream_tables.stores import CHUNK
+from stream_tables.values import Encoded
 
 LEGAL = {
     (State.OPENING, State.OPENING),
@@ -129,15 +131,38 @@ def test_damage_met_while_others_get_a_turn_ends_the_write(bench: Bench) -> None
         bench.change(2 * CHUNK)
         bench.stores.damage("table", 0, b"b")
         writing = asyncio.create_task(bench.part.commit(9))
-        for _ in range(2):  # one turn while it is made ready, one behind the first chunk
-            await asyncio.sleep(0)
-        assert bench.part.store.get(b"new-0") == b"4"
+        await asyncio.sleep(0)
+        assert bench.part.store.get(b"new-%d" % (2 * CHUNK - 1)) == b"4"
         with pytest.raises(StoreCorruptError):
             bench.part.get(None, b"b")
         await writing
 
     asyncio.run(main())
     assert bench.position == b"3"
+
+
+def test_turns_in_a_checkpoint_of_many_changes_see_each_value_once(bench: Bench) -> None:
+    """Between two turns some changes go from memory into the store, and whoever reads in a turn finds each of them in one of the two."""
+
+    async def main() -> list[int]:
+        bench.change(5 * CHUNK)
+        left = [len(bench.part.overlay.frozen)]
+        writing = asyncio.create_task(bench.part.commit(9))
+        while not writing.done():
+            await asyncio.sleep(0)
+            left.append(len(bench.part.overlay.frozen))
+            assert bench.part.get(None, b"new-0") == bench.part.get(None, b"new-%d" % (5 * CHUNK - 1)) == b"4"
+            assert len(list(bench.part.range(None))) == 5 * CHUNK + 3
+            assert (bench.position == b"9") == (left[-1] == 0)
+        return left
+
+    left = asyncio.run(main())
+    assert [before - after for before, after in pairwise(left) if before > after] == [CHUNK] * 5
+
+
+def test_an_entry_is_nothing_for_the_garbage_collector() -> None:
+    """However many changes wait for a checkpoint, the collector, which stops the loop, walks over none of them."""
+    assert not gc.is_tracked({b"a": 1, b"b": Encoded(b"[]")})
 
 
 def test_damage_that_a_write_meets_loses_the_partition(bench: Bench) -> None:

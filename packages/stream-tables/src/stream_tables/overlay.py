@@ -10,7 +10,8 @@ What is kept is what will be read, before a checkpoint and after it. So a value 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from threading import get_ident
 
 from stream_core.engine.participants import Reading
@@ -21,9 +22,11 @@ from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 
 __all__ = ["Overlay"]
 
-
 ENTRY = 200
 """Bytes that an entry takes in memory beside its key and an encoded value, roughly: a value that is kept as it is is small."""
+
+SLICE = 5_000
+"""Entries that are looked at before the event loop gets a turn."""
 
 
 class Overlay:
@@ -222,6 +225,11 @@ class Overlay:
         self.frozen_readings, self._readings = self._readings, readings
         self.session = None
 
+    def stored(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
+        """Take entries out of the frozen layer that are in the store now: threads that read meanwhile look there next."""
+        for key, _ in entries:
+            del self.frozen[key]
+
     def thaw(self) -> None:
         """Forget the frozen layer: it is in the store."""
         self.frozen, self.frozen_size = {}, 0
@@ -232,6 +240,18 @@ class Overlay:
         self._readings, self.frozen_readings = set(), set()
         self._last, self.session, self.writers, self.writer = None, None, [], None
         self.size = self.frozen_size = 0
+
+    async def entries(self) -> AsyncIterator[list[tuple[bytes, Entry]]]:
+        """Give the entries of the frozen layer and then of the active one, some at a time with turns for the event loop between.
+
+        What is changed meanwhile is there as it was, as it is, or not at all. What a checkpoint stores meanwhile may be missing: whoever
+        looks into the store behind this finds it there.
+        """
+        for layer in (self.frozen, self.active):
+            keys = list(layer)
+            for at in range(0, len(keys), SLICE):
+                yield [(key, layer[key]) for key in keys[at : at + SLICE] if key in layer]
+                await asyncio.sleep(0)
 
     def range(self, begin: bytes, end: bytes | None) -> dict[bytes, Entry]:
         """Give the uncommitted entries of a range, the newer layer over the older one; the order is that of the changes."""

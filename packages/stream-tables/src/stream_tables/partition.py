@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from operator import itemgetter
 from threading import get_ident
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
@@ -48,7 +49,7 @@ from stream_tables.changelog import encode_origin
 from stream_tables.in_place import InPlace
 from stream_tables.overlay import Overlay
 from stream_tables.refusals import Refusals
-from stream_tables.stores import CHUNK, slices, write_chunked
+from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, DELETED, Absent, Before, Encoded, Entry, Kept, Values
 
 __all__ = ["PARTITION", "TOMBSTONES", "Applying", "Facts", "Followed", "Found", "State", "TablePartition", "not_told"]
@@ -465,12 +466,14 @@ class TablePartition(Generic[V]):
         """Give what else is to be stored when changes are read from the changelog."""
         return {}
 
-    async def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
-        """Give what is to be stored for a frozen layer, and the ranges that go with it, with turns for the event loop."""
-        stored, changes = self.values.stored, dict[bytes, bytes | None]()
-        async for some in slices(frozen):
-            changes.update([(key, stored(value)) for key, value in some])
-        return changes, ()
+    def _to_store(self, entries: Iterable[tuple[bytes, Entry]]) -> dict[bytes, bytes | None]:
+        """Give what is to be stored for entries of the frozen layer."""
+        stored = self.values.stored
+        return {key: stored(value) for key, value in entries}
+
+    def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
+        """Give the ranges to delete with the last changes of a cut, and take out of these what lies there."""
+        return ()
 
     def _mine(self) -> dict[Reading, Interval]:
         """Give the intervals of the events behind the frozen layer."""
@@ -494,6 +497,27 @@ class TablePartition(Generic[V]):
         if self.layout:
             facts[Facts.LAYOUT] = self.layout.encode()
         return facts
+
+    async def _write(self, facts: Mapping[str, bytes] | None, going_on: Callable[[], bool]) -> None:
+        """Write the frozen layer to the store, some entries at a time with turns for the event loop between; the facts come with the last.
+
+        What is stored leaves the layer at once, so that no turn has to free all of it. When this ends early the store is replayed from
+        the position that it has: see :func:`stream_tables.stores.write_chunked`.
+        """
+        frozen = self.overlay.frozen
+        while len(frozen) > CHUNK:
+            some = list(
+                islice(reversed(frozen.items()), CHUNK)
+            )  # the end of a dictionary is where taking out costs nothing
+            self.store.write(self._to_store(some))
+            self.overlay.stored(some)
+            del some
+            await asyncio.sleep(0)
+            if not going_on():
+                return
+        changes = self._to_store(frozen.items())
+        deleted = self._expired(changes)
+        self.store.write(changes, facts, deleted=deleted)
 
     async def commit(self, end: int | None) -> None:
         """Write the frozen layer to the store; the changelog position moves with the last of it.
@@ -520,11 +544,7 @@ class TablePartition(Generic[V]):
         if frozen:
             alone = end is not None and (self.end is None or end - self.end == self._sent)
             try:
-                facts = self.facts(end, self.epoch) if end is not None and alone else None
-                changes, deleted = await self._to_store(frozen)
-                if not going_on():
-                    return
-                await write_chunked(self.store, changes, facts, going_on, deleted=deleted)
+                await self._write(self.facts(end, self.epoch) if end is not None and alone else None, going_on)
             except StoreCorruptError as error:
                 self.lose(error)
             except StoreError:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from threading import Thread
-from typing import TypeVar
 
 from stream_core.errors import StoreCorruptError, StoreError, StoreLockedError
 from stream_core.ports import KeyRange, Store, Stores
 
-__all__ = ["CHUNK", "close_all", "open_when_free", "slices", "write_chunked"]
-
-K = TypeVar("K")
-V = TypeVar("V")
+__all__ = ["CHUNK", "close_all", "open_when_free", "write_chunked"]
 
 logger = logging.getLogger(__name__)
 
@@ -123,20 +119,6 @@ def _open_spare(spare: Stores, table: str, partition: int) -> Store:
         logger.warning("%s. It was only a copy: it is removed and replayed", error)
         spare.destroy(table, partition)
         return spare.open(table, partition)
-
-
-async def slices(items: Mapping[K, V]) -> AsyncIterator[list[tuple[K, V]]]:
-    """Give the items of a mapping some at a time, with a turn of the event loop between them.
-
-    Args:
-        items: not to be changed before the last are taken.
-    """
-    pending = iter(items.items())
-    some = list(islice(pending, CHUNK))
-    while some:
-        yield some
-        if some := list(islice(pending, CHUNK)):
-            await asyncio.sleep(0)
 
 
 async def write_chunked(

@@ -9,6 +9,8 @@ from enum import Enum
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from stream_core.errors import EncodeError, ValidationError
 from stream_core.primitives import TP
 from stream_core.values.encoding import type_name
@@ -49,13 +51,10 @@ DELETED: Final = Mark.DELETED
 """The key is deleted."""
 
 
-class Encoded:
-    """A value as bytes."""
+class Encoded(msgspec.Struct, gc=False, eq=False):
+    """A value as bytes. The garbage collector does not know it: there may be hundreds of thousands."""
 
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    data: bytes
 
 
 V = TypeVar("V")

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.ports import Store
+from stream_core.primitives import TP, Batch, StoredRecord
 from stream_core.values.schemas import Schema
+from stream_tables.follower import Follower
+from stream_tables.partition import Facts, State
 from stream_tables.stores import CHUNK
 from stream_tables.windows.keyed import KEYED, SWEEP
 from stream_tables.windows.rows import ROWS
@@ -329,24 +332,57 @@ def test_added_values_follow_each_other() -> None:
     assert sessions(bench) == {("A", 1, 1): 4}
 
 
-def test_a_drop_while_sessions_are_made_ready_for_the_store_leaves_it_as_it_was() -> None:
-    """Others get a turn before the first write; where they drop the interval, neither rows nor the time are taken for stored."""
-    bench = WindowBench(SessionWindow(5))
+def test_a_drop_while_sessions_are_stored_is_mended_by_the_changelog() -> None:
+    """Others get a turn between two writes; where they drop the interval nothing more is stored, and the replay brings the rest."""
+    bench = WindowBench(SessionWindow(5, 60))
     bench.add("A", 1)
     bench.checkpoint()
+    position = bench.part.store.fact(Facts.POSITION)
+    for number in range(3 * CHUNK):
+        bench.add(f"B{number}", 2)
+    expected = sessions(bench)
+
+    async def main() -> None:
+        bench.part.overlay.cut(())
+        for change in bench.part.changes({}):
+            bench.log.append(StoredRecord(len(bench.log), 0, change.key, change.value, change.headers))
+        writing = asyncio.create_task(bench.part.commit(len(bench.log)))
+        await asyncio.sleep(0)
+        assert sessions(bench) == expected
+        bench.drop()
+        await writing
+        assert len(sessions(bench)) == CHUNK + 1
+        assert bench.part.store.fact(Facts.POSITION) == position
+        bench.part.enter(State.OPENING)
+        bench.part.enter(State.REPLAYING)
+        follower = Follower(bench.part, int(position or 0), len(bench.log), {})
+        await follower.apply(Batch(TP("changelog", 0), bench.log[int(position or 0) :], len(bench.log)))
+        follower.finish()
+
+    asyncio.run(main())
+    assert (bench.part.stored_time, sessions(bench)) == (2000, expected)
+    assert len(list(bench.part.store.range(ROWS, KEYED))) == len(expected)
+
+
+def test_what_is_stored_of_a_key_is_found_while_the_rest_is() -> None:
+    """An event that comes in a turn between two writes joins the session that is in the store already, or still in memory."""
+    bench = WindowBench(SessionWindow(5))
     for number in range(3 * CHUNK):
         bench.add(f"B{number}", 2)
 
     async def main() -> None:
         bench.part.overlay.cut(())
         writing = asyncio.create_task(bench.part.commit(None))
-        await asyncio.sleep(0)
-        assert len(list(bench.part.store.range(ROWS))) == 1
-        bench.drop()
+        while not writing.done():
+            await asyncio.sleep(0)
+            for number in (0, 3 * CHUNK - 1):
+                bench.add(f"B{number}", 3)
         await writing
 
     asyncio.run(main())
-    assert (bench.part.stored_time, sessions(bench)) == (1000, {("A", 1, 1): 1})
+    found = sessions(bench)
+    assert len(found) == 3 * CHUNK
+    assert found["B0", 2, 3] == found[f"B{3 * CHUNK - 1}", 2, 3] > 1
 
 
 def test_a_value_of_another_type_that_closes_says_what_helps() -> None:

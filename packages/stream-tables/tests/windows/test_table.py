@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from collections import Counter
 from datetime import UTC, datetime
@@ -20,9 +21,10 @@ from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.overlay import Overlay
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
+from stream_tables.windows.closing import Closer
 from stream_tables.windows.kinds import Window
 from stream_tables.windows.late import Late, LateError
-from stream_tables.windows.rows import EARLIEST, NEVER, TIME
+from stream_tables.windows.rows import EARLIEST, NEVER, ROWS, TIME, big_endian
 from stream_tables.windows.session import SessionWindow
 from stream_tables.windows.sliding import SlidingWindow
 
@@ -331,6 +333,43 @@ def test_one_that_closes_leaves_the_short_way_to_others(bench: WindowBench) -> N
     bench.add("a", 131)
     overlay.cut([])
     assert {reading.subscription for reading in overlay.frozen_readings} == {"agent"}
+
+
+@pytest.mark.parametrize(("then", "time"), [(100.0, 101_000), (None, 1000)])
+def test_an_event_that_comes_while_the_first_window_is_looked_for(
+    bench: WindowBench, then: float | None, time: int
+) -> None:
+    """Looking whether a window closes gives turns: where an event comes in one, it says itself what time it is."""
+    bench.add("a", 1)
+    closer = Closer("table", bench.part, bench.window, bench.windows._keys, lambda key, value: None, bench.work)
+
+    async def main() -> None:
+        bench.work.seconds = 100.0
+        looking = asyncio.create_task(closer._go_on())
+        await asyncio.sleep(0)
+        assert not looking.done()
+        bench.work.seconds = then
+        await looking
+
+    asyncio.run(main())
+    assert bench.part.time(None) == time
+
+
+@pytest.mark.parametrize("where", ["active", "frozen", "stored", "deleted"])
+def test_the_first_window_is_found_wherever_it_is(bench: WindowBench, where: str) -> None:
+    """It may have changed in this interval or in the one that is stored just then, or before; one that was deleted is none."""
+    bench.add("a", 1)
+    if where in ("stored", "deleted"):
+        bench.checkpoint()
+    bench.add("b", 30)
+    if where == "frozen":
+        bench.part.overlay.cut([])
+    if where == "deleted":
+        with bench.event(1) as windows:
+            del windows["a"]
+    first = 30 if where == "deleted" else 0
+    assert asyncio.run(bench.part.first(ROWS)) == big_endian(first * 1000) + (b'"b"' if first else b'"a"')
+    assert asyncio.run(bench.part.first(big_endian(31_000))) is None
 
 
 # -- codecs

@@ -160,19 +160,20 @@ class Closer:
         left = self._idle_since[1]
         self._idle_since = idle, left
         now = left + round(idle * 1000)
-        if left == NEVER or idle < IDLE or now <= part.finished_time() or not self._is_due(now):
+        if left == NEVER or idle < IDLE or now <= part.finished_time() or not await self._is_due(now):
             return
         async with self._work.unit(self._name, "time that goes on"):
             effects = _open()
-            part.move(effects, now)
+            if (self._work.idle() or -1.0) >= idle:  # else something has come meanwhile, and says itself how late it is
+                part.move(effects, now)
         self._leave({part.overlay}, effects)
 
-    def _is_due(self, now: int) -> bool:
+    async def _is_due(self, now: int) -> bool:
         """Tell whether a window closes, and somebody is told of it, or expires when it is ``now``."""
-        closes = None if self._on_close is None else self._part.first(self._part.closed(None))
+        closes = None if self._on_close is None else await self._part.first(self._part.closed(None))
         if closes is not None and self._window.due(closes, told=True) <= now:
             return True
-        expires = None if self._window.keeps is None else self._part.first(ROWS)
+        expires = None if self._window.keeps is None else await self._part.first(ROWS)
         return expires is not None and self._window.due(expires, told=False) <= now
 
     def _leave(self, touched: set[object], effects: Effects) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from itertools import islice
 from typing import Any
 
 from stream_core.errors import StoreCorruptError, StoreError
@@ -25,11 +24,11 @@ from stream_tables.partition import Found, State
 from stream_tables.values import ABSENT, Absent, Before, Encoded, Entry
 from stream_tables.windows.kinds import Seconds, Window
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import NEVER, ROWS, Layout, LogKeys, big_endian, number
+from stream_tables.windows.rows import BEHIND, NEVER, ROWS, Layout, LogKeys, big_endian, number
 
 __all__ = ["KEYED", "KeyedLayout", "KeyedPartition", "KeyedWindow", "as_data", "by_key", "split"]
 
-KEYED = b"\xff"
+KEYED = BEHIND
 """Rows by key begin so, behind all rows by time."""
 
 SWEEP = 1_000
@@ -89,6 +88,16 @@ class KeyedOverlay(Overlay):
         self._frozen_rows = self._rows  # first: threads read the active rows before these
         self._rows = rows
         self.latest = {}
+
+    def stored(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
+        """Take entries out of the frozen layer that are in the store now."""
+        super().stored(entries)
+        for row, _ in entries:
+            prefix = _prefix(row)
+            rows = self._frozen_rows.get(prefix, {})
+            rows.pop(row, None)
+            if not rows:
+                self._frozen_rows.pop(prefix, None)
 
     def thaw(self) -> None:
         """Forget the frozen layer: it is in the store."""
@@ -208,12 +217,6 @@ class KeyedPartition(WindowedPartition[Any]):
                 timed = window.timed(row, entry.data)
                 if begin <= timed < end:
                     yield timed
-
-    def first(self, begin: bytes) -> bytes | None:
-        """Give the first row by time from ``begin`` on, stored or changed; ``None`` when there is none."""
-        changes = {**self.overlay.frozen, **self.overlay.active}
-        stored = islice(self.store.range(begin, KEYED), 1)
-        return min((*self.changed_rows(changes.items(), begin, KEYED), *(row for row, _ in stored)), default=None)
 
 
 class KeyedLayout(Layout):

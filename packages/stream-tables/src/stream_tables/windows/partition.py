@@ -11,7 +11,6 @@ import heapq
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from itertools import islice
 from typing import Any, TypeVar
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
@@ -24,9 +23,8 @@ from stream_core.values.schemas import Schema
 from stream_tables.changelog import RESERVED, TIME_KEY
 from stream_tables.errors import TableError, TableKeyError
 from stream_tables.partition import Followed, State, TablePartition, not_told
-from stream_tables.stores import slices
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
-from stream_tables.windows.rows import CLOSED, NEVER, ROWS, TIME, Layout, LogKeys
+from stream_tables.windows.rows import BEHIND, CLOSED, NEVER, ROWS, TIME, Layout, LogKeys
 
 __all__ = ["MAX_FUTURE", "WindowedPartition"]
 
@@ -35,8 +33,8 @@ V = TypeVar("V")
 MAX_FUTURE = 86_400_000
 """Milliseconds that an event may be ahead of the clock: one that is further ahead would close everything before it."""
 
-SLICE = 5_000
-"""Rows that are sorted before the event loop gets a turn."""
+SLICE = 1_000
+"""Stored rows that are passed over before the event loop gets a turn."""
 
 _LOGGED = {TIME: TIME_KEY, CLOSED: RESERVED + b"closed"}
 """The keys of the reserved rows in a changelog."""
@@ -179,16 +177,13 @@ class WindowedPartition(TablePartition[V]):
         Raises:
             StoreError: the store is closed or damaged.
         """
-        overlay = self.overlay
-        changed, stored = [*overlay.frozen.items(), *overlay.active.items()], self.store.range(begin, end)
         heap: list[bytes] = []
-        for at in range(0, len(changed), SLICE):
-            for row in self.changed_rows(islice(changed, at, at + SLICE), begin, end):
+        async for some in self.overlay.entries():
+            for row in self.changed_rows(some, begin, end):
                 heapq.heappush(heap, row)
-            await asyncio.sleep(0)
         last = b""
         try:
-            for row, _ in stored:
+            for row, _ in self.store.range(begin, end):
                 while heap and heap[0] < row:
                     if (found := heapq.heappop(heap)) != last:
                         last = found
@@ -208,9 +203,26 @@ class WindowedPartition(TablePartition[V]):
         """Give the rows in the order of which changed windows lie in a range."""
         return (row for row, _ in changes if begin <= row < end)
 
-    def first(self, begin: bytes) -> bytes | None:
-        """Give the first row from ``begin`` on, stored or changed; ``None`` when there is none."""
-        return next((row for row, _ in self.range(None, begin)), None)
+    async def first(self, begin: bytes) -> bytes | None:
+        """Give the first row from ``begin`` on, stored or changed, with turns for the event loop; ``None`` when there is none.
+
+        Raises:
+            StoreError: the store is closed or damaged.
+        """
+        overlay, first = self.overlay, BEHIND
+        async for some in overlay.entries():
+            there = [item for item in some if item[1] is not DELETED]
+            first = min(self.changed_rows(there, begin, first), default=first)
+        try:
+            for count, (row, _) in enumerate(self.store.range(begin, first), 1):
+                if overlay.active.get(row) is not DELETED and overlay.frozen.get(row) is not DELETED:
+                    return row
+                if count % SLICE == 0:
+                    await asyncio.sleep(0)
+        except StoreCorruptError as error:
+            self.lose(error)
+            raise
+        return None if first == BEHIND else first
 
     # -- values
 
@@ -306,18 +318,17 @@ class WindowedPartition(TablePartition[V]):
                 self._sent += 1
                 yield Change(topic, partition, key, self._stored(row, entry), headers)
 
-    async def _to_store(self, frozen: Mapping[bytes, Entry]) -> tuple[dict[bytes, bytes | None], Collection[KeyRange]]:
-        """Give the rows to be stored, and the ranges that expire by their time: no row lies in one."""
-        changes = dict[bytes, bytes | None]()
-        async for some in slices(frozen):
-            stored = {row: self._stored(row, entry) for row, entry in some}
-            changes.update(stored)
-            changes.update(self.derived(stored))
-        if self.overlay.frozen is not frozen:  # dropped meanwhile: what is known of the store stays
-            return {}, ()
+    def _to_store(self, entries: Iterable[tuple[bytes, Entry]]) -> dict[bytes, bytes | None]:
+        """Give the rows to be stored for entries of the frozen layer, with those that follow from them."""
+        changes = {row: self._stored(row, entry) for row, entry in entries}
+        changes.update(self.derived(changes))
         if TIME in changes:
             self._time = int(changes[TIME] or NEVER)
-        return changes, self._gone(changes, self.stored_time, changes.get(CLOSED) or self._read(CLOSED))
+        return changes
+
+    def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
+        """Give the ranges that expire by the time of the cut; of what was stored before the last changes they take what lies there."""
+        return self._gone(changes, self.stored_time, changes.get(CLOSED) or self._read(CLOSED))
 
     def _gone(self, changes: dict[bytes, bytes | None], time: int, closed: bytes | None) -> Collection[KeyRange]:
         """Give the ranges of windows that nobody can read any more at a time, and that are closed where that is told."""

@@ -16,7 +16,19 @@ import msgspec
 from stream_core.ports import KeyRange, Store
 from stream_core.values.schemas import Schema
 
-__all__ = ["CLOSED", "EARLIEST", "LATEST", "NEVER", "ROWS", "TIME", "Layout", "LogKeys", "big_endian", "number"]
+__all__ = [
+    "BEHIND",
+    "CLOSED",
+    "EARLIEST",
+    "LATEST",
+    "NEVER",
+    "ROWS",
+    "TIME",
+    "Layout",
+    "LogKeys",
+    "big_endian",
+    "number",
+]
 
 TIME: Final = b"\0"
 """The row that has the time of a partition."""
@@ -26,6 +38,9 @@ CLOSED: Final = b"\0\0"
 
 ROWS: Final = bytes(8)
 """No row of a window is less than this, and all reserved ones are."""
+
+BEHIND: Final = b"\xff"
+"""All rows that are in the order of time are less than this."""
 
 NEVER: Final = -(2**62)
 """The time of a partition that no event has changed yet, in milliseconds."""
