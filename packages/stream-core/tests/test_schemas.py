@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import FrameType
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -216,6 +218,25 @@ def test_bytes_of_tagged_fields_are_not_shown(type_: Any, hides: bool) -> None:
     error = decode_error("value", b'{"code":"1815"}', type_, ValueError("no"), TP("logins", 0), 7)
     assert ("1815" not in str(error)) is hides
     assert ("15 bytes that are not shown" in str(error)) is hides
+
+
+@pytest.mark.parametrize("type_", [Any, Transfer, Box[Transfer]])
+def test_annotations_are_evaluated_once_however_many_records_cannot_be_decoded(type_: Any) -> None:
+    """Whether a tag hides bytes is asked for each such record, and may ask every record class there is."""
+    evaluated = 0
+
+    def called(frame: FrameType, event: str, function: object) -> None:
+        nonlocal evaluated
+        evaluated += event == "c_call" and function is compile
+
+    for _ in range(2):
+        evaluated = 0
+        sys.setprofile(called)
+        try:
+            decode_error("value", b"no", type_, ValueError("no"), TP("transfers", 0), 7)
+        finally:
+            sys.setprofile(None)
+    assert not evaluated
 
 
 @given(st.lists(st.none() | st.binary(max_size=20) | st.just(TRANSFER)))

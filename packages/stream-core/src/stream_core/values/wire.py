@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from types import MappingProxyType, NoneType
 from typing import Any, TypeVar, get_args, get_origin
 from uuid import UUID
@@ -111,7 +112,7 @@ def is_tagged(type_: Any) -> bool:
             return False
         seen.append(one)
         if one is None or one is Any:
-            return any(map(look, list(registry.values())))
+            return any(cls._options.tags for cls in list(registry.values()))
         if not is_record(one):
             return any(map(look, get_args(one)))
         options = options_of(get_origin(one) or one)
@@ -121,9 +122,15 @@ def is_tagged(type_: Any) -> bool:
         base = get_origin(one) or one
         if options.polymorphic and any(look(each) for each in list(registry.values()) if issubclass(each, base)):
             return True
-        return any(look(field.type) for field in structs.fields(one)) or any(map(look, get_args(one)))
+        return any(map(look, _types(base))) or any(map(look, get_args(one)))
 
     return look(type_)
+
+
+@cache
+def _types(cls: type[Any]) -> tuple[Any, ...]:
+    """Return the types of the fields of a record class; each record that cannot be decoded asks, and msgspec evaluates them anew."""
+    return tuple(field.type for field in structs.fields(cls))
 
 
 def without_none(type_: Any) -> Any:
