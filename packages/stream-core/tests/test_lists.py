@@ -1,13 +1,16 @@
-"""What processors in front of ``take`` send while a list fills, under exactly-once."""
+"""Lists of ``take``: what processors in front of it send while a list fills, under exactly-once; and when time is up."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
+from stream_core.clocks import SystemClock
 from stream_core.errors import ProduceError, Skip
+from stream_core.runs import Run
 from stream_core.streams.stream import Stream
 
 from .harness import Lab
@@ -148,3 +151,25 @@ async def test_what_left_before_a_stop_is_committed_with_its_event(lab: Lab) -> 
     assert got == [[0]]
     assert lab.values(out) == [0]
     assert getattr(lab.committed(topic), "offset", 0) == 1
+
+
+class Early(SystemClock):
+    """A clock whose timers end a little before their time, as those of event loops with coarse time may."""
+
+    def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
+        """End a millisecond early."""
+        return super().timeout_at(when - 0.001)
+
+
+async def test_a_timer_that_ends_early_keeps_no_loop_busy(lab: Lab) -> None:
+    """The list is handed over then: looking again and again whether its time has come would leave no turn for anybody."""
+    topic, got = lab.topic("numbers"), list[Any]()
+
+    async def body(stream: Stream[Any]) -> None:
+        async for values in stream.take(10, within=0.3):
+            got.append(values)
+
+    lab.put(topic, range(3))
+    await lab.start([lab.agent(body, topic)], run=Run("app", Early()))
+    await lab.caught_up(topic)
+    assert got == [[0, 1, 2]]

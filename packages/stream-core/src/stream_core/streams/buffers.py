@@ -107,7 +107,7 @@ class Buffers:
                 if self._ended:
                     return
                 if (source := await self._next_chunk()) is None:
-                    ready = self._due(clock())
+                    ready = self._due(max(clock(), self._first_due()))  # a timer may end a little before its time
                 else:
                     feed, chunk = source
                     key = chunk.session if self._by_partition else None
@@ -145,6 +145,9 @@ class Buffers:
         """Return the keys of the buffers that are handed over although they are not full."""
         return [key for key, buffer in self._buffers.items() if buffer.due <= now]
 
+    def _first_due(self) -> float:
+        return min((buffer.due for buffer in self._buffers.values()), default=inf)
+
     def _lists(self, entries: list[Entry]) -> Iterator[list[Any]]:
         """Give what the body gets of the open event: several lists when processors made more values of its last record than fit in one."""
         values, size = [item for entry in entries for item in entry.items], self._size
@@ -154,7 +157,7 @@ class Buffers:
 
     async def _next_chunk(self) -> tuple[Feed, Chunk] | None:
         """Wait for the next chunk; return ``None`` when a buffer is due before there is one, or all of them because there will be none."""
-        due = min((buffer.due for buffer in self._buffers.values()), default=inf)
+        due = self._first_due()
         try:
             if due == inf:
                 return await self._iteration.next_chunk()
