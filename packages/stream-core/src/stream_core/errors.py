@@ -198,7 +198,7 @@ class BatchRefusedError(ProduceError):
 
     @classmethod
     def behind(cls, error: BaseException | None) -> bool:
-        """Whether ``error`` is one, or caused by one."""
+        """Tell whether ``error`` is one, or caused by one."""
         while error is not None and not isinstance(error, cls):
             error = error.__cause__
         return error is not None

@@ -82,7 +82,7 @@ class Reader(Protocol):
         """Read exactly these partitions from these offsets; the assignment before is replaced whole."""
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
-        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
+        """Return everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
 
         An offset that the log does not hold raises OffsetOutOfRangeError (naming it) on each poll, until that
         partition is sought or no longer assigned; batches of other partitions are delivered first.
@@ -94,10 +94,10 @@ class Reader(Protocol):
         """Read ``tp`` from ``offset`` next."""
 
     async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
-        """The earliest offset that each partition holds."""
+        """Return the earliest offset that each partition holds."""
 
     async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
-        """The offset behind the last record; with ``committed`` the last stable offset instead (open transactions are past it)."""
+        """Return the offset behind the last record; with ``committed`` the last stable one: open transactions are past it."""
 
     async def offsets_since(self, tps: Collection[TP], timestamp: int) -> dict[TP, int | None]:
         """Find where each partition has its first record of a time or later (KIP-79).
@@ -143,7 +143,7 @@ class Consumer(Protocol):
         """
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
-        """Everything that has arrived for partitions not paused, at most one batch a partition.
+        """Return everything that has arrived for partitions not paused, at most one batch a partition.
 
         Waits up to ``timeout`` seconds for the first batch, also while a rebalance runs, and returns nothing then.
         Raises OffsetOutOfRangeError as :meth:`Reader.poll` does, and TransportError when the client is broken. A partition that
@@ -171,20 +171,22 @@ class Consumer(Protocol):
         """
 
     async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
-        """The group's committed offsets, stable ones only: waits while a transaction that commits one is undecided (KIP-447)."""
+        """Return the group's committed offsets, stable ones only: waits while a transaction that commits one is undecided (KIP-447)."""
 
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         """Commit, fenced by ``group``: raises FencedError when that generation or member is not current any more."""
 
     async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
-        """The earliest offset that each partition holds."""
+        """Return the earliest offset that each partition holds."""
 
     async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
-        """As :meth:`Reader.end_offsets`."""
+        """Return the ends of partitions, as :meth:`Reader.end_offsets`."""
 
     def lease(self) -> float:
-        """Seconds for which this member may still believe in its partitions: session timeout less the time since the last heartbeat
-        that the broker answered (on a clock that runs on while the process is stopped). Zero or less: do nothing more.
+        """Return for how many seconds this member may still believe in its partitions; zero or less: it must do nothing more.
+
+        It is the session timeout less the time since the last heartbeat that the broker answered, on a clock that runs on while the
+        process is stopped.
 
         It may be asked from any thread, as :attr:`unreadable` may.
         """
@@ -200,7 +202,7 @@ class Delivery(Protocol):
         """Wait for the acknowledgement, without linger; raises ProduceError or FencedError when there will be none."""
 
     def acknowledged(self) -> bool | None:
-        """Whether the record is acknowledged; ``None`` while that is not decided. Awaiting a decided one does not suspend."""
+        """Tell whether the record is acknowledged; ``None`` while that is not decided. Awaiting a decided one does not suspend."""
 
 
 class Producer(Protocol):
@@ -221,10 +223,10 @@ class Producer(Protocol):
         """Close, at once and within a deadline; what is not acknowledged may be lost. Never raises."""
 
     async def partitions(self, topic: str) -> int:
-        """The number of partitions of ``topic``; raises UnknownTopicError. Must have been awaited once before ``send`` to it."""
+        """Return the number of partitions of ``topic``; it must be awaited once before ``send`` to it. Raises UnknownTopicError."""
 
     def count(self, topic: str) -> int:
-        """The number of partitions that ``send`` chooses from; 0 before :meth:`partitions` was awaited.
+        """Return the number of partitions that ``send`` chooses from; 0 before :meth:`partitions` was awaited.
 
         It follows the cluster: partitions that are added are sent to once the client has heard of them, and a topic that was made
         again has those that it has now.
@@ -312,14 +314,16 @@ class Admin(Protocol):
         """Close; within a deadline, never raises."""
 
     async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
-        """Those of ``topics`` that exist, as the brokers know them now: partition counts, ids, and configuration unless ``config`` is
-        false, which is one request less. Never creates a topic."""
+        """Describe those of ``topics`` that exist, as the brokers know them now: partition counts, ids, and configuration.
+
+        Without ``config`` it is one request less. It never creates a topic.
+        """
 
     async def cluster_id(self) -> str:
-        """The id of the cluster, which no other cluster has; empty where it has none."""
+        """Return the id of the cluster, which no other cluster has; empty where it has none."""
 
     async def topics(self) -> set[str]:
-        """The names of all topics but those that the brokers keep for themselves."""
+        """Return the names of all topics but those that the brokers keep for themselves."""
 
     async def sizes(self, tps: Collection[TP]) -> dict[TP, int]:
         """Tell how many bytes each partition takes in the log of its leader, as its records lie there: compressed, and without copies.
@@ -367,10 +371,10 @@ class Transport(Protocol):
     """A driver: makes the clients of one cluster. Named by the scheme of the broker URL."""
 
     def consumer(self, group: str, *, read_committed: bool) -> Consumer:
-        """A member of ``group``."""
+        """Make a member of ``group``."""
 
     def reader(self, *, read_committed: bool) -> Reader:
-        """A reader without a group."""
+        """Make a reader without a group."""
 
     def producer(
         self,
@@ -379,7 +383,7 @@ class Transport(Protocol):
         fence: Callable[[], bool] | None = None,
         sent: TopicTraffic | None = None,
     ) -> Producer:
-        """A producer.
+        """Make a producer.
 
         Args:
             transactional_id: makes it a transactional one.
@@ -388,10 +392,10 @@ class Transport(Protocol):
         """
 
     def admin(self) -> Admin:
-        """An admin client."""
+        """Make an admin client."""
 
     def groups(self) -> Groups:
-        """A client that looks at groups from outside."""
+        """Make a client that looks at groups from outside."""
 
 
 KeyRange = tuple[bytes, bytes | None]

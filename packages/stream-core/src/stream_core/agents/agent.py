@@ -312,7 +312,7 @@ class Agent:
         *,
         timeout: float = ASK_TIMEOUT,
     ) -> AsyncIterator[Any]:
-        """As :meth:`map`, for pairs of key and value."""
+        """Do as :meth:`map`, for pairs of key and value."""
         return self._questions(items, self._ask_about_pair(reply_to), timeout).as_they_come()
 
     async def join(
@@ -334,7 +334,7 @@ class Agent:
         *,
         timeout: float = ASK_TIMEOUT,
     ) -> list[Any]:
-        """As :meth:`join`, for pairs of key and value."""
+        """Do as :meth:`join`, for pairs of key and value."""
         return await self._questions(items, self._ask_about_pair(reply_to), timeout).in_order()
 
     def _questions(self, values: Any, ask: Ask[Any], timeout: float) -> Questions[Any]:

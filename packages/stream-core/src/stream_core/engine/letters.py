@@ -61,7 +61,7 @@ class LetterFinder:
 
 
 def _names(failure: FailureSnapshot) -> set[tuple[str, bytes | None]]:
-    """The headers that the letter of an event has."""
+    """List the headers that the letter of an event has."""
     told = {
         "agent": failure.reader,
         "topic": failure.topic,

@@ -146,7 +146,7 @@ class Observer:
             yield TableChanges(table, changes.updated, changes.deleted)
 
     def _reason(self) -> str:
-        """Why the worker does not work on its partitions, in words for anybody; empty when it does."""
+        """Say why the worker does not work on its partitions, in words for anybody; empty when it does."""
         state, clients = self._engine.state, self._clients
         if self._background.failure.done():
             return "failed"

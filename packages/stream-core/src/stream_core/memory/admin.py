@@ -29,24 +29,24 @@ class MemoryAdmin:
         """Close."""
 
     async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
-        """Those of ``topics`` that exist."""
+        """Describe those of ``topics`` that exist."""
         async with self._cluster.request("metadata"):
             known = self._cluster.topics()
             found = {name: known[name] for name in topics if name in known}
             return found if config else {name: replace(info, config={}) for name, info in found.items()}
 
     async def cluster_id(self) -> str:
-        """The id of the cluster."""
+        """Return the id of the cluster."""
         async with self._cluster.request("metadata"):
             return self._cluster.id
 
     async def topics(self) -> set[str]:
-        """The names of all topics."""
+        """Return the names of all topics."""
         async with self._cluster.request("metadata"):
             return set(self._cluster.topics())
 
     async def sizes(self, tps: Collection[TP]) -> dict[TP, int]:
-        """The bytes of the records of each partition; of none where :attr:`Faults.sizes_hidden` says so. Raises UnknownTopicError."""
+        """Return the bytes of the records of each partition; none with :attr:`Faults.sizes_hidden`. Raises UnknownTopicError."""
         async with self._cluster.request("describe_log_dirs"):
             sizes = {tp: self._cluster.log(tp).size for tp in tps}
             return {} if self._cluster.faults.sizes_hidden else sizes

@@ -63,7 +63,7 @@ class MemoryCluster:
 
     @classmethod
     def named(cls, name: str) -> MemoryCluster:
-        """The cluster of that name in this process; made at the first call."""
+        """Return the cluster of that name in this process; the first call makes it."""
         return cls._clusters.setdefault(name, cls(name))
 
     @classmethod
@@ -118,15 +118,15 @@ class MemoryCluster:
                 group.topic_changed(topic)
 
     def topics(self) -> dict[str, TopicInfo]:
-        """All topics by name."""
+        """Return all topics by name."""
         return {name: topic.info for name, topic in self._topics.items()}
 
     def topic(self, name: str) -> TopicInfo:
-        """One topic. Raises UnknownTopicError."""
+        """Return one topic. Raises UnknownTopicError."""
         return self._topic(name).info
 
     def log(self, tp: TP) -> PartitionLog:
-        """The log of a partition. Raises UnknownTopicError."""
+        """Return the log of a partition. Raises UnknownTopicError."""
         topic = self._topics.get(tp.topic)
         if topic is None or not 0 <= tp.partition < len(topic.logs):
             raise UnknownTopicError(f"topic {tp.topic} has no partition {tp.partition} on {self}: create it first")
@@ -156,13 +156,13 @@ class MemoryCluster:
         self.wakeup.notify()
 
     def group(self, name: str) -> Group:
-        """A consumer group; made at the first call."""
+        """Return a consumer group; the first call makes it."""
         if name not in self._groups:
             self._groups[name] = Group(name, self._partition_counts, self.wakeup)
         return self._groups[name]
 
     def groups(self) -> Collection[str]:
-        """The names of all groups."""
+        """Return the names of all groups."""
         return list(self._groups)
 
     def expire(self, group: str, member: str, *, told: bool = True) -> None:
@@ -181,17 +181,17 @@ class MemoryCluster:
         return f"memory://{self.name}"
 
     def _now(self) -> int:
-        """Milliseconds since the epoch."""
+        """Return the milliseconds since the epoch."""
         return int(self.clock() * 1000)
 
     def _topic(self, name: str) -> Topic:
-        """One topic. Raises UnknownTopicError."""
+        """Return one topic. Raises UnknownTopicError."""
         if name not in self._topics:
             raise UnknownTopicError(f"topic {name} does not exist on {self}: create it first")
         return self._topics[name]
 
     def _partition_counts(self) -> dict[str, int]:
-        """The number of partitions of each topic."""
+        """Return the number of partitions of each topic."""
         return {name: topic.info.partitions for name, topic in self._topics.items()}
 
     def _set(self, topic: Topic) -> None:

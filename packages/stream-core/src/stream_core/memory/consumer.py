@@ -99,7 +99,7 @@ class MemoryConsumer(Fetcher):
         self._cluster.wakeup.notify()
 
     async def committed(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
-        """The group's committed offsets; waits while an open transaction wants to commit one. Raises DeadlineError."""
+        """Return the group's committed offsets; waits while an open transaction wants to commit one. Raises DeadlineError."""
         async with self._cluster.request("offset_fetch"):
             offsets = self._group.offsets
             what = f"stable committed offsets of group {self._group.name}"
@@ -118,7 +118,7 @@ class MemoryConsumer(Fetcher):
             self._group.offsets.commit(offsets)
 
     def lease(self) -> float:
-        """The session timeout less the time since the last heartbeat that was answered; 0 when the broker took it out."""
+        """Return the session timeout less the time since the last heartbeat that was answered; 0 when the broker took it out."""
         if self._assignment is None:
             return self._settings.session_timeout
         if not self._group.knows(self._member):

@@ -49,7 +49,7 @@ class Fetcher:
         self._cluster.wakeup.notify()
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
-        """Everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
+        """Return everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.
 
         Raises:
             OffsetOutOfRangeError: a log does not hold the position of its partition; batches of others come first.
@@ -91,12 +91,12 @@ class Fetcher:
             self._cluster.wakeup.notify()
 
     async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
-        """The earliest offset that each partition holds. Raises UnknownTopicError."""
+        """Return the earliest offset that each partition holds. Raises UnknownTopicError."""
         async with self._cluster.request("list_offsets"):
             return {tp: self._cluster.log(tp).start for tp in tps}
 
     async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
-        """The offset behind the last record, or with ``committed`` the last stable offset. Raises UnknownTopicError."""
+        """Return the offset behind the last record, or with ``committed`` the last stable offset. Raises UnknownTopicError."""
         async with self._cluster.request("list_offsets"):
             logs = {tp: self._cluster.log(tp) for tp in tps}
             return {tp: log.stable if committed else log.end for tp, log in logs.items()}
@@ -118,7 +118,7 @@ class Fetcher:
         return {record.offset: reasons[record.offset] for record in records if record.offset in reasons}
 
     def _fetch(self) -> list[Batch]:
-        """A batch of each partition whose position can move, which moves it."""
+        """Take a batch of each partition whose position can move, and move it."""
         batches: list[Batch] = []
         outside: OffsetOutOfRangeError | None = None
         faults = self._cluster.faults

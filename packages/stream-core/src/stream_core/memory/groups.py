@@ -153,7 +153,7 @@ class Group:
         self._members.clear()
 
     def knows(self, member: str) -> bool:
-        """Whether ``member`` is one of the group."""
+        """Tell whether ``member`` is one of the group."""
         return member in self._members
 
     def check(self, metadata: GroupMetadata) -> None:

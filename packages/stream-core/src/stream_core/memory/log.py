@@ -38,7 +38,7 @@ class Fetched(NamedTuple):
 
 
 def record_size(record: Entry | StoredRecord) -> int:
-    """The bytes that a record takes in Kafka's log, at least; without compression."""
+    """Return the bytes that a record takes in Kafka's log, at least; without compression."""
     size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
     if record.headers:
         size += sum(_HEADER_OVERHEAD + len(name.encode()) + len(content or b"") for name, content in record.headers)

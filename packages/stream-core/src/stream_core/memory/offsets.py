@@ -40,19 +40,19 @@ class GroupOffsets:
             self._committed.update(pending)
 
     def stable(self, tps: Collection[TP]) -> bool:
-        """Whether no open transaction wants to commit an offset of these partitions."""
+        """Tell whether no open transaction wants to commit an offset of these partitions."""
         return not any(tp in pending for pending in self._pending.values() for tp in tps)
 
     def decided(self) -> bool:
-        """Whether no open transaction wants to commit anything."""
+        """Tell whether no open transaction wants to commit anything."""
         return not any(self._pending.values())
 
     def all(self) -> dict[TP, Offset]:
-        """All committed offsets."""
+        """Return all committed offsets."""
         return dict(self._committed)
 
     def fetch(self, tps: Collection[TP]) -> dict[TP, Offset | None]:
-        """The committed offsets; ``None`` for partitions without one."""
+        """Return the committed offsets; ``None`` for partitions without one."""
         return {tp: self._committed.get(tp) for tp in tps}
 
     def forget(self, topic: str) -> None:
@@ -63,7 +63,7 @@ class GroupOffsets:
 
 
 def _checked(offsets: Mapping[TP, Offset]) -> tuple[Mapping[TP, Offset], CommitError | None]:
-    """The offsets that the broker takes, and the error for the others."""
+    """Return the offsets that the broker takes, and the error for the others."""
     sizes = {tp: len(offset.metadata.encode("utf-16-le")) // 2 for tp, offset in offsets.items()}
     refused = [tp for tp, size in sizes.items() if size > _METADATA_MAX]
     if not refused:

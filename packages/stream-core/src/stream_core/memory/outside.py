@@ -32,12 +32,12 @@ class MemoryGroups:
         """Close."""
 
     async def members(self, group: str) -> Collection[str]:
-        """The ids of the members of a group."""
+        """Return the ids of the members of a group."""
         async with self._cluster.request("describe_groups"):
             return list(self._cluster.group(group).members)
 
     async def offsets(self, group: str) -> dict[TP, Offset]:
-        """All committed offsets of a group; waits while an open transaction wants to commit one. Raises DeadlineError."""
+        """Return all committed offsets of a group; waits while an open transaction wants to commit one. Raises DeadlineError."""
         async with self._cluster.request("offset_fetch"):
             offsets = self._cluster.group(group).offsets
             what = f"stable committed offsets of group {group}"

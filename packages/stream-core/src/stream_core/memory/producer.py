@@ -85,13 +85,13 @@ class MemoryProducer:
         self._sender.drop(ProduceError("the producer was stopped before the record was acknowledged"))
 
     async def partitions(self, topic: str) -> int:
-        """The number of partitions of ``topic``. Raises UnknownTopicError."""
+        """Return the number of partitions of ``topic``. Raises UnknownTopicError."""
         async with self._cluster.request("metadata"):
             self._counts[topic] = self._cluster.topic(topic).partitions
         return self._counts[topic]
 
     def count(self, topic: str) -> int:
-        """The number of partitions of ``topic``, as it is now; that known last when the topic was deleted."""
+        """Return the number of partitions of ``topic``, as it is now; that known last when the topic was deleted."""
         known = self._counts.get(topic, 0)
         if known:
             with suppress(UnknownTopicError):
@@ -205,7 +205,7 @@ class MemoryProducer:
         return self._sender.identity
 
     def _require(self, state: _State, what: str) -> Identity:
-        """The identity of a transactional producer in ``state``. Raises TransportError otherwise."""
+        """Return the identity of a transactional producer in ``state``. Raises TransportError otherwise."""
         identity = self._identity
         if self._state != state:
             raise TransportError(
@@ -222,7 +222,7 @@ class MemoryProducer:
             raise ProduceError(f"cannot send: the producer is {self._state}, not {expected}")
 
     def _route(self, topic: str, partition: int | None, key: bytes | None) -> TP:
-        """The partition of a record: as told, by its key, or in turns."""
+        """Choose the partition of a record: as told, by its key, or in turns."""
         count = self.count(topic)
         if not count:
             raise UnknownTopicError(f"the partitions of topic {topic} are not known: await partitions({topic!r}) first")

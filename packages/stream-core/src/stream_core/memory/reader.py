@@ -14,14 +14,14 @@ class MemoryReader(Fetcher):
     """The in-process side of :class:`~stream_core.ports.Reader`."""
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
-        """As :meth:`Fetcher.poll`; a partition that cannot be read raises TransportError when nothing else has come."""
+        """Return what has arrived, as :meth:`Fetcher.poll`. Raises TransportError for an unreadable partition when nothing has."""
         batches = await super().poll(timeout)
         if not batches and (unreadable := self.unreadable):
             raise next(iter(unreadable.values()))
         return batches
 
     async def offsets_since(self, tps: Collection[TP], timestamp: int) -> dict[TP, int | None]:
-        """The offset of the first record of a time or later. Raises UnknownTopicError."""
+        """Return the offset of the first record of a time or later. Raises UnknownTopicError."""
         async with self._cluster.request("list_offsets"):
             return {tp: self._cluster.log(tp).since(max(0, timestamp)) for tp in tps}
 

@@ -52,7 +52,7 @@ class Acknowledgement:
         return self._wait().__await__()
 
     def acknowledged(self) -> bool | None:
-        """Whether the record is in the log; ``None`` while that is not decided."""
+        """Tell whether the record is in the log; ``None`` while that is not decided."""
         batch = self._batch
         return batch.error is None if batch.done else None
 
@@ -174,7 +174,7 @@ class Sender:
                 self._cluster.faults.acknowledge(batch.tp, partial(self._finish, batch, None))
 
     def _finish(self, batch: _Batch, error: TransportError | None) -> None:
-        """A batch was acknowledged, or will never be."""
+        """Take note that a batch was acknowledged, or will never be."""
         if batch.done:
             return
         batch.done, batch.error = True, error

@@ -52,7 +52,7 @@ class Topic:
 
     @classmethod
     def made(cls, spec: TopicSpec, id: str) -> Topic:  # noqa: A002 - the name is the port's
-        """A new topic. Raises TransportError for a name, count or configuration that Kafka refuses."""
+        """Make a topic. Raises TransportError for a name, count or configuration that Kafka refuses."""
         if not _NAME.fullmatch(spec.name) or spec.name in {".", ".."}:
             raise TransportError(f"topic name {spec.name!r} is refused: up to 249 letters, digits, dots, '_' and '-'")
         if spec.partitions < 1:
@@ -62,7 +62,7 @@ class Topic:
         return cls(info, tuple(PartitionLog() for _ in range(spec.partitions)))
 
     def grown(self, partitions: int) -> Topic:
-        """The same topic with more partitions. Raises TransportError unless they are more."""
+        """Return the same topic with more partitions. Raises TransportError unless they are more."""
         info = self.info
         if partitions <= info.partitions:
             raise TransportError(f"topic {info.name} has {info.partitions} partitions and cannot be given {partitions}")
@@ -105,7 +105,7 @@ class Topic:
         return entries, -1
 
     def due(self, log: PartitionLog, bound: int) -> bool:
-        """Whether a log has taken so many records since it was cleaned, at least ``bound``, that it is cleaned by itself."""
+        """Tell whether a log has taken so many records since it was cleaned, at least ``bound``, that it is cleaned by itself."""
         return log.dirty >= bound and log.dirty >= float(self.info.config["min.cleanable.dirty.ratio"]) * len(log)
 
     def clean(self, log: PartitionLog, now: int) -> None:
@@ -136,5 +136,5 @@ def _check(topic: str, config: Mapping[str, str]) -> None:
 
 
 def _is_number(text: str) -> bool:
-    """Whether Kafka would read a number."""
+    """Tell whether Kafka would read a number."""
     return re.fullmatch(r"-?\d+(\.\d+)?", text) is not None

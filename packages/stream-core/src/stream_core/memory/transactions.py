@@ -122,7 +122,7 @@ class Transactions:
                 self.expire(transactional_id)
 
     def _state(self, identity: Identity) -> _State:
-        """The state of a producer that is not fenced."""
+        """Return the state of a producer that is not fenced."""
         state = self._states[identity.transactional_id]
         if state.expired == identity:
             raise TransactionExpiredError(

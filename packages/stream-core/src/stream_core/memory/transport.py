@@ -34,11 +34,11 @@ class MemoryTransport:
         self.settings = MemorySettings(**settings)
 
     def consumer(self, group: str, *, read_committed: bool) -> MemoryConsumer:
-        """A member of ``group``."""
+        """Make a member of ``group``."""
         return MemoryConsumer(self.cluster, group, self.settings, read_committed=read_committed)
 
     def reader(self, *, read_committed: bool) -> MemoryReader:
-        """A reader without a group."""
+        """Make a reader without a group."""
         return MemoryReader(self.cluster, read_committed=read_committed)
 
     def producer(
@@ -48,13 +48,13 @@ class MemoryTransport:
         fence: Callable[[], bool] | None = None,
         sent: TopicTraffic | None = None,
     ) -> MemoryProducer:
-        """A producer, transactional with a transactional id."""
+        """Make a producer, transactional with a transactional id."""
         return MemoryProducer(self.cluster, self.settings, transactional_id=transactional_id, fence=fence, sent=sent)
 
     def admin(self) -> MemoryAdmin:
-        """An admin client."""
+        """Make an admin client."""
         return MemoryAdmin(self.cluster)
 
     def groups(self) -> MemoryGroups:
-        """A client that looks at groups from outside."""
+        """Make a client that looks at groups from outside."""
         return MemoryGroups(self.cluster, self.settings)

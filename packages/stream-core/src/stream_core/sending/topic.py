@@ -452,7 +452,7 @@ class Topic(Generic[K, V]):
         return self.describe(*(f"{prefix}{name}{suffix}" for name in names), schema=schema, **said)
 
     def derive(self, **options: Any) -> Topic[Any, Any]:
-        """As :meth:`derive_topic`."""
+        """Do as :meth:`derive_topic`."""
         return self.derive_topic(**options)
 
     def decode(self, tp: TP, records: Sequence[RawRecord]) -> Decoded:

@@ -142,7 +142,7 @@ class Line(Generic[V]):
         pulled.append(event)
 
     def reader(self) -> Subscription:
-        """A subscription of its own, with a name that no other one has."""
+        """Make a subscription of its own, with a name that no other one has."""
         self._readers += 1
         return Subscription(f"{self._name}:{self._readers}", ())
 
@@ -223,7 +223,7 @@ class Channel(Generic[K, V]):
         self._first = Line[V](name, maxsize)
 
     def _line(self) -> Line[V]:
-        """What it has in the engine of this task, else in the only one that runs; outside of all engines the channel works, too.
+        """Return what it has in the engine of this task, else in the only one that runs; outside of all engines the channel works, too.
 
         The first engine takes over what was there before: who reads the channel since before the start reads what its agents send.
         Engines of several apps share it; workers of one app are apart, as they would be in processes of their own.

@@ -90,7 +90,7 @@ class Event(Generic[V]):
         return False
 
     async def __aenter__(self) -> Self:
-        """``async with event:`` acknowledges at the end of the block, unless it raised."""
+        """Acknowledge the event at the end of the block, unless that raised."""
         return self
 
     async def __aexit__(

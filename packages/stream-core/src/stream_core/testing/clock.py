@@ -32,15 +32,15 @@ class ManualClock:
         self._numbers = count()
 
     def __call__(self) -> float:
-        """The time in seconds."""
+        """Return the time in seconds."""
         return self._now
 
     def monotonic(self) -> float:
-        """The time in seconds."""
+        """Return the time in seconds."""
         return self._now
 
     def wall(self) -> float:
-        """The time in seconds, as somebody has set it."""
+        """Return the time in seconds, as somebody has set it."""
         return self._now + self._set_by
 
     # -- moving it

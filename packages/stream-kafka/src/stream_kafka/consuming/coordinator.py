@@ -134,7 +134,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         return bool(self.generation >= 0)
 
     def lease(self) -> float:
-        """Seconds until the group may have given the partitions of this member to another; at most 0 when it is no member."""
+        """Return the seconds until the group may have given the partitions of this member to another; at most 0 when it is no member."""
         if self._confirmed is None or not self.joined:
             return 0.0
         return float(self._session_timeout_ms / 1000 - (boottime() - self._confirmed))

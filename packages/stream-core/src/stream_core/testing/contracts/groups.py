@@ -15,7 +15,7 @@ __all__ = ["CHECKS"]
 
 
 def _share(members: list[GroupMember], topic: str, partitions: int) -> bool:
-    """Whether the members own each partition once, in one generation, and nobody is idle."""
+    """Tell whether the members own each partition once, in one generation, and nobody is idle."""
     owned = [tp for member in members for tp in member.partitions]
     generations = {member.group.generation for member in members if member.assignment}
     everything = sorted(owned) == [TP(topic, partition) for partition in range(partitions)]

@@ -17,7 +17,7 @@ __all__ = ["CHECKS"]
 
 
 async def _transactional(harness: BrokerHarness, *topics: str, transactional_id: str | None = None) -> Producer:
-    """A transactional producer, under an id of its own unless told."""
+    """Start a transactional producer, under an id of its own unless told."""
     return await harness.producer(*topics, transactional_id=transactional_id or harness.name("transaction"))
 
 
