@@ -518,7 +518,7 @@ def test_metadata_of_others_is_no_lead(metadata: str, leads: dict[str, int]) -> 
 async def test_without_a_start_nothing_is_sent() -> None:
     """A send before the start says what to do."""
     with pytest.raises(ProduceError, match="the app is not started"):
-        await Outbox(transactional=True).send("out", None, None, b"", None, ())
+        await Outbox(transactional=True).send(("out", None, None, b"", None, ()))
 
 
 @pytest.mark.parametrize("of_event", [False, True], ids=["outside", "of an event"])
@@ -536,7 +536,7 @@ async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab,
     connect(old)
     for successor in new, None:
         lab.cluster.faults.fail_next("metadata", TransportError("the client was closed"))
-        sending = asyncio.create_task(outbox.send("out", 0, None, b"1", None, ()))
+        sending = asyncio.create_task(outbox.send(("out", 0, None, b"1", None, ())))
         await asyncio.sleep(0)  # it has asked
         if successor is None:
             with pytest.raises(TransportError, match="the client was closed"):

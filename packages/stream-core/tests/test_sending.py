@@ -566,7 +566,7 @@ async def test_who_sends_while_the_producer_is_full_adds_nothing_to_it(lab: Lab,
             cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
             set_effects(cursor)
         for value in values:
-            await outbox.send("out", 0, None, value, None, ())
+            await outbox.send(("out", 0, None, value, None, ()))
 
     await send(b"first")
     cursor.finish()
@@ -602,7 +602,7 @@ async def test_a_producer_that_breaks_while_it_is_full_is_told_of(lab: Lab) -> N
     cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
     set_effects(cursor)
     with pytest.raises(ProduceError, match="a batch was not acknowledged"):
-        await outbox.send("out", 0, None, b"1", None, ())
+        await outbox.send(("out", 0, None, b"1", None, ()))
     assert [str(error) for error in told] == ["a batch was not acknowledged"]
     await producer.stop()
 
@@ -692,7 +692,7 @@ async def test_what_waits_for_the_gate_counts_keys_and_headers(lab: Lab) -> None
     cursor.session, cursor.record = Session(TP("source", 0), Schema(), 1), StoredRecord(0, 0, None, b"1", ())
     set_effects(cursor)
     for _ in range(3):
-        await outbox.send("out", 0, b"k" * 500_000, None, None, [("h", b"x" * 400_000)])
+        await outbox.send(("out", 0, b"k" * 500_000, None, None, [("h", b"x" * 400_000)]))
     assert cursor.held_bytes > 2_700_000
     cursor.finish()
     assert (cursor.held_bytes, outbox.held.behind_gate > 2_700_000) == (0, True)

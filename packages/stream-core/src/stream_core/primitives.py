@@ -15,6 +15,7 @@ __all__ = [
     "HeadersArg",
     "Host",
     "Offset",
+    "Outgoing",
     "Owners",
     "RawRecord",
     "RecordMetadata",
@@ -30,6 +31,9 @@ SAMPLE = 64
 
 Headers = Sequence[tuple[str, bytes]]
 """Record headers as they are on the wire: names may repeat, values are bytes (or ``None`` on foreign records)."""
+
+Outgoing = tuple[str, int | None, bytes | None, bytes | None, int | None, Headers]
+"""A record that is to be sent: topic, partition or ``None``, key, value, milliseconds since the epoch or ``None`` for now, headers."""
 
 HeadersArg = Mapping[str, bytes] | Headers
 """Headers as users give them: a mapping, or pairs, where names may repeat."""

@@ -132,7 +132,7 @@ async def _answer(
     except (TypeError, ValueError) as error:
         raise EncodeError(f"cannot answer with a value of type {type(value).__name__}: {error}", topic) from error
     try:
-        await outbox.send(topic, None, None, data, None, headers, aside=True, optional=optional)
+        await outbox.send((topic, None, None, data, None, headers), aside=True, optional=optional)
     except UnknownTopicError:
         logger.warning(
             "nobody is there to get the answer to question %s: there is no topic %s", answer["correlation_id"], topic

@@ -19,8 +19,8 @@ from stream_core.errors import (
     UnknownTopicError,
 )
 from stream_core.ports import Producer
+from stream_core.primitives import Outgoing
 from stream_core.runs import NOT_STARTED
-from stream_core.sending.encoded import Encoded, append
 from stream_core.sending.kept import Kept, KeptRecords
 
 __all__ = ["Aside", "pause"]
@@ -53,13 +53,13 @@ class Aside:
 
     # -- sending
 
-    def put(self, record: Encoded, *, of_event: bool = False, optional: bool = False) -> Kept | None:
+    def put(self, record: Outgoing, *, of_event: bool = False, optional: bool = False) -> Kept | None:
         """Send a record; return ``None`` when something has to be waited for before, which :meth:`send` does."""
         producer = self.producer
         if producer is None or record[0] not in self.known or producer.crowded:
             return None
         try:
-            delivery = append(producer, record)
+            delivery = producer.send(*record)
         except ProduceError:
             self.retire(producer)
             return None
@@ -67,7 +67,7 @@ class Aside:
         self.records.keep(kept)
         return kept
 
-    async def send(self, record: Encoded, *, of_event: bool = False, optional: bool = False) -> Kept:
+    async def send(self, record: Outgoing, *, of_event: bool = False, optional: bool = False) -> Kept:
         """Send a record; return once it is in its partition's builder.
 
         Wait for the metadata of a topic that was not used before, while more bytes are on the way than the producer's bound

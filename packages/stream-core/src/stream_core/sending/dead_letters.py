@@ -63,7 +63,7 @@ async def send_dead_letter(
     """
     headers = letter_headers(reader, tp, record, verdict)
     try:
-        await outbox.send(topic, None, record.key, record.value, None, headers)
+        await outbox.send((topic, None, record.key, record.value, None, headers))
     except (EncodeError, UnknownTopicError) as cause:
         raise DeadLetterError(
             f"the event failed ({verdict.reason}) and cannot be sent to {topic}: {cause}; it is kept: mend that topic, or raise "

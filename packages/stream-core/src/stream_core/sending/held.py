@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from stream_core.errors import ProduceError
 from stream_core.ports import Delivery
-from stream_core.primitives import RecordMetadata
-from stream_core.sending.encoded import Encoded
+from stream_core.primitives import Outgoing, RecordMetadata
 from stream_core.sending.one_by_one import OneByOne
 from stream_core.streams.effects import Effects, HeldSend
 
@@ -42,7 +41,7 @@ class HeldSends:
         behind_gate: bytes of finished events that wait for the gate.
     """
 
-    def __init__(self, append: Callable[[Encoded], Delivery], one_by_one: OneByOne) -> None:
+    def __init__(self, append: Callable[[Outgoing], Delivery], one_by_one: OneByOne) -> None:
         self._append = append
         self._one_by_one = one_by_one
         self._loop = asyncio.get_running_loop()
@@ -68,7 +67,7 @@ class HeldSends:
         if cursor.held_bytes > BACKLOG:
             await self._released(cursor.held[-1])
 
-    def hold(self, cursor: Effects, record: Encoded, size: int) -> HeldSend:
+    def hold(self, cursor: Effects, record: Outgoing, size: int) -> HeldSend:
         """Hold a record of ``size`` bytes until the open event of ``cursor`` finishes."""
         held = HeldSend(self.deliver, cursor, cursor.session, record, size)
         cursor.held.append(held)

@@ -12,8 +12,7 @@ import msgspec
 
 from stream_core.errors import BatchRefusedError, ProduceError, RecordRefusedError, StreamError
 from stream_core.ports import Delivery
-from stream_core.primitives import RecordMetadata
-from stream_core.sending.encoded import Encoded
+from stream_core.primitives import Outgoing, RecordMetadata
 
 __all__ = ["Kept", "KeptRecords"]
 
@@ -40,7 +39,7 @@ class Kept(msgspec.Struct, eq=False):
     """
 
     records: KeptRecords
-    record: Encoded
+    record: Outgoing
     delivery: Delivery
     of_event: bool = False
     optional: bool = False

@@ -23,10 +23,9 @@ from threading import get_ident
 
 from stream_core.errors import EncodeError, ProduceError, TransportError
 from stream_core.ports import Delivery, Producer
-from stream_core.primitives import Headers, RecordMetadata
+from stream_core.primitives import Headers, Outgoing, RecordMetadata
 from stream_core.runs import NOT_STARTED
 from stream_core.sending.aside import Aside
-from stream_core.sending.encoded import Encoded
 from stream_core.sending.held import HeldSends
 from stream_core.sending.one_by_one import OneByOne
 from stream_core.sending.threads import Send, Sent, send_in, send_soon_in
@@ -102,17 +101,18 @@ class Outbox:
         timestamp: int | None,
         headers: Headers,
     ) -> Awaitable[RecordMetadata] | None:
-        """Send one encoded record, or hold it; return ``None`` when something has to be waited for before, which :meth:`send` does.
+        """Send a record, or hold it; return ``None`` when something has to be waited for before, which :meth:`send` does.
 
-        Nearly every record of an event goes this way and no other: a coroutine would cost as much as all that is done here.
+        Nearly every record of an event goes this way and no other: a coroutine would cost as much as all that is done here, and a tuple
+        would be made and taken apart again.
 
         Args:
-            topic: its topic.
-            partition: its partition; ``None`` lets the producer choose.
-            key: its key.
-            value: its value.
-            timestamp: milliseconds since the epoch, ``None`` for now.
-            headers: its headers, as tuples.
+            topic: these six are what an :data:`~stream_core.primitives.Outgoing` has.
+            partition: ``None`` lets the producer choose.
+            key: its bytes.
+            value: its bytes.
+            timestamp: in milliseconds.
+            headers: as tuples.
 
         Raises:
             EncodeError: the record is too large, or there is no such partition.
@@ -140,30 +140,14 @@ class Outbox:
             self.on_broken(error)
             raise
 
-    async def send(
-        self,
-        topic: str,
-        partition: int | None,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp: int | None,
-        headers: Headers,
-        *,
-        aside: bool = False,
-        optional: bool = False,
-    ) -> Awaitable[RecordMetadata]:
-        """Send one encoded record; return once it is in its partition's builder, or held by its event.
+    async def send(self, record: Outgoing, *, aside: bool = False, optional: bool = False) -> Awaitable[RecordMetadata]:
+        """Send a record; return once it is in its partition's builder, or held by its event.
 
         Wait for the metadata of a topic that was not used before, while more bytes are on the way than the producer's bound
         allows, and, outside of events, for a producer.
 
         Args:
-            topic: its topic; this and the next five are those of :meth:`put`.
-            partition: its partition.
-            key: its key.
-            value: its value.
-            timestamp: its timestamp.
-            headers: its headers.
+            record: what to send.
             aside: send it at once, and not as an effect of the open event: it is not taken back when the event fails.
             optional: it is an answer that nobody misses when the broker refuses it.
 
@@ -173,10 +157,7 @@ class Outbox:
             ProduceError: the producer is broken, or the app is not started.
         """
         if get_ident() != self._thread or not self._loop.is_running():
-            return await send_in(
-                self._loop, lambda: self.send(topic, partition, key, value, timestamp, headers, aside=True)
-            )
-        record = (topic, partition, key, value, timestamp, headers)
+            return await send_in(self._loop, lambda: self.send(record, aside=True))
         cursor = current_effects()
         if cursor is None or _in_memory(cursor) or (cursor.atom is None and not aside):
             return await self.aside.send(record)
@@ -186,8 +167,8 @@ class Outbox:
             kept = await self.aside.send(record, optional=optional)
             await kept  # refused, it fails here, in its event
             return kept
-        while (sent := self.put(topic, partition, key, value, timestamp, headers)) is None:
-            await self._ready(cursor, topic)
+        while (sent := self.put(*record)) is None:
+            await self._ready(cursor, record[0])
             if self.one_by_one:
                 return await self._send_alone(cursor, record)
         return sent
@@ -214,7 +195,7 @@ class Outbox:
         """Give what waits until it is decided what becomes of ``sent``, and releases nothing that an event holds."""
         return self.held.delivered(sent) if isinstance(sent, HeldSend) else sent
 
-    async def _send_alone(self, cursor: Effects, record: Encoded) -> Awaitable[RecordMetadata]:
+    async def _send_alone(self, cursor: Effects, record: Outgoing) -> Awaitable[RecordMetadata]:
         if not self._transactional:
             return await self.one_by_one.send(record[0], lambda: self._append(record))
         held = self._hold(cursor, record)
@@ -245,7 +226,7 @@ class Outbox:
             if producer is self._effects:
                 self.topics.add(topic)
 
-    def _hold(self, cursor: Effects, record: Encoded) -> HeldSend:
+    def _hold(self, cursor: Effects, record: Outgoing) -> HeldSend:
         """Hold a record. Raises EncodeError for one that the producer would not take: when the event has finished, that is too late."""
         topic, partition, key, value, _, headers = record
         producer = self.effects
@@ -258,10 +239,9 @@ class Outbox:
             raise EncodeError(f"topic {topic} has {count} partitions, and no partition {partition}", topic)
         return self.held.hold(cursor, record, size)
 
-    def _append(self, record: Encoded) -> Delivery:
-        topic, partition, key, value, timestamp, headers = record
+    def _append(self, record: Outgoing) -> Delivery:
         try:
-            return self.effects.send(topic, partition, key, value, timestamp, headers)
+            return self.effects.send(*record)
         except ProduceError as error:
             self.on_broken(error)
             raise

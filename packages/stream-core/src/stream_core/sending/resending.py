@@ -25,7 +25,6 @@ from stream_core.errors import (
 )
 from stream_core.ports import Producer
 from stream_core.sending.aside import Aside, pause
-from stream_core.sending.encoded import append
 from stream_core.sending.kept import Kept
 
 __all__ = ["Resending"]
@@ -181,7 +180,7 @@ class Resending:
                 if kept.suspect:
                     for earlier in before.pop(topic, ()):  # which might be in one batch with it
                         await earlier.delivery
-                kept.delivery = append(producer, kept.record)
+                kept.delivery = producer.send(*kept.record)
                 before[topic].append(kept)
             except UnknownTopicError as error:
                 self._give_up_topic(topic, error)

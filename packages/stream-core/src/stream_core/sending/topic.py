@@ -16,7 +16,6 @@ from stream_core.runs import PerRun, Run
 from stream_core.sending.callbacks import call_when_sent
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.threads import Sent
-from stream_core.sending.watched import SendWatch
 from stream_core.streams.decoded import Decoded
 from stream_core.streams.targets import SendCallback
 from stream_core.values.codecs import CodecArg
@@ -258,38 +257,15 @@ class Topic(Generic[K, V]):
             pairs = watch.headers(self.name, pairs)
         if pairs:
             pairs = _checked(pairs, self.name)
-        if watch is not None:
-            record = (partition, raw_key, raw_value, millis, pairs)
-            sent: Awaitable[RecordMetadata] | None = await self._send_watched(
-                watch, outbox, record, aside=aside or force
-            )
-        else:
-            sent = None if aside or force else outbox.put(self.name, partition, raw_key, raw_value, millis, pairs)
+        sent: Awaitable[RecordMetadata] | None = None
+        if watch is None and not (aside or force):
+            sent = outbox.put(self.name, partition, raw_key, raw_value, millis, pairs)
         if sent is None:
-            sent = await outbox.send(self.name, partition, raw_key, raw_value, millis, pairs, aside=aside or force)
+            record = (self.name, partition, raw_key, raw_value, millis, pairs)
+            sending = outbox.send(record, aside=aside or force)
+            sent = await (sending if watch is None else watch.sends(record, sending))
         if callback is not None:
             call_when_sent(outbox.settled(sent), callback, self.name)
-        return sent
-
-    async def _send_watched(
-        self,
-        watch: SendWatch,
-        outbox: Outbox,
-        record: tuple[int | None, bytes | None, bytes | None, int | None, Headers],
-        *,
-        aside: bool,
-    ) -> Awaitable[RecordMetadata]:
-        """Send an encoded record, and let sensors hear of it."""
-        partition, key, value, millis, headers = record
-        begun = watch.begin(self.name, key, value)
-        try:
-            sent = None if aside else outbox.put(self.name, partition, key, value, millis, headers)
-            if sent is None:
-                sent = await outbox.send(self.name, partition, key, value, millis, headers, aside=aside)
-        except Exception as error:
-            watch.failed(begun, error)
-            raise
-        watch.sent(self.name, begun, sent)
         return sent
 
     def send_soon(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from stream_core.errors import ProduceError
-from stream_core.primitives import Headers, RecordMetadata
+from stream_core.primitives import Headers, Outgoing, RecordMetadata
 from stream_core.sending.kept import Kept
 from stream_core.sensors import Begun, Sensors
 from stream_core.streams.effects import HeldSend
@@ -37,18 +37,18 @@ class SendWatch:
         self._sensors.tell("on_send_headers", topic, pairs)
         return pairs
 
-    def begin(self, topic: str, key: bytes | None, value: bytes | None) -> Begun:
-        """Tell that a record is about to be sent."""
+    async def sends(self, record: Outgoing, sending: Awaitable[Awaitable[RecordMetadata]]) -> Awaitable[RecordMetadata]:
+        """Tell that a record is about to be sent, and let ``sending`` send it; it is remembered once it is on its way, or held."""
+        topic, _, key, value, _, _ = record
         sizes = len(key or b""), len(value or b"")
-        return self._sensors.begin("on_send_initiated", self, topic, (key, value), *sizes)
-
-    def failed(self, begun: Begun, error: BaseException) -> None:
-        """Tell that a record was not sent, or not acknowledged."""
-        self._sensors.end("on_send_error", begun, lambda state: (self, error, state))
-
-    def sent(self, topic: str, begun: Begun, sent: Awaitable[RecordMetadata]) -> None:
-        """Remember a record that is on its way, or held."""
+        begun = self._sensors.begin("on_send_initiated", self, topic, (key, value), *sizes)
+        try:
+            sent = await sending
+        except Exception as error:
+            self._failed(begun, error)
+            raise
         self._pending.setdefault(topic, deque()).append((begun, sent))
+        return sent
 
     def answered(self, topic: str) -> None:
         """Look, behind this turn of the event loop, at what has become of the records of a topic."""
@@ -64,11 +64,14 @@ class SendWatch:
             if (outcome := _outcome(sent)) is None:
                 waiting.append((begun, sent))
             elif isinstance(outcome, BaseException):
-                self.failed(begun, outcome)
+                self._failed(begun, outcome)
             else:
                 self._completed(begun, outcome)
         if waiting:
             self._pending[topic] = waiting
+
+    def _failed(self, begun: Begun, error: BaseException) -> None:
+        self._sensors.end("on_send_error", begun, lambda state: (self, error, state))
 
     def _completed(self, begun: Begun, metadata: RecordMetadata) -> None:
         self._sensors.end("on_send_completed", begun, lambda state: (self, state, metadata))

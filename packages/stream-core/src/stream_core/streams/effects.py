@@ -25,7 +25,7 @@ from stream_core.states import SESSION, Machine, SessionState
 
 if TYPE_CHECKING:
     from stream_core.ports import Delivery
-    from stream_core.primitives import TP, Headers, RawRecord, RecordMetadata
+    from stream_core.primitives import TP, Outgoing, RawRecord, RecordMetadata
     from stream_core.values.schemas import Schema
 
 __all__ = [
@@ -65,7 +65,7 @@ class HeldSend(msgspec.Struct, eq=False):
         deliver: waits for the acknowledgement of a send.
         effects: which hold it.
         session: of the unit.
-        record: what is sent: topic, partition, key, value, timestamp in milliseconds, headers.
+        record: what is sent.
         size: its bytes.
         delivery: the acknowledgement, once it has left.
         dropped: it will never leave.
@@ -75,7 +75,7 @@ class HeldSend(msgspec.Struct, eq=False):
     deliver: Callable[[HeldSend], Coroutine[Any, Any, RecordMetadata]]
     effects: Effects
     session: Session | None
-    record: tuple[str, int | None, bytes | None, bytes | None, int | None, Headers]
+    record: Outgoing
     size: int
     delivery: Delivery | None = None
     dropped: bool = False
