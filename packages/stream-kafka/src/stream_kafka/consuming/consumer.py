@@ -5,36 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import aiokafka.errors as kafka
-from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.structs import TopicPartition
 
 from stream_core.errors import FencedError, TransportError
 from stream_core.ports import NOBODY, RebalanceListener
 from stream_core.primitives import TP, Batch, GroupMetadata, Host, Offset, Owners
-from stream_kafka.cluster.ends import READ_COMMITTED, READ_UNCOMMITTED, earliest, latest
-from stream_kafka.connecting.client import Client
 from stream_kafka.consuming.assignor import StreamAssignor
 from stream_kafka.consuming.coordinator import Coordinator
-from stream_kafka.consuming.fetching import BatchFetcher
+from stream_kafka.consuming.fetching_client import FetchingClient
 from stream_kafka.consuming.rebalance import Rebalances
-from stream_kafka.deadlines import attempt, quietly
+from stream_kafka.deadlines import attempt
 from stream_kafka.settings import KafkaSettings
 
 __all__ = ["KafkaConsumer"]
 
 log = logging.getLogger(__name__)
 
-_CLOSE_BUDGET = 5.0
+_LEAVE_BUDGET = 5.0
 _UNSTABLE_SLACK = 15.0
 _SAY_EVERY = 10.0
 _UNANSWERED = (kafka.KafkaConnectionError, kafka.RequestTimedOutError)
 """What becomes of a request that was sent, and may have been handled, or still be."""
 
 
-class KafkaConsumer:
+class KafkaConsumer(FetchingClient):
     """The :class:`~stream_core.ports.Consumer` of a Kafka cluster.
 
     Args:
@@ -44,40 +39,29 @@ class KafkaConsumer:
         assignor: what the leader of the group assigns partitions with; no other consumer may have the same one.
     """
 
+    _coordinator: Coordinator
+
     def __init__(self, settings: KafkaSettings, group: str, *, read_committed: bool, assignor: StreamAssignor) -> None:
-        self._settings = settings
+        super().__init__(settings, f"the consumer of group {group}", read_committed=read_committed)
         self._group = group
-        self._read_committed = read_committed
         self._assignor = assignor
-        self._client: Client | None = None
-        self._subscription: Any = None
-        self._fetcher: Any = None
-        self._coordinator: Any = None
         self._rebalances: Rebalances | None = None
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnavailableError."""
-        client = Client(self._settings)
-        await client.connect()
-        self._client = client
-        self._subscription = SubscriptionState()
-        self._fetcher = BatchFetcher(client, self._subscription, self._settings, read_committed=self._read_committed)
-        self._coordinator = Coordinator(client, self._subscription, self._settings, self._group, self._assignor)
+        await super().start()
+        self._coordinator = Coordinator(
+            self._started(), self._subscription, self._settings, self._group, self._assignor
+        )
 
-    async def stop(self) -> None:
-        """Leave the group and close, within a deadline; never raises, and calls no ``revoked``."""
-        client, self._client = self._client, None
-        if client is None:
-            return
+    async def _close(self) -> None:
+        """Leave the group, which calls no ``revoked``, and fetch no more."""
         if self._rebalances is not None:
             self._rebalances.close()
         try:
-            try:
-                await self._coordinator.leave(_CLOSE_BUDGET)
-            finally:  # also when whoever stops it is out of patience: a member that nobody knows would keep its partitions
-                await quietly(_CLOSE_BUDGET, self._fetcher.close(), "stopping to fetch")
-        finally:
-            await client.disconnect()
+            await self._coordinator.leave(_LEAVE_BUDGET)
+        finally:  # also when whoever stops it is out of patience: a member that nobody knows would keep its partitions
+            await super()._close()
 
     def subscribe(self, topics: Collection[str], listener: RebalanceListener, host: Host = NOBODY) -> None:
         """Join the group for these topics, or change the subscription (which costs a rebalance)."""
@@ -108,17 +92,12 @@ class KafkaConsumer:
             TransportError: the client is broken.
         """
         self.check()
-        return await self._fetcher.poll(timeout)  # type: ignore[no-any-return]
+        return await self._fetcher.poll(timeout)
 
     @property
     def unreadable(self) -> Mapping[TP, TransportError]:
         """The partitions that stand still because they cannot be read, each with the reason; they are tried again and again."""
-        return self._fetcher.unreadable if self._fetcher is not None else {}
-
-    def seek(self, tp: TP, offset: int) -> None:
-        """Read ``tp`` from ``offset`` next. Partitions not owned are ignored."""
-        for partition in self._owned((tp,)):
-            self._fetcher.seek_to(partition, offset)
+        return self._fetcher.unreadable if self._client is not None else {}
 
     def pause(self, tps: Collection[TP]) -> None:
         """Deliver nothing of these partitions until resumed; what is buffered of them is fetched again."""
@@ -197,31 +176,13 @@ class KafkaConsumer:
         if unanswered:
             self._coordinator.request_rejoin()
 
-    async def start_offsets(self, tps: Collection[TP]) -> dict[TP, int]:
-        """Return the earliest offset that each partition holds."""
-        return await earliest(self._started(), tps)
-
-    async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
-        """Return the offset behind the last record; with ``committed`` the last stable offset instead."""
-        return await latest(self._started(), tps, READ_COMMITTED if committed else READ_UNCOMMITTED)
-
     def lease(self) -> float:
         """Return the seconds for which the partitions are still this member's; at zero or less nothing more may be sent."""
         return self._coordinator.lease() if self._client is not None else 0.0
 
     def check(self) -> None:
         """Raise TransportError when a background task of the client has died; called every second by the supervisor."""
-        self._started().check()
-        self._fetcher.check()
+        super().check()
         self._coordinator.check()
         if self._rebalances is not None:
             self._rebalances.check()
-
-    def _started(self) -> Client:
-        if self._client is None:
-            raise TransportError(f"the consumer of group {self._group} is not started; await start() first")
-        return self._client
-
-    def _owned(self, tps: Collection[TP]) -> list[TopicPartition]:
-        self._started()
-        return [partition for tp in tps if self._subscription.is_assigned(partition := TopicPartition(*tp))]
