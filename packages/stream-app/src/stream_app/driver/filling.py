@@ -50,7 +50,7 @@ async def fill(
 
     def choose(topic: AnyTopic, key: Any, count: int, engine: Engine) -> int | None:
         """Choose the partition of a topic's events with this key; ``None`` where it can have no such key, or another count."""
-        if not count or engine.ownership.counts.get(topic.name, count) != count:
+        if not count or engine.ownership.sources.counts.get(topic.name, count) != count:
             return None
         try:
             raw = topic.schema.encode_key(key)

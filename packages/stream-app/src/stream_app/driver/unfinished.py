@@ -66,7 +66,7 @@ class Unfinished:
             engines = [one for worker in self._workers if worker.app is app and (one := worker.engine) is not None]
             owned = {tp for engine in engines for tp in engine.ownership.sessions}
             for engine in engines:
-                counts = engine.ownership.counts
+                counts = engine.ownership.sources.counts
                 for topic in engine.topology.sources:
                     if any(TP(topic, partition) not in owned for partition in range(counts.get(topic, 0))):
                         return partial("partitions of {} have no worker".format, topic)

@@ -130,7 +130,7 @@ class Router:
         return Destination(tp, None) if here else None
 
     def _count(self, topic: str) -> int:
-        count = self._engine.ownership.counts.get(topic)
+        count = self._engine.ownership.sources.counts.get(topic)
         if not count or topic not in self._engine.topology.sources:
             raise ConfigurationError(
                 f"topic {topic} is read by no agent of this app, so that none of its workers owns a part"

@@ -267,7 +267,7 @@ class _Shown:
             brokers=map(str, conf.broker),
             topics=app.topics,
             agents=app.agents,
-            counts=engine.ownership.counts,
+            counts=engine.ownership.sources.counts,
         )
         return made
 

@@ -172,7 +172,7 @@ class Checkpoint:
             moved = any(feed.position != feed.committed for feed in session.feeds.values())
             # Also where only units of work have finished: the offset is what a broker fences an owner by that was replaced.
             if session.unit_count.cut() or moved or position != session.committed:
-                identity = self._ownership.identities.get(session.tp.topic)
+                identity = self._ownership.sources.identities.get(session.tp.topic)
                 metadata = CommitMetadata(leads, session.unit_count.position, identity)
                 self._offsets[session.tp] = Offset(position, metadata.encode(session.tp))
         if not (self._offsets or any(participant.pending for participant in self._participants)):
@@ -236,7 +236,7 @@ class Checkpoint:
         waits: list[Coroutine[Any, Any, None]] = [
             self._effects.flush(),
             self._outbox.aside.acknowledged(),  # answers, and questions
-            self._ownership.compare_topics(),
+            self._ownership.sources.compare(self._ownership.sessions),
         ]
         watching = asyncio.create_task(self._watch_progress(), name="progress of a checkpoint")
         try:

@@ -95,7 +95,7 @@ class Joining:
         declared: set[str] | None = None
         while declared != self._topology.sources:  # somebody may begin to read another topic meanwhile
             declared = self._topology.sources
-            self._ownership.counts = await self._declare(self._participants)
+            self._ownership.sources.counts = await self._declare(self._participants)
         self._subscribed = declared
         self._subscribe(declared)
         self._joined, self._busy = True, False

@@ -10,22 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 from stream_core.engine.context import EngineContext
 from stream_core.engine.participants import Change, Reading, Shard
+from stream_core.engine.sources import Sources
+from stream_core.engine.starts import Start, Starts
 from stream_core.engine.work import Works
 from stream_core.errors import (
     AuthenticationError,
     BrokerUnavailableError,
-    CommitError,
     DeadlineError,
     FencedError,
     TransportError,
-    WorkerError,
 )
-from stream_core.primitives import TP, GroupMetadata, Offset, TopicInfo, listed
+from stream_core.primitives import TP, GroupMetadata, Offset, listed
 from stream_core.states import EngineState, IntervalState, SessionState
 from stream_core.streams.effects import Effects
 from stream_core.streams.metadata import CommitMetadata, Identity
@@ -40,19 +39,6 @@ logger = logging.getLogger(__name__)
 RETRY = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """Where the reading of a partition begins.
-
-    Attributes:
-        offset: the next record.
-        metadata: what was committed beside it, as far as it counts.
-    """
-
-    offset: int
-    metadata: CommitMetadata
-
-
 class Ownership:
     """The sessions of the current generation.
 
@@ -64,7 +50,7 @@ class Ownership:
         on_ready: called when everything assigned is recovered and running.
 
     Attributes:
-        identities: which topics the sources and the changelogs were when the partitions were opened.
+        sources: what is known of the topics.
     """
 
     def __init__(
@@ -88,20 +74,16 @@ class Ownership:
         self._subscriptions = subscriptions
         self._participants = context.participants
         self._works = works
-        self._clock = context.run.clock
         self._has_work = any(participant.has_work for participant in context.participants)
         self._on_member = on_member
         self._on_ready = on_ready
         self._opening: asyncio.Task[None] | None = None
-        self.counts: dict[str, int] = {}
+        self.sources = Sources(context)
+        self._starts = Starts(context)
         self.sessions: dict[TP, PartitionSession] = {}
         self.group: GroupMetadata | None = None
         self.epoch = 0
         self._superseded: list[PartitionSession] = []
-        self._cluster: str | None = None
-        self.identities: dict[str, Identity] = {}
-        self._ends: dict[TP, int] = {}
-        self._short: dict[TP, tuple[_Start, int]] = {}
 
     @property
     def running(self) -> list[PartitionSession]:
@@ -142,7 +124,7 @@ class Ownership:
 
     def _session(self, tp: TP) -> PartitionSession:
         topic = self._topics[tp.topic]
-        session = PartitionSession(tp, topic.wire, self.counts.get(tp.topic, 0), topic.decode)
+        session = PartitionSession(tp, topic.wire, self.sources.counts.get(tp.topic, 0), topic.decode)
         if any(topic.wire.registered):
             session.prepare = topic.ready_to_read
         session.traffic = self._received[tp.topic]
@@ -223,17 +205,18 @@ class Ownership:
         committed = await self._clients.consumer.committed([session.tp for session in sessions])
         # After the offsets: when a topic is made again between the two, old offsets meet its new id. What the changelogs say of the old
         # topic is history then, which is right, since its events cannot come again; and an offset that names the old id does not count.
-        ids = await self._look_at_topics()
-        identities = await self._identities(ids)
-        if self.epoch != epoch:
+        ids = await self.sources.look(self.sessions)
+        identities = await self.sources.identify(ids)
+        if self.epoch != epoch or self.group is None:
             return
+        known = self.sources.identities
         for session in sessions:
-            if self.identities.get(session.tp.topic) != identities.get(session.tp.topic):
+            if known.get(session.tp.topic) != identities.get(session.tp.topic):
                 self._forget(session.tp)
         # A topic of which some partitions run already is compared with what it was when those were opened.
         running = {tp.topic for tp, session in self.sessions.items() if session.running}
-        self.identities = identities | {name: one for name, one in self.identities.items() if name in running}
-        starts = await self._starts(committed, identities)
+        self.sources.identities = identities | {name: one for name, one in known.items() if name in running}
+        starts = await self._starts.find(committed, identities, self.group)
         if self.epoch != epoch:
             return
         if self._settings.exactly_once and not self.running:
@@ -245,7 +228,7 @@ class Ownership:
 
     def _forget(self, tp: TP) -> None:
         """Forget what was decided on events of a partition, and where its log ended: others have their offsets now."""
-        self._ends.pop(tp, None)
+        self._starts.forget(tp)
         for subscription in self._subscriptions:
             subscription.verdicts.pop(tp, None)
 
@@ -273,7 +256,7 @@ class Ownership:
         epoch: int,
         shard: Shard,
         sessions: Sequence[PartitionSession],
-        starts: Mapping[TP, _Start],
+        starts: Mapping[TP, Start],
         ids: Mapping[str, str],
     ) -> None:
         """Recover one shard, then deliver its partitions."""
@@ -318,86 +301,6 @@ class Ownership:
     def _subscriptions_of(self, topic: str) -> list[Subscription]:
         return [subscription for subscription in self._subscriptions if topic in subscription.topics]
 
-    async def _starts(
-        self, committed: Mapping[TP, Offset | None], identities: Mapping[str, Identity]
-    ) -> dict[TP, _Start]:
-        """Return the committed offsets; where none counts, the start of the log (or its end), which is committed right away.
-
-        That commit makes every changelog record's source interval begin at a committed position, also the first one's. A count of units
-        that is needed and missing is committed for the same reason.
-        """
-        consumer, group = self._clients.consumer, self.group
-        starts = {}
-        for tp, offset in committed.items():
-            if offset is not None and (start := _counting(tp, offset, identities.get(tp.topic))) is not None:
-                starts[tp] = start
-        ended = await self._end_leads(starts)
-        starts |= ended
-        fresh = [tp for tp in committed if tp not in starts]
-        found = {tp: self._counted(start) for tp, start in starts.items() if tp in ended or self._is_uncounted(start)}
-        if fresh and group is not None:
-            if self._settings.offset_reset == "latest":
-                # Until a commit is known to have arrived the end stays where it was first seen: what came since is wanted.
-                if unseen := [tp for tp in fresh if tp not in self._ends]:
-                    self._ends |= await consumer.end_offsets(unseen)
-                begin = {tp: self._ends[tp] for tp in fresh}
-            else:
-                begin = await consumer.start_offsets(fresh)
-            found |= {tp: self._counted(_Start(offset, CommitMetadata())) for tp, offset in begin.items()}
-        if found and group is not None:
-            for tp, start in found.items():
-                starts[tp] = replace(start, metadata=replace(start.metadata, identity=identities.get(tp.topic)))
-            await self._commit({tp: Offset(starts[tp].offset, starts[tp].metadata.encode(tp)) for tp in found}, group)
-        for tp in starts:
-            self._ends.pop(tp, None)
-            self._short.pop(tp, None)
-        return starts
-
-    async def _end_leads(self, starts: Mapping[TP, _Start]) -> dict[TP, _Start]:
-        """Return where to begin instead where agents are ahead of the end of the log: they would pass over as many records that come."""
-        ahead = {tp: start for tp, start in starts.items() if start.metadata.leads}
-        # As in _starts(): until that is committed the end stays where it was first seen.
-        ends = {tp: self._short[tp][1] for tp, start in ahead.items() if self._short.get(tp, (None, 0))[0] == start}
-        if unseen := [tp for tp in ahead if tp not in ends]:
-            ends |= await self._clients.consumer.end_offsets(unseen)
-        ended = {}
-        for tp, start in ahead.items():
-            end, said = ends[tp], start.metadata
-            if beyond := sorted(name for name, lead in said.leads.items() if lead > end):
-                logger.error(
-                    "%s: the log ends at offset %d, and was cut off, as by an unclean election: agents that were further go on there: %s",
-                    tp,
-                    end,
-                    ", ".join(beyond),
-                )
-                self._short[tp] = start, end
-                leads = {name: min(lead, end) for name, lead in said.leads.items()}
-                ended[tp] = replace(start, metadata=replace(said, leads=leads))
-        return ended
-
-    def _is_uncounted(self, start: _Start) -> bool:
-        """Tell whether units are counted here, and a start does not say where their count begins."""
-        return self._has_work and start.metadata.units is None
-
-    def _counted(self, start: _Start) -> _Start:
-        """Give a start that says where the count of units begins, if somebody counts them."""
-        if not self._is_uncounted(start):
-            return start
-        return replace(start, metadata=replace(start.metadata, units=int(self._clock.wall() * 1000)))
-
-    async def _commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
-        """Commit where partitions begin, outside of any interval. Raises TransportError.
-
-        Where the outcome is unknown the group is joined anew: a commit that arrives behind later ones would turn them back.
-        """
-        try:
-            await self._clients.consumer.commit(offsets, group)
-        except (FencedError, CommitError):
-            raise
-        except TransportError as error:
-            self._clients.consumer.rejoin()
-            raise FencedError(f"it is unknown whether the first offsets are committed: {error}") from error
-
     async def out_of_range(self, tp: TP, offset: int, checkpoint: Callable[[], Awaitable[bool]]) -> None:
         """Go on where the log of ``tp`` begins or ends, since it does not hold ``offset`` (any more), and say so.
 
@@ -414,10 +317,10 @@ class Ownership:
         if session is None or group is None:
             return
         await checkpoint()
-        consumer, known = self._clients.consumer, self.identities.get(tp.topic)
-        identity = (await self._identities(await self._look_at_topics())).get(tp.topic)
+        consumer, known = self._clients.consumer, self.sources.identities.get(tp.topic)
+        identity = await self._identity(tp.topic)
         start, end = (await consumer.start_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-        if identity != (await self._identities(await self._look_at_topics())).get(tp.topic):
+        if identity != await self._identity(tp.topic):
             raise BrokerUnavailableError(f"topic {tp.topic} is being made again: where it begins is not known yet")
         cut_off = known is not None and offset > end and identity == known
         position = end if cut_off or self._settings.offset_reset == "latest" else start
@@ -426,7 +329,7 @@ class Ownership:
             self._forget(tp)
         if self.epoch == epoch and position < offset and not again:
             said = CommitMetadata(units=session.unit_count.committed, identity=identity)
-            await self._commit({tp: Offset(position, said.encode(tp))}, group)
+            await self._starts.commit({tp: Offset(position, said.encode(tp))}, group)
         if self.epoch != epoch or self.sessions.get(tp) is not session:
             return
         logger.error(
@@ -459,89 +362,6 @@ class Ownership:
         fresh.run(position, self._subscriptions_of(tp.topic), {})
         consumer.seek(tp, position)
 
-    async def compare_topics(self) -> None:
-        """Look whether a source is not what it was when its partitions were opened, before its offsets and what its events changed count.
-
-        Producers may know of new partitions, or of a new topic of that name, long before the group does.
-
-        Raises:
-            CommitError: it was made again: its offsets mean something else now.
-            BrokerUnavailableError: it is not there now.
-            WorkerError: as :meth:`_look_at_topics`.
-        """
-        sources, ids = {tp.topic for tp in self.sessions}, await self._look_at_topics()
-        for topic in sorted(sources & self.identities.keys()):
-            if topic not in ids:
-                # Clients try such a commit again until there is a topic of that name: it may be another one.
-                raise BrokerUnavailableError(
-                    f"topic {topic} is not known: it was deleted, or the broker has just started"
-                )
-            if ids[topic] != self.identities[topic].topic:
-                raise CommitError(
-                    f"topic {topic} was deleted and made again: what was done of the old one cannot be committed"
-                )
-
-    async def _look_at_topics(self) -> dict[str, str]:
-        """Ask for the ids of the sources and of the topics that participants keep their changes in, and compare partition counts.
-
-        Returns:
-            the ids that the broker tells.
-
-        Raises:
-            WorkerError: a source has got more partitions, and there are tables: keys have moved, away from their state.
-        """
-        sources = {tp.topic for tp in self.sessions}
-        names = sources.union(*(participant.topics for participant in self._participants))
-        described = await self._clients.admin.describe(names, config=False)
-        self._compare_counts({topic: info for topic, info in described.items() if topic in sources})
-        return {name: info.id for name, info in described.items() if info.id}
-
-    async def _identities(self, ids: Mapping[str, str]) -> dict[str, Identity]:
-        """Return which topics these are, by their ids; the cluster is asked for its own id once."""
-        if self._cluster is None:
-            self._cluster = await self._clients.admin.cluster_id()
-        return {name: Identity(self._cluster, one) for name, one in ids.items()}
-
-    def _compare_counts(self, described: Mapping[str, TopicInfo]) -> None:
-        """Look whether sources have as many partitions as when the worker started.
-
-        Raises:
-            WorkerError: one has not, and there are tables: their keys would be elsewhere.
-        """
-        for topic, info in described.items():
-            known = self.counts.get(topic, info.partitions)
-            if info.partitions == known:
-                continue
-            if self._participants:
-                raise WorkerError(
-                    f"topic {topic} has {info.partitions} partitions now, and had {known} when the worker started: its keys have moved to "
-                    "other partitions, away from their state in the tables. Send to a new topic with the new count and read that "
-                    "under a new version= of the app, or make the topic again with the old count"
-                )
-            logger.warning("topic %s has %d partitions now, and had %d", topic, info.partitions, known)
-            self.counts[topic] = info.partitions
-            for session in self.sessions.values():
-                if session.tp.topic == topic:
-                    session.partitions = info.partitions
-
-
-def _counting(tp: TP, committed: Offset, identity: Identity | None) -> _Start | None:
-    """Return what counts of a commit for a topic of this identity.
-
-    A topic that was made again has nothing of the one before: ``None``, and it is read as one that nothing was committed of. What was
-    copied from another cluster has its offset translated, and nothing else (MirrorMaker 2 copies the metadata as they are). A commit
-    without an identity is of a tool, or of an older version, and counts.
-    """
-    metadata = CommitMetadata.decode(committed.metadata)
-    said = metadata.identity
-    if said is None or identity is None or said == identity:
-        return _Start(committed.offset, metadata)
-    if said.cluster != identity.cluster:
-        logger.info("%s: offset %d comes from another cluster: reading begins there", tp, committed.offset)
-        return _Start(committed.offset, CommitMetadata())
-    logger.warning(
-        "%s: offset %d was committed of a topic of that name that was deleted; it does not count for the one made since",
-        tp,
-        committed.offset,
-    )
-    return None
+    async def _identity(self, topic: str) -> Identity | None:
+        """Ask which topic of this name there is now."""
+        return (await self.sources.identify(await self.sources.look(self.sessions))).get(topic)
