@@ -75,3 +75,8 @@ class EngineContext:
         if sensors.hear(*SEND):
             self.outbox.watch = SendWatch(sensors)
             self.counters.sent.on_batch = self.outbox.watch.answered
+
+    def know(self, topic: AnyTopic) -> None:
+        """Take a topic in that no definition of the app has named, and let it be sent to."""
+        self.topics.setdefault(topic.name, topic)
+        topic.bind(self.run, self.outbox)

@@ -1,67 +1,29 @@
-"""Who reads what: the subscriptions and actors of one engine, also those that appear when agents' bodies run.
-
-``through`` and ``group_by`` are pipes: an actor of their own reads the stream in front and sends to the topic between, and the
-stream behind is a subscription to that topic.
-"""
+"""Who reads what: the subscriptions and actors of one engine, also those that appear when agents' bodies run."""
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from inspect import isawaitable
-from typing import Any, NamedTuple
+from typing import Any
 
-from stream_core.agents.actor import Actor, Opened
-from stream_core.agents.agent import Agent, AgentBody
-from stream_core.agents.answers import refuse
+from stream_core.agents.actor import Actor
+from stream_core.agents.agent import Agent
 from stream_core.agents.supervisors import Supervisor
-from stream_core.counters import Failure
 from stream_core.engine.context import EngineContext
-from stream_core.errors import (
-    ConfigurationError,
-    DeadLetterError,
-    DecodeError,
-    EncodeError,
-    TransportError,
-    UnknownTopicError,
-)
-from stream_core.policies import FailurePolicy, JudgedError
+from stream_core.engine.judging import Judge
+from stream_core.engine.pipes import Pipe, Source, pump, same_bytes, topic_between
+from stream_core.errors import ConfigurationError
+from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP
-from stream_core.sending.dead_letters import send_dead_letter
-from stream_core.sending.topic import AnyTopic, Topic, TopicPattern
-from stream_core.stacks import traceback_of
+from stream_core.sending.topic import AnyTopic, TopicPattern
 from stream_core.streams.channel import Channel
 from stream_core.streams.cursor import Cursor
-from stream_core.streams.decoded import Rejected
 from stream_core.streams.effects import current_effects
-from stream_core.streams.iteration import Processor
 from stream_core.streams.repartition import Key
 from stream_core.streams.sessions import Inbox, Subscription
 from stream_core.streams.stream import LooseStream, Stream
-from stream_core.streams.verdicts import Verdict
-from stream_core.values.schemas import Schema
 
 __all__ = ["Topology"]
-
-logger = logging.getLogger(__name__)
-
-Source = AnyTopic | Channel[Any, Any]
-
-
-class Pipe(NamedTuple):
-    """What ``through`` and ``group_by`` make.
-
-    Attributes:
-        source: reads what goes into it.
-        behind: reads the topic between.
-        actor: fills that topic.
-    """
-
-    source: Subscription
-    behind: Subscription
-    actor: Actor
 
 
 class Topology:
@@ -80,13 +42,13 @@ class Topology:
     def __init__(
         self, context: EngineContext, *, on_progress: Callable[[], None], on_change: Callable[[], None]
     ) -> None:
-        self._app = context.settings.group  # names the topic of dead letters
+        self._context = context
+        self._judge = Judge(context)
         self._max_restarts = context.settings.max_restarts
         self._watch = context.watch
         self._topics = context.topics
         self._outbox = context.outbox
         self._run = context.run
-        self._failures = context.counters.failures
         self._interval = context.interval
         self._background = context.background
         self._on_progress = on_progress
@@ -96,7 +58,6 @@ class Topology:
         self._sources: dict[Subscription, Source] = {}
         self._channels: dict[Subscription, Channel[Any, Any]] = {}
         self._patterns: dict[Subscription, TopicPattern[Any, Any]] = {}
-        self._letters: set[str] = set()
         self._isolated: dict[tuple[TP, Subscription], Actor] = {}
         self.subscriptions: list[Subscription] = []
         self.actors: list[Actor] = []
@@ -152,10 +113,11 @@ class Topology:
     def add(self, agent: Agent) -> None:
         """Subscribe an agent, and make its actors; they are not started."""
         subscription = self._subscribe(agent.name, agent.topic, agent.concurrency)
-        self._provide(agent.on_failure, subscription)
-        for topic in () if subscription in self._channels else list(self._topics.values()):
+        of_channel = subscription in self._channels
+        self._judge.provide(agent.on_failure, subscription, of_channel=of_channel)
+        for topic in () if of_channel else list(self._topics.values()):
             if topic.on_produce_error is not None:
-                self._provide(topic.on_produce_error, subscription)
+                self._judge.provide(topic.on_produce_error, subscription, of_channel=False)
         self._owners[subscription] = agent
         supervisor = Supervisor(agent.strategy, self._max_restarts)
         if agent.isolated_partitions:
@@ -188,14 +150,14 @@ class Topology:
     def match(self, names: Iterable[str]) -> None:
         """Let patterns find their topics among ``names``, less those of dead letters."""
         for pattern in self._patterns.values():
-            pattern.find(name for name in names if name not in self._letters)
+            pattern.find(name for name in names if name not in self._judge.letters)
         self._take_topics()
 
     def _take_topics(self) -> None:
         """Let those who read by a pattern read what it has found, less the topics that their own events go through."""
         for subscription, pattern in self._patterns.items():
             for topic in pattern.parts:  # also those that another engine of this process has found
-                self._know(topic)
+                self._context.know(topic)
             own = self._filled_from(subscription)
             subscription.topics = tuple(topic.name for topic in pattern.parts if topic.name not in own)
 
@@ -231,7 +193,7 @@ class Topology:
         A body that runs again gets the pipe that is there.
         """
         source, cursor = stream.subscription, stream.iteration.cursor
-        topic = self._target(source, target, key)
+        topic = topic_between(self._context, source.name, self._sources[source], target, key)
         name = f"{source.name}/{topic.name}"
         pipe = self._pipes.get(name)
         if pipe is None:
@@ -287,16 +249,16 @@ class Topology:
             self._channels[subscription] = channel
         else:
             for topic in channel.parts:
-                self._know(topic)
+                self._context.know(topic)
             subscription = Subscription(name, tuple(topic.name for topic in channel.parts), concurrency)
             subscription.manual = not channel.acks
             subscription.on_progress = self._on_progress
-            self._provide(channel.on_decode_error, subscription)
+            self._judge.provide(channel.on_decode_error, subscription, of_channel=False)
             if isinstance(channel, TopicPattern):
                 channel.schema.check()
                 self._patterns[subscription] = channel
             subscription.watch = self._watch
-        subscription.reject = partial(self._rejected, subscription)
+        subscription.reject = partial(self._judge.reject, subscription)
         self._sources[subscription] = channel
         self.subscriptions.append(subscription)
         self._on_change()
@@ -323,87 +285,7 @@ class Topology:
         """Let the topic of dead letters be declared of a policy that holds for all who read topics, whatever their own says."""
         for reader in self.subscriptions:
             if reader not in self._channels:
-                self._provide(policy, reader)
-
-    def _provide(self, policy: FailurePolicy, reader: Subscription) -> None:
-        """Let the topic of dead letters of a policy be declared."""
-        if policy.action != "dead_letter":
-            return
-        if reader in self._channels:
-            raise ConfigurationError(
-                f"agent {reader.name} reads a channel, whose events are no records: it cannot have the policy 'dead_letter'"
-            )
-        name = self._dead_letters(policy)
-        if name in reader.topics:
-            raise ConfigurationError(
-                f"{reader.name} reads {name} and would send its own dead letters there: name another"
-            )
-        self._letters.add(name)
-        if name not in self._topics:
-            self._know(Topic[Any, Any](name, schema=Schema(bytes, bytes)))
-
-    def _know(self, topic: AnyTopic) -> None:
-        """Take a topic in that no definition of the app has named, and let it be sent to."""
-        self._topics.setdefault(topic.name, topic)
-        topic.bind(self._run, self._outbox)
-
-    def _dead_letters(self, policy: FailurePolicy) -> str:
-        return policy.topic or f"{self._app}-dead-letter"
-
-    async def _rejected(self, reader: Subscription, tp: TP, one: Rejected) -> None:
-        """Apply the failure policy to a record that the body does not get; the record is the open event meanwhile."""
-        error = None if isinstance(one.why, Verdict) else one.why
-        if isinstance(one.why, Verdict):
-            verdict = one.why
-        else:
-            policy = self._topics[tp.topic].on_decode_error
-            if policy.action == "crash" or policy.attempts:
-                raise one.why
-            verdict = Verdict.of(one.why, policy)
-            self._note(reader.name, (tp, one.record.offset), verdict.reason, policy)
-        if verdict.policy.action == "dead_letter":
-            topic = self._dead_letters(verdict.policy)
-            await send_dead_letter(self._outbox, topic, reader=reader.name, tp=tp, record=one.record, verdict=verdict)
-            reader.counts.dead_letters += 1
-        else:
-            reader.counts.skipped += 1
-        await refuse(self._outbox, tp, one.record, verdict.reason)
-        if error is not None:
-            what = "skipped" if verdict.policy.action == "skip" else "sent to the dead letters:"
-            place, shown = f"{tp} offset {one.record.offset}", traceback_of(error, logger)
-            logger.error("%s %s, which %s cannot read: %s", what, place, reader.name, error, exc_info=shown)
-
-    def _note(self, reader: str, place: tuple[TP, int] | None, error: str, policy: FailurePolicy) -> None:
-        """Remember a failure for whoever watches the worker."""
-        tp, offset = (TP("", -1), -1) if place is None else place
-        letters = self._dead_letters(policy) if policy.action == "dead_letter" else ""
-        now = self._run.clock.wall()
-        self._failures.add(Failure(reader, tp.topic, tp.partition, offset, now, error, policy.action, letters))
-
-    def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
-        """Choose the failure policy for an error of an agent during an event, and remember the failure."""
-        policy = self._chosen(agent, error, events)
-        place = (events[0][0].tp, events[0][1].offset) if events else None
-        self._note(agent.name, place, f"{type(error).__name__}: {error}", policy)
-        return policy
-
-    def _chosen(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
-        if isinstance(error, DeadLetterError):
-            return FailurePolicy.CRASH
-        if isinstance(error, JudgedError):
-            return error.policy
-        if isinstance(error, TransportError) and not isinstance(error, UnknownTopicError):
-            return FailurePolicy.CRASH  # the broker or the client is to blame: no reason to pass over the event
-        if isinstance(error, DecodeError):
-            places = {(session.tp, record.offset) for session, record in events}
-            topic = self._topics.get(error.tp.topic)
-            if topic is not None and (error.tp, error.offset) in places:
-                return topic.on_decode_error
-        if isinstance(error, EncodeError) and events and events[0][0].partition >= 0:
-            target = self._topics.get(error.topic)
-            if target is not None and target.on_produce_error is not None:
-                return target.on_produce_error
-        return agent.on_failure
+                self._judge.provide(policy, reader, of_channel=False)
 
     def _act(
         self,
@@ -419,7 +301,7 @@ class Topology:
             number,
             self._outbox,
             supervisor=supervisor,
-            policy=self._policy,
+            policy=self._judge.choose,
             on_conflict=self._interval.spoil,
             host=self,
             inbox=inbox,
@@ -432,8 +314,8 @@ class Topology:
         source, processors = stream.subscription, stream.iteration.processors
         owner = self._owners.get(source)
         policy = FailurePolicy.CRASH if owner is None else owner.on_failure
-        whole = key is None and not any(processors.values()) and all(self._same_bytes(one, topic) for one in processors)
-        body = _pump(topic, processors, key, whole=whole)
+        same = all(same_bytes(self._sources[one], topic) for one in processors)
+        body = pump(topic, processors, key, whole=key is None and not any(processors.values()) and same)
         agent = Agent(body, name=name, topic=self._sources[source], on_failure=policy)
         agent.part_of = owner
         actor = self._act(agent, source, 0, Supervisor(agent.strategy, self._max_restarts))
@@ -441,69 +323,3 @@ class Topology:
             if actor.cursor not in other.cursors:
                 other.cursors.append(actor.cursor)
         return actor
-
-    def _target(self, source: Subscription, target: Any, key: Key | None) -> Source:
-        if isinstance(target, (Topic, Channel)):
-            return target
-        read = self._sources[source]
-        schema = _schema_of(read)
-        name: str = target or ("" if key is None else key.topic(source.name, _name_of(read), schema.value_type))
-        if name in self._topics:
-            return self._topics[name]
-        partitions = None if key is None else key.partitions
-        made = Topic[Any, Any](name, schema=schema if key is None else key.schema(schema), partitions=partitions)
-        known = read if isinstance(read, Topic) else next(iter(self._topics.values()), made)
-        made.registry, made.describe = known.registry, known.describe
-        made.bind(self._run, self._outbox)
-        return made
-
-    def _same_bytes(self, source: Subscription, topic: Source) -> bool:
-        read = self._sources[source]
-        return (
-            isinstance(read, Topic)
-            and isinstance(topic, Topic)
-            and {part.schema for part in read.parts} == {topic.schema}
-        )
-
-
-def _schema_of(source: Source) -> Schema:
-    """Give the schema of a topic that gets the events of ``source``: events of a channel have types, and no bytes yet."""
-    return source.wire_schema if isinstance(source, Channel) else source.schema
-
-
-def _name_of(source: Source) -> str:
-    """Give the part that ``source`` has in the names of topics: of several topics the first name, of a pattern its letters."""
-    if isinstance(source, TopicPattern):
-        return re.sub(r"[^A-Za-z0-9_-]+", "-", source.name).strip("-") or "pattern"
-    return source.name if isinstance(source, Channel) else source.parts[0].name
-
-
-def _pump(
-    topic: Source, processors: Mapping[Subscription, Sequence[Processor]], key: Key | None, *, whole: bool
-) -> AgentBody:
-    """Make the body of a pipe; with ``whole`` it sends the same bytes on.
-
-    It also finishes events that are finished by hand, because the body behind the pipe never gets them.
-    """
-
-    async def pump(stream: Stream[Any]) -> None:
-        stream.iteration.processors = {subscription: list(steps) for subscription, steps in processors.items()}
-        async for event in stream.events():
-            message = event.message
-            if whole:
-                await event.forward(topic, timestamp=message.timestamp)
-                event.ack()
-                continue
-            new = event.key if key is None else key.compute(event.value)
-            if isawaitable(new):
-                new = await new
-            headers = list(message.headers)
-            try:
-                await topic.send(event.value, key=new, timestamp=message.timestamp, headers=headers)
-            except EncodeError as error:
-                if key is not None:
-                    key.refuse(new, error)
-                raise
-            event.ack()
-
-    return pump
