@@ -50,13 +50,7 @@ ABSENT: dict[str, str] = {
 
 
 def sentence(where: str, name: str, names: Collection[str]) -> str:
-    """Say what is to be said of a name that does not exist.
-
-    Args:
-        where: the module in which it was looked for.
-        name: the name.
-        names: those that the module has.
-    """
+    """Say what is to be said of a name that does not exist."""
     if reason := ABSENT.get(name):
         return f"{where} has no {name}: {reason}"
     near = get_close_matches(name, names, n=1)
@@ -64,13 +58,7 @@ def sentence(where: str, name: str, names: Collection[str]) -> str:
 
 
 def answers(where: str, names: Collection[str], modules: Collection[str] = ()) -> Callable[[str], Any]:
-    """Make the function ``__getattr__`` of a module: it loads submodules when they are first used, and explains what does not exist.
-
-    Args:
-        where: name of the module.
-        names: its public names.
-        modules: the names of its submodules.
-    """
+    """Make the function ``__getattr__`` of a module: it loads submodules when they are first used, and explains what does not exist."""
 
     def __getattr__(name: str) -> Any:  # noqa: N807 - modules have such a function
         if name in modules:
@@ -81,11 +69,7 @@ def answers(where: str, names: Collection[str], modules: Collection[str] = ()) -
 
 
 class Finder(MetaPathFinder):
-    """Explains imports of what is absent. Python asks it last, and imports nothing through it.
-
-    Args:
-        package: explains names in this package and below it.
-    """
+    """Explains imports of what is absent. Python asks it last, and imports nothing through it."""
 
     def __init__(self, package: str) -> None:
         self.package = package
@@ -94,9 +78,8 @@ class Finder(MetaPathFinder):
         """Raise ModuleNotFoundError with the reason for an absent name; leave all others to Python's own message."""
         where, _, name = fullname.rpartition(".")
         if name in ABSENT and f"{where}.".startswith(f"{self.package}."):
-            raise ModuleNotFoundError(
-                sentence(where, name, ())
-            )  # without name=: `from package import name` would drop the message
+            # Without name=: `from package import name` would drop the message.
+            raise ModuleNotFoundError(sentence(where, name, ()))
         return None
 
 

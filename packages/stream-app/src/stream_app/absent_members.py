@@ -48,13 +48,7 @@ OF_APP: dict[str, str] = {
 
 
 def explain(app: object, name: str, known: Collection[str]) -> str:
-    """Say why an app has no such attribute.
-
-    Args:
-        app: the app.
-        name: of the attribute.
-        known: the attributes that there are.
-    """
+    """Say why an app has no such attribute."""
     where = f"{type(app).__name__!r} object"
     if reason := OF_APP.get(name):
         return f"{where} has no attribute {name!r}: {reason}"

@@ -49,11 +49,7 @@ BLOCKED = 10.0
 
 
 class Signals:
-    """Tells the first signal, which asks for a stop, from the second, which ends the process.
-
-    Args:
-        clock: seconds.
-    """
+    """Tells the first signal, which asks for a stop, from the second, which ends the process."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -72,11 +72,12 @@ def stream_driver(request: pytest.FixtureRequest, stream_app: Any, stream_broker
     """A :class:`stream_app.TestDriver` that is open: of the app, on a new broker in this process, or on the one of ``--stream-broker``."""
     marker = request.node.get_closest_marker("stream_app")
     given = marker.kwargs if marker is not None else {}
+    # A marker may say something else.
     options: dict[str, Any] = {
         "kafka": stream_broker,
         "unsupported": pytest.skip,
         **given,
-    }  # a marker may say something else
+    }
     apps = stream_app if isinstance(stream_app, tuple) else (stream_app,)
     driver: TestDriver = import_module("stream_app").TestDriver(*apps, **options)
     with driver:

@@ -13,13 +13,7 @@ __all__ = ["draw"]
 
 
 def draw(title: str, rows: Iterable[tuple[str, str]], console: Console | None = None) -> None:
-    """Print names and values in a box; what is too long for the terminal goes on in the next line.
-
-    Args:
-        title: stands over the box.
-        rows: names and values.
-        console: where to; standard output when left out.
-    """
+    """Print names and values in a box; what is too long for the terminal goes on in the next line."""
     table = Table(title=title, title_justify="left", box=box.ROUNDED, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")

@@ -31,10 +31,6 @@ timeout_option = click.option(
 async def client(app: Application, timeout: float = TIMEOUT) -> AsyncIterator[None]:
     """Run the client of ``app`` during a block of code.
 
-    Args:
-        app: the app.
-        timeout: seconds to wait for the broker.
-
     Raises:
         BrokerUnavailableError: no broker answered in time.
     """

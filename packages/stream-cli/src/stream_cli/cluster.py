@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stream_cli.clients import unavailable
 from stream_cli.context import Invocation
@@ -68,9 +68,7 @@ class Cluster:
     async def partitions(self, topics: Collection[str]) -> list[TP]:
         """Return the partitions of those topics that exist."""
         found = await self.admin.describe(topics, config=False)
-        return [
-            TP(info.name, number) for info in sorted(found.values(), key=_name) for number in range(info.partitions)
-        ]
+        return [TP(name, number) for name, info in sorted(found.items()) for number in range(info.partitions)]
 
     async def require(self, topic: str) -> list[TP]:
         """Return the partitions of a topic. Raises UnknownTopicError, with the nearest name, when it does not exist."""
@@ -90,9 +88,6 @@ class Cluster:
 
     async def lags(self, topics: Collection[str] = ()) -> list[Lag]:
         """Return how far the group of the app is: in the topics that it reads, and all others of which it has an offset.
-
-        Args:
-            topics: only these, when any are given.
 
         Raises:
             UnknownTopicError: one of them does not exist, or the app has nothing to do with it.
@@ -132,10 +127,6 @@ def sources(app: Application, names: Iterable[str]) -> Mapping[str, list[str]]:
 @asynccontextmanager
 async def connected(app: Application, timeout: float) -> AsyncIterator[Cluster]:
     """Have clients of the broker of ``app`` in a block of code.
-
-    Args:
-        app: the app; it is not started.
-        timeout: seconds to wait for the broker.
 
     Raises:
         BrokerUnavailableError: no broker answered in time.
@@ -187,7 +178,3 @@ def run(
 
     with asyncio.Runner(loop_factory=loop_factory(invocation.loop)) as runner:
         return runner.run(whole())
-
-
-def _name(info: Any) -> str:
-    return str(info.name)

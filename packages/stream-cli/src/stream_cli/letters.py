@@ -80,11 +80,6 @@ class Letters:
     async def read(cls, cluster: Cluster, topic: str, timeout: float) -> Letters:
         """Read the letters of a topic.
 
-        Args:
-            cluster: where it is.
-            topic: its name.
-            timeout: seconds that may pass without anything new.
-
         Raises:
             UnknownTopicError: there is no such topic.
             DeadlineError: nothing came for so long.

@@ -38,7 +38,8 @@ def print_rows(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
     if as_json:
         print_json(rows)
     else:
-        click.echo(format_table(title, columns, [[_cell(row[column]) for column in columns] for row in rows]), nl=False)
+        cells = [["" if row[column] is None else shown(row[column]) for column in columns] for row in rows]
+        click.echo(format_table(title, columns, cells), nl=False)
 
 
 def shown(value: Any) -> str:
@@ -74,19 +75,14 @@ def moment(millis: int, precision: str = "milliseconds") -> str:
         return str(millis)
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else shown(value)
-
-
 def _plain(value: Any) -> Any:
     """Return plain data with text for bytes, as JSON can have it."""
     match value:
         case bytes():
             return value.decode(errors="backslashreplace")
         case Record():
-            return {
-                name: _plain(one) for name, one in value.asdict().items()
-            }  # without what names the class on the topic
+            # Without what names the class on the topic.
+            return {name: _plain(one) for name, one in value.asdict().items()}
         case Mapping():
             return {_plain(key): _plain(one) for key, one in value.items()}
         case list() | tuple() | set() | frozenset():

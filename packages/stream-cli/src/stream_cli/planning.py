@@ -18,13 +18,6 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def go_on(invocation: Invocation, question: str, *, anything: bool, dry_run: bool, yes: bool) -> bool:
     """Ask whether to do what was planned, unless an option has answered that.
 
-    Args:
-        invocation: of the command.
-        question: what is asked.
-        anything: whether there is anything to do.
-        dry_run: whether nothing is to be done.
-        yes: whether the answer is yes.
-
     Raises:
         click.UsageError: JSON was asked for and no option answers: there is nobody to ask.
         click.Abort: the answer was no.

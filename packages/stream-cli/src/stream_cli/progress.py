@@ -20,11 +20,6 @@ OFTEN = 1000
 def progress(invocation: Invocation, what: str, total: int) -> Iterator[Callable[[], None]]:
     """Show how far a block of code is, where standard error is a terminal.
 
-    Args:
-        invocation: of the command; a quiet one shows nothing.
-        what: what is done.
-        total: how many steps there are.
-
     Returns:
         what is called for each step.
     """

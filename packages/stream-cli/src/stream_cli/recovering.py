@@ -57,11 +57,7 @@ def recovery_bar(look: Callable[[], Recovery | None], *, shown: bool = True) -> 
 
 
 class Bar:
-    """A bar at the lower end of a log that goes on.
-
-    Args:
-        out: the terminal.
-    """
+    """A bar at the lower end of a log that goes on."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -75,9 +71,8 @@ class Bar:
             return
         if self._bar is None:
             self._bar = click.progressbar(length=recovery.total, file=self._out, show_eta=False, item_show_func=_told)
-            logging.root.handlers.insert(
-                0, self._clearing
-            )  # a line of the log comes in place of the bar, which is drawn again below it
+            # A line of the log comes in place of the bar, which is drawn again below it.
+            logging.root.handlers.insert(0, self._clearing)
             self._bar.__enter__()
         bar = self._bar
         bar.length, bar.pos, bar.current_item = recovery.total, recovery.done, recovery

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import click
@@ -16,7 +15,7 @@ from stream_cli.clients import tell_private, timeout_option
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.locate import Application
 from stream_cli.names import complete_agents_and_topics, full_name, short_name
-from stream_cli.output import print_json
+from stream_cli.output import moment, print_json
 from stream_cli.sending import Sending, lines
 from stream_cli.texts import TextEncoder
 from stream_core.errors import ConfigurationError, EncodeError
@@ -68,7 +67,8 @@ def send(invocation: Invocation, /, entity: str, value: str | None, repeat: int,
     """
     if value == "-" and repeat > 1:
         raise click.UsageError("--repeat sends one value again; the lines of the standard input come once")
-    _set_up_logging(debug=invocation.debug)
+    # What fails is said once, as the error of the command.
+    logging.basicConfig(level=logging.DEBUG if invocation.debug else logging.CRITICAL)
     app = invocation.whole_app()
     topic, schema = _find_topic(app, entity)
     if value is None and options["key"] is None and schema.value_type is not None:
@@ -144,13 +144,5 @@ def _show(invocation: Invocation, metadata: RecordMetadata) -> None:
     if invocation.as_json:
         print_json(metadata._asdict())
     elif not invocation.quiet:
-        moment = datetime.fromtimestamp(metadata.timestamp / 1000, UTC) if metadata.timestamp >= 0 else None
-        said = (
-            "" if moment is None else f" timestamp={moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
-        )
+        said = f" timestamp={moment(metadata.timestamp)}" if metadata.timestamp >= 0 else ""
         click.echo(f"topic={metadata.topic} partition={metadata.partition} offset={metadata.offset}{said}")
-
-
-def _set_up_logging(*, debug: bool) -> None:
-    """Log only when asked to: what fails is said once, as the error of the command."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from itertools import islice
 from typing import Any
 
 import click
@@ -81,24 +80,18 @@ def tail(
             raise click.UsageError(f"topic {topic} has no partition {partition}")
         starts, ends = await cluster.bounds(tps)
         if count is not None and not from_beginning:
-            for tp, record in await _last(cluster, starts, ends, count, timeout, wanted):
-                await schema.ready_to_read([record])
-                _print(invocation, schema, tp, record)
-            return
-        positions = starts if from_beginning else ends
-        records = (
-            read_until(cluster, positions, ends, timeout)
-            if no_follow or count is not None
-            else _follow(cluster, positions)
-        )
-        shown_so_far = 0
+            records = _last(cluster, starts, ends, count, timeout, wanted)
+        elif no_follow or count is not None:
+            records = read_until(cluster, starts if from_beginning else ends, ends, timeout)
+        else:
+            records = _follow(cluster, starts if from_beginning else ends)
+        printed = 0
         async for tp, record in records:
             await schema.ready_to_read([record])
-            if not wanted(record):
-                continue
-            _print(invocation, schema, tp, record)
-            shown_so_far += 1
-            if shown_so_far == count:
+            if wanted(record):
+                _print(invocation, schema, tp, record)
+                printed += 1
+            if printed == count:
                 break
 
     try:
@@ -158,15 +151,17 @@ async def _last(
     count: int,
     timeout: float,
     wanted: Callable[[RawRecord], bool],
-) -> list[tuple[TP, RawRecord]]:
-    """Return the last records of partitions that are wanted, by their time; offsets that hold none make it look further back."""
+) -> AsyncIterator[tuple[TP, RawRecord]]:
+    """Read the last records of partitions that are wanted, by their time; offsets that hold none make it look further back."""
     window = count
     while True:
         positions = {tp: max(starts[tp], end - window) for tp, end in ends.items()}
         found = [each async for each in read_until(cluster, positions, ends, timeout) if wanted(each[1])]
         if len(found) >= count or positions == dict(starts):
             found.sort(key=lambda each: (each[1].timestamp, each[0].partition, each[1].offset))
-            return list(islice(found, max(0, len(found) - count), None))
+            for each in found[-count:]:
+                yield each
+            return
         window *= 8
 
 

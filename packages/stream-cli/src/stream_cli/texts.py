@@ -88,10 +88,6 @@ class TextEncoder:
 def decode_text(type_: Any, text: str) -> Any:
     """Return what a text says: as it is for types that have a plain form, such as numbers and dates, and as JSON for all others.
 
-    Args:
-        type_: the type, or its name (:func:`find_type`).
-        text: what was typed.
-
     Raises:
         ValidationError: it does not fit the type.
         ConfigurationError: there is no such type.

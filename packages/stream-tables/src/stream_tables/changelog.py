@@ -66,12 +66,7 @@ class Origin(NamedTuple):
     ids: Mapping[str, str] = {}
 
     def uncommitted(self, committed: Mapping[Reading, int], ids: Mapping[str, str] | None = None) -> bool:
-        """Tell whether events of the record's interval come again.
-
-        Args:
-            committed: the committed position of each reading.
-            ids: the ids that the source topics have now.
-        """
+        """Tell whether events of the record's interval come again."""
         return any(
             _begins_again(reading, interval, committed) and self._same(reading.tp.topic, ids or {})
             for reading, interval in self.intervals.items()
@@ -144,12 +139,7 @@ class Replay:
         self._time: int | None = None
 
     def begin(self, store: Store, epoch: int) -> None:
-        """Begin with what a store has, to read the changelog from its position on. Raises StoreError.
-
-        Args:
-            store: the store.
-            epoch: the highest one below its position.
-        """
+        """Begin with what a store has, to read the changelog from its position on. Raises StoreError."""
         self._epoch = epoch
         found = store.range() if self._only is None else ((key, store.get(key)) for key in self._only)
         self._records = {key: StoredRecord(-1, 0, key, value) for key, value in found if value is not None}

@@ -33,12 +33,6 @@ _told: dict[int, ref[Schema]] = {}
 class LeftOut:
     """Looks at the first values of one table partition.
 
-    Args:
-        table: name of the table.
-        changelog: its changelog partition.
-        schema: how values are encoded.
-        show: gives a key for a message.
-
     Attributes:
         looks: how many values are looked at yet; 0 for none, which costs nothing.
     """

@@ -32,10 +32,6 @@ SLICE = 5_000
 class Overlay:
     """Uncommitted changes of one table partition.
 
-    Args:
-        table: name of the table, for messages.
-        partitions: how many partitions the table has.
-
     Attributes:
         active: the changes of the running interval.
         writers: the effects of the actors that change this partition.

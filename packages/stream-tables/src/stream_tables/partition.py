@@ -355,9 +355,8 @@ class TablePartition(Generic[V]):
         overlay = self.overlay
         if effects is not None and effects is not overlay.writer:
             overlay.entangle(effects, begin, end)
-        changed = overlay.range(
-            begin, end
-        )  # before the store: in another thread, a checkpoint may move values from here to there
+        # Before the store: in another thread, a checkpoint may move values from here to there.
+        changed = overlay.range(begin, end)
         try:
             stored = self.store.range(begin, end)
         except StoreCorruptError as error:
@@ -506,9 +505,8 @@ class TablePartition(Generic[V]):
         """
         frozen = self.overlay.frozen
         while len(frozen) > CHUNK:
-            some = list(
-                islice(reversed(frozen.items()), CHUNK)
-            )  # the end of a dictionary is where taking out costs nothing
+            # The end of a dictionary is where taking out costs nothing.
+            some = list(islice(reversed(frozen.items()), CHUNK))
             self.store.write(self._to_store(some))
             self.overlay.stored(some)
             del some

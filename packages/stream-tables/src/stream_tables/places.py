@@ -65,11 +65,7 @@ def _locked(root: Path) -> Iterator[int]:
 
 
 class PlacedStores:
-    """Stores in a directory that is known once the broker has said which cluster it is; :meth:`place` comes before the first of them.
-
-    Args:
-        make: makes the driver for a directory.
-    """
+    """Stores in a directory that is known once the broker has said which cluster it is; :meth:`place` comes before the first of them."""
 
     def __init__(self, make: Callable[[Path], Stores]) -> None:
         self._make = make

@@ -49,11 +49,7 @@ SIZES = b"rocksdb.estimate-num-keys", b"rocksdb.total-sst-files-size", b"rocksdb
 
 
 class _Cache:
-    """The cache that stores share.
-
-    Args:
-        size: bytes of it.
-    """
+    """The cache that stores share."""
 
     def __init__(self, size: int) -> None:
         self.cache = rocksdb.LRUCache(size)
@@ -68,10 +64,6 @@ _shared = Lock()
 
 class PythonRocksDBStores(Files["PythonRocksDBStore"]):
     """Opens the stores of a worker; see :class:`.files.Files`.
-
-    Args:
-        directory: where the databases are.
-        options: how they use memory and disk.
 
     Raises:
         StoreError: the directory cannot be created.

@@ -94,11 +94,7 @@ def _shared_memory(options: RocksDBOptions) -> _Memory:
 
 
 class _Families:
-    """The options of the column families, and the memory that they use.
-
-    Args:
-        options: of the stores.
-    """
+    """The options of the column families, and the memory that they use."""
 
     def __init__(self, options: RocksDBOptions) -> None:
         self._memory = memory = _shared_memory(options)
@@ -110,10 +106,6 @@ class _Families:
 
 class RocksDBStores(Files["RocksDBStore"]):
     """Opens the stores of a worker; see :class:`.files.Files`.
-
-    Args:
-        directory: where the databases are.
-        options: how they use memory and disk.
 
     Raises:
         StoreError: the directory cannot be created.

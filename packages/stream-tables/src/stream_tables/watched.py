@@ -15,14 +15,7 @@ __all__ = ["watched"]
 
 
 def watched(part: TablePartition[Any], table: Any, decode: Callable[[bytes], Any], sensors: Sensors) -> Any:
-    """Put a partition of a table behind what tells sensors of each access to it.
-
-    Args:
-        part: the partition.
-        table: its table.
-        decode: bytes of a key to the key.
-        sensors: who is told.
-    """
+    """Put a partition of a table behind what tells sensors of each access to it."""
     return cast("Any", _Watched(part, table, decode, sensors))
 
 

@@ -123,11 +123,7 @@ class Blueprint:
 
 
 class Blueprints(Mapping[str, Blueprint]):
-    """The blueprints of an app, by name.
-
-    Args:
-        web: where their pages go.
-    """
+    """The blueprints of an app, by name."""
 
     def __init__(self, web: Site) -> None:
         self._web = web

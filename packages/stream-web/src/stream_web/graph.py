@@ -21,12 +21,7 @@ _FORMATS = {"application/json": "json", "text/plain": "mermaid", "text/vnd.merma
 
 
 class GraphPage:
-    """The page ``/graph``. ``?format=svg``, ``mermaid`` or ``json`` says what it is, else the header ``Accept``; a picture by default.
-
-    Args:
-        app_id: id of the app.
-        edges: gives what flows where.
-    """
+    """The page ``/graph``. ``?format=svg``, ``mermaid`` or ``json`` says what it is, else the header ``Accept``; a picture by default."""
 
     def __init__(self, app_id: str, edges: Callable[[], Sequence[Edge]]) -> None:
         self._app_id = app_id

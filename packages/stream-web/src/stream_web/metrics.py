@@ -48,11 +48,7 @@ class Metrics:
 
 
 class SnapshotCollector(Collector):
-    """Makes metrics of a snapshot; it can be registered in any registry of ``prometheus_client``.
-
-    Args:
-        snapshot: gives the snapshot; :meth:`stream_core.engine.engine.Engine.snapshot`.
-    """
+    """Makes metrics of a snapshot; it can be registered in any registry of ``prometheus_client``."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot

@@ -91,11 +91,6 @@ class Responses:
 def answer_of(value: Any, responses: Responses, where: str) -> web.StreamResponse:
     """Make the answer of what a page returned: an answer as it is, text, bytes, and JSON of all else.
 
-    Args:
-        value: what it returned.
-        responses: makes it.
-        where: names the page, for the message.
-
     Raises:
         StreamError: it returned nothing, or what cannot be JSON.
     """

@@ -25,12 +25,7 @@ REFERENCE = "#/components/schemas/{name}"
 
 
 class SchemaPages:
-    """The pages ``/openapi.json`` and ``/asyncapi.json``.
-
-    Args:
-        openapi: gives the first one.
-        asyncapi: gives the second one.
-    """
+    """The pages ``/openapi.json`` and ``/asyncapi.json``."""
 
     def __init__(self, openapi: Callable[[], dict[str, Any]], asyncapi: Callable[[], dict[str, Any]]) -> None:
         self._openapi = openapi
@@ -74,13 +69,7 @@ def _anything(type_: Any) -> dict[str, Any]:
 
 
 def openapi(app_id: str, version: str, pages: Web | None) -> dict[str, Any]:
-    """Describe the pages of an app by OpenAPI 3.1.
-
-    Args:
-        app_id: id of the app.
-        version: of the app.
-        pages: its pages.
-    """
+    """Describe the pages of an app by OpenAPI 3.1."""
     schemas = Schemas()
     schemas.named["Error"] = {
         "type": "object",

@@ -12,11 +12,7 @@ __all__ = ["Stats"]
 
 
 class Stats:
-    """The pages ``/stats`` and ``/assignment``.
-
-    Args:
-        snapshot: asked at each request; it must not wait.
-    """
+    """The pages ``/stats`` and ``/assignment``."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot

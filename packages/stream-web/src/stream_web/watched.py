@@ -16,13 +16,7 @@ __all__ = ["watching"]
 
 
 def watching(counters: Counters, sensors: Sensors, app: Any) -> Middleware:
-    """Make the middleware that counts answers and the time they took, and tells sensors.
-
-    Args:
-        counters: of the worker.
-        sensors: who is told.
-        app: what sensors get as the app.
-    """
+    """Make the middleware that counts answers and the time they took, and tells sensors."""
 
     @web.middleware
     async def watch(

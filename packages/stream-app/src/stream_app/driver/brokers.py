@@ -29,12 +29,7 @@ LOOK = 0.05
 
 
 class MemoryBroker:
-    """A broker of its own in this process.
-
-    Args:
-        clock: seconds since the epoch.
-        partitioner: chooses partitions, as the setting ``producer_partitioner`` says.
-    """
+    """A broker of its own in this process."""
 
     def __init__(self, clock: Callable[[], float], partitioner: Any = None) -> None:
         self._name = f"driver-{uuid4().hex}"
@@ -163,11 +158,7 @@ class DrivenBroker:
 
 
 class KafkaBroker:
-    """A real Kafka. It must have none of the topics of the apps at the start, and those that they make are deleted at the end.
-
-    Args:
-        url: where it is.
-    """
+    """A real Kafka. It must have none of the topics of the apps at the start, and those that they make are deleted at the end."""
 
     def __init__(self, url: str) -> None:
         self.url = url if "://" in url else f"kafka://{url}"

@@ -341,9 +341,8 @@ class TestDriver:
             ConfigurationError: the driver does not run that app.
         """
         driving = self._open
-        if (
-            app is not None and app not in self.apps
-        ):  # its settings are not exchanged: it would work with its real broker
+        # Its settings are not exchanged: it would work with its real broker.
+        if app is not None and app not in self.apps:
             raise ConfigurationError(
                 f"app {app.id} is none of this TestDriver: give it to TestDriver(...), beside the others"
             )

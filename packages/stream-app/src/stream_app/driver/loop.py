@@ -84,9 +84,8 @@ class DrivenLoop(asyncio.SelectorEventLoop):
     @property
     def from_outside(self) -> bool:
         """Whether a thread or a socket may wake a task: then time is real."""
-        return (
-            self._real or self._jobs > 0 or len(self._watch.get_map()) > 1
-        )  # one is the loop's own, for other threads
+        # One is the loop's own, for other threads.
+        return self._real or self._jobs > 0 or len(self._watch.get_map()) > 1
 
     @property
     def in_threads(self) -> bool:
@@ -138,12 +137,7 @@ class DrivenLoop(asyncio.SelectorEventLoop):
 
 
 class Deadline:
-    """Bounds what is waited for: seconds of the driver's time, or of real time where the loop waits for something outside.
-
-    Args:
-        loop: of the driver.
-        seconds: of its time.
-    """
+    """Bounds what is waited for: seconds of the driver's time, or of real time where the loop waits for something outside."""
 
     def __init__(self, loop: DrivenLoop, seconds: float) -> None:
         self._loop = loop
@@ -172,12 +166,7 @@ class Deadline:
 
 
 class DrivenClock(SystemClock):
-    """The clock of an app that is driven: the time of its loop, from a moment on.
-
-    Args:
-        loop: of the driver.
-        now: seconds since the epoch to begin with.
-    """
+    """The clock of an app that is driven: the time of its loop, from a moment on."""
 
     def __init__(self, loop: DrivenLoop, now: float) -> None:
         self._loop = loop

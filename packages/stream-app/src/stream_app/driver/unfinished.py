@@ -16,13 +16,7 @@ __all__ = ["Unfinished", "explained"]
 
 
 class Unfinished:
-    """What is left to do, as it is seen from outside of the workers.
-
-    Args:
-        apps: those that the driver runs.
-        workers: of these; more may come.
-        broker: where their records are.
-    """
+    """What is left to do, as it is seen from outside of the workers."""
 
     def __init__(self, apps: Sequence[App], workers: Sequence[DrivenWorker], broker: AnyBroker) -> None:
         self._apps = apps

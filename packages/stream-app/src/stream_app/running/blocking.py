@@ -21,9 +21,6 @@ class BlockingDetector:
     """Watches an event loop from a thread, and logs the task and the line that keep it from running.
 
     Unlike mode's it raises nothing in the code that blocks, and works in any thread.
-
-    Args:
-        timeout: seconds for which the loop may be kept.
     """
 
     def __init__(self, timeout: float) -> None:

@@ -69,10 +69,6 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
 def choose_for(text: str, table: Table[Any, Any]) -> Chosen:
     """Give what is said of the stores of a table.
 
-    Args:
-        text: the setting ``store``.
-        table: the table.
-
     Raises:
         ConfigurationError: its driver has no such option, or a value is none.
     """

@@ -94,9 +94,6 @@ class Instance:
     def neighbour(self, instance: str) -> str:
         """Give where another worker that shares the data directory is reached on this machine.
 
-        Args:
-            instance: its id.
-
         Returns:
             the URL that it told last, or that a process before it did; empty when there is none.
         """

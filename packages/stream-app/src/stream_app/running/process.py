@@ -60,12 +60,7 @@ def other_threads() -> Iterator[str]:
 
 
 class Title:
-    """The title of the process in listings of ``ps``, where setproctitle is installed.
-
-    Args:
-        program: what it is.
-        details: makes the words behind that.
-    """
+    """The title of the process in listings of ``ps``, where setproctitle is installed."""
 
     def __init__(self, program: str, details: Callable[[], str]) -> None:
         self._program = program
@@ -97,9 +92,6 @@ def end_soon(code: int) -> threading.Timer:
 
     An event loop that is closed waits for its threads. One in which a call of the user hangs, begun by ``asyncio.to_thread`` for
     instance, would keep a worker for ever that has left its group.
-
-    Args:
-        code: the exit code.
     """
 
     def leave() -> None:

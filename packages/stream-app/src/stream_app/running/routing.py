@@ -147,10 +147,6 @@ class Router:
 def key_of(text: str, type_: Any) -> Any:
     """Make a key of the text that a request has.
 
-    Args:
-        text: the text.
-        type_: the type of the keys.
-
     Raises:
         ValueError: it is no such key.
     """

@@ -20,11 +20,7 @@ __all__ = ["LocalState"]
 
 
 class LocalState:
-    """The directories of an app on this machine.
-
-    Args:
-        conf: its settings.
-    """
+    """The directories of an app on this machine."""
 
     def __init__(self, conf: Settings) -> None:
         self._conf = conf

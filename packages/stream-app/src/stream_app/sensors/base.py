@@ -70,11 +70,7 @@ class Sensor(sensors.Sensor, Service):
 
 
 class AppSensors(sensors.Sensors):
-    """The sensors of one app: ``app.sensors``.
-
-    Args:
-        app: the app.
-    """
+    """The sensors of one app: ``app.sensors``."""
 
     def __init__(self, app: Watched) -> None:
         super().__init__()

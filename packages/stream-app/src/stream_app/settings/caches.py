@@ -16,9 +16,6 @@ BOUNDS = ("entries", "size")
 def cache_bounds(text: str) -> dict[str, int]:
     """Read the bounds of a cache from its URL.
 
-    Args:
-        text: the URL.
-
     Raises:
         ValueError: it is no cache that there is, or a bound is none.
     """

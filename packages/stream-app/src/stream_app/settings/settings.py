@@ -194,10 +194,6 @@ class Settings(
     def settle(self, name: str, what: str) -> Any:
         """Use a setting for a definition: it cannot be changed any more, since that would come too late for it.
 
-        Args:
-            name: of the setting.
-            what: names the definition.
-
         Returns:
             the value.
         """

@@ -104,12 +104,7 @@ class Age(KeyedLayout):
 
 
 class AgingPartition(KeyedPartition):
-    """One partition of a table whose values have a time, as a table without windows sees it.
-
-    Args:
-        args: as for a WindowedPartition.
-        options: likewise.
-    """
+    """One partition of a table whose values have a time, as a table without windows sees it."""
 
     __slots__ = ()
 
@@ -171,12 +166,7 @@ Age.part_type = AgingPartition
 
 
 class AgingKeys(Keys[Any]):
-    """The keys of a table whose values have a time, and their rows.
-
-    Args:
-        table: name of the table.
-        schema: how they are encoded.
-    """
+    """The keys of a table whose values have a time, and their rows."""
 
     __slots__ = ("_inner",)
 

@@ -85,11 +85,7 @@ class HoppingWindow(Window):
         return WindowRange(begin, begin + self.size - (0.1 if self._size >= 100 else 0.001))
 
     def ranges(self, timestamp: float) -> list[WindowRange]:
-        """Give the windows that an instant lies in, the earliest first.
-
-        Args:
-            timestamp: seconds since the epoch.
-        """
+        """Give the windows that an instant lies in, the earliest first."""
         return [self.labels(start) for start in self.starts(round(timestamp * 1000))]
 
     def current(self, timestamp: float) -> WindowRange:

@@ -334,14 +334,7 @@ class KeyedLayout(Layout):
 
 
 class KeyedWindow(KeyedLayout, Window):
-    """A kind of window that belongs to one key and begins where an event of it is.
-
-    Args:
-        tail: as of a :class:`KeyedLayout`.
-        ahead: likewise.
-        expires: as of any window.
-        grace: likewise.
-    """
+    """A kind of window that belongs to one key and begins where an event of it is."""
 
     part_type = KeyedPartition
 

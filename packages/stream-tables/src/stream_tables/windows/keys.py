@@ -62,13 +62,7 @@ class RangedSchema(Schema):
 
 
 class RangedKeys(Keys[Any]):
-    """The keys of one table with windows.
-
-    Args:
-        table: name of the table.
-        schema: how the keys in it are encoded.
-        window: the kind of windows.
-    """
+    """The keys of one table with windows."""
 
     __slots__ = ("_inner", "_log", "_window")
 

@@ -129,12 +129,7 @@ class Layout(ABC):
         return None
 
     def derived(self, store: Store, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
-        """Give the rows that follow from others, when changes are stored.
-
-        Args:
-            store: what is stored now.
-            changes: what is stored next, by row.
-        """
+        """Give the rows that follow from others, when changes are stored."""
         return {}
 
 
@@ -142,9 +137,6 @@ class LogKeys:
     """Keys of windows in a changelog: in JSON, as Faust writes them, ``["key",[start,end]]``.
 
     A key whose bytes are no JSON stands behind a byte that JSON does not have, the number of labels, and each of them in milliseconds.
-
-    Args:
-        schema: of the table.
     """
 
     def __init__(self, schema: Schema) -> None:

@@ -47,12 +47,7 @@ class Section(NamedTuple):
 
 
 def parts_of(cluster: Cluster, edges: Sequence[Edge]) -> dict[str, str]:
-    """Write all parts of the page that change, by their ids.
-
-    Args:
-        cluster: what is known of the workers.
-        edges: what flows where.
-    """
+    """Write all parts of the page that change, by their ids."""
     made = {section.id: html_of(*section.write(cluster)) for section in SECTIONS}
     made["graph"] = _graph(tuple(edges), cluster.app)
     return made
