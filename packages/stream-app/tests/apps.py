@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 import stream_app as faust
 from stream_core.memory import MemoryCluster, MemoryTransport
+from stream_core.primitives import TP, RawRecord
 
-__all__ = ["OtherTransport", "cluster", "make", "until"]
+__all__ = ["GUARANTEES", "OtherTransport", "cluster", "make", "records_of", "until"]
+
+GUARANTEES = ["at_least_once", "exactly_once"]
 
 
 def make(name: str = "shop", **options: Any) -> faust.App:
@@ -21,6 +25,11 @@ def make(name: str = "shop", **options: Any) -> faust.App:
 def cluster(app: faust.App) -> MemoryCluster:
     """The broker of an app."""
     return MemoryCluster.named(app.conf.broker[0].removeprefix("memory://"))
+
+
+def records_of(app: faust.App, topic: str, partition: int = 0, *, committed: bool = True) -> Sequence[RawRecord]:
+    """What a partition has; by default as readers see it under exactly-once."""
+    return cluster(app).log(TP(topic, partition)).read(0, 1_000_000, committed=committed).records
 
 
 async def until(condition: Any) -> None:

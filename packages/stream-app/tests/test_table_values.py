@@ -14,9 +14,7 @@ from stream_core.errors import EncodeError, RecordRefusedError
 from stream_core.primitives import TopicSpec
 from stream_tables.errors import NotAssignedError, TableError, TableKeyError
 
-from .apps import cluster, make, until
-
-GUARANTEES = ["at_least_once", "exactly_once"]
+from .apps import GUARANTEES, cluster, make, until
 
 
 class Account(faust.Record):

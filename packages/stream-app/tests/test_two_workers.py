@@ -18,7 +18,7 @@ from stream_core.primitives import TP
 from stream_core.runs import Run, current_run
 from stream_core.testing import ManualClock
 
-from .apps import cluster, make
+from .apps import cluster, make, records_of
 
 pytestmark = pytest.mark.looptime
 
@@ -144,7 +144,7 @@ class Shop:
 
     def sent(self) -> Counter[tuple[str, int]]:
         """What is on the topic of results, committed."""
-        records = cluster(self.app).log(TP("out", 0)).read(0, 1_000_000, committed=True).records
+        records = records_of(self.app, "out")
         return Counter((record.key.decode(), int(record.value)) for record in records)
 
 

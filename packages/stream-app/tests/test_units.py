@@ -17,9 +17,8 @@ from stream_core.streams.effects import Effects
 from stream_core.streams.sessions import PartitionSession
 from stream_tables.errors import TableError
 
-from .apps import cluster, make, until
+from .apps import GUARANTEES, cluster, make, until
 
-GUARANTEES = ["at_least_once", "exactly_once"]
 SOURCE, OUT = TP("words", 0), TP("out", 0)
 CHANGELOG = TP("shop-closed-changelog", 0)
 

@@ -18,10 +18,9 @@ from stream_core.memory.log import Entry
 from stream_core.primitives import TP, TopicSpec
 from stream_core.testing.clock import ManualClock
 
-from .apps import cluster, make, until
+from .apps import GUARANTEES, cluster, make, records_of, until
 
-GUARANTEES = ["at_least_once", "exactly_once"]
-SOURCE, OUT = TP("words", 0), TP("out", 0)
+SOURCE = TP("words", 0)
 
 
 class Counting:
@@ -67,7 +66,7 @@ class Counting:
 
     def sent(self) -> list[tuple[str, float, int]]:
         """What was sent, as readers see it under exactly-once."""
-        records = cluster(self.app).log(OUT).read(0, 1_000_000, committed=True).records
+        records = records_of(self.app, "out")
         return [((record.key or b"").decode(), *json.loads(record.value or b"")) for record in records]
 
 
@@ -161,9 +160,8 @@ async def test_late_events_go_to_the_dead_letters() -> None:
     await counting.app.start()
     counting.feed(("a", 1), ("a", 30), ("late", 2), ("a", 31))
     await until(lambda: counting.counts["a"][30.0, 39.9] == 2)
-    letters = TP("shop-dead-letter", 0)
-    await until(lambda: cluster(counting.app).log(letters).read(0, 10, committed=True).records)
-    (letter,) = cluster(counting.app).log(letters).read(0, 10, committed=True).records
+    await until(lambda: records_of(counting.app, "shop-dead-letter"))
+    (letter,) = records_of(counting.app, "shop-dead-letter")
     assert letter.value == b'"late"'
     assert b"comes when all its windows are closed" in dict(letter.headers)["stream-dead-letter-error-message"]
     await counting.app.stop()

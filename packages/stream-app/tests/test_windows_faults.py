@@ -19,9 +19,8 @@ from stream_core.primitives import TP, Offset, TopicSpec
 from stream_core.runs import Run
 from stream_core.streams.metadata import CommitMetadata
 
-from .apps import cluster, make, until
+from .apps import GUARANTEES, cluster, make, records_of, until
 
-GUARANTEES = ["at_least_once", "exactly_once"]
 STEPS = ["cut", "changelog", "acked", "committed"]
 WORDS = "abcdef"
 
@@ -84,7 +83,7 @@ class Shop:
         sent: Counter[tuple[str, float, int]] = Counter()
         committed = self.app.conf.processing_guarantee == "exactly_once"
         for partition in range(self.partitions):
-            for record in cluster(self.app).log(TP("out", partition)).read(0, 1_000_000, committed=committed).records:
+            for record in records_of(self.app, "out", partition, committed=committed):
                 sent[((record.key or b"").decode(), *json.loads(record.value or b""))] += 1
         return sent
 
@@ -150,7 +149,7 @@ def _windows(shop: Shop) -> set[tuple[str, float]]:
     """The windows that were told of, committed or not."""
     found = set()
     for partition in range(shop.partitions):
-        for record in cluster(shop.app).log(TP("out", partition)).read(0, 1_000_000, committed=False).records:
+        for record in records_of(shop.app, "out", partition, committed=False):
             found.add(((record.key or b"").decode(), json.loads(record.value or b"")[0]))
     return found
 

@@ -13,9 +13,7 @@ from stream_core.memory.log import Entry
 from stream_core.primitives import TP
 from stream_core.testing.clock import ManualClock
 
-from .apps import cluster, make, until
-
-GUARANTEES = ["at_least_once", "exactly_once"]
+from .apps import GUARANTEES, cluster, make, records_of, until
 
 
 class Visits:
@@ -55,7 +53,7 @@ class Visits:
 
     def sent(self) -> list[list[Any]]:
         """The visits that were told of, as readers see them under exactly-once."""
-        records = cluster(self.app).log(TP("out", 0)).read(0, 1_000_000, committed=True).records
+        records = records_of(self.app, "out")
         return [[(record.key or b"").decode(), *json.loads(record.value or b"")] for record in records]
 
 
