@@ -408,5 +408,5 @@ async def test_an_error_behind_a_start_that_failed(fails: str, caplog: pytest.Lo
         starting.cancel()
     with pytest.raises(KeyError if fails == "start" else asyncio.CancelledError):
         await starting
-    assert "failed to stop behind its start" in caplog.text
+    assert "failed to stop after its start" in caplog.text
     assert not service.running

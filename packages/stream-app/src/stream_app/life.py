@@ -252,7 +252,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         """Override to begin more when the app is operational, by ``self.add_future(...)`` for instance; before :meth:`on_started`."""
 
     async def on_started_init_extra_services(self) -> None:
-        """Override to add services when the app is operational, by ``await self.add_runtime_dependency(...)``; behind the hook above."""
+        """Override to add services when the app is operational, by ``await self.add_runtime_dependency(...)``; after the hook above."""
 
     def on_webserver_init(self, web: Web) -> None:
         """Override to define more pages, by ``web.page(path)`` or ``web.blueprints.add(...)``; called at the first start.

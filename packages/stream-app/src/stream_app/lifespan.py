@@ -1,4 +1,4 @@
-"""Apps inside of ASGI servers: started before the first request, stopped behind the last one."""
+"""Apps inside of ASGI servers: started before the first request, stopped after the last one."""
 
 from __future__ import annotations
 

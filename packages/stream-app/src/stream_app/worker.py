@@ -56,7 +56,7 @@ class Signals:
         self._first: float | None = None
 
     def heard(self) -> Literal["first", "again", "second"]:
-        """Hear a signal; ``again`` is one that comes at once behind the first."""
+        """Hear a signal; ``again`` is one that comes at once after the first."""
         if self._first is None:
             self._first = self._clock()
             return "first"

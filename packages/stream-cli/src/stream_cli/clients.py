@@ -1,4 +1,4 @@
-"""Clients of an app: started for one command, with a deadline, and stopped behind it. Its agents and web server do not run."""
+"""Clients of an app: started for one command, with a deadline, and stopped when it ends. Its agents and web server do not run."""
 
 from __future__ import annotations
 

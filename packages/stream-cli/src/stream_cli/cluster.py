@@ -32,7 +32,7 @@ class Lag:
         tp: the partition.
         committed: the offset that is committed; ``None`` when there is none.
         start: the first offset that the partition holds.
-        end: the offset behind its last record.
+        end: the offset after its last record.
     """
 
     tp: TP
@@ -81,7 +81,7 @@ class Cluster:
         raise UnknownTopicError(f"topic {topic} is not on the broker; {hint}")
 
     async def bounds(self, tps: Collection[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
-        """Return the first offsets of partitions, and the offsets behind their last decided records."""
+        """Return the first offsets of partitions, and the offsets after their last decided records."""
         if not tps:
             return {}, {}
         return await self.reader.start_offsets(tps), await self.reader.end_offsets(tps, committed=True)

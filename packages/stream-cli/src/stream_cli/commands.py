@@ -67,14 +67,14 @@ class Command(ABC):
         """Do it. It may be plain or async, and gets the values of the options and arguments by their names."""
 
     async def execute(self, *args: Any, **options: Any) -> Any:
-        """Call an async :meth:`run`, and :meth:`on_stop` behind it; override it to do something around both."""
+        """Call an async :meth:`run`, and :meth:`on_stop` after it; override it to do something around both."""
         try:
             return await self.run(*args, **options)
         finally:
             await self.on_stop()
 
     async def on_stop(self) -> None:  # noqa: B027 - a hook that most commands leave alone
-        """Override to clean up behind an async :meth:`run`, whatever it has raised."""
+        """Override to clean up after an async :meth:`run`, whatever it has raised."""
 
     # -- what the call says
 
@@ -113,7 +113,7 @@ class Command(ABC):
             self.say(message, file=file, err=err, **options)
 
     def abort(self, message: str, code: int = 1) -> None:
-        """End the command with an error message and an exit code. It raises, so nothing behind it is done."""
+        """End the command with an error message and an exit code. It raises, so nothing after it is done."""
         raise _AbortedError(message, code)
 
     def dumps(self, value: Any) -> str:
@@ -276,7 +276,7 @@ class AppCommand(Command):
         return make
 
     async def execute(self, *args: Any, **options: Any) -> Any:
-        """Call an async :meth:`run`, and stop behind it the client that it has made necessary."""
+        """Call an async :meth:`run`, and stop after it the client that it has made necessary."""
         lock, waiting = asyncio.Lock(), [] if self.app is None else [self.app]
 
         async def start() -> None:

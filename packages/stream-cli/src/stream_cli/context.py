@@ -120,4 +120,4 @@ json_option = click.option(
     callback=_print_json,
     help="Print JSON, for programs, and nothing else.",
 )
-"""Decorator for commands that print a table: the global option may stand behind their name too."""
+"""Decorator for commands that print a table: the global option may stand after their name too."""

@@ -1,7 +1,7 @@
 """Dead letters as somebody looks after them: which there are, and which are done with.
 
 A letter stays on its topic until its retention ends, whatever becomes of it. So that it is not shown again, the group
-``{app id}-dead-letters`` has an offset of each partition: letters before it are done with, and so are those behind it that its text
+``{app id}-dead-letters`` has an offset of each partition: letters before it are done with, and so are those after it that its text
 names, as in ``12-14,20``.
 """
 

@@ -46,7 +46,7 @@ def model(invocation: Invocation, name: str) -> None:
     """Show the fields of a record class: what to type for a value.
 
     NAME is one of those that "stream models" lists. A field without default must be given. "field" is what it is called on the topic;
-    where code calls it otherwise, that stands behind it.
+    where code calls it otherwise, that stands after it.
 
     \b
     Examples:

@@ -54,7 +54,7 @@ complete_tables = completing(lambda app: list(app.tables))
 
 
 def short_name(name: str, names: Collection[str]) -> str:
-    """Return the shortest end of an agent's name that no other name of ``names`` has, behind ``@``."""
+    """Return the shortest end of an agent's name that no other name of ``names`` has, after ``@``."""
     return f"@{shortest_end(name, names)}"
 
 

@@ -40,7 +40,7 @@ def offsets() -> None:
 def show(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> None:
     """Show the offsets that the group of the app has committed.
 
-    "text" is what the workers keep beside an offset: which events behind it are finished already.
+    "text" is what the workers keep beside an offset: which events after it are finished already.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def show(invocation: Invocation, /, names: tuple[str, ...], timeout: float) -> N
 @offsets.command()
 @click.option("--to", metavar="earliest|latest|OFFSET", help="Where to go on.")
 @click.option("--to-earliest", is_flag=True, help="The same as --to earliest: the first record that there is.")
-@click.option("--to-latest", is_flag=True, help="The same as --to latest: behind all records.")
+@click.option("--to-latest", is_flag=True, help="The same as --to latest: after all records.")
 @click.option(
     "--to-datetime",
     "since",
@@ -101,7 +101,7 @@ def reset(
 ) -> None:
     """Change where the app goes on, after showing what that means.
 
-    The workers of the app must be stopped: as long as one of them is in the group, nothing is changed. Events behind the new offset are
+    The workers of the app must be stopped: as long as one of them is in the group, nothing is changed. Events after the new offset are
     worked on again, and those before it never. Tables are not turned back: what comes again is counted on top of what they hold. With
     another version of the app, App(version=2), both begin afresh.
 

@@ -53,7 +53,7 @@ def send(invocation: Invocation, /, entity: str, value: str | None, repeat: int,
 
     Text is sent as it is. If the topic has a type, or you name one, the text is checked first: numbers, dates and str as you would
     say them, anything else as JSON. TYPE is a record class of the app (Deposit), module.Class, str, int, float, bool or bytes.
-    A VALUE that begins with - stands behind --.
+    A VALUE that begins with - stands after --.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ def table(invocation: Invocation, /, name: str, key: str | None, timeout: float)
     """Show what the table NAME holds, or what it has for KEY.
 
     No worker is asked, and none needs to run. A store of the table on this machine that no worker has open is read, with what the
-    changelog has behind it; without one the changelog is read from its beginning, which takes a while for a large one. A worker that
+    changelog has after it; without one the changelog is read from its beginning, which takes a while for a large one. A worker that
     runs may be ahead by what it has not committed yet. KEY is typed as "stream send --key" takes it.
 
     \b

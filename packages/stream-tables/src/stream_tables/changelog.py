@@ -8,7 +8,7 @@ made again is history: its events cannot come again. Under exactly-once nobody s
 interval is named.
 
 The header also carries an *epoch* that each owner chooses above all those it met. Before an owner does its first event it writes a
-*claim*, a record that has only its epoch: what an owner before it writes later stands behind the claim, has a lower epoch, and
+*claim*, a record that has only its epoch: what an owner before it writes later stands after the claim, has a lower epoch, and
 is passed over by whoever reads the changelog.
 """
 
@@ -110,7 +110,7 @@ _decode_epoch = msgspec.json.Decoder(_Epoch).decode
 class Replay:
     """What one changelog partition says of its table, for whoever looks at it without a worker.
 
-    Claims are no values, and what a replaced owner has written behind a claim does not count. What the last owner has written counts,
+    Claims are no values, and what a replaced owner has written after a claim does not count. What the last owner has written counts,
     also where its offsets are not committed yet: it writes the same again.
 
     Args:

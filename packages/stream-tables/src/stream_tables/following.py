@@ -78,7 +78,7 @@ class Following:
         await self._reader.stop()
 
     async def bounds(self, tp: TP) -> tuple[int, int]:
-        """Ask for the first offset that a changelog partition holds, and for the end behind everything in it.
+        """Ask for the first offset that a changelog partition holds, and for the end after everything in it.
 
         Records of undecided transactions lie before that end. Raises TransportError.
         """

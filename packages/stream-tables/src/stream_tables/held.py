@@ -83,7 +83,7 @@ class Held(Generic[K, V]):
     def tell_closed(self, callback: W) -> W:
         """Call a function for each window that closes, with its key and value; a decorator.
 
-        It is called behind the end of the window and its grace, once for each key and window, in the order of ends. What it sends and
+        It is called after the end of the window and its grace, once for each key and window, in the order of ends. What it sends and
         what it changes in tables counts as a whole, as in an event; a failure of it ends the worker.
 
         Args:

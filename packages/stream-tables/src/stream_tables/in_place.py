@@ -93,7 +93,7 @@ class InPlace:
                 key = self._show(one.key)
                 raise NotAssignedError(
                     f"table {self._table}: the value of {key} was changed but not assigned, so that the change would be lost: "
-                    f"write {self._table}[{key}] = value behind the change"
+                    f"write {self._table}[{key}] = value after the change"
                 )
 
     def _assigned_since(self, effects: Effects, lent: Lent) -> bool:

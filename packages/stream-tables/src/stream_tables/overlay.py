@@ -241,7 +241,7 @@ class Overlay:
         """Give the entries of the frozen layer and then of the active one, some at a time with turns for the event loop between.
 
         What is changed meanwhile is there as it was, as it is, or not at all. What a checkpoint stores meanwhile may be missing: whoever
-        looks into the store behind this finds it there.
+        looks into the store after this finds it there.
         """
         for layer in (self.frozen, self.active):
             keys = list(layer)

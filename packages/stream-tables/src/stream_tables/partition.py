@@ -106,7 +106,7 @@ class Applying:
     """How a changelog is applied to the store of a table partition.
 
     Attributes:
-        recovery_buffer: records that are written to the store at a time, with the position behind them.
+        recovery_buffer: records that are written to the store at a time, with the position after them.
         standby_buffer: the same for who follows without end; ``None`` for the same number.
         on_event: told of each record of the changelog that counts, before it is applied. What it raises ends the replay.
     """
@@ -146,7 +146,7 @@ class TablePartition(Generic[V]):
     Attributes:
         applying: the same.
         clock: the same.
-        end: the changelog offset behind the last record that this owner knows of; ``None`` when the log is not claimed.
+        end: the changelog offset after the last record that this owner knows of; ``None`` when the log is not claimed.
         epoch: of its owner, which stands in each changelog record.
         exactly_once: its changelog records name no interval.
         ids: topic id by source.
@@ -526,7 +526,7 @@ class TablePartition(Generic[V]):
         A partition that is lost or was given up meanwhile writes nothing: the next recovery takes the values from the changelog.
 
         Args:
-            end: the changelog offset behind the last change; ``None`` when there was none, or when the broker has the change and did not
+            end: the changelog offset after the last change; ``None`` when there was none, or when the broker has the change and did not
                 say where.
 
         Raises:

@@ -88,7 +88,7 @@ async def _take_over(following: Following, follower: Follower, owner: Owner) -> 
 
     Two owners that met the same epochs still differ by their generations. The claim is in the log before the first event counts, and
     the follower goes on up to it. So whatever a replaced owner sent either lies before the claim, where this follower judges
-    it by its interval, or behind the claim, where its lower epoch gives it away to everybody.
+    it by its interval, or after the claim, where its lower epoch gives it away to everybody.
     """
     part = follower.part
     while True:
@@ -111,7 +111,7 @@ def begin(part: TablePartition[Any], first: int, end: int) -> int:
     Args:
         part: the table partition; it gets the epoch that its store knows.
         first: the first offset that the changelog holds.
-        end: the offset behind its last record.
+        end: the offset after its last record.
     """
     store = part.store
     fact, topic_id = store.fact(Facts.POSITION), store.fact(Facts.TOPIC_ID)
@@ -138,7 +138,7 @@ def why_not(
         store: the store.
         topic_id: of the changelog; empty when unknown.
         first: the first offset that the changelog holds.
-        end: the offset behind its last record.
+        end: the offset after its last record.
         now: seconds since the epoch.
         tombstones: seconds for which the changelog keeps deletions.
         layout: of the keys; that of windows, or empty.

@@ -17,7 +17,7 @@ class Refusal(NamedTuple):
 
     Attributes:
         value: its value; ``None`` for a deletion.
-        until: the offsets behind the events that may have made it, by reading; those that are committed are taken out.
+        until: the offsets after the events that may have made it, by reading; those that are committed are taken out.
         error: why.
     """
 

@@ -146,10 +146,10 @@ class RocksDBStore:
         """Iterate over the keys of a range and their values, in the order of bytes, as they were when the call was made.
 
         Closing or wiping the store ends the iteration with a StoreError at its next step. A deleted range costs those who iterate over
-        it time until RocksDB has compacted it away: begin behind it where that is known.
+        it time until RocksDB has compacted it away: begin after it where that is known.
         """
         options = ReadOptions()
-        if end is not None:  # else RocksDB looks for a next key, over all that was deleted behind the range
+        if end is not None:  # else RocksDB looks for a next key, over all that was deleted after the range
             options.set_iterate_upper_bound(end)
         try:
             items = _Items(self._values.iter(options), begin, options, self._path)

@@ -64,7 +64,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         on_recover: called when a rebalance is over and all partitions of this worker are recovered; sync or async.
         on_window_close: called for each window that closes, where the table has windows, with ``(key, (start, end))`` and its value;
             sync or async. A subclass may have a method of that name.
-        ttl: seconds or a timedelta behind its assignment for which a value can be read, by the time of events; ``None`` for ever.
+        ttl: seconds or a timedelta for which a value can be read after its assignment, by the time of events; ``None`` for ever.
 
     Attributes:
         key_index_size: keys whose partition is remembered, for reads outside of events.

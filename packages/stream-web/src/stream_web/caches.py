@@ -298,7 +298,7 @@ def _packed(answer: web.StreamResponse, wanted: Collection[str]) -> bytes | None
 
 
 def _words(answer: web.Response, header: str) -> set[str]:
-    """Give what a header lists, in small letters, without what stands behind ``=``."""
+    """Give what a header lists, in small letters, without what stands after ``=``."""
     listed = ",".join(answer.headers.getall(header, ())).lower().split(",")
     return {word for part in listed if (word := part.partition("=")[0].strip())}
 

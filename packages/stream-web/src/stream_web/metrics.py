@@ -25,7 +25,7 @@ Row = tuple[tuple[str, ...], float | None]
 
 
 class Metrics:
-    """The page ``/metrics``: the metrics of a worker, and behind them those that its program has registered.
+    """The page ``/metrics``: the metrics of a worker, and after them those that its program has registered.
 
     Args:
         snapshot: asked at each request; it must not wait.
@@ -153,7 +153,7 @@ def _partitions(snapshot: Snapshot) -> Iterator[Metric]:
     for name, help_, values in (
         ("committed_offset", "The offset that is committed.", [one.committed for one in owned]),
         ("position", "The offset that would be committed now.", [one.position for one in owned]),
-        ("end_offset", "The offset behind the last record, as of the last fetch.", [one.end for one in owned]),
+        ("end_offset", "The offset after the last record, as of the last fetch.", [one.end for one in owned]),
         ("lag", "Records that are not finished by all readers.", [one.lag for one in owned]),
         ("event_time_seconds", "Timestamp of the last record that was fetched.", [one.event_time for one in owned]),
         ("unreadable", "1 while the partition cannot be read.", [float(bool(one.unreadable)) for one in owned]),

@@ -336,7 +336,7 @@ class Routes:
         self._routes.append((route, cors))
 
     def join(self, others: Routes) -> None:
-        """Take the routes of others in, behind those that are there."""
+        """Take the routes of others in, after those that are there."""
         self.paths |= others.paths
         self.nodes += others.nodes
         self._routes += others._routes

@@ -146,7 +146,7 @@ Decorator = Callable[[Callable[..., Awaitable[Any]]], Callable[..., Awaitable[An
 
 
 def takes_model(model: type[_Model]) -> Decorator:
-    """Decorate a page that takes a record behind the request: ``async def post(self, request, order)``.
+    """Decorate a page that takes a record after the request: ``async def post(self, request, order)``.
 
     It is read from the body, which is JSON; a body that does not fit is answered with 400.
 

@@ -54,11 +54,11 @@ class CommandDefinitions(Registry):
 
         It decorates a function, plain or ``async``, whose docstring is the help; a subclass of ``faust.cli.AppCommand``; or a command or
         group of click. What an async function sends, or asks, is sent by a client of the app, which starts with the first of it and
-        stops behind the function.
+        stops after the function.
 
         Args:
             options: of a function: ``faust.cli.option(...)`` and ``faust.cli.argument(...)``. The function gets them by their names,
-                behind the command itself when it has one more parameter in front, as in ``async def show(self, name)``.
+                after the command itself when it has one more parameter in front, as in ``async def show(self, name)``.
             base: the class that the function becomes a command of; ``faust.cli.AppCommand`` when left out.
             name: what is typed; made from the name of the function or class when left out: ``show_all`` is ``show-all``.
             group: the command comes below this one: ``users`` makes it ``users NAME``.

@@ -44,10 +44,10 @@ class TableOptions(TypedDict, total=False):
         standby_buffer_size: the same where a standby follows the changelog; the same number when left out.
         on_changelog_event: called with the event of each changelog record that is applied while partitions are recovered or followed,
             before the store has it; sync or async. One that raises ends the worker.
-        on_recover: called behind each rebalance when all partitions of this worker are recovered; sync or async.
+        on_recover: called after each rebalance when all partitions of this worker are recovered; sync or async.
         on_window_close: called for each window that closes, with ``(key, (start, end))`` and its value, where the table has windows; sync
             or async.
-        ttl: seconds or a timedelta behind its assignment after which a value is gone, by the time of the events; for ever when left out.
+        ttl: seconds or a timedelta for which a value can be read after its assignment, by the time of the events; for ever when left out.
     """
 
     key_serializer: CodecArg

@@ -1,4 +1,4 @@
-"""The brokers that a driver works with: one in this process, made for the test, or a real Kafka, whose topics are deleted behind it."""
+"""The brokers that a driver works with: one in this process, made for the test, or a real Kafka, whose topics are deleted in the end."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class MemoryBroker:
         return sorted(found, key=_place)
 
     async def ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
-        """Give the offset behind the last record of each partition that can be read."""
+        """Give the offset after the last record of each partition that can be read."""
         known, damaged = self.cluster.topics(), self.cluster.faults.damaged
         logs = {tp: self.cluster.log(tp) for tp in tps if tp.topic in known and tp not in damaged}
         return {tp: log.stable if self._committed else log.end for tp, log in logs.items()}
@@ -181,7 +181,7 @@ class KafkaBroker:
         if there := sorted(self._before.intersection(names)):
             await self._admin.stop()
             raise ConfigurationError(
-                f"the topics {', '.join(there)} exist on {self.url}: a test begins without them and deletes them behind it, so use a "
+                f"the topics {', '.join(there)} exist on {self.url}: a test begins without them and deletes them in the end, so use a "
                 "broker for tests, or delete them there"
             )
         await self._producer.start()
@@ -246,7 +246,7 @@ class KafkaBroker:
         return sorted(found, key=_place)
 
     async def ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
-        """Give the offset behind the last record of each partition that can be read."""
+        """Give the offset after the last record of each partition that can be read."""
         return await self._reader.end_offsets(tps, committed=self._committed)
 
 

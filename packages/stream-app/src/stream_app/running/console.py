@@ -19,7 +19,7 @@ TRIED = 100
 
 
 def start_console(port: int) -> AbstractContextManager[Any] | None:
-    """Start aiomonitor for the running event loop: a console by telnet on ``port``, and a page on the port behind it.
+    """Start aiomonitor for the running event loop: a console by telnet on ``port``, and a page on the port after it.
 
     Args:
         port: the first of three ports; where one of them is in use, the next three that are not.

@@ -19,7 +19,7 @@ __all__ = ["Title", "allow_open_files", "collect_less_often", "end_soon", "other
 logger = logging.getLogger("stream")
 
 PATIENCE = 5.0
-"""Seconds for threads to end behind the stop of a worker."""
+"""Seconds for threads to end after the stop of a worker."""
 
 YOUNG_OBJECTS = 20_000
 """New objects after which the garbage collector looks at them."""

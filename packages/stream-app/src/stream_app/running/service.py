@@ -148,7 +148,7 @@ class Service(services.Service):
         try:
             await self._end()
         except Exception:
-            logger.exception("%r failed to stop behind its start", self)
+            logger.exception("%r failed to stop after its start", self)
 
     def _get_tasks(self) -> Iterable[services.ServiceTask]:
         """Return the tasks of the class in their order; mode keeps them by the name of the class, which another one may have, too."""

@@ -69,7 +69,7 @@ class StoredTable:
             tp: the changelog partition.
             topic_id: of the changelog; empty when unknown.
             first: the first offset that it holds.
-            end: the offset behind its last record.
+            end: the offset after its last record.
             only: the keys to look for; ``None`` for all.
 
         Returns:

@@ -227,7 +227,7 @@ class _Shown:
         return routes
 
     def pages(self) -> Routes | None:
-        """Give the pages of the program, and behind them those that read tables; ``None`` when there are none."""
+        """Give the pages of the program, and after them those that read tables; ``None`` when there are none."""
         conf, engine, app = self._conf, self._engine, self._app
         own = self._web.Web(app)
         if self._has(conf.web_tables_enabled) or self._has(conf.web_router_enabled):

@@ -246,7 +246,7 @@ class Wiring:
     async def stop(self) -> None:
         """Stop the engine and give the instance back; the web server last. Each is done whatever the others raise.
 
-        A start that still runs is given up first: nothing of it must begin behind the stop. Whoever calls this while it runs waits for
+        A start that still runs is given up first: nothing of it must begin after the stop. Whoever calls this while it runs waits for
         its end.
         """
         if self._stopping:

@@ -55,7 +55,7 @@ class Sensor(sensors.Sensor, Service):
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """How the worker does now; how it did when it stopped, behind the stop, and ``None`` before the first start."""
+        """How the worker does now; how it did when it stopped, after the stop, and ``None`` before the first start."""
         engines = [] if self.app is None else self.app.engines.all()
         if engines:
             self._last = engines[-1].snapshot()

@@ -95,7 +95,7 @@ class PushMonitor(Monitor):
         yield Measure("count", "assignments_error", "assignments_error", (), grown)
 
     def close(self) -> None:
-        """Close what pushes; called behind the last push."""
+        """Close what pushes; called after the last push."""
 
     @abstractmethod
     def push(self, found: list[Measure]) -> None:

@@ -209,12 +209,12 @@ class Monitor(Sensor):
 
     @property
     def tp_read_offsets(self) -> dict[TP, int]:
-        """The offset behind what was fetched, likewise."""
+        """The offset after what was fetched, likewise."""
         return self._offsets("fetched")
 
     @property
     def tp_end_offsets(self) -> dict[TP, int]:
-        """The offset behind the last record, likewise."""
+        """The offset after the last record, likewise."""
         return {**self._ends, **self._offsets("end")}
 
     def _offsets(self, name: str) -> dict[TP, int]:

@@ -28,8 +28,8 @@ class HoppingWindow(Window):
     Args:
         size: seconds or a timedelta that a window is long.
         step: between the starts of two windows; not longer than the size.
-        expires: behind the end of a window, for which it can be read; ``None`` for ever.
-        grace: behind the end, for which events still change it; as long as it can be read when left out.
+        expires: how long a window can be read after its end; ``None`` for ever.
+        grace: how long events still change it after its end; as long as it can be read when left out.
 
     Attributes:
         size: in seconds.
@@ -53,9 +53,9 @@ class HoppingWindow(Window):
             )
         self._offset = -self._size % self._step
         self._gone = None if self.keeps is None else self._size + self.keeps
-        """Milliseconds behind its start after which a window cannot be read."""
+        """Milliseconds from its start to the moment after which a window cannot be read."""
         self.open_for = None if self.waits is None else self._size + self.waits
-        """Milliseconds behind its start for which a window takes events."""
+        """Milliseconds after its start for which a window takes events."""
 
     @property
     def name(self) -> str:
@@ -183,7 +183,7 @@ class HoppingWindow(Window):
         return ((row[8:], self.labels(number(row[:8])), part.value_of(effects, row, found)) for row, found in rows)
 
     def _first(self, time: int) -> bytes:
-        """Give the first row that can be read at a time of the partition; where ranges were deleted, a scan begins behind them."""
+        """Give the first row that can be read at a time of the partition; where ranges were deleted, a scan begins after them."""
         return ROWS if self._gone is None or time == NEVER else big_endian(time - self._gone + 1)
 
     # -- closing
@@ -238,8 +238,8 @@ class TumblingWindow(HoppingWindow):
 
     Args:
         size: seconds or a timedelta that a window is long.
-        expires: behind the end of a window, for which it can be read; ``None`` for ever.
-        grace: behind the end, for which events still change it; as long as it can be read when left out.
+        expires: how long a window can be read after its end; ``None`` for ever.
+        grace: how long events still change it after its end; as long as it can be read when left out.
 
     Raises:
         ConfigurationError: a length is none, or shorter than a millisecond.

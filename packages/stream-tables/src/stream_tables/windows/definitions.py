@@ -83,9 +83,9 @@ class WindowDefinitions(Held[K, V]):
 
         Args:
             size: seconds or a timedelta that a window is long.
-            expires: behind the end of a window, for which it can be read; ``None`` for ever.
+            expires: how long a window can be read after its end; ``None`` for ever.
             key_index: as in Faust; keys can be listed without it.
-            grace: behind the end of a window, for which events still change it. Left out it is as long as a window can be read.
+            grace: how long events still change a window after its end. Left out it is as long as a window can be read.
             late: what happens to an event whose windows are all closed: ``"skip"``, the default, counts it and says so once,
                 ``"dead_letter"`` sends it to another topic, ``"crash"`` ends the worker; or a function, which is called with a
                 :class:`~stream_tables.windows.late.Late`.
@@ -135,7 +135,7 @@ class WindowDefinitions(Held[K, V]):
         Args:
             before: seconds or a timedelta that a window reaches back from its instant.
             after: that it reaches ahead.
-            expires: behind the end of a window, for which it can be read; ``None`` for ever.
+            expires: how long a window can be read after its end; ``None`` for ever.
             key_index: as of :meth:`tumbling`.
             grace: how far behind the latest event one may be that still counts. Left out it is as long as a window can be read.
             late: as of :meth:`tumbling`.
@@ -158,9 +158,9 @@ class WindowDefinitions(Held[K, V]):
 
         Args:
             gap: seconds or a timedelta: an event that is no further than this from a session belongs to it.
-            expires: behind the end of a session (its last event, and the gap), for which it can be read; ``None`` for ever.
+            expires: how long a session can be read after its end (its last event, and the gap); ``None`` for ever.
             key_index: as of :meth:`tumbling`.
-            grace: behind that end, for which a session still takes events. Left out it is as long as a session can be read.
+            grace: how long a session still takes events after that end. Left out it is as long as a session can be read.
             late: as of :meth:`tumbling`.
         """
         return self.using_window(SessionWindow(gap, expires, grace=grace), key_index=key_index, late=late)

@@ -29,7 +29,7 @@ from stream_tables.windows.rows import BEHIND, NEVER, ROWS, Layout, LogKeys, big
 __all__ = ["KEYED", "KeyedLayout", "KeyedPartition", "KeyedWindow", "as_data", "by_key", "split"]
 
 KEYED = BEHIND
-"""Rows by key begin so, behind all rows by time."""
+"""Rows by key begin so, after all rows by time."""
 
 SWEEP = 1_000
 """Windows that go at a time, some milliseconds."""
@@ -224,18 +224,18 @@ class KeyedLayout(Layout):
 
     Args:
         tail: milliseconds between the last event of a window and its end.
-        ahead: milliseconds for which an event is needed behind the end of its own window, by those of later ones.
-        keeps: milliseconds behind the end for which it can be read; ``None`` for ever.
-        waits: milliseconds behind the end for which it takes events; likewise.
+        ahead: milliseconds for which an event is needed after the end of its own window, by those of later ones.
+        keeps: milliseconds for which it can be read after its end; ``None`` for ever.
+        waits: milliseconds for which it takes events after its end; likewise.
     """
 
     def __init__(self, tail: int, ahead: int, keeps: int | None, waits: int | None) -> None:
         self._tail = tail
         self._ahead = ahead
         self._closes = None if waits is None else tail + waits
-        """Milliseconds behind its last event up to which a window takes events."""
+        """Milliseconds after its last event up to which a window takes events."""
         self._goes = None if keeps is None else tail + keeps
-        """Milliseconds behind its last event up to which a window can be read."""
+        """Milliseconds after its last event up to which a window can be read."""
 
     @property
     def span(self) -> int:

@@ -106,8 +106,8 @@ class Window(Layout):
     """A kind of window.
 
     Args:
-        expires: seconds behind the end of a window for which it can be read; ``None`` for ever.
-        grace: seconds behind the end for which events still change it; as long as it can be read when left out.
+        expires: seconds for which a window can be read after its end; ``None`` for ever.
+        grace: seconds for which events still change it after its end; as long as it can be read when left out.
 
     Attributes:
         expires: seconds, or ``None``.
@@ -129,7 +129,7 @@ class Window(Layout):
         self.grace = None if self.waits is None else self.waits / 1000
         if self.keeps is not None and self.waits is not None and self.waits > self.keeps:
             raise ConfigurationError(
-                f"a window cannot take events for grace={self.grace:g} s behind its end and be gone after expires={self.expires:g} s: "
+                f"a window cannot take events for grace={self.grace:g} s after its end and be gone after expires={self.expires:g} s: "
                 "let it expire later"
             )
 

@@ -58,7 +58,7 @@ class Layout(ABC):
     """How the windows of one kind lie in a store and a changelog.
 
     Attributes:
-        keeps: milliseconds behind the end of a window for which it can be read; ``None`` for ever.
+        keeps: milliseconds for which a window can be read after its end; ``None`` for ever.
         part_type: what a partition of a table is that has them.
     """
 
@@ -97,7 +97,7 @@ class Layout(ABC):
     def expire(
         self, store: Store, changes: MutableMapping[bytes, bytes | None], time: int, closed: bytes | None, begin: bytes
     ) -> Collection[KeyRange]:
-        """Let windows go whose end plus ``expires`` is not behind ``time``.
+        """Let windows go whose end plus ``expires`` is not after ``time``.
 
         Args:
             store: what is stored.
@@ -136,7 +136,7 @@ class Layout(ABC):
 class LogKeys:
     """Keys of windows in a changelog: in JSON, as Faust writes them, ``["key",[start,end]]``.
 
-    A key whose bytes are no JSON stands behind a byte that JSON does not have, the number of labels, and each of them in milliseconds.
+    A key whose bytes are no JSON stands after a byte that JSON does not have, the number of labels, and each of them in milliseconds.
     """
 
     def __init__(self, schema: Schema) -> None:

@@ -42,8 +42,8 @@ class SessionWindow(KeyedWindow):
 
     Args:
         gap: seconds or a timedelta: an event that is no further than this from a session belongs to it.
-        expires: behind the end of a session (its last event, and the gap), for which it can be read; ``None`` for ever.
-        grace: behind that end, for which a session still takes events; as long as it can be read when left out.
+        expires: how long a session can be read after its end (its last event, and the gap); ``None`` for ever.
+        grace: how long a session still takes events after that end; as long as it can be read when left out.
 
     Attributes:
         gap: in seconds.
@@ -132,7 +132,7 @@ class SessionWindow(KeyedWindow):
         return True
 
     def _fast(self, part: KeyedPartition, effects: Effects, key: bytes, at: int, time: int) -> list[Found] | None:
-        """Give the latest session of a key, where it was changed in this interval and the event belongs to no other; none behind it."""
+        """Give the latest session of a key, where it was changed in this interval and the event belongs to no other; none after it."""
         overlay = part.overlay
         if effects is not overlay.writer or (row := overlay.latest.get(key)) is None:
             return None
@@ -147,7 +147,7 @@ class SessionWindow(KeyedWindow):
     def _near(
         self, part: KeyedPartition, effects: Effects | None, key: bytes, at: int, time: int
     ) -> tuple[list[Found], bool]:
-        """Give the open sessions of a key to which an event belongs, the oldest first; and whether the key has none behind them."""
+        """Give the open sessions of a key to which an event belongs, the oldest first; and whether the key has none after them."""
         found: list[Found] = []
         for one in self._around(part, effects, key, at):
             if one.start > at + self._gap:

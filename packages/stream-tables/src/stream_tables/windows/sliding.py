@@ -46,9 +46,9 @@ class SlidingWindow(KeyedWindow):
     Args:
         before: seconds or a timedelta that a window reaches back from its instant.
         after: that it reaches ahead.
-        expires: behind the end of a window, for which it can be read; ``None`` for ever.
+        expires: how long a window can be read after its end; ``None`` for ever.
         grace: how far behind the latest event one may be that still counts; as long as a window can be read when left out. A window
-            closes that long behind its end.
+            closes that long after its end.
 
     Attributes:
         before: in seconds.
@@ -104,7 +104,7 @@ class SlidingWindow(KeyedWindow):
         """See :meth:`.kinds.Window.change`: keep what is done to every window that the instant lies in.
 
         An event counts in all of them or in none, so that a window which is closed never changes: the first one that it lies in closes when
-        time is the grace behind it.
+        time is the grace after it.
 
         Raises:
             TableError: it is done by a function, which cannot be kept; or by an operator, and the table has no default.
@@ -277,7 +277,7 @@ class SlidingWindow(KeyedWindow):
 
 
 def _write(kept: Sequence[tuple[str, bytes]]) -> bytes:
-    """Give what a row has: operations with their operands, each behind its length."""
+    """Give what a row has: operations with their operands, each after its length."""
     return MARK + b"".join(b"%c%b%b" % (CODES[name], len(data).to_bytes(4), data) for name, data in kept)
 
 

@@ -24,7 +24,7 @@ def chart(title: str, unit: str, values: Mapping[int, float], now: int) -> Eleme
 
     Args:
         title: what they are.
-        unit: stands behind them.
+        unit: stands after them.
         values: by moment, in periods.
         now: the last moment.
     """

@@ -26,7 +26,7 @@ HEADERS = 100
 
 
 def letter_query(failure: FailureSnapshot) -> str:
-    """Make the query of the page of a letter: it stands behind the path of the dashboard, whichever that is."""
+    """Make the query of the page of a letter: it stands after the path of the dashboard, whichever that is."""
     names = {"agent": failure.reader, "topic": failure.topic, "partition": failure.partition, "offset": failure.offset}
     return urlencode(names)
 

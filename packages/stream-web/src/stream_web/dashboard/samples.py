@@ -20,7 +20,7 @@ PERIOD = 2
 """Seconds between two samples."""
 
 EDGE = 0.05
-"""Seconds behind the beginning of a period at which its sample is taken, so that all workers count the same ones."""
+"""Seconds after the beginning of a period at which its sample is taken, so that all workers count the same ones."""
 
 KEPT = 300
 """How many samples are kept: ten minutes."""
