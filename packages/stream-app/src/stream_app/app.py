@@ -62,7 +62,7 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
     """
 
     worker_class: ClassVar[type[Worker] | None] = None
-    """The class of workers, where it is one of one's own. In a subclass ``Worker = MyWorker`` means it."""
+    """The class of workers, if it is one of yours. In a subclass ``Worker = MyWorker`` means it."""
 
     def __init__(
         self,

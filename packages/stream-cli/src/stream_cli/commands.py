@@ -150,7 +150,7 @@ class Command(ABC):
 
     @classmethod
     def as_click_command(cls) -> click.Command:
-        """Return it as a command of click, for a group of one's own or an entry point of the group ``stream.commands``.
+        """Return it as a command of click, for a group of your own or an entry point of the group ``stream.commands``.
 
         Raises:
             ConfigurationError: :meth:`run` does not take what the options give.

@@ -40,7 +40,7 @@ _PRIVATE = frozenset(("no-store", "no-cache", "private"))
 
 
 class CacheUnavailable(StreamError):  # noqa: N818 - the name is Faust's
-    """A cache cannot be used now: raised by backends of one's own. The page answers by itself."""
+    """A cache cannot be used now: raised by backends of your own. The page answers by itself."""
 
 
 class _Entry(NamedTuple):

@@ -1,4 +1,4 @@
-"""The command line, and what commands of one's own are made of. It loads the terminal libraries, so apps load it when they need it."""
+"""The command line, and what commands of your own are made of. It loads the terminal libraries, so apps load it when they need it."""
 
 from typing import TYPE_CHECKING
 

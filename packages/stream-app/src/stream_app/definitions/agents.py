@@ -38,7 +38,7 @@ class Agent(agents.Agent):
         self._app = app
 
     def stream(self, channel: AnyTopic | Channel[Any, Any] | None = None, *, name: str | None = None) -> Stream[Any]:
-        """Read what the agent reads, in a stream of one's own: as ``app.stream(agent.channel)``, with a progress of its own.
+        """Read what the agent reads, in a stream of your own: as ``app.stream(agent.channel)``, with a progress of its own.
 
         Args:
             channel: what to read in place of that.
@@ -66,7 +66,7 @@ class AgentDefinitions(TopicDefinitions):
     """Defines agents."""
 
     agent_class: ClassVar[type[Agent]] = Agent
-    """The class of agents, where it is one of one's own. In a subclass of the app ``Agent = MyAgent`` means it."""
+    """The class of agents, if it is one of yours. In a subclass of the app ``Agent = MyAgent`` means it."""
 
     @overload
     def agent(self, channel: AgentBody) -> Agent: ...

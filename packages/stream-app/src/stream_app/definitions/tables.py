@@ -83,7 +83,7 @@ class TableDefinitions(Registry):
     """Defines tables."""
 
     table_class: ClassVar[type[tables.Table[Any, Any]]] = tables.Table
-    """The class of tables, where it is one of one's own. In a subclass of the app ``Table = MyTable`` means it."""
+    """The class of tables, if it is one of yours. In a subclass of the app ``Table = MyTable`` means it."""
 
     @overload
     def Table(

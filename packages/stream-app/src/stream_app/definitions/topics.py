@@ -111,7 +111,7 @@ class TopicDefinitions(Registry):
     """Defines topics and channels."""
 
     topic_class: ClassVar[type[Topic[Any, Any]]] = Topic
-    """The class of topics, where it is one of one's own. In a subclass of the app ``Topic = MyTopic`` means it."""
+    """The class of topics, if it is one of yours. In a subclass of the app ``Topic = MyTopic`` means it."""
 
     channel_class: ClassVar[type[Channel[Any, Any]]] = Channel
     """The class of channels likewise."""

@@ -45,7 +45,7 @@ async def fill(
         engines: of all workers.
         like: the topic whose events look for the keys; all topics that are read must agree when it is left out.
         partition: the partition of all keys, instead.
-        partitioner: that of the producers, where it is one of one's own.
+        partitioner: that of the producers, if the program has its own.
     """
 
     def choose(topic: AnyTopic, key: Any, count: int, engine: Engine) -> int | None:

@@ -1,4 +1,4 @@
-"""Fields that say more than their type: bounds, names on the wire, checks of one's own."""
+"""Fields that say more than their type: bounds, names on the wire, checks of your own."""
 
 from stream_core.values.fields import (
     BooleanField,

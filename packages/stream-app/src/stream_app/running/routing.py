@@ -46,7 +46,7 @@ class Router:
 
     Args:
         engine: of this worker.
-        partitioner: that of the producers, where it is one of one's own.
+        partitioner: that of the producers, if the program has its own.
     """
 
     def __init__(self, engine: Engine, partitioner: Partitioner | None = None) -> None:

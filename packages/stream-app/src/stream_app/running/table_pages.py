@@ -39,7 +39,7 @@ class Shown:
         web: where they are put.
         tables: the tables of the app by name.
         engine: of this worker.
-        partitioner: that of the producers, where it is one of one's own.
+        partitioner: that of the producers, if the program has its own.
     """
 
     def __init__(self, web: Web, tables: Tables, engine: Engine, partitioner: Any) -> None:

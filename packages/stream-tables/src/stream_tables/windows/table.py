@@ -511,7 +511,7 @@ class WindowSet(Generic[K, V]):
         """Change each window of the instant to ``operation(its value, value)``.
 
         Args:
-            operation: such as ``operator.add``, or a function of one's own.
+            operation: such as ``operator.add``, or a function of your own.
             value: its second argument.
             event: its instant is taken; that of the open event when left out.
         """
