@@ -438,8 +438,8 @@ async def test_a_dependency_that_is_no_service() -> None:
 
     app = Depending("shop", broker=make().conf.broker, web_enabled=False)
     with pytest.raises(
-        ConfigurationError, match="Depending: 7 is no service of mode, so that nothing can depend on it"
+        ConfigurationError, match="Depending: 7 is not a service of mode, so that nothing can depend on it"
     ):
         await app.start()
-    with pytest.raises(ConfigurationError, match="App: 7 is no service of mode"):
+    with pytest.raises(ConfigurationError, match="App: 7 is not a service of mode"):
         make().add_dependency(7)  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ async def count(stream: faust.Stream[Order]) -> Any:
     async for event in stream.group_by(Order.account).events():
         order = event.value
         if order.amount < 0:
-            raise ValueError(f"{order.amount} is no amount")
+            raise ValueError(f"{order.amount} is not an amount")
         totals[order.account] += order.amount
         if order.amount >= 100:
             await large.send(order, key=order.account, headers={"by": b"count"})
@@ -533,14 +533,14 @@ def test_wrong_use_is_explained() -> None:
         with pytest.raises(ConfigurationError, match="no worker has the partition of 'x'"):
             driver.fill(totals, {"x": 1}, partition=77)
         nothing: Any = "totals"
-        with pytest.raises(ConfigurationError, match="'totals' is no table"):
+        with pytest.raises(ConfigurationError, match="'totals' is not a table"):
             driver.table(nothing)
-        with pytest.raises(ConfigurationError, match="'totals' is no table"):
+        with pytest.raises(ConfigurationError, match="'totals' is not a table"):
             driver.fill(nothing, {"x": 1})
         wrong: Any = totals
-        with pytest.raises(ConfigurationError, match="is no topic: give one, or its name"):
+        with pytest.raises(ConfigurationError, match="is not a topic: give one, or its name"):
             driver.outputs(wrong)
-        with pytest.raises(ConfigurationError, match="is no topic, agent or channel"):
+        with pytest.raises(ConfigurationError, match="is not a topic, agent or channel"):
             driver.produce(wrong, 1)
         with pytest.raises(UnknownTopicError, match="topic nowhere does not exist"):
             driver.broker.damage("nowhere", 0)
@@ -618,7 +618,7 @@ async def test_the_context_of_one_agent_waits_behind_group_by() -> None:
         assert agent.results[event.message.offset] == 5
         await agent.put(order, key="o2")
         assert totals["joe"] == 10
-        with pytest.raises(ValueError, match="-1 is no amount"):
+        with pytest.raises(ValueError, match="-1 is not an amount"):
             await agent.put(Order("joe", -1), key="o3")
 
 

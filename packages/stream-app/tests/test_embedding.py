@@ -123,7 +123,7 @@ async def test_a_client_asks() -> None:
             assert await double.ask(21) == 42
         assert not client.engine.ownership.sessions
         await client.stop()
-    await client.start()  # it is no client for ever
+    await client.start()  # it is not a client for ever
     assert not client.client_only
     await client.stop()
 

@@ -218,7 +218,7 @@ async def test_settings_reach_the_server(tmp_path: Path) -> None:
         ("web_transport", "tcp://0.0.0.0:80", "write tcp://"),
         ("web_application_options", {"debug": True}, "debug cannot be set: it takes client_max_size and middlewares"),
         ("web_application_options", {"client_max_size": 0}, "client_max_size is a number of bytes, 1 or more"),
-        ("web_ssl_context", "cert.pem", "it is no ssl.SSLContext"),
+        ("web_ssl_context", "cert.pem", "it is not an ssl.SSLContext"),
         ("web_cors_options", "[", ""),
     ],
 )
@@ -340,7 +340,7 @@ async def test_a_key_that_is_none_is_the_error_of_the_client() -> None:
         return ["exact"]
 
     async with app:
-        assert await ask(f"{app.web.url}/x") == (400, {"error": "'x' is no key: Expected `int`, got `str`"})
+        assert await ask(f"{app.web.url}/x") == (400, {"error": "'x' is not a key: Expected `int`, got `str`"})
         assert await ask(f"{app.web.url}/3") == (200, ["3"])
         assert await ask(app.web.url) == (200, ["exact"])
 

@@ -211,7 +211,7 @@ def test_stores_in_a_directory_of_their_own(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_deleted_is_said(app: faust.App, tmp_path: Path) -> None:
-    """A link is no directory of ours."""
+    """A link is not a directory of ours."""
     (tmp_path / "v2").rmdir()
     (tmp_path / "v2").symlink_to(tmp_path / "v4")
     result = run(app, "clean-versions", "--yes")

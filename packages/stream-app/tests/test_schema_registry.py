@@ -270,7 +270,7 @@ async def test_an_app_without_a_registry_does_not_start(options: Any, said: str)
 
 
 def test_a_url_has_a_scheme() -> None:
-    """What is no URL is refused where it is given, and a password in one is not shown."""
+    """What is not a URL is refused where it is given, and a password in one is not shown."""
     with pytest.raises(ConfigurationError, match="schema_registry_url"):
         make(schema_registry_url="localhost")
     shown = {row.name: row.value for row in make(schema_registry_url="http://user:hidden@here").conf.describe()}

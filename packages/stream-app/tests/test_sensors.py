@@ -330,7 +330,7 @@ async def test_a_monitor_of_ones_own() -> None:
 
 
 async def test_a_sensor_of_each_event_is_added_before_the_start() -> None:
-    """Others at any time; what is no sensor never."""
+    """Others at any time; what is not a sensor never."""
     app = make_app()
     async with app:
         with pytest.raises(ConfigurationError, match="add it before the app starts"):

@@ -361,7 +361,7 @@ def test_what_a_module_must_not_say(
     imports = "from stream_app import Event, Stream\nimport json as web\nbrokers = 3\nhost = 4\n"
     app.config_from_object(configuration(tmp_path, imports, monkeypatch))
     assert [record.getMessage().partition("has ")[2] for record in caplog.records] == [
-        "brokers, which is no setting: did you mean broker?"
+        "brokers, which is not a setting: did you mean broker?"
     ]
 
 
@@ -369,7 +369,8 @@ def test_what_a_module_must_not_say(
 def test_what_is_no_configuration(source: Any) -> None:
     """Is refused, and not passed over."""
     with pytest.raises(
-        ConfigurationError, match=r"is no configuration: give a module|cannot be loaded: it is no name of a module"
+        ConfigurationError,
+        match=r"is not a configuration: give a module|cannot be loaded: it is not a name of a module",
     ):
         make().config_from_object(source)
 

@@ -229,7 +229,7 @@ class Asynchronous:
         (with_keyword, "nothing is told for other"),
         (asynchronous, "that is a synchronous signal; write `def` instead of `async def`"),
         (Asynchronous(), "that is a synchronous signal"),
-        (7, "7 cannot be connected to App.on_configured: it is no function"),
+        (7, "7 cannot be connected to App.on_configured: it is not a function"),
     ],
 )  # fmt: skip
 def test_handlers_that_are_refused(handler: Any, reason: str) -> None:

@@ -24,7 +24,7 @@ class Account(faust.Record):
 
 
 BAD: dict[str, tuple[dict[str, Any], Any]] = {
-    "text that is no Unicode": ({}, "\ud800"),
+    "text that is not Unicode": ({}, "\ud800"),
     "the same, typed": ({"value_type": str}, "\ud800"),
     "a value that becomes a text": ({}, Decimal("1.5")),
     "an integer that becomes a float": ({}, 2**70),

@@ -93,7 +93,7 @@ def test_without_a_server_only_the_url_of_the_settings_is_told() -> None:
 @pytest.mark.parametrize("text", ["worker-7:6066", "ftp://worker-7", "http://", "javascript://x"])
 def test_what_is_no_url_of_a_web_server_is_refused(text: str) -> None:
     """Others would show it as a link."""
-    with pytest.raises(ConfigurationError, match=r"canonical_url=.* cannot be used: it is no URL of a web server"):
+    with pytest.raises(ConfigurationError, match=r"canonical_url=.* cannot be used: it is not a URL of a web server"):
         make(canonical_url=text)
 
 

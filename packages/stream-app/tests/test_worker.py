@@ -78,7 +78,7 @@ def at_stage(stage: str, number: str, directory: Path, loop: str) -> subprocess.
 
 
 class Plain:
-    """A service that is no class of anybody's."""
+    """A service that is not a class of anybody's."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -261,9 +261,9 @@ async def test_a_service_that_crashes_ends_the_app() -> None:
 
 def test_what_is_no_service() -> None:
     """It is refused in a sentence, by apps and by workers."""
-    with pytest.raises(ConfigurationError, match="is no service: give it"):
+    with pytest.raises(ConfigurationError, match="is not a service: give it"):
         make().service(object())
-    with pytest.raises(ConfigurationError, match="is no service: give it"):
+    with pytest.raises(ConfigurationError, match="is not a service: give it"):
         faust.Worker(make(), object())
 
 

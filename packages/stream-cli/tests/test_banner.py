@@ -80,6 +80,6 @@ def test_narrow_terminal(write: Write) -> None:
 
 
 def test_no_colours_in_a_pipe(write: Write) -> None:
-    """What is no terminal gets text and nothing else."""
+    """What is not a terminal gets text and nothing else."""
     write("bank", 'app = App("bank")')
     assert "\x1b" not in CliRunner().invoke(cli, ["-A", "bank", "worker"]).stdout

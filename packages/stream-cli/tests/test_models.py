@@ -65,8 +65,8 @@ def test_fields_of_a_model(write: Write) -> None:
 
 
 def test_what_is_no_model(write: Write) -> None:
-    """The nearest is named, and a type that is no record class is told apart."""
+    """The nearest is named, and a type that is not a record class is told apart."""
     result = call(write, "model", "Bok")
     assert result.exit_code == 1
     assert "there is no type Bok; did you mean Book?" in result.stderr
-    assert "int is no record class" in call(write, "model", "int").stderr
+    assert "int is not a record class" in call(write, "model", "int").stderr

@@ -52,5 +52,5 @@ def test_command_that_cannot_be_loaded(workdir: Path, monkeypatch: pytest.Monkey
 
 
 def test_command_that_nobody_has() -> None:
-    """A name that no package has is no command."""
+    """A name that no package has is not a command."""
     assert plugins.load("absent") is None

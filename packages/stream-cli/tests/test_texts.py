@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused(type_: Any, text: str, problem: str) -> No
 
 def test_what_is_no_json_is_answered_with_the_fields() -> None:
     """Whoever types text where a record belongs sees what to type."""
-    with pytest.raises(EncodeError, match=r'; it is no JSON: type \{"to": \.\.\., "grams": \.\.\.\}; --value'):
+    with pytest.raises(EncodeError, match=r'; it is not JSON: type \{"to": \.\.\., "grams": \.\.\.\}; --value'):
         encode("tea", Schema(value_type=Parcel))
     with pytest.raises(EncodeError) as caught:
         encode("[1]", Schema(value_type=Parcel))

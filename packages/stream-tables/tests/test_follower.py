@@ -345,7 +345,7 @@ async def test_nothing_but_values_before(world: World, standby: Standby) -> None
 
 
 async def test_a_replaced_owner_decides_nothing(world: World, standby: Standby) -> None:
-    """What comes late of an owner before is passed over, and is no sign that anything was committed."""
+    """What comes late of an owner before is passed over, and is not a sign that anything was committed."""
     world.put({"a": 1}, origin=(1, 0, 1))
     world.put({"b": 1}, origin=(1, 1, 2))
     await world.append(claim(CHANGELOG, 5))

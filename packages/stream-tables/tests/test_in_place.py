@@ -207,7 +207,7 @@ def test_what_cannot_change_is_not_looked_at() -> None:
 
 
 def test_values_are_looked_at_within_an_event_only() -> None:
-    """What an event kept and the next one changes is no value of the table any more; outside of events nothing is looked at."""
+    """What an event kept and the next one changes is not a value of the table any more; outside of events nothing is looked at."""
     bench = accounts()
     with bench.event() as table:
         kept = table["x"]

@@ -1,4 +1,4 @@
-"""Keys: what is no key of a table is refused at once, and one that another version has left can be told and deleted."""
+"""Keys: what is not a key of a table is refused at once, and one that another version has left can be told and deleted."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_key_is_found_under_what_it_comes_back_as(type_: Any, pairs: list[tupl
         (None, 2**70, "of type float"),
         (float, math.nan, "of type float"),
         (str, "\ud800", "surrogates not allowed"),
-        (str, None, "None is no key"),
+        (str, None, "None is not a key"),
     ],
 )
 def test_what_is_no_key(type_: Any, key: Any, why: str) -> None:

@@ -354,7 +354,7 @@ async def test_the_other_stores_are_written(exactly_once: bool) -> None:
 
 
 async def test_an_owner_claims_its_partition_before_its_first_event() -> None:
-    """Under at-least-once the first record of each owner has only its epoch, and is no value of the table."""
+    """Under at-least-once the first record of each owner has only its epoch, and is not a value of the table."""
     world = World(exactly_once=False)
     world.say("a")
     for _ in range(3):

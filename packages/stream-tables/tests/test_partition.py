@@ -206,7 +206,7 @@ def test_changes_whose_offsets_are_not_told(bench: Bench, known: int | None) -> 
 
 
 def test_a_partition_that_was_given_up_writes_nothing(bench: Bench) -> None:
-    """A checkpoint that ends after a partition was closed is no error: its next owner has the changelog."""
+    """A checkpoint that ends after a partition was closed is not an error: its next owner has the changelog."""
     bench.change()
     bench.part.enter(State.CLOSED)
     bench.part.store.close()

@@ -215,7 +215,7 @@ NOT_KEPT = {
 
 @pytest.mark.parametrize("kind", NOT_KEPT)
 async def test_what_is_not_for_everybody_is_not_kept(kind: str) -> None:
-    """Nor what is no success, or not whole."""
+    """Nor what is not a success, or not whole."""
     shop = Shop()
     shop.counted("/", Cache(), NOT_KEPT[kind])
     async with served(shop) as ask:
@@ -465,7 +465,7 @@ class Failing(CacheBackend):
         await self.fail("set")
 
     async def fail(self, what: str) -> Any:
-        """Raise, hang, or give what is no answer."""
+        """Raise, hang, or give what is not an answer."""
         failure = self.failures.get(what)
         if isinstance(failure, Exception):
             raise failure
@@ -480,13 +480,13 @@ class Failing(CacheBackend):
         ({"get": CacheUnavailable("redis is away")}, "the cache of pages cannot be used.*: redis is away"),
         ({"get": OSError("broken pipe")}, r"the cache of pages has failed.*: OSError\('broken pipe'\)"),
         ({"get": "hangs"}, r"the cache of pages has failed.*: TimeoutError\(\)"),
-        ({"get": b"garbage"}, "what the cache of pages gave is no answer"),
+        ({"get": b"garbage"}, "what the cache of pages gave is not an answer"),
     ],
 )
 async def test_pages_answer_without_a_backend(
     failures: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that raises, hangs, or gives what is no answer costs the pages their cache only; the log says it."""
+    """One that raises, hangs, or gives what is not an answer costs the pages their cache only; the log says it."""
     shop = Shop(Failing(**failures))
     shop.counted("/", Cache())
     with caplog.at_level(logging.WARNING, "stream_web.caches"):

@@ -561,7 +561,7 @@ def test_a_blueprint_that_cannot_be_added_is_explained(pages: Web) -> None:
         pages.blueprints.add("/users", other)
     with pytest.raises(ConfigurationError, match=r"'nowhere:users' cannot be imported .*write package.module:name"):
         pages.blueprints.add("/", "nowhere:users")
-    with pytest.raises(ConfigurationError, match="is no blueprint, but"):
+    with pytest.raises(ConfigurationError, match="is not a blueprint, but"):
         pages.blueprints.add("/", f"{__name__}:Order")
 
 

@@ -11,7 +11,7 @@ __all__ = ["OF_APP", "explain"]
 
 CLIENTS = "clients of the broker are the engine's own; send, read and ask by the app"
 BOOT = "what an app starts is what is defined; app.start_client(), web_enabled and app.add_dependency(...) change it"
-HOOK = "it is no hook here: override on_init_dependencies, on_start or on_started, or call app.service(...)"
+HOOK = "it is not a hook here: override on_init_dependencies, on_start or on_started, or call app.service(...)"
 
 OF_APP: dict[str, str] = {
     "BootStrategy": BOOT,

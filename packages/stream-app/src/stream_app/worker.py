@@ -99,7 +99,7 @@ class Worker(ModeWorker, Service):
         sensors: who is told of what the app does, beside those that were added to it.
 
     Raises:
-        ConfigurationError: one of ``services`` is no service.
+        ConfigurationError: one of ``services`` is not a service.
     """
 
     mundane_level = "debug"  # of mode's messages: a worker says when it is ready, and when it has stopped

@@ -347,7 +347,9 @@ def _made(definition: Any, name: str) -> click.Command:
         return body
     if isinstance(body, type):
         if not issubclass(body, Command):
-            raise ConfigurationError(f"the command {name!r} is {body!r}, which is no subclass of faust.cli.AppCommand")
+            raise ConfigurationError(
+                f"the command {name!r} is {body!r}, which is not a subclass of faust.cli.AppCommand"
+            )
         made = type(
             body.__name__, (body,), {"__doc__": body.__doc__, "__module__": body.__module__, **definition.attributes}
         )
@@ -355,7 +357,7 @@ def _made(definition: Any, name: str) -> click.Command:
     else:
         base = definition.base or AppCommand
         if not issubclass(base, AppCommand):
-            raise ConfigurationError(f"base={base!r} of the command {name!r} is no subclass of faust.cli.AppCommand")
+            raise ConfigurationError(f"base={base!r} of the command {name!r} is not a subclass of faust.cli.AppCommand")
         command = base.from_handler(*definition.options, **definition.attributes)(body).as_click_command()
     command.name = name
     return command

@@ -56,7 +56,7 @@ def model(invocation: Invocation, name: str) -> None:
     invocation.whole_app()
     cls = find_type(name)
     if options_of(cls) is None:
-        raise ConfigurationError(f"{name} is no record class")
+        raise ConfigurationError(f"{name} is not a record class")
     rows = [
         {
             "field": typed,

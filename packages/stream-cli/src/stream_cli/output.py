@@ -18,11 +18,11 @@ from stream_core.values.record import Record
 __all__ = ["format_table", "in_units", "moment", "print_json", "print_rows", "shown"]
 
 WIDEST = 100_000
-"""Columns of what is no terminal: nothing is wrapped, so that each row is one line."""
+"""Columns of what is not a terminal: nothing is wrapped, so that each row is one line."""
 
 
 def print_json(value: Any) -> None:
-    """Print a value as one line of JSON; bytes are text, and what is no text in them is escaped."""
+    """Print a value as one line of JSON; bytes are text, and what is not text in them is escaped."""
     click.echo(json_dumps(_plain(value)))
 
 
@@ -63,7 +63,7 @@ def in_units(count: float) -> str:
 
 
 def moment(millis: int, precision: str = "milliseconds") -> str:
-    """Return a time as people read it; a number that is no time, which a record may have, as it is.
+    """Return a time as people read it; a number that is not a time, which a record may have, as it is.
 
     Args:
         millis: milliseconds since the epoch.
@@ -99,7 +99,7 @@ def format_table(
         title: one word.
         columns: the names of the columns; ``None`` for none.
         rows: the cells.
-        console: where the table is to be shown; standard output when left out. What is no terminal is as wide as the rows are.
+        console: where the table is to be shown; standard output when left out. What is not a terminal is as wide as the rows are.
     """
     console = console or Console()
     if not console.is_terminal:

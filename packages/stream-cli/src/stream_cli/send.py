@@ -136,7 +136,7 @@ def _standard_input() -> BinaryIO:
     """Return standard input in a buffer of its own, which the end of the program leaves alone: a thread may be waiting in it then."""
     try:
         return open(sys.stdin.fileno(), "rb", closefd=False)
-    except OSError:  # it is no file
+    except OSError:  # it is not a file
         return sys.stdin.buffer
 
 

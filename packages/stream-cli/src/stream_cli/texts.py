@@ -109,7 +109,7 @@ def _hint(data: bytes, type_: Any) -> str:
     if not fields or not isinstance(_parse(data), str):
         return ""
     typed = ", ".join(f'"{name}": ...' for name in fields)
-    return f"; it is no JSON: type {{{typed}}}"
+    return f"; it is not JSON: type {{{typed}}}"
 
 
 def _parse(data: bytes) -> Any:

@@ -32,7 +32,7 @@ def read_moment(context: click.Context, parameter: click.Parameter, text: str | 
         moment = _ago(text) if _AGE.fullmatch(text) else datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{text!r} is no time: write 2026-11-28T14:30, which is UTC, or with its zone, 2026-11-28T14:30+01:00; "
+            f"{text!r} is not a time: write 2026-11-28T14:30, which is UTC, or with its zone, 2026-11-28T14:30+01:00; "
             "or how long ago, such as 90m, 2h or 1d12h",
             context,
             parameter,

@@ -146,7 +146,7 @@ class Follower:
         for record in records:
             key = record.key if row is None or record.key is None else row(record.key)
             if record.offset != expected:
-                self._whole = False  # compaction has removed what was there, or it is no record
+                self._whole = False  # compaction has removed what was there, or it is not a record
             expected = record.offset + 1
             counts = key is not None and (
                 not (headers := record.headers) or self._counts(record, key, headers, changes)

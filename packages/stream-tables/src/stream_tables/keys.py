@@ -54,14 +54,14 @@ class Keys(Generic[K]):
         """Give the bytes of a key.
 
         Raises:
-            TableError: it is no key of this table.
+            TableError: it is not a key of this table.
         """
         try:
             data: bytes | None = self._schema.encode_key(key)
         except EncodeError as error:
             raise self._unfit(key, str(error)) from error
         if data is None:
-            raise TableError(f"table {self._table}: None is no key")
+            raise TableError(f"table {self._table}: None is not a key")
         if type(key) not in self._fitting:
             self._check(key, data)
         if type(key) is str:

@@ -458,7 +458,7 @@ class TablePartition(Generic[V]):
         return ""
 
     def row(self, key: bytes) -> bytes | None:
-        """Give the key in the store of a key in the changelog; ``None`` when it is no key of this table."""
+        """Give the key in the store of a key in the changelog; ``None`` when it is not a key of this table."""
         return key
 
     def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:

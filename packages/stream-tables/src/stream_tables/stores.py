@@ -105,7 +105,7 @@ def _close(what: str, close: Callable[[], object]) -> None:
 
 
 def _remove_copy(spare: Stores, table: str, partition: int) -> None:
-    """Remove an older copy. That it cannot be removed is no reason to leave the store that has just been opened without an owner."""
+    """Remove an older copy. That it cannot be removed is not a reason to leave the store that has just been opened without an owner."""
     try:
         spare.destroy(table, partition)
     except StoreError as error:

@@ -100,7 +100,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
     ) -> None:
         if not name or len(name) > 200 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
             raise ConfigurationError(
-                f"{name!r} is no table name: use at most 200 letters, digits, dots, underscores, dashes"
+                f"{name!r} is not a table name: use at most 200 letters, digits, dots, underscores, dashes"
             )
         sizes = {
             "partitions": partitions,
@@ -357,7 +357,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
             part.set(effects, data, value)  # type: ignore[union-attr]
 
     def __delitem__(self, key: K) -> None:
-        """Delete a key; one that is no key of this table, as a version before it wrote it, by its bytes."""
+        """Delete a key; one that is not a key of this table, as a version before it wrote it, by its bytes."""
         effects = self.writer()
         part, given = self.part(effects), cast("Any", key)
         try:

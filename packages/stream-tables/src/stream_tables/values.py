@@ -134,7 +134,7 @@ def _advice(value: Any, *, untyped: bool) -> str:
     if type(value) is float and not is_kept(value):
         return "JSON has no infinity and nothing that is not a number: assign None, or give the table a value_serializer that has"
     if type(value) is str and any("\ud800" <= character <= "\udfff" for character in value):
-        return "it is no valid Unicode: decode the text where it comes from with errors='replace'"
+        return "it is not valid Unicode: decode the text where it comes from with errors='replace'"
     if untyped:
         return f"declare the table with value_type={type(value).__name__}, or assign what JSON has"
     return "assign a value of that type, or declare the table with the type of all its values"

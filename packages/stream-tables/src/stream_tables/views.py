@@ -55,7 +55,7 @@ class TableItems(ItemsView[K, V]):
     def __contains__(self, item: object) -> bool:
         match item:
             case (key, value):
-                # The default of a table is no value of it.
+                # The default of a table is not a value of it.
                 found = cast("Mapping[Any, Any]", self._table).get(key, ABSENT)
                 return found is not ABSENT and found == value
         return False

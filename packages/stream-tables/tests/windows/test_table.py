@@ -77,7 +77,7 @@ def test_a_handle_says_which_instant_counts(bench: WindowBench) -> None:
     assert windows.clone(5.0).get_timestamp() == 5.0
     assert windows["a"][made].timestamp == 1.0
     for wrong in ("soon", None, True, object()):
-        with pytest.raises(TableError, match="is no instant"):
+        with pytest.raises(TableError, match="is not an instant"):
             windows.relative_to(lambda event, wrong=wrong: wrong).get_timestamp(made)
     with pytest.raises(ConfigurationError, match="needs a field of a record"):
         windows.relative_to_field(5.0)
@@ -417,7 +417,7 @@ def test_the_command_line_reads_windows_of_a_changelog(bench: WindowBench) -> No
 
 
 def test_records_of_other_windows_are_passed_over(bench: WindowBench) -> None:
-    """What a table wrote before it got windows, or with windows of another size, is no window of it."""
+    """What a table wrote before it got windows, or with windows of another size, is not a window of it."""
     part = bench.part
     assert part.row(b'"a"') is None
     assert part.row(b'["a",[0.0,59.9]]') is None

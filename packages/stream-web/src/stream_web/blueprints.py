@@ -165,5 +165,5 @@ def _load(path: str) -> Blueprint:
             f"the blueprint {path!r} cannot be imported ({error}): write package.module:name"
         ) from error
     if not isinstance(found, Blueprint):
-        raise ConfigurationError(f"{path!r} is no blueprint, but {found!r}")
+        raise ConfigurationError(f"{path!r} is not a blueprint, but {found!r}")
     return found

@@ -188,7 +188,7 @@ class Cache:
             key_prefix: as for the class.
 
         Raises:
-            ConfigurationError: the timeout is not positive, or what is decorated is no async function.
+            ConfigurationError: the timeout is not positive, or what is decorated is not an async function.
         """
         kept_for = self.timeout if timeout is None else _checked(timeout)
         names = self.include_headers if include_headers is None else include_headers
@@ -304,12 +304,12 @@ def _words(answer: web.Response, header: str) -> set[str]:
 
 
 def _unpacked(packed: bytes | None) -> web.Response | None:
-    """Make the answer of :func:`_packed` again; ``None`` where there is none, or what is no answer."""
+    """Make the answer of :func:`_packed` again; ``None`` where there is none, or what is not an answer."""
     if packed is None:
         return None
     try:
         reason, headers, body = msgspec.msgpack.decode(packed, type=tuple[str, list[tuple[str, str]], bytes])
     except msgspec.DecodeError as error:
-        logger.warning("what the cache of pages gave is no answer, and the page answers by itself: %s", error)
+        logger.warning("what the cache of pages gave is not an answer, and the page answers by itself: %s", error)
         return None
     return web.Response(body=body, reason=reason, headers=headers)

@@ -114,7 +114,7 @@ class ChoreDefinitions(Watching):
                 without arguments. One that crashes ends the worker.
 
         Raises:
-            ConfigurationError: it is no service, or the app runs.
+            ConfigurationError: it is not a service, or the app runs.
         """
         check_service(service)
         with self._defining:

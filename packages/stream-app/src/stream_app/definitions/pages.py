@@ -194,4 +194,4 @@ def _key(view: Any, request: Any, param: str | None, part: str | None, type_: An
     try:
         return key_of(text, type_)
     except (ValueError, TypeError) as error:
-        raise view.ValidationError(f"{text!r} is no key: {error}") from error
+        raise view.ValidationError(f"{text!r} is not a key: {error}") from error

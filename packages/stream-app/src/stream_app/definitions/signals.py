@@ -97,7 +97,7 @@ def _checked(function: Any, signal: str, told: tuple[str, ...], *, sync: bool) -
     """Raise ConfigurationError when a function cannot be connected to a signal."""
     name = getattr(function, "__qualname__", None) or repr(function)
     if not callable(function):
-        raise ConfigurationError(f"{name} cannot be connected to {signal}: it is no function")
+        raise ConfigurationError(f"{name} cannot be connected to {signal}: it is not a function")
     call = getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
     if sync and (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)):
         raise ConfigurationError(
@@ -259,7 +259,7 @@ class BoundSyncSignal(BoundSignal):
             except (
                 Exception,
                 asyncio.CancelledError,
-            ) as error:  # nothing waits here: it is no cancellation of who sends
+            ) as error:  # nothing waits here: it is not a cancellation of who sends
                 errors.append(one.report(error, self.name, app))
         if errors and self._signal.decides:
             raise errors[0]

@@ -158,7 +158,7 @@ class TopicDefinitions(Registry):
             options: see :class:`TopicOptions`.
 
         Raises:
-            ConfigurationError: no name is given, a name is no topic name, there is no such option, or the topic is described already
+            ConfigurationError: no name is given, a name is not a topic name, there is no such option, or the topic is described already
                 and something that is said here differs.
         """
         if (pattern is None) == (not names):

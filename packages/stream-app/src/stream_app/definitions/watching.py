@@ -30,7 +30,7 @@ class Watching(Registry):
         Assign one of your own before the app starts.
 
         Raises:
-            ConfigurationError: it is assigned, and is no monitor, or counts each event and the app runs.
+            ConfigurationError: it is assigned, and is not a monitor, or counts each event and the app runs.
         """
         if self._monitor is None:
             self._set_monitor((self.conf.Monitor or Monitor)())

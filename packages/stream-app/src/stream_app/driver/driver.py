@@ -164,7 +164,7 @@ class TestDriver:
         """
         driving = self._open
         if not isinstance(target, Topic | Channel | Agent | str):
-            raise ConfigurationError(f"{target!r} is no topic, agent or channel, nor the name of a topic")
+            raise ConfigurationError(f"{target!r} is not a topic, agent or channel, nor the name of a topic")
         at = timestamp.timestamp() if isinstance(timestamp, datetime) else timestamp
         if isinstance(target, Agent):
             target = target.topic
@@ -253,7 +253,7 @@ class TestDriver:
         Of a table with windows read in :meth:`run` instead, which has the time of the driver.
 
         Raises:
-            ConfigurationError: it is no table, or one with windows.
+            ConfigurationError: it is not a table, or one with windows.
         """
         check_table(table)
         found: dict[K, V] = {}

@@ -18,14 +18,14 @@ __all__ = ["check_table", "fill"]
 
 
 def check_table(table: Any) -> None:
-    """Raise ConfigurationError for what is no table, or one with windows."""
+    """Raise ConfigurationError for what is not a table, or one with windows."""
     if isinstance(table, WindowedTable):
         raise ConfigurationError(
             f"table {table.name} has windows: let events fill them, and read them at a time, as in "
             f'driver.run(lambda: {table.name}["key"].now())'
         )
     if not isinstance(table, Table):
-        raise ConfigurationError(f"{table!r} is no table: give what app.Table() has returned")
+        raise ConfigurationError(f"{table!r} is not a table: give what app.Table() has returned")
 
 
 async def fill(

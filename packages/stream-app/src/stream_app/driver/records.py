@@ -102,7 +102,7 @@ class Records:
         if isinstance(topic, Topic):
             return topic
         if not isinstance(topic, str):
-            raise ConfigurationError(f"{topic!r} is no topic: give one, or its name")
+            raise ConfigurationError(f"{topic!r} is not a topic: give one, or its name")
         return self._topics().get(topic) or Topic(topic, schema=Schema(None, None))
 
     def all(self, topic: AnyTopic | str) -> list[Output[Any, Any]]:

@@ -185,7 +185,7 @@ class Service(services.Service):
         """
         if not hasattr(service, "beacon"):
             raise ConfigurationError(
-                f"{self.label}: {service!r} is no service of mode, so that nothing can depend on it: derive its class from mode.Service"
+                f"{self.label}: {service!r} is not a service of mode, so that nothing can depend on it: derive its class from mode.Service"
             )
         return super().add_dependency(service)
 

@@ -23,7 +23,7 @@ def check_service(service: Any) -> None:
     """Raise ConfigurationError unless it is an object with ``async start()`` and ``async stop()``, or the class of one."""
     if not all(inspect.iscoroutinefunction(getattr(service, name, None)) for name in ("start", "stop")):
         raise ConfigurationError(
-            f"{service!r} is no service: give it `async def start(self)` and `async def stop(self)`"
+            f"{service!r} is not a service: give it `async def start(self)` and `async def stop(self)`"
         )
 
 

@@ -72,7 +72,7 @@ class Shown:
         try:
             return key_of(text, target.schema.key_type)
         except (ValueError, TypeError) as error:
-            raise ValidationError(f"{text!r} is no key: {error}") from error
+            raise ValidationError(f"{text!r} is not a key: {error}") from error
 
     def place(self, table: Table[Any, Any], key: Any, topic: AnyTopic | None) -> TP | None:
         """Find the partition of a key; ``None`` where the topics of the app disagree on it, so that any partition may have it."""

@@ -46,7 +46,7 @@ ASKING = ("web_enabled", "web_port", "web_bind", "web_host", "web_transport", "c
 
 
 def is_web_wanted(conf: Settings, pages: Web | None) -> bool:
-    """Tell whether a program that is no worker asks for the web server: by pages, or by a setting that says where it is."""
+    """Tell whether a program that is not a worker asks for the web server: by pages, or by a setting that says where it is."""
     return pages is not None or any(name in conf.values for name in ASKING)
 
 

@@ -85,7 +85,7 @@ class AppSensors(sensors.Sensors):
                 as a service with the next start.
 
         Raises:
-            ConfigurationError: it is no sensor; or the app runs, and the sensor overrides a callback for each event.
+            ConfigurationError: it is not a sensor; or the app runs, and the sensor overrides a callback for each event.
         """
         try:
             super().add(sensor)

@@ -17,7 +17,7 @@ def cache_bounds(text: str) -> dict[str, int]:
     """Read the bounds of a cache from its URL.
 
     Raises:
-        ValueError: it is no cache that there is, or a bound is none.
+        ValueError: it is not a cache that there is, or a bound is none.
     """
     base, _, query = text.partition("?")
     scheme, _, place = base.partition("://")

@@ -38,7 +38,7 @@ def read_object(
             source = _load(source)
         except (ValueError, TypeError) as error:  # of a name that is empty, or begins with a dot
             raise ConfigurationError(
-                f"the configuration {source!r} cannot be loaded: it is no name of a module"
+                f"the configuration {source!r} cannot be loaded: it is not a name of a module"
             ) from error
         except ModuleNotFoundError as error:
             if not _is_of(source, error):
@@ -49,7 +49,7 @@ def read_object(
                 f"the configuration {source!r} cannot be loaded: {error}; check the name, and the directory"
             ) from error
     elif source is None or isinstance(source, int | float | bytes | list | tuple | set):
-        raise ConfigurationError(f"{source!r} is no configuration: give a module, a class, an object, or a mapping")
+        raise ConfigurationError(f"{source!r} is not a configuration: give a module, a class, an object, or a mapping")
     names = {name.upper(): name for name in known if name.islower()}
     if isinstance(source, Mapping):
         given = [(str(name), value) for name, value in source.items()]
@@ -61,7 +61,7 @@ def read_object(
             near = get_close_matches(name.lower(), known, 1, NEAR)
             if near and name not in known and name not in names and not (ismodule(value) or callable(value)):
                 logger.warning(
-                    "the configuration %s has %s, which is no setting: did you mean %s?", source, name, near[0]
+                    "the configuration %s has %s, which is not a setting: did you mean %s?", source, name, near[0]
                 )
         given = [
             (name, value)

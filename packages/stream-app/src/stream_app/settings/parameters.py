@@ -219,7 +219,7 @@ def some_or_all(value: object) -> object:
         word = flag(value)
         return word if isinstance(word, bool) else names(value)
     if not callable(value) and not isinstance(value, bool | Iterable):
-        raise ValueError("it is no list of names: write True, names of modules, or a function that gives them")
+        raise ValueError("it is not a list of names: write True, names of modules, or a function that gives them")
     return value
 
 
@@ -229,9 +229,9 @@ def mapping(value: object) -> object:
         try:
             value = msgspec.json.decode(value)
         except msgspec.DecodeError as error:
-            raise ValueError(f"it is no JSON: {error}") from error
+            raise ValueError(f"it is not JSON: {error}") from error
     if not isinstance(value, Mapping):
-        raise ValueError("it is no mapping")
+        raise ValueError("it is not a mapping")
     return value
 
 
@@ -260,7 +260,7 @@ def id_format(value: object) -> object:
     try:
         fields = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
     except ValueError as error:
-        raise ValueError(f"it is no format: {error}") from error
+        raise ValueError(f"it is not a format: {error}") from error
     if fields - {"id", "self.version"} or "id" not in fields:
         raise ValueError("write {id} for the name of the app, and {self.version}")
     return text
@@ -278,7 +278,7 @@ def subclass_of(path: str) -> Callable[[object], object]:
             value = function(value)
         base = _imported(path)
         if not isinstance(value, type) or not issubclass(value, base):
-            raise ValueError(f"it is no class that is derived from {base.__module__}.{base.__qualname__}")
+            raise ValueError(f"it is not a class that is derived from {base.__module__}.{base.__qualname__}")
         return value
 
     return parse
@@ -304,7 +304,7 @@ def zone(value: object) -> object:
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError(f"there is no time zone {value!r}: write Europe/Berlin, UTC and the like") from error
     if not isinstance(value, tzinfo):
-        raise ValueError("it is no time zone")
+        raise ValueError("it is not a time zone")
     return value
 
 
@@ -316,7 +316,7 @@ def function(value: object) -> object:
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"it cannot be imported ({error}): write package.module:name") from error
     if not callable(value):
-        raise ValueError("it is no function")
+        raise ValueError("it is not a function")
     return value
 
 
@@ -328,7 +328,7 @@ def _imported(path: str) -> Any:
 def tls_context(value: object) -> ssl.SSLContext:
     """Take a context for TLS."""
     if not isinstance(value, ssl.SSLContext):
-        raise ValueError("it is no ssl.SSLContext: make one with ssl.create_default_context()")
+        raise ValueError("it is not an ssl.SSLContext: make one with ssl.create_default_context()")
     return value
 
 
@@ -352,7 +352,7 @@ def registry_url(value: object) -> str:
     """URLs of a schema registry, separated by commas, such as ``http://localhost:8081``."""
     urls = [one.strip() for one in str(value).split(",")]
     if not all(re.match(r"[A-Za-z0-9_.:]+://", one) for one in urls):
-        raise ValueError("it is no URL of a schema registry: write http://host:port")
+        raise ValueError("it is not a URL of a schema registry: write http://host:port")
     return ",".join(urls)
 
 
@@ -361,7 +361,7 @@ def web_url(value: object) -> object:
     text = str(value).rstrip("/")
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("it is no URL of a web server: write http://host:port")
+        raise ValueError("it is not a URL of a web server: write http://host:port")
     return text
 
 

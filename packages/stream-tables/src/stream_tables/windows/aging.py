@@ -55,7 +55,7 @@ class Age(KeyedLayout):
         ttl: in seconds.
 
     Raises:
-        ConfigurationError: it is no length of time, or less than a millisecond.
+        ConfigurationError: it is not a length of time, or less than a millisecond.
     """
 
     def __init__(self, ttl: Seconds) -> None:
@@ -175,7 +175,7 @@ class AgingKeys(Keys[Any]):
         self._inner = Keys[Any](table, schema)
 
     def encode(self, key: object) -> bytes:
-        """Give the row of a key. Raises TableError when it is no key of this table."""
+        """Give the row of a key. Raises TableError when it is not a key of this table."""
         row = by_key(self._inner.encode(key)) + ALONE
         if type(key) is str:
             if len(self.known) >= KNOWN:

@@ -174,11 +174,11 @@ class WindowDefinitions(Held[K, V]):
             late: likewise.
 
         Raises:
-            ConfigurationError: it is no window, the table has other windows already, or it runs.
+            ConfigurationError: it is not a window, the table has other windows already, or it runs.
         """
         if not isinstance(window, Window):
             raise ConfigurationError(
-                f"table {self.name}: {window!r} is no window; give a TumblingWindow(...), for instance"
+                f"table {self.name}: {window!r} is not a window; give a TumblingWindow(...), for instance"
             )
         if self._windows is None:
             self._lie_in(window, LatePolicy(late, self.name), key_index=key_index)

@@ -85,7 +85,7 @@ class RangedKeys(Keys[Any]):
         )
 
     def decode(self, changelog: TP, data: bytes) -> Any:
-        """Make key and labels from a row; ``None`` where it is no window, or its key cannot be read."""
+        """Make key and labels from a row; ``None`` where it is not a window, or its key cannot be read."""
         logged = self._window.to_log(self._log, data) if len(data) >= 8 else None  # reserved rows are shorter
         found = None if logged is None else self._log.read(logged)
         if found is None:

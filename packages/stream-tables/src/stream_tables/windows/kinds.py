@@ -234,7 +234,7 @@ def milliseconds(length: Seconds, what: str, *, least: int = 1) -> int:
     elif isinstance(length, (int, float)) and not isinstance(length, bool):
         exact = length * 1000
     else:
-        raise ConfigurationError(f"{what}={length!r} is no length of time: give seconds, or a timedelta")
+        raise ConfigurationError(f"{what}={length!r} is not a length of time: give seconds, or a timedelta")
     if not exact < _LONGEST:
         raise ConfigurationError(f"{what}={length!r} is too long for a window: leave expires out for windows that stay")
     whole = round(exact)

@@ -293,7 +293,7 @@ class WindowedPartition(TablePartition[V]):
             super().refuse(change._replace(key=row), error)
 
     def row(self, key: bytes) -> bytes | None:
-        """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""
+        """Give the row of a key in the changelog; ``None`` when it is not a window of this kind."""
         return _ROWS.get(key) or self.window.to_row(self.keys, key)
 
     def derived(self, changes: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:

@@ -118,7 +118,7 @@ class Layout(ABC):
 
     @abstractmethod
     def to_row(self, keys: LogKeys, key: bytes) -> bytes | None:
-        """Give the row of a key in the changelog; ``None`` when it is no window of this kind."""
+        """Give the row of a key in the changelog; ``None`` when it is not a window of this kind."""
 
     def payload(self, data: bytes) -> bytes:
         """Give the value in what a record of the changelog has, encoded."""

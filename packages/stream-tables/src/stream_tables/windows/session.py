@@ -289,7 +289,9 @@ class SessionWindow(KeyedWindow):
 
     def _read(self, part: KeyedPartition, found: Found) -> Any:
         if len(found.data) < 8:
-            raise ValidationError(f"{part.changelog} has a record of {part.row_as_text(found.row)} that is no session")
+            raise ValidationError(
+                f"{part.changelog} has a record of {part.row_as_text(found.row)} that is not a session"
+            )
         return part.values.read(found.row, found.data[8:])
 
     def _lend(self, part: KeyedPartition, effects: Effects | None, found: Found) -> Any:

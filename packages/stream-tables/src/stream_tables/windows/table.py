@@ -154,13 +154,13 @@ class WindowedTable(Generic[K, V]):
             try:
                 instant = datetime.fromisoformat(instant)
             except ValueError as error:
-                raise TableError(f"table {self.name}: {instant!r} is no instant: {error}") from error
+                raise TableError(f"table {self.name}: {instant!r} is not an instant: {error}") from error
         if isinstance(instant, datetime):
             return round(instant.timestamp() * 1000)
         if isinstance(instant, (int, float)) and not isinstance(instant, bool) and abs(instant) < 1e15:
             return round(instant * 1000)
         raise TableError(
-            f"table {self.name}: {instant!r} is no instant: give seconds since the epoch, a datetime, or one as text in ISO 8601"
+            f"table {self.name}: {instant!r} is not an instant: give seconds since the epoch, a datetime, or one as text in ISO 8601"
         )
 
     def _event(self, event: Event[Any] | None) -> Event[Any]:
@@ -465,7 +465,7 @@ class WindowSet(Generic[K, V]):
             case (float() | int() as start, float() | int() as end) if abs(start) < LATEST and abs(end) < LATEST:
                 return self.table.read_range(self.key, start, end)
         raise TableError(
-            f"table {self.table.name}: {at!r} is no event, and no (start, end) of a window in seconds, as keys() and items() give them"
+            f"table {self.table.name}: {at!r} is not an event, and no (start, end) of a window in seconds, as keys() and items() give them"
         )
 
     def __setitem__(self, at: Event[Any], value: V | WindowSet[K, V]) -> None:
@@ -487,7 +487,7 @@ class WindowSet(Generic[K, V]):
             return at
         name = self.table.name
         raise TableError(
-            f"table {name}: windows are changed by an instant, and {at!r} is no event: use {name}.relative_to(start)[key]"
+            f"table {name}: windows are changed by an instant, and {at!r} is not an event: use {name}.relative_to(start)[key]"
         )
 
     def __iter__(self) -> Iterator[WindowRange]:

@@ -19,7 +19,7 @@ TEXT = 20_000
 """Characters of a key, a value or a header that are shown."""
 
 BINARY = 512
-"""Bytes that are shown of what is no text."""
+"""Bytes that are shown of what is not text."""
 
 HEADERS = 100
 """How many headers are shown."""
