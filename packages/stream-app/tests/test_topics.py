@@ -14,7 +14,7 @@ import stream_app as faust
 from stream_core.errors import ConfigurationError, DeadlineError
 from stream_core.memory.log import Entry
 from stream_core.primitives import TP, TopicSpec
-from stream_core.sending.topic import TopicPattern
+from stream_core.sending.several import TopicPattern
 
 from .apps import cluster, make, until
 

@@ -17,7 +17,8 @@ from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.primitives import TP, StoredRecord, TopicSpec
-from stream_core.sending.topic import Topic, TopicGroup, TopicPattern
+from stream_core.sending.several import TopicGroup, TopicPattern
+from stream_core.sending.topic import Topic
 from stream_core.settings import EngineSettings
 from stream_core.streams.channel import Channel
 from stream_core.values.record import Record

@@ -10,7 +10,8 @@ import pytest
 
 from stream_core.engine.engine import Engine
 from stream_core.errors import ConfigurationError
-from stream_core.sending.topic import Topic, TopicPattern
+from stream_core.sending.several import TopicPattern
+from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.stream import Stream
 from stream_core.values.schemas import Schema

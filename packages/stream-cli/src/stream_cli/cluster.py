@@ -16,7 +16,7 @@ from stream_core.errors import DeadlineError, UnknownTopicError
 from stream_core.event_loops import loop_factory
 from stream_core.ports import Admin, Groups, Reader, Transport
 from stream_core.primitives import TP, Offset
-from stream_core.sending.topic import TopicPattern
+from stream_core.sending.several import TopicPattern
 from stream_core.streams.channel import Channel
 
 __all__ = ["Cluster", "Lag", "connected", "run", "sources"]

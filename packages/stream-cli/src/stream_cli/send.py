@@ -21,7 +21,8 @@ from stream_cli.texts import TextEncoder
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.event_loops import loop_factory
 from stream_core.primitives import RecordMetadata
-from stream_core.sending.topic import AnyTopic, Topic, TopicGroup
+from stream_core.sending.several import TopicGroup
+from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.streams.channel import Channel
 from stream_core.values.schemas import Schema
 

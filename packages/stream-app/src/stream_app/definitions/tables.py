@@ -11,7 +11,8 @@ from stream_app.definitions.registry import Registry
 from stream_app.settings import Settings
 from stream_app.settings.stores import choose_store
 from stream_core.errors import ConfigurationError
-from stream_core.sending.topic import AnyTopic, TopicGroup
+from stream_core.sending.several import TopicGroup
+from stream_core.sending.topic import AnyTopic
 from stream_core.streams.events import Event
 from stream_core.values.codecs import CodecArg
 from stream_core.values.schemas import Schema

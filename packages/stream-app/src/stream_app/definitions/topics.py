@@ -13,7 +13,8 @@ from stream_app.definitions.descriptions import check_again, refusing
 from stream_app.definitions.registry import Registry
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
-from stream_core.sending.topic import Topic, TopicGroup, TopicPattern
+from stream_core.sending.several import TopicGroup, TopicPattern
+from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
 from stream_core.values.codecs import CodecArg
 from stream_core.values.schemas import Schema

@@ -14,7 +14,8 @@ from stream_core.agents.actor import Actor
 from stream_core.agents.agent import AgentBody
 from stream_core.engine.context import EngineContext
 from stream_core.errors import EncodeError
-from stream_core.sending.topic import AnyTopic, Topic, TopicPattern
+from stream_core.sending.several import TopicPattern
+from stream_core.sending.topic import AnyTopic, Topic
 from stream_core.streams.channel import Channel
 from stream_core.streams.iteration import Processor
 from stream_core.streams.repartition import Key

@@ -15,7 +15,8 @@ from stream_core.engine.pipes import Pipe, Source, pump, same_bytes, topic_betwe
 from stream_core.errors import ConfigurationError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP
-from stream_core.sending.topic import AnyTopic, TopicPattern
+from stream_core.sending.several import TopicPattern
+from stream_core.sending.topic import AnyTopic
 from stream_core.streams.channel import Channel
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import current_effects

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
-from typing import Any, Generic, NoReturn, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 from stream_core.errors import ConfigurationError, EncodeError, SchemaRefusedError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Headers, HeadersArg, RawRecord, RecordMetadata, header_pairs
 from stream_core.runs import PerRun, Run
+from stream_core.sending.arguments import checked_headers, millis_of
 from stream_core.sending.callbacks import call_when_sent
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.threads import Sent
@@ -23,7 +24,7 @@ from stream_core.values.encoding import Encode, Verbatim
 from stream_core.values.registered import Schemas
 from stream_core.values.schemas import Schema
 
-__all__ = ["AnyTopic", "DerivedOptions", "Topic", "TopicGroup", "TopicPattern", "is_topic_name"]
+__all__ = ["AnyTopic", "DerivedOptions", "Topic", "is_topic_name"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -237,7 +238,7 @@ class Topic(Generic[K, V]):
         """
         outbox = self._outboxes.only or await self._outboxes.reach(f"cannot send to topic {self.name}")
         pairs: Headers = () if headers is None else header_pairs(headers)
-        millis = None if timestamp is None else _millis(timestamp, self.name)
+        millis = None if timestamp is None else millis_of(timestamp, self.name)
         if partition is not None and type(partition) is not int:
             raise EncodeError(f"topic {self.name}: partition={partition!r} is no number of a partition", self.name)
         if schema is None and key_serializer is None and value_serializer is None:
@@ -256,7 +257,7 @@ class Topic(Generic[K, V]):
         if (watch := outbox.watch) is not None:
             pairs = watch.headers(self.name, pairs)
         if pairs:
-            pairs = _checked(pairs, self.name)
+            pairs = checked_headers(pairs, self.name)
         sent: Awaitable[RecordMetadata] | None = None
         if watch is None and not (aside or force):
             sent = outbox.put(self.name, partition, raw_key, raw_value, millis, pairs)
@@ -450,115 +451,6 @@ class Topic(Generic[K, V]):
 AnyTopic = Topic[Any, Any]
 """A topic for code to which the types of its keys and values do not matter."""
 
-_TIMES = 2**63
-"""The protocol has 64 bits for a timestamp, with its sign."""
-
-
-def _millis(timestamp: float, topic: str) -> int:
-    try:
-        millis = round(timestamp * 1000)
-    except (TypeError, ValueError, OverflowError):
-        hint = "give timestamp.timestamp()" if isinstance(timestamp, datetime) else ""
-    else:
-        if -_TIMES <= millis < _TIMES:
-            return millis
-        hint = "of nanoseconds give timestamp / 1e9"
-    said = f"topic {topic}: timestamp={timestamp!r} is no number of seconds since the epoch{'; ' if hint else ''}{hint}"
-    raise EncodeError(said, topic) from None
-
-
-def _checked(pairs: Headers, topic: str) -> Headers:
-    """Return the headers as transports take them: tuples of text and bytes, or of text and ``None``. Raises EncodeError."""
-    checked = []
-    for pair in pairs:
-        try:
-            name, content = pair
-            name.encode()
-        except (TypeError, ValueError, AttributeError):
-            raise EncodeError(
-                f"topic {topic}: a header is a name, which is text, and bytes, and not {pair!r}", topic
-            ) from None
-        if content is not None and type(content) is not bytes:
-            raise EncodeError(
-                f"topic {topic}: the header {name!r} is of type {type(content).__name__}: give bytes, such as text.encode()",
-                topic,
-            )
-        checked.append((name, content))
-    return checked
-
 
 def _no_registry() -> None:
     """Give no schema registry: there is none without an app that names one."""
-
-
-class TopicGroup(Topic[K, V]):
-    """Several topics that are read as one; it cannot be sent to.
-
-    Args:
-        parts: the topics, which are described alike.
-
-    Raises:
-        ConfigurationError: one of them has other types than the first, or another ``on_decode_error`` or ``acks``.
-    """
-
-    def __init__(self, parts: Sequence[Topic[K, V]]) -> None:
-        first = parts[0]
-        for part in parts:
-            for what in ("schema", "on_decode_error", "acks"):
-                if getattr(part, what) != getattr(first, what):
-                    raise ConfigurationError(
-                        f"topics {first.name} and {part.name} are read as one, and their {what} differs: describe them alike, or apart"
-                    )
-        super().__init__(first.name, schema=first.schema, on_decode_error=first.on_decode_error, acks=first.acks)
-        self.name = ", ".join(part.name for part in parts)
-        self._parts: tuple[Topic[K, V], ...] = tuple(parts)
-
-    @property
-    def parts(self) -> Sequence[Topic[K, V]]:
-        """The topics."""
-        return self._parts
-
-    async def send(self, value: V | Any = None, **_: Any) -> NoReturn:
-        """Refuse: there is more than one topic.
-
-        Raises:
-            ConfigurationError: always.
-        """
-        raise ConfigurationError(
-            f"{self.name} are several topics: send to one of them, described by its own app.topic()"
-        )
-
-
-class TopicPattern(TopicGroup[K, V]):
-    """All topics whose names match, also those that appear later; it cannot be sent to.
-
-    Args:
-        pattern: regular expression that matches the whole of a name.
-        options: those of :class:`Topic`, for each of them.
-
-    Raises:
-        ConfigurationError: it is no regular expression.
-    """
-
-    def __init__(self, pattern: str | re.Pattern[str], **options: Any) -> None:
-        try:
-            self._pattern = re.compile(pattern)
-        except re.error as error:
-            raise ConfigurationError(f"{pattern!r} is no regular expression for names of topics: {error}") from error
-        self._options = options
-        super().__init__([Topic("pattern", **options)])
-        self.name = self._pattern.pattern
-        self._parts = ()
-
-    def find(self, names: Iterable[str]) -> Sequence[Topic[K, V]]:
-        """Take the topics among ``names`` that match into :attr:`parts`, and return those that are new."""
-        known = {part.name for part in self._parts}
-        found = sorted(name for name in names if name not in known and self._pattern.fullmatch(name))
-        new = [Topic[K, V](name, **self._options) for name in found]
-        for one in new:
-            one.registry = self.registry
-        self._parts = (*self._parts, *new)
-        return new
-
-    def __repr__(self) -> str:
-        return f"<TopicPattern {self.name}>"
