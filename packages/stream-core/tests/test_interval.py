@@ -181,7 +181,7 @@ async def test_a_revocation_closes_before_it_tells(lab: Lab) -> None:
             lab.put(counting.topic, [3])
             await asyncio.sleep(1000)
 
-    engine.announcing.handler = handler
+    engine.rebalances.handler = handler
     lab.put(counting.topic, range(3))
     await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
     engine.clients.consumer.rejoin()

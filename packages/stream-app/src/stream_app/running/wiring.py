@@ -146,7 +146,7 @@ class Wiring:
         engine.background.name = conf.id
         engine.outbox.on_produce = self.on_produce
         if self.on_partitions is not None:
-            engine.announcing.handler = self.on_partitions
+            engine.rebalances.handler = self.on_partitions
         if conf.topic_disable_leader is False or any(chore.on_leader for chore in self._chores):
             engine.leadership.elect(self._leader_topic())
         await self._start_web(engine)

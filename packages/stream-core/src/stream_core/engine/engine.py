@@ -20,7 +20,6 @@ from typing import Any
 from stream_core.agents.agent import Agent
 from stream_core.agents.replies import Replies
 from stream_core.calls import act_in, is_here
-from stream_core.engine.announcing import Announcing
 from stream_core.engine.backpressure import BackPressure
 from stream_core.engine.context import EngineContext
 from stream_core.engine.fetching import Fetching
@@ -32,16 +31,17 @@ from stream_core.engine.letters import LetterFinder
 from stream_core.engine.observer import Observer
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
+from stream_core.engine.rebalances import Rebalances
 from stream_core.engine.snapshot import Snapshot, Status
 from stream_core.engine.topology import Topology
 from stream_core.engine.watchdog import Watchdog
 from stream_core.engine.work import Works
-from stream_core.errors import ConfigurationError, FencedError, TransportError
+from stream_core.errors import ConfigurationError, TransportError
 from stream_core.ports import NOBODY, RebalanceListener, Transport
 from stream_core.primitives import TP, GroupMetadata
 from stream_core.runs import Run
 from stream_core.sending.topic import AnyTopic, Topic
-from stream_core.sensors import Begun, Sensors
+from stream_core.sensors import Sensors
 from stream_core.settings import EngineSettings
 from stream_core.states import EngineState
 from stream_core.streams.channel import Channel
@@ -106,10 +106,7 @@ class Engine:
         self._ready = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._collapse: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
-        self._moving: float | None = None
-        self._opening: tuple[float, Begun, GroupMetadata] | None = None
-        self.announcing = Announcing(settings.drain_timeout)
+        self.rebalances = Rebalances(context)
         self.letters = LetterFinder(transport, self.clients.admin)
         self.replies = Replies(transport, self.clients.admin, settings, fail=self.fail, outcomes=self.counters.asks)
         self.topology = Topology(context, on_progress=self._progressed, on_change=self._changed)
@@ -359,36 +356,16 @@ class Engine:
     def _opened(self) -> None:
         self._machine.to(EngineState.RUNNING)
         self._ready.set()
-        if (opening := self._opening) is not None:
-            started, begun, group = opening
-            self._opening = None
-            self.counters.moves.add(self._loop.time() - started)
-            self.sensors.end("on_assignment_completed", begun, lambda state: (group, state))
-        telling, self._telling = self._telling, None
-        if telling is not None:
-            # Else it was no rebalance: an interval was dropped, and the same partitions opened again.
-            self.background.spawn(self.announcing.tell("complete", frozenset(), after=telling), "rebalance complete")
+        self.rebalances.opened()
 
     def _assigned(self, tps: frozenset[TP], group: GroupMetadata) -> None:
-        self.counters.rebalances["assigned"] += 1
-        if self._moving is not None:
-            self.counters.returns.add(self._loop.time() - self._moving)
-            self._moving = None
-        self._opening = (self._loop.time(), self.sensors.begin("on_assignment_start", group), group)
+        self.rebalances.assigned(tps, group)
         self.ownership.assigned(tps, group)
-        self._telling = self.background.spawn(self.announcing.tell("assigned", tps), "partitions assigned")
 
     async def _revoked(self, tps: frozenset[TP], lost: bool) -> None:
-        self.counters.rebalances["lost" if lost else "revoked"] += 1
-        self._moving = self._moving or self._loop.time()
-        if (opening := self._opening) is not None:
-            _, begun, group = opening
-            self._opening = None
-            error = FencedError("the partitions were given up before all of them were open")
-            self.sensors.end("on_assignment_error", begun, lambda state: (group, state, error))
+        telling = self.rebalances.revoked(tps, lost=lost)
         if self._machine.may(EngineState.REVOKING):
             self._machine.to(EngineState.REVOKING)
-        telling = self.announcing.tell("revoked", tps)
         try:
             await self.interval.give_up("revocation", lost=lost, budget=self._settings.drain_timeout, beside=telling)
         finally:
