@@ -174,9 +174,9 @@ class SweptReader(_Client):
         """See the port."""
         await self._ask("stop", self._reader.stop)
 
-    async def assign(self, positions: Mapping[TP, int]) -> None:
+    async def assign(self, positions: Mapping[TP, int], ends: Mapping[TP, int] | None = None) -> None:
         """See the port."""
-        await self._ask("assign", lambda: self._reader.assign(positions))
+        await self._ask("assign", lambda: self._reader.assign(positions, ends))
         self._reads = sorted(positions)
 
     async def poll(self, timeout: float) -> Sequence[Batch]:

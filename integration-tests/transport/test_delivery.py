@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -11,6 +12,8 @@ from stream_core.errors import FencedError, ProduceError
 from stream_core.primitives import TP, GroupMetadata, Offset
 from stream_core.testing.contracts import BrokerHarness
 from stream_kafka import KafkaSettings, KafkaTransport
+
+from .upkeep import KafkaUpkeep
 
 
 async def test_order_holds_with_tiny_batches(harness: BrokerHarness, settings: KafkaSettings) -> None:
@@ -132,3 +135,48 @@ async def test_asking_never_creates_a_topic(harness: BrokerHarness) -> None:
 
     assert member.partitions == {TP(present, 0)}
     assert await (await harness.admin()).describe([missing]) == {}
+
+
+@pytest.fixture
+async def held(settings: KafkaSettings) -> AsyncIterator[BrokerHarness]:
+    """As ``harness``, with fetches that the broker holds for longer than the harness waits for anything."""
+    patient = msgspec.structs.replace(settings, fetch_max_wait=600.0, request_timeout=700.0)
+    async with BrokerHarness(KafkaTransport(patient), upkeep=KafkaUpkeep(settings.servers[0])) as made:
+        yield made
+
+
+async def test_an_assignment_does_not_wait_behind_what_was_read_to_its_end(held: BrokerHarness) -> None:
+    """Nothing more is fetched of a partition behind its end: the broker would hold that fetch, and the next ones behind it."""
+    topic = await held.topic(partitions=2)
+    first, second = TP(topic, 0), TP(topic, 1)
+    producer = await held.producer(topic)
+    for tp in first, second:
+        producer.send(*tp, None, b"%d" % tp.partition)
+    await producer.flush()
+    reader = await held.reader({})
+
+    await reader.assign({first: 0}, {first: 1})
+    assert (await held.receive(reader, lambda got: got.count() == 1)).values(first) == [b"0"]
+    assert not await reader.poll(held.quiet)
+    await reader.assign({second: 0}, {second: 1})
+    assert (await held.receive(reader, lambda got: got.count() == 1)).values(second) == [b"1"]
+    reader.seek(second, 0)
+    assert (await held.receive(reader, lambda got: got.count() == 1)).values(second) == [b"1"]
+
+
+async def test_a_partition_that_is_resumed_does_not_wait_behind_the_others(held: BrokerHarness) -> None:
+    """While partitions are paused the broker does not hold fetches of others: a table is recovered partition by partition."""
+    topic = await held.topic(partitions=2)
+    first, second = TP(topic, 0), TP(topic, 1)
+    producer = await held.producer(topic)
+    producer.send(*second, None, b"waits")
+    await producer.flush()
+    member = await held.alone(held.name("group"), topic)
+    member.consumer.pause([first, second])
+    for tp in first, second:
+        member.consumer.seek(tp, 0)
+
+    member.consumer.resume([first])
+    assert not await member.consumer.poll(held.quiet)
+    member.consumer.resume([second])
+    assert (await held.receive(member.consumer, lambda got: got.count() == 1)).values(second) == [b"waits"]

@@ -612,11 +612,11 @@ async def test_a_topic_of_answers_that_cannot_be_read_yet_is_read_later(lab: Lab
     class Late(MemoryReader):
         """A reader whose first assignment fails."""
 
-        async def assign(self, positions: Mapping[TP, int]) -> None:
+        async def assign(self, positions: Mapping[TP, int], ends: Mapping[TP, int] | None = None) -> None:
             """Fail once."""
             if troubles:
                 raise troubles.pop()
-            await super().assign(positions)
+            await super().assign(positions, ends)
 
     lab.transport.reader = lambda *, read_committed: Late(lab.cluster, read_committed=read_committed)  # type: ignore[method-assign]
     agent = await doubling(lab)

@@ -67,7 +67,9 @@ ATTRIBUTES = {
     client.AIOKafkaClient: "_md_update_fut _sync_task _topics _retry_backoff _conns",
     conn.AIOKafkaConnection: "_sasl_oauth_token_provider _sasl_plain_username _sasl_plain_password _sasl_mechanism _writer",
     conn.OAuthAuthenticator: "_token_sent",
-    fetcher.Fetcher: "_records _subscriptions _isolation_level _wait_consume_future _client _retry_backoff _prefetch_backoff",
+    fetcher.Fetcher: (
+        "_records _subscriptions _isolation_level _wait_consume_future _client _retry_backoff _prefetch_backoff _fetch_max_wait_ms"
+    ),
     fetcher.FetchResult: "_partition_records _assignment",
     fetcher.FetchError: "_error",
     fetcher.PartitionRecords: (

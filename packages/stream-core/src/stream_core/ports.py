@@ -78,8 +78,14 @@ class Reader(Protocol):
     async def stop(self) -> None:
         """Close connections; within a deadline, never raises."""
 
-    async def assign(self, positions: Mapping[TP, int]) -> None:
-        """Read exactly these partitions from these offsets; the assignment before is replaced whole."""
+    async def assign(self, positions: Mapping[TP, int], ends: Mapping[TP, int] | None = None) -> None:
+        """Read exactly these partitions from these offsets; the assignment before is replaced whole.
+
+        Args:
+            positions: the partitions, and where to begin.
+            ends: offsets before which everything is in the log already: who asks for these partitions wants no more of them. What lies
+                behind an end may come along, and is not waited for, so that the next assignment does not wait either.
+        """
 
     async def poll(self, timeout: float) -> Sequence[Batch]:
         """Return everything that has arrived, at most one batch a partition; waits up to ``timeout`` seconds for the first.

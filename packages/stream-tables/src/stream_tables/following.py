@@ -124,8 +124,11 @@ class Following:
                     await self._changed.wait()
                 if self._changed.is_set():
                     self._changed.clear()
-                    self._reading = {tp: (follower, follower.done) for tp, follower in self._due().items()}
-                    await self._reader.assign({tp: follower.position for tp, (follower, _) in self._reading.items()})
+                    due = self._due()
+                    self._reading = {tp: (follower, follower.done) for tp, follower in due.items()}
+                    positions = {tp: follower.position for tp, follower in due.items()}
+                    ends = {tp: follower.target for tp, follower in due.items() if follower.target is not None}
+                    await self._reader.assign(positions, ends)
                 if self._due():
                     await self._step()
                 failures = 0

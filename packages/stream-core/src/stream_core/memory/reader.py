@@ -25,7 +25,7 @@ class MemoryReader(Fetcher):
         async with self._cluster.request("list_offsets"):
             return {tp: self._cluster.log(tp).since(max(0, timestamp)) for tp in tps}
 
-    async def assign(self, positions: Mapping[TP, int]) -> None:
-        """Read exactly these partitions from these offsets; the assignment before is replaced whole."""
+    async def assign(self, positions: Mapping[TP, int], ends: Mapping[TP, int] | None = None) -> None:
+        """Read exactly these partitions from these offsets; the assignment before is replaced whole. Nothing waits here for ``ends``."""
         self._positions = dict(positions)
         self._cluster.wakeup.notify()

@@ -15,8 +15,9 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import aiokafka.errors as kafka
@@ -38,6 +39,9 @@ from stream_kafka.settings import KafkaSettings
 __all__ = ["BatchFetcher", "Fetched", "drain"]
 
 log = logging.getLogger(__name__)
+
+_HELD_SHORT = 0.02
+"""Seconds for which a broker holds a fetch while partitions are paused: one that is resumed meanwhile is fetched behind it."""
 
 _SAY_EVERY = 10.0
 _LONGEST_REST = 5.0
@@ -122,16 +126,22 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         subscription: which partitions are read, and from where.
         settings: sizes and waits of a fetch.
         read_committed: leave out the records of open and aborted transactions.
+
+    Attributes:
+        ends: a partition that is here is paused when it was read up to this offset.
     """
 
     def __init__(self, client: Client, subscription: Any, settings: KafkaSettings, *, read_committed: bool) -> None:
+        self.ends: Mapping[TopicPartition, int] = {}
+        self._held = int(settings.fetch_max_wait * 1000)
+        self._held_short = min(self._held, int(_HELD_SHORT * 1000))
         self._patience = settings.request_timeout
         self._max_unpacked = settings.max_unpacked_bytes
         self._troubles: dict[TopicPartition, _Trouble] = {}
         super().__init__(
             client,
             subscription,
-            fetch_max_wait_ms=int(settings.fetch_max_wait * 1000),
+            fetch_max_wait_ms=self._held,
             fetch_max_bytes=settings.fetch_max_bytes,
             max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
             check_crcs=settings.check_crcs,
@@ -215,6 +225,8 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             self._readable(tp)
         state = result._assignment.state_value(tp)
         state.consumed_to(source.next_fetch_offset)
+        if source.next_fetch_offset >= self.ends.get(tp, inf):
+            self._subscriptions.pause(tp)
         if not records and source.next_fetch_offset == start:
             return None
         end = state.lso if self._isolation_level == READ_COMMITTED else state.highwater
@@ -293,8 +305,13 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         """Read a partition from ``offset`` next; forget what was wrong elsewhere in it."""
         self._troubles.pop(tp, None)
         super().seek_to(tp, offset)
+        if tp in self.ends:
+            self._subscriptions.resume(tp)  # it may have been read to its end
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
+        # aiokafka has one fetch at a time on its way to a broker, and what is resumed meanwhile waits until that is answered.
+        some_paused = any(assignment.state_value(tp).paused for tp in assignment.tps)
+        self._fetch_max_wait_ms = self._held_short if some_paused else self._held
         now = time.monotonic()
         resting = {tp: trouble.until - now for tp, trouble in self._troubles.items() if trouble.until > now}
         if not resting:

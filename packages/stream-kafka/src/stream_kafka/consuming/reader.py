@@ -25,8 +25,13 @@ class KafkaReader(FetchingClient):
     def __init__(self, settings: KafkaSettings, *, read_committed: bool) -> None:
         super().__init__(settings, "the reader", read_committed=read_committed)
 
-    async def assign(self, positions: Mapping[TP, int]) -> None:
+    async def assign(self, positions: Mapping[TP, int], ends: Mapping[TP, int] | None = None) -> None:
         """Read exactly these partitions from these offsets; the assignment before is replaced whole.
+
+        Args:
+            positions: the partitions, and where to begin.
+            ends: where nothing more is wanted. A fetch for more would be held by the broker, which answers the requests of a connection one
+                after the other: the first fetch of the next assignment would wait behind it.
 
         Raises:
             UnknownTopicError: a topic does not exist.
@@ -34,6 +39,7 @@ class KafkaReader(FetchingClient):
         client = self._started()
         for topic in {tp.topic for tp in positions}:
             await client.partition_count(topic)
+        self._fetcher.ends = {TopicPartition(*tp): end for tp, end in (ends or {}).items()}
         self._subscription.assign_from_user([TopicPartition(*tp) for tp in positions])
         for tp, offset in positions.items():
             self._fetcher.seek_to(TopicPartition(*tp), offset)
