@@ -5,8 +5,9 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 # Where `uv run` says that uv is: it need not be on the path of whoever calls it
 export PATH := env('PATH') + ':' + parent_directory(env('UV', justfile_directory() / '.uv/bin/uv'))
 
-# Most tests wait for brokers and other processes. A file stays in one process, and each process has a broker of its own
-parallel := "--numprocesses auto --maxprocesses 4 --dist loadfile"
+# Most tests wait for brokers and other processes: four at a time keep two cores busy. A file stays in one process, and each process
+# has a broker of its own. In the order of `testpaths`: short files are last, so that all processes end together
+parallel := "--numprocesses 4 --dist loadfile --no-loadscope-reorder"
 
 # List the recipes
 [private]
@@ -30,7 +31,7 @@ shop *args:
 broker *args:
     @trap 'exit 130' INT; uv run stream broker {{ args }} # else just calls Ctrl+C an error
 
-# Everything: the static checks, then all tests, the cheap ones first, those of the packages on every Python (this is what CI runs)
+# Everything: the static checks, then all tests, those of the packages on every Python (this is what CI runs)
 [group('check')]
 [no-exit-message]
 test *args: check

@@ -1,11 +1,10 @@
-"""The event loop of the tests, the profile of hypothesis, and the order: what builds and installs wheels goes last."""
+"""The event loop of the tests, and the profile of hypothesis."""
 
 from __future__ import annotations
 
 import asyncio
 
 import hypothesis
-import pytest
 
 asyncio.set_event_loop(
     None
@@ -15,8 +14,3 @@ hypothesis.settings.register_profile(  # a machine that has much else to do is n
     "stream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("stream")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the tests marked ``packaging`` behind all others; the sort is stable."""
-    items.sort(key=lambda item: item.get_closest_marker("packaging") is not None)

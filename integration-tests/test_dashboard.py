@@ -24,11 +24,12 @@ import stream_app as faust
 app = faust.App("bank", broker="memory://"{options})
 deposits = app.topic("deposits", key_type=str, value_type=int, partitions=12)
 totals = app.Table("totals", default=int, key_type=str, value_type=int)
+failing = iter([1] * 10)  # a worker remembers the last failures alone: those that are shown are to be there when somebody asks
 
 @app.agent(deposits, on_failure="dead_letter")
 async def count(stream):
     async for key, amount in stream.items():
-        if amount % 10 == 0:
+        if amount % 10 == 0 and next(failing, 0):
             raise ValueError("<img src=x onerror=document.title='owned'> and a long sentence about what went wrong")
         totals[key] += amount
 
@@ -42,6 +43,8 @@ if __name__ == "__main__":
 """
 
 SHOP = Path(__file__).parents[1] / "examples" / "shop.py"
+
+expect.set_options(timeout=60_000)  # a browser and a worker share the machine with other tests
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -95,8 +98,8 @@ async def open_at(browser: Browser, url: str, width: int = 1280, scheme: Scheme 
     context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, **options)
     looking = Looking(await context.new_page())
     await looking.page.goto(url)
-    await expect(looking.page.locator("#connection")).to_have_text("live", timeout=30_000)
-    await expect(looking.page.locator("#failures tbody tr").first).to_be_visible(timeout=30_000)
+    await expect(looking.page.locator("#connection")).to_have_text("live")
+    await expect(looking.page.locator("#failures tbody tr").first).to_be_visible()
     return looking
 
 
@@ -120,13 +123,13 @@ async def test_it_is_live_and_can_be_paused(browser: Browser, bank: Worker) -> N
     page = looking.page
     received = page.locator("#topics tr", has_text="deposits").locator("td").nth(4)
     before = await received.inner_text()
-    await expect(received).not_to_have_text(before, timeout=30_000)
+    await expect(received).not_to_have_text(before)
     pause = page.get_by_role("button", name="Pause")
     await pause.press("Enter")
     await expect(page.locator("#connection")).to_have_text("paused")
     await expect(pause).to_have_attribute("aria-pressed", "true")
     await pause.press("Enter")
-    await expect(page.locator("#connection")).to_have_text("live", timeout=30_000)
+    await expect(page.locator("#connection")).to_have_text("live")
     assert not looking.complaints
 
 
@@ -142,7 +145,7 @@ async def test_a_page_in_the_background_needs_no_connection(browser: Browser, ba
         await page.evaluate(hide % "true")
     async with page.expect_request("**/dashboard/events"):
         await page.evaluate(hide % "false")
-    await expect(page.locator("#connection")).to_have_text("live", timeout=30_000)
+    await expect(page.locator("#connection")).to_have_text("live")
     assert not looking.complaints
 
 
@@ -153,7 +156,7 @@ async def test_the_example_of_the_first_page_has_something_to_look_at(browser: B
         await page.goto(await shop.url())
         for agent in ("count", "report"):
             row = page.locator("#agents tbody tr").filter(has=page.get_by_text(agent, exact=True))
-            await expect(row.locator("td").nth(4)).not_to_have_text("0", timeout=60_000)
+            await expect(row.locator("td").nth(4)).not_to_have_text("0")
         await expect(page.locator("#tables tbody tr")).to_have_count(2)
         assert await shop.terminate() == 0, shop.log
 
@@ -171,7 +174,7 @@ async def test_everything_is_reached_by_keyboard(browser: Browser, bank: Worker)
     assert region == "workers"
     shown = page.locator("#topics")
     before = await shown.inner_text()
-    await expect(shown).not_to_have_text(re.compile(re.escape(before)), timeout=30_000)
+    await expect(shown).not_to_have_text(re.compile(re.escape(before)))
     assert await page.evaluate("document.activeElement.id") == region
 
 
@@ -219,10 +222,10 @@ async def test_it_says_when_the_worker_is_gone_and_goes_on_when_it_is_back(brows
         looking = await open_at(browser, url)
         assert await first.terminate() == 0, first.log
     connection = looking.page.locator("#connection")
-    await expect(connection).to_contain_text("no connection since", timeout=60_000)
+    await expect(connection).to_contain_text("no connection since")
     async with run(program, "worker", "--loglevel", "info") as second:
         await second.url()
-        await expect(connection).to_have_text("live", timeout=60_000)
+        await expect(connection).to_have_text("live")
 
 
 async def test_a_frame_of_another_site_does_not_get_it(browser: Browser, bank: Worker) -> None:

@@ -108,10 +108,11 @@ class Worker:
         with self.log.open("ab") as log:
             log.write(f"--- {' '.join(command)} {failpoint}\n".encode())
             log.flush()
-            self._ending = False
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *command, stdout=log, stderr=log, env=settings, cwd=self.program.path.parent, start_new_session=True
             )
+        # Together: whoever looks meanwhile must not find that the process before it, which was to end, ended by itself.
+        self._process, self._ending = process, False
 
     def check(self) -> None:
         """Raise RowError when the process ended though nobody asked it to."""

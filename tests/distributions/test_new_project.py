@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from .conftest import Install
 from .environments import MODULES, run
-
-pytestmark = pytest.mark.packaging
 
 
 def test_a_new_project_is_installed_tested_and_checked(install: Install, constraints: Path) -> None:

@@ -11,8 +11,6 @@ import pytest
 from .conftest import Install
 from .environments import MODULES, ROOT, Environment, run
 
-pytestmark = pytest.mark.packaging
-
 PAGE = (ROOT / "docs" / "layouts.md").read_text(encoding="utf-8")
 PROJECT = {
     "README.rst": "Proj\n",

@@ -7,8 +7,6 @@ import pytest
 from .conftest import Install
 from .environments import MODULES, Environment, readme
 
-pytestmark = pytest.mark.packaging
-
 APP = """
 import asyncio, sys
 import stream_app as faust

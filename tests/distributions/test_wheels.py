@@ -14,8 +14,6 @@ import pytest
 from .conftest import Install
 from .environments import MODULES, Environment, run
 
-pytestmark = pytest.mark.packaging
-
 IMPORT = """
 import importlib, importlib.metadata, json, sys
 modules = json.loads(sys.argv[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -66,6 +67,18 @@ async def test_expected_end_gives_the_exit_code(worker: Worker) -> None:
     worker.check()
     await worker.start()
     await worker.terminate()
+
+
+async def test_a_worker_that_is_being_started_again_did_not_end_by_itself(worker: Worker) -> None:
+    """Whoever looks at all workers meanwhile finds the process of before, which was told to end."""
+    await worker.start()
+    await worker.terminate()
+    again = asyncio.create_task(worker.start())
+    while not again.done():
+        worker.check()
+        await asyncio.sleep(0)
+    await again
+    assert worker.running
 
 
 async def test_stopped_worker_can_be_ended(worker: Worker) -> None:

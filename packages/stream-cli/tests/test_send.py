@@ -75,7 +75,7 @@ class Shop:
 
     async def start_client(self, *, fail_fast: bool = False) -> None:
         """Start without agents."""
-        settings = EngineSettings(self.id, fail_fast=fail_fast)
+        settings = EngineSettings(self.id, fail_fast=fail_fast, stop_timeout=1)
         topics, agents = self.topics.values(), list(self.agents.values())
         self._engine = Engine(self.transport, settings, topics=topics, agents=agents, client_only=True)
         try:
