@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -412,16 +413,21 @@ async def test_the_signals_of_an_app_in_order() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_handler_of_the_shutdown_that_hangs(caplog: pytest.LogCaptureFixture) -> None:
-    """The app stops without it after five seconds."""
-    app = make()
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_a_handler_of_the_shutdown_that_hangs(stubborn: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The app stops without it after five seconds, also where it swallows its cancellation."""
+    app, go = make(), asyncio.Event()
 
     @app.on_before_shutdown
     async def hang(app: faust.App, **kwargs: Any) -> None:
-        await asyncio.Event().wait()
+        with suppress(asyncio.CancelledError):
+            await go.wait()
+        if stubborn:
+            await go.wait()
 
     await app.start()
     await app.stop()
+    go.set()
     assert "the signal on_before_shutdown of app shop has not returned within 5 s; going on without it" in caplog.text
     assert app.outcome == "committed, left the group"
 

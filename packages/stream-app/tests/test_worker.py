@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -222,14 +223,18 @@ async def test_services_of_an_app() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_service_that_does_not_stop(caplog: pytest.LogCaptureFixture) -> None:
-    """It is left behind: the others are stopped, and the app commits and leaves its group."""
-    app, plain = make(), Plain()
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_a_service_that_does_not_stop(stubborn: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left behind, also when it swallows its cancellation: the others are stopped, and the app commits and leaves its group."""
+    app, plain, go = make(), Plain(), asyncio.Event()
     app.service(plain)
 
     class Hanging(Plain):
         async def stop(self) -> None:
-            await asyncio.Event().wait()
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+            if stubborn:
+                await go.wait()
 
     app.service(Hanging())
     await app.start()
@@ -239,6 +244,7 @@ async def test_a_service_that_does_not_stop(caplog: pytest.LogCaptureFixture) ->
     assert "has not stopped within 5 s; going on without it" in caplog.text
     assert plain.told == ["start", "stop"]
     assert not started(app)
+    go.set()
 
 
 async def test_a_service_that_crashes_ends_the_app() -> None:

@@ -16,7 +16,7 @@ from stream_app.definitions.pages import PageDefinitions
 from stream_app.definitions.signals import Signal, SyncSignal
 from stream_app.definitions.watching import Watching
 from stream_app.running.service import Service
-from stream_app.running.services import PATIENCE, crash_of
+from stream_app.running.services import PATIENCE, crash_of, within_patience
 from stream_app.running.web_server import load_web
 from stream_app.running.wiring import Wiring
 from stream_app.settings.parameters import masked
@@ -347,12 +347,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
 
     async def _within_patience(self, body: Callable[[], Awaitable[None]], what: str) -> None:
         """Await what a user has written for the stop: the last commit must not wait for it for ever."""
-        try:
-            async with asyncio.timeout(PATIENCE) as budget:
-                await body()
-        except TimeoutError:
-            if not budget.expired():
-                raise
+        if not await within_patience(body()):
             logger.error("%s of app %s has not returned within %g s; going on without it", what, self.id, PATIENCE)
 
     async def wait(self, *coros: WaitArgT, timeout: Seconds | None = None) -> WaitResult:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any
 
 from stream_core.background import Background
 from stream_core.errors import ConfigurationError, WorkerError
 
-__all__ = ["PATIENCE", "Services", "check_service", "crash_of"]
+__all__ = ["PATIENCE", "Services", "check_service", "crash_of", "within_patience"]
 
 logger = logging.getLogger(__name__)
+
+GIVE_UP = 1.0
+"""Seconds for what is cancelled to end."""
 
 PATIENCE = 5.0
 """Seconds for a service to stop: what comes after it, such as the last commit of the app, must not wait for it for ever."""
@@ -73,13 +76,34 @@ class Services:
         running, self._running = self._running, []
         for service in reversed(running):
             try:
-                async with asyncio.timeout(PATIENCE) as budget:
-                    await service.stop()
-            except Exception:
-                if budget.expired():
+                if not await within_patience(service.stop()):
                     logger.error("the service %r has not stopped within %g s; going on without it", service, PATIENCE)
-                else:
-                    logger.exception("the service %r failed to stop", service)
+            except Exception:
+                logger.exception("the service %r failed to stop", service)
+
+
+async def within_patience(body: Awaitable[None]) -> bool:
+    """Await what a user has written for the stop, for :data:`PATIENCE` seconds at most; return whether it has ended by itself.
+
+    One that is late is cancelled, and left behind when it does not end for that either. Raises what it raises in time.
+    """
+    task = asyncio.ensure_future(body)
+    task.add_done_callback(_seen)
+    try:
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+    finally:  # also when the stop itself is cancelled
+        task.cancel()
+    if not done:
+        await asyncio.wait([task], timeout=GIVE_UP)
+        return False
+    task.result()
+    return True
+
+
+def _seen(task: asyncio.Future[None]) -> None:
+    """Take the error out of a task that nobody awaits any more: asyncio would log it as one that was overlooked."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _until_crash(service: Any) -> None:
