@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,13 @@ EXCEPTIONS: dict[str, str] = {
 
 SELVES = {"self", "cls", "mcs", "mcls"}
 """What the first parameter of a method is called: it is neither counted nor annotated."""
+
+NO_VERB = re.compile(
+    r"(an?|all|another|any|as|both|each|every(thing)?|how|if|it|its|neither|no|nobody|nothing|one|several|some|somebody|that|the|their"
+    r"|th[eo]se|this|what(ever)?|when|where|whether|which|while|who(ever|se)?|why|with(out)?)\b",
+    re.IGNORECASE,
+)
+"""What no sentence begins with that says what a function does."""
 
 MOCKS = {"AsyncMock", "MagicMock", "Mock", "NonCallableMock", "PropertyMock", "create_autospec", "mocker"}
 
@@ -78,6 +86,16 @@ def undocumented(tree: ast.Module, source: str) -> Iterator[Finding]:
         yield "", "no docstring"
 
 
+def situations(tree: ast.Module, source: str) -> Iterator[Finding]:
+    """Functions whose docstring tells what there is, and not what they do. A property is a noun, and a check of a contract a sentence."""
+    of_contract = set(re.findall(r"\w+", source.partition("CHECKS = ")[2]))
+    for name, function in functions(tree):
+        decorators = " ".join(map(ast.unparse, function.decorator_list))
+        found = NO_VERB.match(ast.get_docstring(function) or "")
+        if found and name not in of_contract and not re.search("property|fixture", decorators):
+            yield name, f"begins with {found[0]!r}"
+
+
 def mocks(tree: ast.Module, source: str) -> Iterator[Finding]:
     """Tests that replace parts of the program instead of using its in-memory implementations."""
     for node in ast.walk(tree):
@@ -98,7 +116,7 @@ def mocks(tree: ast.Module, source: str) -> Iterator[Finding]:
 
 
 Check = Callable[[ast.Module, str], Iterator[Finding]]
-OF_SOURCES: list[Check] = [unannotated, late_imports, undocumented]
+OF_SOURCES: list[Check] = [unannotated, late_imports, undocumented, situations]
 
 
 def module_name(path: Path) -> str:
@@ -141,6 +159,7 @@ def test_tests_use_no_mocks() -> None:
         (late_imports, "def f():\n    import stream_core.primitives"),
         (late_imports, "class C:\n    def m(self):\n        from stream_core import records"),
         (undocumented, "x = 1"),
+        (situations, "def f():\n    'The name.'"),
         (mocks, "from unittest import mock"),
         (mocks, "def test(mocker): ..."),
         (mocks, "monkeypatch.setattr(module, 'name', 1)"),
@@ -158,6 +177,10 @@ def test_each_check_finds_what_it_looks_for(check: Check, source: str) -> None:
         (unannotated, "class C:\n    def m(self, *a: int, **k: str) -> None: ..."),
         (late_imports, "from stream_core import records\ndef f():\n    import uvloop"),
         (undocumented, '"""What it is."""'),
+        (
+            situations,
+            "class C:\n    'A name.'\n    def f():\n        'Return the name.'\n    @property\n    def p():\n        'The name.'",
+        ),
         (mocks, "client.patch('/topics')\nmonkeypatch.setenv('STREAM_BROKER', 'memory://')"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

@@ -202,7 +202,7 @@ class BoundSignal:
         self._keep(*(one for one in self._connected() if one.function != handler or one.sender != sender))
 
     def _connected(self) -> tuple[Handler, ...]:
-        """Those of this app, or of the classes."""
+        """Return those of this app, or of the classes."""
         return self._handlers if self._app is not None else self._signal.everywhere
 
     def _keep(self, *handlers: Handler) -> None:

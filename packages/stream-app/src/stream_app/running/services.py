@@ -52,7 +52,7 @@ class Services:
         self._running: list[Any] = []
 
     def __iter__(self) -> Iterator[Any]:
-        """Those of mode that were started."""
+        """Iterate over those of mode that were started."""
         return (one for one in self._running if hasattr(one, "crash_reason"))
 
     async def start(self, background: Background) -> None:

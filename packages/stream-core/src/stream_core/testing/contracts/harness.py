@@ -83,7 +83,7 @@ class BrokerHarness:
         return self._upkeep
 
     def name(self, what: str) -> str:
-        """A name that is not in use."""
+        """Make a name that is not in use."""
         return f"{what}-{uuid4().hex[:12]}"
 
     async def topic(self, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
@@ -95,11 +95,11 @@ class BrokerHarness:
         return name
 
     async def admin(self) -> Admin:
-        """An admin client."""
+        """Start an admin client."""
         return await self._started(self.transport.admin())
 
     async def groups(self) -> Groups:
-        """A client that looks at groups from outside."""
+        """Start a client that looks at groups from outside."""
         return await self._started(self.transport.groups())
 
     async def producer(
@@ -109,7 +109,7 @@ class BrokerHarness:
         fence: Callable[[], bool] | None = None,
         sent: TopicTraffic | None = None,
     ) -> Producer:
-        """A producer that knows the partitions of ``topics``."""
+        """Start a producer that knows the partitions of ``topics``."""
         producer = await self._started(
             self.transport.producer(transactional_id=transactional_id, fence=fence, sent=sent)
         )
@@ -118,7 +118,7 @@ class BrokerHarness:
         return producer
 
     async def reader(self, positions: Mapping[TP, int], *, read_committed: bool = False) -> Reader:
-        """A reader of these partitions."""
+        """Start a reader of these partitions."""
         reader = await self._started(self.transport.reader(read_committed=read_committed))
         await reader.assign(positions)
         return reader
@@ -131,14 +131,14 @@ class BrokerHarness:
         on_revoked: Callable[[Revoked], Awaitable[None]] = do_nothing,
         host: Host = NOBODY,
     ) -> GroupMember:
-        """A member of ``group`` that subscribes to ``topics`` and tells ``host`` of itself; it has no assignment yet."""
+        """Start a member of ``group`` that subscribes to ``topics`` and tells ``host`` of itself; it has no assignment yet."""
         consumer = await self._started(self.transport.consumer(group, read_committed=read_committed))
         member = GroupMember(consumer, on_revoked, host)
         member.subscribe(*topics)
         return member
 
     async def alone(self, group: str, *topics: str, read_committed: bool = False) -> GroupMember:
-        """A member that has been assigned all partitions."""
+        """Start a member that has been assigned all partitions."""
         member = await self.member(group, *topics, read_committed=read_committed)
         await self.drive([member], lambda: bool(member.partitions), "one member is assigned everything")
         return member

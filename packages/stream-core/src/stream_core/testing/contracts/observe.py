@@ -48,11 +48,11 @@ class Received:
             self.end_offset[tp] = batch.end_offset
 
     def values(self, tp: TP) -> list[bytes | None]:
-        """The values of a partition as they came."""
+        """Return the values of a partition as they came."""
         return [record.value for record in self.records[tp]]
 
     def count(self) -> int:
-        """The number of all records."""
+        """Return the number of all records."""
         return sum(len(records) for records in self.records.values())
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class Revoked(NamedTuple):
 
 
 async def do_nothing(revoked: Revoked) -> None:
-    """The work of a member that has nothing to do at revocation."""
+    """Do nothing: a member has no work at a revocation."""
 
 
 class GroupMember:
