@@ -29,18 +29,14 @@ class KafkaTransport:
 
     Args:
         settings: the cluster and how to use it, or its URL (:meth:`KafkaSettings.from_url`).
-        assignor: makes what a member of a group assigns partitions with, one for each consumer.
         **options: with a URL, other settings by name.
 
     Raises:
         ConfigurationError: the URL or a setting is wrong.
     """
 
-    def __init__(
-        self, settings: KafkaSettings | str, *, assignor: Callable[[], StreamAssignor] = StreamAssignor, **options: Any
-    ) -> None:
+    def __init__(self, settings: KafkaSettings | str, **options: Any) -> None:
         self._settings = KafkaSettings.from_url(settings, **options) if isinstance(settings, str) else settings
-        self._assignor = assignor
         logs.install()
         self._warn()
 
@@ -56,7 +52,7 @@ class KafkaTransport:
 
     def consumer(self, group: str, *, read_committed: bool) -> Consumer:
         """Make a member of ``group``."""
-        return KafkaConsumer(self._settings, group, read_committed=read_committed, assignor=self._assignor())
+        return KafkaConsumer(self._settings, group, read_committed=read_committed, assignor=StreamAssignor())
 
     def reader(self, *, read_committed: bool) -> Reader:
         """Make a reader without a group."""
