@@ -16,11 +16,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from stream_core.counters import Failure
 from stream_core.engine.graph import Edge, Node
 from stream_core.engine.snapshot import (
     AgentSnapshot,
     DurationsSnapshot,
-    FailureSnapshot,
     IntervalSnapshot,
     MemberSnapshot,
     OwnerSnapshot,
@@ -80,7 +80,7 @@ def taken(
         received=(TrafficSnapshot(name, counted, 10, 1, 0),),
         sent=(),
         recovered_records=0,
-        failures=(FailureSnapshot(name, name, 0, 7, time, f"ValueError: {name}", "dead_letter", "letters", 1),),
+        failures=(Failure(name, name, 0, 7, time, f"ValueError: {name}", "dead_letter", "letters", 1),),
     )
 
 
@@ -235,10 +235,10 @@ async def test_it_shows_everything(client: aiohttp.ClientSession) -> None:
 
 def finding(
     key: bytes | None, value: bytes | None, *headers: tuple[str, bytes | None]
-) -> Callable[[FailureSnapshot], Awaitable[tuple[TP, RawRecord] | None]]:
+) -> Callable[[Failure], Awaitable[tuple[TP, RawRecord] | None]]:
     """Finds one letter."""
 
-    async def find(failure: FailureSnapshot) -> tuple[TP, RawRecord] | None:
+    async def find(failure: Failure) -> tuple[TP, RawRecord] | None:
         return TP(failure.letters, 3), StoredRecord(12, 1_000_000, key, value, list(headers))
 
     return find
@@ -300,7 +300,7 @@ async def test_what_a_letter_holds_is_bounded_text(
 async def test_no_other_record_can_be_read(client: aiohttp.ClientSession) -> None:
     """Only letters of the failures that the dashboard shows; anything else is not asked for."""
 
-    async def find(failure: FailureSnapshot) -> None:
+    async def find(failure: Failure) -> None:
         raise AssertionError(failure)
 
     async with showing(letter=find) as server:
@@ -313,10 +313,10 @@ async def test_no_other_record_can_be_read(client: aiohttp.ClientSession) -> Non
 async def test_a_letter_that_cannot_be_read_says_why(client: aiohttp.ClientSession) -> None:
     """The broker does not answer, or the letter is gone: the rest of the page is there."""
 
-    async def fail(failure: FailureSnapshot) -> None:
+    async def fail(failure: Failure) -> None:
         raise DeadlineError("no answer within 5 s")
 
-    async def nothing(failure: FailureSnapshot) -> None:
+    async def nothing(failure: Failure) -> None:
         return None
 
     for letter, expected in ((fail, "cannot be read now: no answer within 5 s"), (nothing, "its retention is over")):

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "BOUNDS",
@@ -191,7 +191,7 @@ class Changes:
         self.deleted = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """The last failure of one event, or of a body outside of events.
 
@@ -224,13 +224,14 @@ class Failures(dict[tuple[str, str, int, int], Failure]):
     def add(self, failure: Failure) -> None:
         """Remember a failure, in place of the one before of the same event."""
         key = (failure.reader, failure.topic, failure.partition, failure.offset)
+        times = failure.times
         if (before := self.pop(key, None)) is not None:
-            failure.times += before.times
+            times += before.times
         elif len(self) >= FAILURES:
             del self[next(iter(self))]
         # Masked before it is cut: what is left of a URL may have no end by which its password is known.
-        failure.error = _CREDENTIALS.sub("://***@", failure.error[: 8 * LONGEST_ERROR])[:LONGEST_ERROR]
-        self[key] = failure
+        error = _CREDENTIALS.sub("://***@", failure.error[: 8 * LONGEST_ERROR])[:LONGEST_ERROR]
+        self[key] = replace(failure, error=error, times=times)
 
 
 class Counters:

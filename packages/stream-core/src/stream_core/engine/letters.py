@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stream_core.engine.snapshot import FailureSnapshot
+from stream_core.counters import Failure
 from stream_core.errors import DeadlineError, OffsetOutOfRangeError
 from stream_core.ports import Admin, Reader, Transport
 from stream_core.primitives import TP, RawRecord
@@ -32,7 +32,7 @@ class LetterFinder:
         self._admin = admin
         self._turn = asyncio.Lock()
 
-    async def find(self, failure: FailureSnapshot) -> tuple[TP, RawRecord] | None:
+    async def find(self, failure: Failure) -> tuple[TP, RawRecord] | None:
         """Return where the letter of an event is, and the letter; ``None`` when it is not among the last ones, or not committed yet.
 
         Args:
@@ -60,7 +60,7 @@ class LetterFinder:
             ) from None
 
 
-def _names(failure: FailureSnapshot) -> set[tuple[str, bytes | None]]:
+def _names(failure: Failure) -> set[tuple[str, bytes | None]]:
     """List the headers that the letter of an event has."""
     told = {
         "agent": failure.reader,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from typing import TypeVar
 
 from stream_core.counters import BOUNDS, Durations, TopicTraffic
@@ -14,7 +13,6 @@ from stream_core.engine.ownership import Ownership
 from stream_core.engine.snapshot import (
     AgentSnapshot,
     DurationsSnapshot,
-    FailureSnapshot,
     HttpSnapshot,
     IntervalSnapshot,
     MemberSnapshot,
@@ -30,7 +28,7 @@ from stream_core.engine.snapshot import (
 )
 from stream_core.engine.topology import Topology
 from stream_core.errors import TransportError
-from stream_core.primitives import TP, Host, Owners
+from stream_core.primitives import TP, Host
 from stream_core.states import EngineState
 from stream_core.streams.sessions import PartitionSession, Subscription
 
@@ -121,7 +119,7 @@ class Observer:
             partitions=tuple(self._partitions()),
             tables=tuple(self._tables()),
             interval=self._uncommitted(),
-            owners=_owners(owners),
+            owners=tuple(OwnerSnapshot(*tp, one.instance, one.url) for tp, one in sorted(owners.hosts.items())),
             owners_settled=owners.settled,
             members=tuple(MemberSnapshot(host.instance, host.url) for host in owners.members),
             checkpoints=_durations(counters.checkpoints),
@@ -131,8 +129,10 @@ class Observer:
             received=_traffic(counters.received),
             sent=_traffic(counters.sent),
             recovered_records=sum(participant.recovered_records for participant in self._participants),
-            failures=tuple(FailureSnapshot(**asdict(one)) for one in list(counters.failures.values())),
-            changes=tuple(self._changes()),
+            failures=tuple(counters.failures.values()),
+            changes=tuple(
+                TableChanges(name, one.updated, one.deleted) for name, one in sorted(counters.changes.copy().items())
+            ),
             sending=_durations(counters.sent.latency),
             rebalance_returns=_durations(counters.returns),
             rebalance_moves=_durations(counters.moves),
@@ -140,10 +140,6 @@ class Observer:
             http=HttpSnapshot(dict(counters.answers), _durations(counters.requests)),
             sensor_errors=dict(self._sensors.errors),
         )
-
-    def _changes(self) -> Iterator[TableChanges]:
-        for table, changes in sorted(self._counters.changes.copy().items()):
-            yield TableChanges(table, changes.updated, changes.deleted)
 
     def _reason(self) -> str:
         """Say why the worker does not work on its partitions, in words for anybody; empty when it does."""
@@ -241,10 +237,6 @@ def _partition(session: PartitionSession, unreadable: Mapping[TP, TransportError
         unreadable="" if error is None else str(error),
         readers=readers,
     )
-
-
-def _owners(owners: Owners) -> tuple[OwnerSnapshot, ...]:
-    return tuple(OwnerSnapshot(*tp, host.instance, host.url) for tp, host in sorted(owners.hosts.items()))
 
 
 def _durations(durations: Durations) -> DurationsSnapshot:

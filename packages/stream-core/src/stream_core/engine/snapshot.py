@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from stream_core.counters import BOUNDS
+from stream_core.counters import BOUNDS, Failure
 
 __all__ = [
     "AgentSnapshot",
     "DurationsSnapshot",
-    "FailureSnapshot",
     "HttpSnapshot",
     "IntervalSnapshot",
     "MemberSnapshot",
@@ -313,21 +312,6 @@ class OwnerSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureSnapshot:
-    """The last failure of one event; see :class:`~stream_core.counters.Failure`, whose fields these are."""
-
-    reader: str
-    topic: str
-    partition: int
-    offset: int
-    time: float
-    error: str
-    action: str
-    letters: str
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """How a worker does.
 
@@ -383,7 +367,7 @@ class Snapshot:
     received: tuple[TrafficSnapshot, ...]
     sent: tuple[TrafficSnapshot, ...]
     recovered_records: int
-    failures: tuple[FailureSnapshot, ...] = ()
+    failures: tuple[Failure, ...] = ()
     changes: tuple[TableChanges, ...] = ()
     sending: DurationsSnapshot = NONE_YET
     rebalance_returns: DurationsSnapshot = NONE_YET

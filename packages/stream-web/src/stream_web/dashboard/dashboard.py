@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from stream_core.counters import Failure
 from stream_core.engine.graph import Edge
-from stream_core.engine.snapshot import FailureSnapshot, Snapshot
+from stream_core.engine.snapshot import Snapshot
 from stream_core.errors import StreamError
 from stream_core.primitives import TP, RawRecord
 from stream_web.dashboard.letter import letter_document
@@ -43,7 +44,7 @@ WATCHERS = 50
 
 LATER = {"Retry-After": "10"}
 
-FindLetter = Callable[[FailureSnapshot], Awaitable[tuple[TP, RawRecord] | None]]
+FindLetter = Callable[[Failure], Awaitable[tuple[TP, RawRecord] | None]]
 """Finds the letter of an event that failed, and where it is."""
 
 _TYPES = {"css": "text/css", "js": "text/javascript"}

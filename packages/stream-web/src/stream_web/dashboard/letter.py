@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from stream_core.engine.snapshot import FailureSnapshot
+from stream_core.counters import Failure
 from stream_core.primitives import TP, RawRecord
 from stream_core.sending.dead_letters import PREFIX
 from stream_web.dashboard.markup import Child, Element, el, page_of
@@ -25,14 +25,14 @@ HEADERS = 100
 """How many headers are shown."""
 
 
-def letter_query(failure: FailureSnapshot) -> str:
+def letter_query(failure: Failure) -> str:
     """Make the query of the page of a letter: it stands after the path of the dashboard, whichever that is."""
     names = {"agent": failure.reader, "topic": failure.topic, "partition": failure.partition, "offset": failure.offset}
     return urlencode(names)
 
 
 def letter_document(
-    app: str, failure: FailureSnapshot | None, found: tuple[TP, RawRecord] | None, trouble: str, base: str
+    app: str, failure: Failure | None, found: tuple[TP, RawRecord] | None, trouble: str, base: str
 ) -> str:
     """Write the whole page.
 
@@ -71,7 +71,7 @@ def _section(title: str, rows: list[tuple[str, Child]]) -> Element:
     return el("section", el("h2", title), el("dl", *told, class_="facts"))
 
 
-def _failure(failure: FailureSnapshot, letter: RawRecord | None) -> list[tuple[str, Child]]:
+def _failure(failure: Failure, letter: RawRecord | None) -> list[tuple[str, Child]]:
     told = {} if letter is None else {name: data for name, data in letter.headers if name.startswith(PREFIX)}
     kind, message, traceback = (_text(told.get(PREFIX + part)) for part in ("error-type", "error-message", "traceback"))
     rows: list[tuple[str, Child]] = [
@@ -98,7 +98,7 @@ def _record(letter: RawRecord) -> list[tuple[str, Child]]:
     return rows
 
 
-def _commands(app: str, failure: FailureSnapshot | None, found: tuple[TP, RawRecord] | None) -> Element:
+def _commands(app: str, failure: Failure | None, found: tuple[TP, RawRecord] | None) -> Element:
     """Show what to type; the page itself changes nothing."""
     name = "LETTER" if found is None else f"{found[0].partition}:{found[1].offset}"
     topic = "" if failure is None or failure.letters == f"{app}-dead-letter" else f" --topic {failure.letters}"

@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from stream_core.counters import Failure
 from stream_core.engine.graph import Edge, shortest_end
-from stream_core.engine.snapshot import FailureSnapshot, Recovery, TablePartitionSnapshot
+from stream_core.engine.snapshot import Recovery, TablePartitionSnapshot
 from stream_web.dashboard.charts import COLOURS, amount, chart, partitions, ranges
 from stream_web.dashboard.drawing import drawn
 from stream_web.dashboard.letter import letter_query
@@ -311,13 +312,13 @@ def _failures(cluster: Cluster) -> list[Element]:
     return _table_or("Failures", heads, rows, (5,), "No event has failed since the workers started.")
 
 
-def _place(one: FailureSnapshot) -> str:
+def _place(one: Failure) -> str:
     if not one.topic:
         return "outside of events"
     return f"{one.topic} {one.partition} offset {one.offset}" if one.partition >= 0 else one.topic
 
 
-def _then(one: FailureSnapshot, number: int) -> Child:
+def _then(one: Failure, number: int) -> Child:
     if one.action == "dead_letter":
         query = letter_query(one)
         return el(

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from stream_core.engine.snapshot import FailureSnapshot, Snapshot, TablePartitionSnapshot, TrafficSnapshot
+from stream_core.counters import Failure
+from stream_core.engine.snapshot import Snapshot, TablePartitionSnapshot, TrafficSnapshot
 from stream_web.dashboard.samples import PERIOD, Sample
 
 __all__ = [
@@ -90,7 +91,7 @@ class WorkerView(msgspec.Struct, frozen=True):
     partitions: tuple[PartitionView, ...]
     tables: tuple[TablePartitionSnapshot, ...]
     topics: tuple[TopicView, ...]
-    failures: tuple[FailureSnapshot, ...]
+    failures: tuple[Failure, ...]
     samples: tuple[Sample, ...]
 
 
@@ -228,7 +229,7 @@ class Cluster:
                 found[one.table].append(one)
         return {name: sorted(found[name], key=lambda one: one.partition) for name in sorted(found, key=natural)}
 
-    def failures(self, most: int) -> list[tuple[int, FailureSnapshot]]:
+    def failures(self, most: int) -> list[tuple[int, Failure]]:
         """Give the failures that came last, the latest first, each with the number of its worker."""
         found = [(one.number, failure) for one in self.workers if one.view for failure in one.view.failures]
         return sorted(found, key=lambda one: one[1].time, reverse=True)[:most]
