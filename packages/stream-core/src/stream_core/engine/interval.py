@@ -196,9 +196,6 @@ class RunningInterval:
         if not self._troubled:
             self._drops = 0
 
-    def _delivered(self) -> dict[TP, int]:
-        return {tp: session.fetch_position for tp, session in self._ownership.sessions.items()}
-
     # -- drop
 
     def drop(self) -> None:
@@ -222,7 +219,7 @@ class RunningInterval:
             self._troubled[tp] = max(session.position, self._troubled.get(tp, -1))
         refused = BatchRefusedError.behind(error) or isinstance(error, ChangeRefusedError)
         if refused:
-            self._outbox.one_by_one.begin(self._delivered())
+            self._outbox.one_by_one.begin({tp: one.fetch_position for tp, one in self._ownership.sessions.items()})
         self._counters.drops["replay" if error is None else type(error).__name__] += 1
         helps, delay = isinstance(error, WAITING_HELPS), 0.0
         if error is not None:  # else a policy has counted it, and decides on the pace

@@ -159,7 +159,8 @@ class Outbox:
         if get_ident() != self._thread or not self._loop.is_running():
             return await send_in(self._loop, lambda: self.send(record, aside=True))
         cursor = current_effects()
-        if cursor is None or _in_memory(cursor) or (cursor.atom is None and not aside):
+        in_memory = cursor is not None and cursor.session is not None and cursor.session.partition < 0
+        if cursor is None or in_memory or (cursor.atom is None and not aside):
             return await self.aside.send(record)
         if aside:  # also right behind the event, as the refusal of one that failed
             if not self.one_by_one:
@@ -250,8 +251,3 @@ class Outbox:
         """Forget what was not committed: the interval was dropped, and is replayed."""
         self.held.drop()
         self.aside.drop()
-
-
-def _in_memory(cursor: Effects) -> bool:
-    """Tell whether the open event exists in memory only: it belongs to no interval."""
-    return cursor.session is not None and cursor.session.partition < 0
