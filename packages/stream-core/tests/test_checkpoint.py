@@ -13,6 +13,7 @@ from stream_core.agents.agent import Agent
 from stream_core.engine.participants import Interval, Reading, SendNow, Shard
 from stream_core.errors import (
     CommitError,
+    ConfigurationError,
     DeadlineError,
     FencedError,
     ProduceError,
@@ -497,6 +498,20 @@ async def test_too_many_leads_are_left_out(lab: Lab, caplog: pytest.LogCaptureFi
     await lab.until(lambda: "the leads of 20 agents do not fit a commit" in caplog.text, "it is said")
     go.set()
     await lab.caught_up(topic)
+
+
+@both
+async def test_more_agents_than_a_commit_has_room_for(lab: Lab, guarantee: str) -> None:
+    """Where an event that comes again would count twice, as many readers of one topic are refused at the start, with what to do."""
+    topic = lab.topic("numbers")
+
+    async def body(stream: Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    crowd = [lab.agent(body, topic, name=f"agent-{number:0250}") for number in range(20)]
+    with pytest.raises(ConfigurationError, match=r"topic numbers is read by 20 agents.*shorter names"):
+        await lab.start(crowd, participants=[Ledger()], **settings_for(guarantee))
 
 
 @pytest.mark.parametrize(

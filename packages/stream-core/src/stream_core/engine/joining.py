@@ -17,7 +17,9 @@ from stream_core.engine.declare import declare
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
 from stream_core.engine.topology import Topology
+from stream_core.errors import ConfigurationError
 from stream_core.states import EngineState
+from stream_core.streams.metadata import METADATA_LIMIT, has_room_for
 
 __all__ = ["Joining"]
 
@@ -91,14 +93,30 @@ class Joining:
                 return
 
     async def join(self) -> None:
-        """Declare what is read, changelogs included, and join the group for it; again when that has changed."""
+        """Declare what is read, changelogs included, and join the group for it; again when that has changed.
+
+        Raises:
+            ConfigurationError: more agents read a topic than a commit has room for the positions of.
+        """
         declared: set[str] | None = None
         while declared != self._topology.sources:  # somebody may begin to read another topic meanwhile
             declared = self._topology.sources
             self._ownership.sources.counts = await self._declare(self._participants)
+        if self._settings.exactly_once or self._participants:
+            self._check_room(declared)
         self._subscribed = declared
         self._subscribe(declared)
         self._joined, self._busy = True, False
+
+    def _check_room(self, topics: Collection[str]) -> None:
+        """Make sure that no position of an agent is left out of a commit: its events would come, and count, again."""
+        for topic in sorted(topics):
+            readers = [reader.name for reader in self._topology.subscriptions if topic in reader.topics]
+            if not has_room_for(readers):
+                raise ConfigurationError(
+                    f"topic {topic} is read by {len(readers)} agents, and the {METADATA_LIMIT} characters of a commit have no room for "
+                    "their names and positions: give them shorter names, or let one of them pass events on to a topic of the others"
+                )
 
     def remind(self, now: float) -> None:
         """Say why nothing happens, once for each time: whoever starts a worker again after a hard end would look for a mistake.

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from stream_core.primitives import TP
 from stream_core.streams.units import UNITS
 
-__all__ = ["CommitMetadata", "Identity", "without_identity"]
+__all__ = ["METADATA_LIMIT", "CommitMetadata", "Identity", "has_room_for", "without_identity"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,11 @@ class Identity(NamedTuple):
 
     cluster: str
     topic: str
+
+
+_LARGE = 10**13
+_LONG = Identity("x" * 22, "x" * 22)
+"""An offset, or a count, and an identity that are as long as any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,12 @@ class CommitMetadata:
             )
             return replace(self, leads={}).encode(tp)
         return text
+
+
+def has_room_for(readers: Sequence[str]) -> bool:
+    """Tell whether a commit has room for the leads of all these readers of a partition but the slowest, whichever that is."""
+    leads = dict.fromkeys(sorted(readers, key=len)[1:], _LARGE)
+    return len(_write({**leads, UNITS: _LARGE, TOPIC: _LONG})) <= METADATA_LIMIT
 
 
 def without_identity(text: str) -> str:
