@@ -560,7 +560,8 @@ class Idle(Scene):
     async def after(self, seconds: float) -> float | None:
         """For how long the inputs are idle, so many seconds later."""
         await self.clock.pass_by(seconds)
-        return self.ledger.work.idle()
+        rest = self.ledger.work.idle()
+        return None if rest is None else rest.seconds
 
 
 async def test_inputs_are_idle_from_the_first_look_that_finds_nothing(lab: Lab) -> None:
@@ -570,10 +571,15 @@ async def test_inputs_are_idle_from_the_first_look_that_finds_nothing(lab: Lab) 
     assert await idle.after(0.5) is None
     assert await idle.after(0.5) == 0.0
     assert await idle.after(10.0) == 10.0
+    before = idle.ledger.work.idle()
     lab.put(idle.numbers, [1])
     assert await idle.after(1.0) in (None, 0.0)
     await idle.after(1.0)
     assert await idle.after(3.0) in (3.0, 4.0)
+    behind = idle.ledger.work.idle()
+    assert before is not None
+    assert behind is not None
+    assert behind.since > before.until
 
 
 async def test_an_input_is_not_idle_while_an_event_is_open(lab: Lab) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from stream_core.engine.idle import Rest
 from stream_core.engine.participants import Interval, Reading
 from stream_core.memory import MemoryStores
 from stream_core.ports import Stores
@@ -33,14 +34,14 @@ class Works:
     """Units of work on the session of a bench: what an engine does for a shard.
 
     Attributes:
-        seconds: for how long the inputs are idle; ``None`` for not at all.
+        rest: for how long the inputs are idle; ``None`` for not at all.
         names: of the units that have begun.
     """
 
     def __init__(self, bench: WindowBench) -> None:
         self._bench = bench
         self._effects = Effects("windows", UNITS, lambda held: None)
-        self.seconds: float | None = None
+        self.rest: Rest | None = None
         self.names: list[object] = []
 
     @asynccontextmanager
@@ -50,9 +51,9 @@ class Works:
         with self._effects.unit(self._bench.session, atom, lambda reason, error: None):
             yield
 
-    def idle(self) -> float | None:
+    def idle(self) -> Rest | None:
         """Tell it."""
-        return self.seconds
+        return self.rest
 
 
 class WindowBench:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stream_core.engine.idle import Rest
 from stream_core.engine.participants import Interval, Reading
 from stream_core.errors import ConfigurationError, RecordRefusedError, StoreError
 from stream_core.primitives import TP, StoredRecord
@@ -335,20 +336,20 @@ def test_one_that_closes_leaves_the_short_way_to_others(bench: WindowBench) -> N
     assert {reading.subscription for reading in overlay.frozen_readings} == {"agent"}
 
 
-@pytest.mark.parametrize(("then", "time"), [(100.0, 101_000), (None, 1000)])
+@pytest.mark.parametrize(("then", "time"), [(Rest(0, 100), 101_000), (Rest(99, 200), 1000), (None, 1000)])
 def test_an_event_that_comes_while_the_first_window_is_looked_for(
-    bench: WindowBench, then: float | None, time: int
+    bench: WindowBench, then: Rest | None, time: int
 ) -> None:
     """Looking whether a window closes gives turns: where an event comes in one, it says itself what time it is."""
     bench.add("a", 1)
     closer = Closer("table", bench.part, bench.window, bench.windows._keys, lambda key, value: None, bench.work)
 
     async def main() -> None:
-        bench.work.seconds = 100.0
+        bench.work.rest = Rest(0, 100)
         looking = asyncio.create_task(closer._go_on())
         await asyncio.sleep(0)
         assert not looking.done()
-        bench.work.seconds = then
+        bench.work.rest = then
         await looking
 
     asyncio.run(main())

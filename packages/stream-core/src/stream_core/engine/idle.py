@@ -16,7 +16,7 @@ from stream_core.errors import AuthenticationError, TransportError
 from stream_core.ports import Consumer
 from stream_core.streams.sessions import PartitionSession
 
-__all__ = ["Idleness"]
+__all__ = ["Idleness", "Rest"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,23 @@ class Quiet(NamedTuple):
     position: int
     since: float
     until: float
+
+
+class Rest(NamedTuple):
+    """For how long inputs have had nothing new, by the clock that only grows.
+
+    Attributes:
+        since: the first look at which that was so; another one when something has come since.
+        until: the last one.
+    """
+
+    since: float
+    until: float
+
+    @property
+    def seconds(self) -> float:
+        """How long that is."""
+        return self.until - self.since
 
 
 class Idleness:
@@ -74,8 +91,8 @@ class Idleness:
                 goes_on = known is not None and known.position == position and now - known.until < GAP
                 self._quiet[session] = Quiet(position, known.since if known is not None and goes_on else now, now)
 
-    def of(self, sessions: Sequence[PartitionSession]) -> float | None:
-        """Tell for how many seconds all of these partitions were idle, ``None`` when one is not."""
+    def of(self, sessions: Sequence[PartitionSession]) -> Rest | None:
+        """Tell for how long all of these partitions were idle, ``None`` when one is not."""
         found = [self._quiet.get(session) for session in sessions]
         quiet = [
             one
@@ -84,7 +101,8 @@ class Idleness:
         ]
         if not quiet or len(quiet) < len(found):
             return None
-        return max(min(one.until for one in quiet) - max(one.since for one in quiet), 0.0)
+        since = max(one.since for one in quiet)
+        return Rest(since, max(since, min(one.until for one in quiet)))
 
 
 def _at_rest(session: PartitionSession) -> bool:

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 
 from stream_core.background import Background
-from stream_core.engine.idle import Idleness
+from stream_core.engine.idle import Idleness, Rest
 from stream_core.errors import TROUBLE, WorkerError
 from stream_core.primitives import listed
 from stream_core.runs import Run
@@ -135,13 +135,13 @@ class Work:
         if trouble:
             await self._over  # the drop of the interval comes at once, and ends this task
 
-    def idle(self) -> float | None:
-        """Tell for how many seconds the inputs of the shard have had nothing new.
+    def idle(self) -> Rest | None:
+        """Tell for how long the inputs of the shard have had nothing new.
 
         Returns:
-            the seconds between two looks at the broker, the first and the last one at which every input was read to its end, all of its
-            events were finished, and nothing had come since. While the broker does not answer it stays what it was, and begins anew
-            when that lasts. ``None`` when there is something to do, and before the first look.
+            two looks at the broker, the first and the last one at which every input was read to its end, all of its events were
+            finished, and nothing had come since. While the broker does not answer it stays what it was, and begins anew when that
+            lasts. ``None`` when there is something to do, and before the first look.
         """
         return self._works.idleness.of(self._sessions())
 

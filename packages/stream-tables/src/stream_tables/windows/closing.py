@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from inspect import isawaitable
 from typing import Any
 
+from stream_core.engine.idle import Rest
 from stream_core.engine.work import Work
 from stream_core.errors import TROUBLE, ValidationError, WorkerError
 from stream_core.streams.effects import Effects, active_effects
@@ -38,6 +39,20 @@ IDLE = 5.0
 
 CHUNK = 0.01
 """Seconds for which windows are told of in one unit of work."""
+
+
+class Told:
+    """What a unit of work is about: the window that somebody is told of now, for messages."""
+
+    now: tuple[Any, tuple[float, float]] | None = None
+
+    def __str__(self) -> str:
+        return (
+            "windows that have closed"
+            if self.now is None
+            else f"on_window_close of {self.now[0]!r} in {tuple(self.now[1])}"
+        )
+
 
 OnClose = Callable[[tuple[Any, tuple[float, float]], Any], Any]
 
@@ -72,8 +87,10 @@ class Closer:
         self._name = f"windows of {table}"
         self._seen = ROWS
         self._looked = 0.0
-        self._idle_since: tuple[float, int] | None = None
-        """The seconds at the last look, and the time at which the last event left the partition."""
+        self._rest: Rest | None = None
+        """For how long inputs were idle at the last look."""
+        self._left = NEVER
+        """The time of the partition when that began."""
 
     async def run(self) -> None:
         """Close windows until cancelled. Raises WorkerError when the function of the user raises."""
@@ -109,13 +126,14 @@ class Closer:
         """Tell of windows for some milliseconds, as one unit of work; returns the row to go on with."""
         part, next_row = self._part, None
         touched: set[object] = set()
-        async with self._work.unit(self._name, f"those before {part.row_as_text(bound)}"):
+        told = Told()
+        async with self._work.unit(self._name, told):
             effects = _open()
             end = time.monotonic() + CHUNK
             while True:
                 closing = self._closing(effects, row)
                 if closing is not None:
-                    await self._tell(on_close, closing)
+                    await self._tell(on_close, closing, told)
                 next_row = await anext(rows, None)
                 if next_row is None or time.monotonic() >= end:
                     break
@@ -135,10 +153,11 @@ class Closer:
                 "type of the table helps: give it the one that it had, or a union with it; or give the table another name"
             ) from error
 
-    async def _tell(self, on_close: OnClose, closing: Closing) -> None:
+    async def _tell(self, on_close: OnClose, closing: Closing, told: Told) -> None:
         key = self._keys.decode(self._part.changelog, closing.key)
         if key is None:  # of another type, which was reported
             return
+        told.now = key, closing.range
         try:
             if isawaitable(answer := on_close((key, closing.range), closing.value)):
                 await answer
@@ -151,20 +170,24 @@ class Closer:
 
     async def _go_on(self) -> None:
         """Let time go on where nothing comes, up to now, when that closes a window or lets one expire."""
-        idle, part = self._work.idle(), self._part
-        if idle is None:
-            self._idle_since = None
+        rest, part = self._work.idle(), self._part
+        before, self._rest = self._rest, rest
+        if rest is None:
             return
-        if self._idle_since is None or idle < self._idle_since[0]:
-            self._idle_since = idle, part.finished_time()
-        left = self._idle_since[1]
-        self._idle_since = idle, left
-        now = left + round(idle * 1000)
-        if left == NEVER or idle < IDLE or now <= part.finished_time() or not await self._is_due(now):
+        time = part.finished_time()
+        if before is None or before.since != rest.since:
+            self._left = time  # where the last event left it
+        else:  # where windows of another table closed, what was done then may have moved it
+            self._left = max(self._left, time - round(before.seconds * 1000))
+        now = self._left + round(rest.seconds * 1000)
+        if self._left == NEVER or rest.seconds < IDLE or now <= time or not await self._is_due(now):
             return
         async with self._work.unit(self._name, "time that goes on"):
             effects = _open()
-            if (self._work.idle() or -1.0) >= idle:  # else something has come meanwhile, and says itself how late it is
+            again = self._work.idle()
+            if (
+                again is not None and again.since == rest.since
+            ):  # else something has come meanwhile, and says itself how late it is
                 part.move(effects, now)
         self._leave({part.overlay}, effects)
 

@@ -240,7 +240,8 @@ class WindowDefinitions(Held[K, V]):
         if self.layout is not None and self.has_work:
             windowed = cast("WindowedPartition[V]", part)
             closer = Closer(self.name, windowed, self.layout, self._user_keys, self._closed, work)
-            work.spawn(closer.run(), f"the task that lets time go on in {self.name}")
+            what = "lets time go on in" if self._closed is None else "calls on_window_close of"
+            work.spawn(closer.run(), f"the task that {what} {self.name}")
 
     def tell_closed(self, callback: W) -> W:
         """See :meth:`.Held.tell_closed`. Raises ConfigurationError when windows of the table never close."""
