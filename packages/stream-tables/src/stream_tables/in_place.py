@@ -46,6 +46,9 @@ class InPlace:
         encode: encodes a value.
         kept: the bytes that the table has of a key; ``None`` for nothing.
         show: makes a key readable.
+
+    Attributes:
+        show: the same.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class InPlace:
         self._overlay = overlay
         self._encode = encode
         self._kept = kept
-        self._show = show
+        self.show = show
         self._lent: dict[Effects, list[Lent]] = {}
 
     def lend(self, effects: Effects | None, key: bytes, value: object) -> None:
@@ -90,7 +93,7 @@ class InPlace:
             if now == one.data or self._assigned_since(effects, one):
                 continue
             if not any(other.value is one.value and self._kept(other.key) == now for other in lent):
-                key = self._show(one.key)
+                key = self.show(one.key)
                 raise NotAssignedError(
                     f"table {self._table}: the value of {key} was changed but not assigned, so that the change would be lost: "
                     f"write {self._table}[{key}] = value after the change"

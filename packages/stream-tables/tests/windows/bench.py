@@ -65,6 +65,7 @@ class WindowBench:
         late: what happens to late events.
         now: seconds that the clock shows.
         schema: of the table.
+        check_mutations: find values that an event changes in place and does not assign.
         options: of the table.
 
     Attributes:
@@ -80,9 +81,11 @@ class WindowBench:
         late: LateArg = None,
         now: float = 1000.0,
         schema: Schema | None = None,
+        check_mutations: bool = False,
         **options: Any,
     ) -> None:
         self.window, self.late, self.options = window, late, {"default": int, **options}
+        self._of_parts: dict[str, Any] = {"check_mutations": check_mutations}
         self.schema = schema or Schema.for_table(str, int)
         self.clock = ManualClock(now)
         self.stores: Stores = MemoryStores() if stores is None else stores
@@ -105,7 +108,9 @@ class WindowBench:
         self.table.attach(self._run, 0, self.part)
 
     def _part(self, name: str) -> WindowedPartition[Any]:
-        part = self.table.make_part(TP("changelog", 0), 1, self.stores.open(name, 0), clock=self.clock)
+        part = self.table.make_part(
+            TP("changelog", 0), 1, self.stores.open(name, 0), clock=self.clock, **self._of_parts
+        )
         assert isinstance(part, WindowedPartition)
         part.enter(State.REPLAYING)
         return part

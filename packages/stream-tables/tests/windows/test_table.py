@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from stream_core.streams.effects import set_effects
 from stream_core.streams.events import Event
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
-from stream_tables.errors import TableError, TableKeyError
+from stream_tables.errors import NotAssignedError, TableError, TableKeyError
 from stream_tables.overlay import Overlay
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
 from stream_tables.windows.closing import Closer
@@ -39,6 +40,13 @@ class Order(Record):
     written: str = ""
     day: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
+
+WINDOWS: list[Window] = [
+    TumblingWindow(10, 60),
+    HoppingWindow(10, 5, 60),
+    SessionWindow(10, 60),
+    SlidingWindow(10, 0, 60),
+]
 
 ORDERS = Schema(value_type=Order)
 
@@ -532,17 +540,9 @@ def test_an_instant_that_no_label_can_say_changes_nothing(window: Window, at: in
     assert bench.rebuild(len(bench.log), "again") == (bench.all(), EARLIEST + 1)
 
 
-KINDS: list[Window] = [
-    TumblingWindow(10, 60),
-    HoppingWindow(10, 5, 60),
-    SessionWindow(10, 60),
-    SlidingWindow(10, 0, 60),
-]
-
-
 @pytest.mark.parametrize("key_type", [str, bytes])
 @pytest.mark.parametrize(
-    ("before", "behind"), [(one, other) for one in KINDS for other in KINDS if one.name != other.name]
+    ("before", "behind"), [(one, other) for one in WINDOWS for other in WINDOWS if one.name != other.name]
 )
 def test_windows_of_another_kind_begin_anew(before: Window, behind: Window, key_type: type) -> None:
     """What a changelog has of another kind is passed over, also where a session begins when a window does; what fits can be read."""
@@ -558,3 +558,53 @@ def test_windows_of_another_kind_begin_anew(before: Window, behind: Window, key_
         {(key, start): value for (key, start), value in bench.all().items() if start % 10 == 0} if aligned else {}
     )
     assert time == 55_000
+
+
+CHANGES: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "a value": (lambda windows: windows["a"].value().append(1), True),
+    "that of the record": (lambda windows: windows["a"].current().append(1), True),
+    "a default": (lambda windows: windows["b"].value().append(1), True),
+    "a default of the clock": (lambda windows: windows["b"].now().append(1), True),
+    "a default of labels": (lambda windows: windows["b"][0.0, 9.9].append(1), True),
+    "all of a key": (lambda windows: [value.append(1) for value in windows["a"].values()], True),
+    "all": (lambda windows: [value.append(1) for value in windows.values()], True),
+    "the operand of an operator": (
+        lambda windows: operator.iadd(windows["b"], operand := [1]) and operand.append(2),
+        False,
+    ),
+    "what was assigned": (lambda windows: operator.setitem(windows, "b", value := [1]) or value.append(2), True),
+    "a value that is assigned": (lambda windows: operator.setitem(windows, "a", [*windows["a"].value(), 1]), False),
+    "a default that is assigned": (
+        lambda windows: (value := windows["b"].value()).append(1) or operator.setitem(windows, "b", value),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_is_changed_in_place_is_assigned(window: Window, what: str) -> None:
+    """As in any table, defaults included; the message has the key as the user has it."""
+    change, fails = CHANGES[what]
+    bench = WindowBench(window, schema=Schema.for_table(str, list[int]), default=list, check_mutations=True)
+    with bench.event(5) as windows:
+        windows["a"] += [0]
+    bench.checkpoint()
+    if fails:
+        with pytest.raises(NotAssignedError, match=r"write table\['[ab]'\] = value"), bench.event(6) as windows:
+            change(windows)
+    else:
+        with bench.event(6) as windows:
+            change(windows)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_what_is_told_of_a_window_that_closes_may_be_changed(window: Window) -> None:
+    """It is a copy of what no event changes any more, and cannot be assigned."""
+    bench = WindowBench(window, schema=Schema.for_table(str, list[int]), default=list, check_mutations=True)
+    for at in (5, 500):
+        with bench.event(at) as windows:
+            windows["a"] += [0]
+    told: list[Any] = []
+    bench.close(lambda key, value: told.append(value) or value.append(1))
+    assert told == [[0, 1]] * len(told) != []

@@ -137,6 +137,10 @@ class HoppingWindow(Window):
 
     # -- reading
 
+    def row_at(self, key: bytes, at: int) -> bytes:
+        """See :meth:`.kinds.Window.row_at`: that of the latest window."""
+        return big_endian(self.latest(at)) + key
+
     def value(self, part: WindowedPartition[Any], effects: Effects | None, key: bytes, at: int) -> Any | Absent:
         """See :meth:`.kinds.Window.value`."""
         return self._read(part, effects, key, self.latest(at))
@@ -200,7 +204,8 @@ class HoppingWindow(Window):
 
     def closing(self, part: WindowedPartition[Any], effects: Effects, row: bytes) -> Closing | None:
         """See :meth:`.kinds.Window.closing`."""
-        value = part.get(effects, row)
+        part.overlay.entangle(effects, row, row + b"\0")
+        value = part.get(None, row)  # whoever is told of it cannot assign it, and may change it
         return None if value is ABSENT else Closing(row[8:], self.labels(number(row[:8])), value)
 
     def expire(

@@ -338,6 +338,10 @@ class KeyedWindow(KeyedLayout, Window):
 
     part_type = KeyedPartition
 
+    def row_at(self, key: bytes, at: int) -> bytes:
+        """See :meth:`.kinds.Window.row_at`: one that begins at the instant."""
+        return by_key(key) + big_endian(at)
+
     def __init__(self, tail: int, ahead: int, expires: Seconds | None, grace: Seconds | None) -> None:
         Window.__init__(self, expires, grace)
         KeyedLayout.__init__(self, tail, ahead, self.keeps, self.waits)

@@ -175,6 +175,10 @@ class Window(Layout):
         """Give the row of the window of a key with these labels; ``None`` where no window has them."""
         return self.to_row(keys, keys.write(key, start, end))
 
+    @abstractmethod
+    def row_at(self, key: bytes, at: int) -> bytes:
+        """Give the row that has the value after an assignment at an instant, where there is none yet."""
+
     # -- reading; effects are ``None`` outside of events
 
     @abstractmethod

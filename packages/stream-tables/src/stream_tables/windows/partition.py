@@ -86,6 +86,8 @@ class WindowedPartition(TablePartition[V]):
         self.keys = LogKeys(schema)
         self.values.key_of = self.row_as_text
         self._decode_key = schema.decode_key
+        if self.in_place is not None:
+            self.in_place.show = self.key_as_text
         self._default = default
         self._told = told
         self.future = NEVER
@@ -229,6 +231,11 @@ class WindowedPartition(TablePartition[V]):
     def row_as_text(self, row: bytes) -> str:
         """Show a row in a message, by its key in the changelog."""
         return (self._logged(row) or row).decode(errors="replace")
+
+    def key_as_text(self, row: bytes) -> str:
+        """Show the key of a row in a message, without its window."""
+        found = self.keys.read(self._logged(row) or b"")
+        return self.values.shown(row) if found is None else repr(self._decode_key(found[0]))
 
     def fresh(self, key: bytes) -> V:
         """Make the value that an operation begins with where there is none. Raises TableKeyError when there is no default."""

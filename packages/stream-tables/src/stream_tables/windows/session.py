@@ -259,7 +259,8 @@ class SessionWindow(KeyedWindow):
         data = part.data(effects, named)
         if data is None or self.until(start, data) != end:
             return None
-        return Closing(key, self.labels(start, end), self.value_of(part, effects, named, data))
+        value = self.value_of(part, None, named, data)  # whoever is told of it cannot assign it, and may change it
+        return Closing(key, self.labels(start, end), value)
 
     # -- rows
 

@@ -21,7 +21,7 @@ from stream_core.values.fields import FieldDescriptor
 from stream_tables.errors import TableError
 from stream_tables.held import Held
 from stream_tables.keys import Keys
-from stream_tables.values import ABSENT, Absent
+from stream_tables.values import ABSENT, PLAIN, Absent
 from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
@@ -208,18 +208,16 @@ class WindowedTable(Generic[K, V]):
 
         :meta private:
         """
-        return self._or_default(
-            key, self._look(key, lambda part, effects, data: self.window.value(part, effects, data, at))
-        )
+        value = self._look(key, lambda part, effects, data: self.window.value(part, effects, data, at))
+        return self._or_default(key, value, at)
 
     def read_range(self, key: K, start: float, end: float) -> V:
         """Give the value of the window of a key with these labels, or the default.
 
         :meta private:
         """
-        return self._or_default(
-            key, self._look(key, lambda part, effects, data: self.window.within(part, effects, data, start, end))
-        )
+        value = self._look(key, lambda part, effects, data: self.window.within(part, effects, data, start, end))
+        return self._or_default(key, value, round(start * 1000))
 
     def windows(self, key: K) -> Iterator[tuple[WindowRange, V]]:
         """Give all windows of a key.
@@ -241,12 +239,17 @@ class WindowedTable(Generic[K, V]):
         parts = self.table.parts.values() if effects is None else [self.table.part(effects)]
         return iter([(cast("WindowedPartition[V]", part), effects) for part in parts])
 
-    def _or_default(self, key: K, value: V | Absent) -> V:
+    def _or_default(self, key: K, value: V | Absent, at: int) -> V:
+        """Give a value, or else a default, a new value, which counts when it is assigned."""
         if value is not ABSENT:
             return value
         if self.table.default is None:
             raise self.table.missing(key)
-        return self.table.default()
+        made = self.table.default()
+        for part, effects in () if type(made) in PLAIN else self._parts():
+            if effects is not None and part.in_place is not None:
+                part.in_place.lend(effects, self.window.row_at(self._encode(key), at), made)
+        return made
 
     def _look(
         self, key: object, read: Callable[[WindowedPartition[V], Effects | None, bytes], D | Absent]
