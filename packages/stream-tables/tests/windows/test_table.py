@@ -535,9 +535,23 @@ def test_an_instant_that_no_label_can_say_changes_nothing(window: Window, at: in
     ] * 2
 
     bench.add("A", (EARLIEST + 1) / 1000)
+    with bench.event(at / 1000) as windows:  # where events go the short way
+        windows["A"] += 1
+    assert len(met) == 3
     bench.checkpoint()
     assert bench.all()
     assert bench.rebuild(len(bench.log), "again") == (bench.all(), EARLIEST + 1)
+
+
+@pytest.mark.parametrize("window", KINDS, ids=repr)
+def test_the_last_instant_that_a_record_can_have_is_read(window: Window) -> None:
+    """Its event changes nothing, and what it reads is not there."""
+    met: list[Late] = []
+    bench = WindowBench(window, late=met.append)
+    with bench.event((2**63 - 1) / 1000) as windows:
+        windows["a"] += 1
+        assert (windows["a"].value(), "a" in windows, list(windows.items())) == (0, False, [])
+    assert [late.is_future for late in met] == [True]
 
 
 @pytest.mark.parametrize("key_type", [str, bytes])

@@ -17,7 +17,7 @@ from stream_core.streams.effects import Effects
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, Absent
 from stream_tables.windows.kinds import ASSIGN, Change, Closing, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import NEVER, ROWS, TIME, LogKeys, big_endian, number
+from stream_tables.windows.rows import EARLIEST, NEVER, ROWS, TIME, LogKeys, big_endian, number
 
 __all__ = ["HoppingWindow", "TumblingWindow"]
 
@@ -265,6 +265,8 @@ class TumblingWindow(HoppingWindow):
         if self.open_for is not None and start + self.open_for <= time:
             return False
         if start != part.start:
+            if at <= EARLIEST:
+                return False
             part.start, part.prefix = start, big_endian(start)
         row = part.prefix + key
         before = active.get(row)

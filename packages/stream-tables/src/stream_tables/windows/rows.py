@@ -20,6 +20,7 @@ __all__ = [
     "BEHIND",
     "CLOSED",
     "EARLIEST",
+    "FURTHEST",
     "LATEST",
     "NEVER",
     "ROWS",
@@ -52,6 +53,9 @@ LATEST: Final = 1e12
 
 EARLIEST: Final = -900_000_000_000_000
 """Milliseconds of the earliest instant: the labels of the longest window before it are still read from a changelog. It is in no window."""
+
+FURTHEST: Final = -EARLIEST
+"""Milliseconds of the last instant, which no clock will show: what is said of a later one is said of it."""
 
 
 class Layout(ABC):

@@ -25,7 +25,7 @@ from stream_tables.values import ABSENT, PLAIN, Absent
 from stream_tables.windows.kinds import ASSIGN, NAMES, Change, Seconds, Window, WindowRange, label, milliseconds
 from stream_tables.windows.late import Late, LatePolicy
 from stream_tables.windows.partition import WindowedPartition
-from stream_tables.windows.rows import EARLIEST, LATEST, TIME
+from stream_tables.windows.rows import EARLIEST, FURTHEST, LATEST, TIME
 
 __all__ = ["RelativeArg", "WindowSet", "WindowedItems", "WindowedKeys", "WindowedTable", "WindowedValues"]
 
@@ -184,8 +184,8 @@ class WindowedTable(Generic[K, V]):
             cursor = active_cursor()
             if cursor is not None and cursor.record is not None:
                 at = cursor.record.timestamp
-                return at if at > EARLIEST else EARLIEST
-        return max(round(self._event(event).message.timestamp * 1000), EARLIEST)
+                return at if EARLIEST < at < FURTHEST else EARLIEST if at < 0 else FURTHEST
+        return min(max(round(self._event(event).message.timestamp * 1000), EARLIEST), FURTHEST)
 
     def instant(self, event: Event[Any] | None = None) -> int:
         """Give the instant of an event, or of the open one, in milliseconds.
