@@ -24,15 +24,17 @@ class Changelogs:
 
     Args:
         partitions: of its changelog; ``None`` takes the largest count of the sources.
+        config: of its changelog.
     """
 
-    def __init__(self, partitions: int | None = None) -> None:
+    def __init__(self, partitions: int | None = None, **config: str) -> None:
         self._partitions = partitions
+        self._config = {name.replace("_", "."): value for name, value in config.items()}
 
     def specs(self, sources: Mapping[str, int]) -> Sequence[TopicSpec]:
         """One compacted topic."""
         count = self._partitions or max(sources.values())
-        return [TopicSpec("changelog", count, config={"cleanup.policy": "compact"})]
+        return [TopicSpec("changelog", count, config={"cleanup.policy": "compact"} | self._config)]
 
 
 def topics(**partitions: int | None) -> dict[str, Topic[Any, Any]]:
@@ -116,6 +118,47 @@ async def test_a_changelog_that_forgets_is_refused(lab: Lab) -> None:
     lab.cluster.create(TopicSpec("changelog", 2))
     with pytest.raises(TopicMismatchError, match=r"has cleanup\.policy=delete, which would lose state.*--add-config"):
         await declared(lab, topics(source=2), "source", changelogs=Changelogs())
+
+
+async def test_a_changelog_that_deletes_what_does_not_expire_is_refused(lab: Lab) -> None:
+    """As where a table has had windows before: it would lose what nobody assigns for a while; one that deletes nothing is taken."""
+    deleting = {"cleanup.policy": "compact,delete"}
+    lab.cluster.create(TopicSpec("changelog", 2, config=deleting | {"retention.ms": "1000"}))
+    with pytest.raises(
+        TopicMismatchError, match=r"has cleanup\.policy=compact,delete, which would lose state.*--add-config"
+    ):
+        await declared(lab, topics(source=2), "source", changelogs=Changelogs())
+    lab.cluster.delete("changelog")
+    lab.cluster.create(TopicSpec("changelog", 2, config=deleting | {"retention.ms": "-1"}))
+    await declared(lab, topics(source=2), "source", changelogs=Changelogs())
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"cleanup.policy": "compact,delete", "retention.ms": "1000"},
+            "for 1 s (retention.ms=1000), and its table needs them for 5 s",
+        ),
+        ({"cleanup.policy": "compact"}, "has cleanup.policy=compact: what has expired stays in it"),
+        ({"cleanup.policy": "compact,delete", "retention.ms": "5000"}, ""),
+        (
+            {"cleanup.policy": "compact,delete", "retention.ms": "-1"},
+            "has retention.ms=-1: what has expired stays in it",
+        ),
+    ],
+)
+async def test_a_changelog_that_keeps_less_or_more_than_its_table_is_told(
+    lab: Lab, caplog: pytest.LogCaptureFixture, config: dict[str, str], said: str
+) -> None:
+    """As where windows expire later than before, or have expired never: with the command that mends it."""
+    lab.cluster.create(TopicSpec("changelog", 2, config=config))
+    wanted = Changelogs(cleanup_policy="compact,delete", retention_ms="5000")
+    await declared(lab, topics(source=2), "source", changelogs=wanted)
+    assert said in caplog.text
+    assert (
+        "--entity-name changelog --add-config cleanup.policy=[compact,delete],retention.ms=5000" in caplog.text
+    ) is bool(said)
 
 
 class Overtaken(MemoryAdmin):

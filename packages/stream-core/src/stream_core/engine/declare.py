@@ -109,9 +109,41 @@ def _check(spec: TopicSpec, info: TopicInfo) -> None:
             f"changelog {spec.name} has {info.partitions} partitions, and its sources have {spec.partitions}: keys would meet "
             "foreign state; give the app a new version=, or create the source topic with the old count"
         )
-    policy = info.config.get("cleanup.policy", "")
-    if policy and "compact" not in policy:
+    policy, wanted = info.config.get("cleanup.policy", ""), spec.config.get("cleanup.policy", "")
+    keeps, needed = _keeps(info.config), _keeps(spec.config)
+    if policy and ("compact" not in policy or ("delete" not in wanted and keeps is not None)):
+        mended = _set(spec, f"cleanup.policy=[{wanted or 'compact'}]")
         raise TopicMismatchError(
-            f"changelog {spec.name} has cleanup.policy={policy}, which would lose state; set it with: kafka-configs.sh --alter "
-            f"--entity-type topics --entity-name {spec.name} --add-config cleanup.policy=compact"
+            f"changelog {spec.name} has cleanup.policy={policy}, which would lose state; set it with: {mended}"
         )
+    if not policy or needed is None:
+        return
+    told = _set(spec, f"cleanup.policy=[{wanted}],retention.ms={needed}")
+    if keeps is None:
+        what = "retention.ms=-1" if "delete" in policy else f"cleanup.policy={policy}"
+        logger.warning(
+            "changelog %s has %s: what has expired stays in it, and is read at each recovery; set it with: %s",
+            spec.name,
+            what,
+            told,
+        )
+    elif keeps < needed:
+        logger.warning(
+            "changelog %s keeps records for %.0f s (retention.ms=%d), and its table needs them for %.0f s: without the disk of a worker "
+            "it loses what could still be read; set it with: %s",
+            spec.name,
+            keeps / 1000,
+            keeps,
+            needed / 1000,
+            told,
+        )
+
+
+def _keeps(config: Mapping[str, str]) -> int | None:
+    """Tell for how many milliseconds a topic keeps records; ``None`` for ever, or where that is not said."""
+    keeps = int(config.get("retention.ms", -1)) if "delete" in config.get("cleanup.policy", "") else -1
+    return keeps if keeps >= 0 else None
+
+
+def _set(spec: TopicSpec, config: str) -> str:
+    return f"kafka-configs.sh --alter --entity-type topics --entity-name {spec.name} --add-config {config}"
