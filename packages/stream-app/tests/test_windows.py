@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -291,3 +292,53 @@ async def test_tables_that_contradict_themselves() -> None:
         table.hopping(10, 5)
     with pytest.raises(ConfigurationError, match="late='later' is none of"):
         app.Table("c").tumbling(10, late="later")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("rest", [0, 2], ids=["at once", "after more starts"])
+async def test_a_disk_goes_on_where_nothing_is_left_in_the_changelog(guarantee: str, rest: int, tmp_path: Path) -> None:
+    """A worker that was away for longer than the changelog keeps windows has them on its disk, open ones and closed ones."""
+    options: dict[str, Any] = {"store": "rocksdb://", "datadir": tmp_path}
+    first = Counting(guarantee, **options)
+    await first.app.start()
+    first.feed(("a", 1), ("b", 16), ("b", 17))
+    await until(lambda: len(first.sent()) == 1)
+    await first.app.engine.checkpoint()
+    await first.app.stop()
+    options["broker"] = first.app.conf.broker
+    for _ in range(rest):
+        again = Counting(guarantee, **options)
+        await again.app.start()
+        await again.app.stop()
+
+    broker, changelog = cluster(first.app), "shop-counts-changelog"
+    now = broker.clock() + 3 * 86_400
+    broker.clock = lambda: now
+    broker.clean(changelog)
+    log = broker.log(TP(changelog, 0))
+    assert log.start == log.end > 0
+    again = Counting(guarantee, **options)
+    await again.app.start()
+    again.feed(("a", 2), ("b", 18), ("b", 26))
+    await until(lambda: len(again.sent()) == 2)
+    assert again.sent() == [("a", 0.0, 1), ("b", 10.0, 3)]
+    assert again.counts.late.count == 1
+    await again.app.stop()
+
+
+async def test_what_was_lost_with_the_disk_and_is_not_in_the_changelog_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing is left to begin with, as where the changelog was deleted."""
+    first = Counting()
+    async with first.app:
+        first.feed(("a", 1))
+        await until(lambda: first.counts["a"][0.0, 9.9] == 1)
+        await first.app.engine.checkpoint()
+    broker = cluster(first.app)
+    now = broker.clock() + 3 * 86_400
+    broker.clock = lambda: now
+    broker.clean("shop-counts-changelog")
+    assert "begins empty" not in caplog.text
+    async with Counting(broker=first.app.conf.broker).app:
+        assert "shop-counts-changelog-0 begins empty, though events of its sources are committed" in caplog.text

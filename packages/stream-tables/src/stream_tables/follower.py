@@ -79,8 +79,9 @@ class Follower:
         self._committed = committed
         self._whole = position == 0 or part.store.fact(Facts.POSITION) is not None
         # Claims and markers of transactions change no value: that they were met is written only where the position would become so old
-        # that deletions may be gone after it. A store that was not written is opened three times as fast.
-        self._stale = part.clock.wall() - int(part.store.fact(Facts.WRITTEN_AT) or 0) > REWRITE
+        # that deletions may be gone after it, or where all may be, as in the changelog of windows. A store that was not written is
+        # opened three times as fast.
+        self._stale = bool(part.layout) or part.clock.wall() - int(part.store.fact(Facts.WRITTEN_AT) or 0) > REWRITE
         self._forget()
 
     def _forget(self) -> None:

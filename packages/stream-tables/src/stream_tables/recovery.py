@@ -62,13 +62,15 @@ async def recover(following: Following, part: TablePartition[Any], owner: Owner,
     part.ids, part.topic_id, part.exactly_once = owner.ids, owner.ids.get(part.changelog.topic, ""), owner.exactly_once
     first, end = await following.bounds(part.changelog)
     check()
-    if end == 0 and any(position for reading, position in owner.committed.items() if reading.subscription != UNITS):
+    position = begin(part, first, end)
+    new = first == end and part.store.fact(Facts.POSITION) is None
+    if new and any(position for reading, position in owner.committed.items() if reading.subscription != UNITS):
         logger.warning(
             "%s begins empty, though events of its sources are committed: a new table does; if this one is not new, its changelog was "
-            "deleted, and what it held comes again only with its events (`stream offsets reset`)",
+            "deleted, or all in it, as it was old enough; what it held comes again only with its events (`stream offsets reset`)",
             part.changelog,
         )
-    follower = Follower(part, begin(part, first, end), end, owner.committed)
+    follower = Follower(part, position, end, owner.committed)
     part.enter(State.REPLAYING)
     await following.run(follower)
     check()
@@ -118,11 +120,20 @@ def begin(part: TablePartition[Any], first: int, end: int) -> int:
     part.epoch = int(store.fact(Facts.EPOCH) or 0)
     if fact is None and next(store.range(), None) is None:
         return first
-    why = why_not(store, part.topic_id, first, end, part.clock.wall(), part.tombstones, part.layout)
+    why = why_not(
+        store,
+        part.topic_id,
+        first,
+        end,
+        part.clock.wall(),
+        part.tombstones,
+        part.layout,
+        exactly_once=part.exactly_once,
+    )
     if not why:
         if part.topic_id and not topic_id:  # of a version that knew no ids: the position fits, so it is this topic
             store.write({}, {Facts.TOPIC_ID: part.topic_id.encode()})
-        return int(fact or first)
+        return max(int(fact or first), first)
     logger.warning("the store of %s is wiped and replayed: %s", part.changelog, why)
     store.wipe()
     part.epoch = 0
@@ -130,7 +141,15 @@ def begin(part: TablePartition[Any], first: int, end: int) -> int:
 
 
 def why_not(
-    store: Store, topic_id: str, first: int, end: int, now: float, tombstones: float = TOMBSTONES, layout: str = ""
+    store: Store,
+    topic_id: str,
+    first: int,
+    end: int,
+    now: float,
+    tombstones: float = TOMBSTONES,
+    layout: str = "",
+    *,
+    exactly_once: bool = False,
 ) -> str:
     """Say why a store is none of a changelog partition, or not of what it holds now; empty when it can be gone on with.
 
@@ -142,6 +161,7 @@ def why_not(
         now: seconds since the epoch.
         tombstones: seconds for which the changelog keeps deletions.
         layout: of the keys; that of windows, or empty.
+        exactly_once: its owner writes in transactions: each takes an offset for its end, which is behind the position, and no record.
 
     Raises:
         StoreError: it cannot be read.
@@ -156,8 +176,9 @@ def why_not(
     position = int(fact)
     if position > end:
         return f"it is at offset {position} and the changelog ends at {end}: the topic was recreated or truncated"
-    if position < first:
+    missing = end - position > int(exactly_once)
+    if position < first and missing:
         return f"it is at offset {position} and the changelog begins at {first}"
-    if position < end and now - int(store.fact(Facts.WRITTEN_AT) or 0) > tombstones / 2:
+    if missing and now - int(store.fact(Facts.WRITTEN_AT) or 0) > tombstones / 2:
         return "it was not written for so long that deletions may be gone from the changelog"
     return ""
