@@ -342,3 +342,23 @@ async def test_what_was_lost_with_the_disk_and_is_not_in_the_changelog_is_told(
     assert "begins empty" not in caplog.text
     async with Counting(broker=first.app.conf.broker).app:
         assert "shop-counts-changelog-0 begins empty, though events of its sources are committed" in caplog.text
+
+
+async def test_each_event_of_a_list_counts_in_its_own_window() -> None:
+    """Where it is named; without that the instant of a list is that of its last record."""
+    counting = Counting()
+    alone = counting.app.Table("alone", key_type=str, value_type=int, default=int).tumbling(10.0, expires=60.0)
+    words = counting.app.topic("more", key_type=str, value_type=str, partitions=1)
+
+    @counting.app.agent(words)
+    async def count(stream: faust.Stream[str]) -> None:
+        async for events in stream.take_events(3, within=10.0):
+            for event in events:
+                alone[event.value][event] += 1
+            alone["list"] += len(events)
+
+    async with counting.app:
+        for at in 1.0, 2.0, 15.0:
+            await words.send("a", key="a", timestamp=at)
+        await until(lambda: dict(alone["list"].items()) == {(10.0, 19.9): 3})
+        assert dict(alone["a"].items()) == {(0.0, 9.9): 2, (10.0, 19.9): 1}
