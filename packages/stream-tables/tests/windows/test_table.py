@@ -6,7 +6,9 @@ import asyncio
 import operator
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Event as Signal
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import NotAssignedError, TableError, TableKeyError
 from stream_tables.overlay import Overlay
+from stream_tables.partition import State
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
 from stream_tables.windows.closing import Closer
 from stream_tables.windows.kinds import Window
@@ -622,3 +625,48 @@ def test_what_is_told_of_a_window_that_closes_may_be_changed(window: Window) -> 
     told: list[Any] = []
     bench.close(lambda key, value: told.append(value) or value.append(1))
     assert told == [[0, 1]] * len(told) != []
+
+
+class Slow:
+    """A store whose first reader gets what it has read when somebody lets it go.
+
+    Args:
+        store: the store.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.read, self.go = Signal(), Signal()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read a key."""
+        found: bytes | None = self._store.get(key)
+        if not self.read.is_set():
+            self.read.set()
+            assert self.go.wait(30)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_a_thread_that_reads_while_a_checkpoint_is_stored_sets_no_time_back() -> None:
+    """What it has read is of before; who works on events goes on with what is stored."""
+    bench = WindowBench(TumblingWindow(10, expires=60))
+    bench.add("a", 5)
+    bench.checkpoint()
+    bench.restart()
+    part = bench.part
+    part.enter(State.OPENING)  # as behind a drop: what was known of the store is read again
+    part.enter(State.REPLAYING)
+    part.enter(State.RUNNING)
+    store: Any = Slow(part.store)
+    part.store = store
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: part.stored_time)
+        assert store.read.wait(30)
+        bench.add("a", 50)
+        bench.checkpoint()
+        store.go.set()
+        assert reading.result() == 5_000
+    assert part.time(None) == 50_000

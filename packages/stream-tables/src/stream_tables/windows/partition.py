@@ -11,6 +11,7 @@ import heapq
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
+from threading import get_ident
 from typing import Any, TypeVar
 
 from stream_core.engine.participants import Change, Interval, OnLost, Reading
@@ -122,9 +123,12 @@ class WindowedPartition(TablePartition[V]):
     @property
     def stored_time(self) -> int:
         """The time as of the last checkpoint."""
-        if self._time is None:
-            self._time = int(self._read(TIME) or NEVER)
-        return self._time
+        time = self._time
+        if time is None:
+            time = int(self._read(TIME) or NEVER)
+            if get_ident() == self._thread:  # in another one a checkpoint may have stored a later one meanwhile
+                self._time = time
+        return time
 
     def finished_time(self) -> int:
         """Give the time without what open events have moved: it is never taken back, unless the whole interval is."""
