@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_core.errors import ConfigurationError
+from stream_core.streams.effects import set_effects
 from stream_tables.windows.aligned import HoppingWindow, TumblingWindow
+from stream_tables.windows.rows import big_endian
 
 from .bench import WindowBench
 
@@ -94,3 +96,13 @@ def test_lengths_that_make_no_sense_are_refused(make: object, message: str) -> N
     """A window has whole milliseconds, leaves no gaps, and is not gone while it takes events."""
     with pytest.raises(ConfigurationError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_windows_of_a_changelog_without_a_time_are_listed() -> None:
+    """Faust has written none: before the first event all that is there can be read."""
+    bench = WindowBench(TumblingWindow(10, expires=86_400))
+    bench.part.store.write({big_endian(20_000) + b'"a"': b"3"})
+    set_effects(None)
+    assert list(bench.windows["a"].items()) == [((20.0, 29.9), 3)]
+    assert list(bench.windows.keys()) == ["a"]
+    assert bench.windows["a"][20.0, 29.9] == 3

@@ -163,9 +163,9 @@ class HoppingWindow(Window):
     def of_key(
         self, part: WindowedPartition[Any], effects: Effects | None, key: bytes
     ) -> Iterator[tuple[WindowRange, Any]]:
-        """See :meth:`.kinds.Window.of_key`; where windows stay for ever, those of all keys are looked through."""
+        """See :meth:`.kinds.Window.of_key`; where windows stay for ever, and before the first event, all keys are looked through."""
         time = part.time(effects)
-        if self._gone is None:
+        if self._gone is None or time == NEVER:
             return ((span, value) for found, span, value in self.everything(part, effects) if found == key)
         first = self.latest(time - self._gone) + self._step
         found = ((start, part.get(effects, big_endian(start) + key)) for start in range(first, time + 1, self._step))
