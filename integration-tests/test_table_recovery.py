@@ -157,22 +157,24 @@ async def test_a_changelog_that_was_lost_with_the_disk(shop: Shop, caplog: pytes
     assert "begins empty" not in caplog.text
 
 
-async def test_a_changelog_that_was_truncated(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("exactly_once", [False, True])
+async def test_a_changelog_that_was_truncated(shop: Shop, caplog: pytest.LogCaptureFixture, exactly_once: bool) -> None:
     """A store that is older than what the changelog still has is emptied, and has what is there; a newer one goes on.
 
-    Only a changelog that also deletes by age can be truncated: brokers refuse to delete records of one that is compacted alone.
+    Under exactly-once the end of its last transaction lies after the position of a store, and was deleted with the rest. Only a changelog
+    that also deletes by age can be truncated: brokers refuse to delete records of one that is compacted alone.
     """
     shop.config = {"cleanup.policy": "compact,delete"}
-    assert await shop.run(("a", 1)) == {"a": 1}
+    assert await shop.run(("a", 1), exactly_once=exactly_once) == {"a": 1}
     old = shop.datadir.with_name("old")
     shutil.copytree(shop.datadir, old)
-    assert await shop.run(("b", 2)) == {"a": 1, "b": 2}
+    assert await shop.run(("b", 2), exactly_once=exactly_once) == {"a": 1, "b": 2}
     async with administration(shop.bootstrap) as admin:
         await admin.delete_records({TopicPartition(shop.changelog, 0): RecordsToDelete(before_offset=await shop.end())})
-    assert await shop.run(("c", 3)) == {"a": 1, "b": 2, "c": 3}
+    assert await shop.run(("c", 3), exactly_once=exactly_once) == {"a": 1, "b": 2, "c": 3}
     assert "wiped" not in caplog.text
     shop.datadir = old
-    assert await shop.run() == {"c": 3}
+    assert await shop.run(exactly_once=exactly_once) == {"c": 3}
     assert "and the changelog begins at" in caplog.text
 
 
