@@ -86,7 +86,7 @@ def test_the_changelog_has_the_keys_of_faust() -> None:
         (lambda: TumblingWindow(-1), "must have at least 1"),
         (lambda: TumblingWindow(float("nan")), "too long"),
         (lambda: TumblingWindow(float("inf")), "too long"),
-        (lambda: TumblingWindow("60"), "no length of time"),  # type: ignore[arg-type]
+        (lambda: TumblingWindow("60"), "not a length of time"),  # type: ignore[arg-type]
         (lambda: HoppingWindow(10, 11), "would leave gaps"),
         (lambda: TumblingWindow(10, expires=-1), "must have at least 0"),
         (lambda: TumblingWindow(10, expires=5, grace=timedelta(seconds=6)), "gone after expires=5"),

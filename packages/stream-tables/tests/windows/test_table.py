@@ -262,7 +262,7 @@ def test_the_windows_of_another_event_are_changed(bench: WindowBench) -> None:
 def test_what_is_no_label_is_told(bench: WindowBench, labels: Any) -> None:
     """Reading a window by it is an error of the table, and none of Python's arithmetic."""
     bench.add("a", 5)
-    with pytest.raises(TableError, match="no event, and no"):
+    with pytest.raises(TableError, match="not an event, and no"):
         bench.windows["a"][labels]
 
 
