@@ -82,6 +82,7 @@ async def test_an_app_runs_on_such_a_driver(package: str, scheme: str) -> None:
     ("scheme", "kind", "message"),
     [
         ("kafak", ConfigurationError, r"no driver for kafak://; did you mean kafka://\?.*memory"),
+        ("http", ConfigurationError, r"^there is no driver for http://. Known are aiokafka, kafka, kafkas, "),
         ("no.such.Transport", MissingPackageError, r"the driver of no\.such\.Transport:// cannot be loaded"),
         ("lost", MissingPackageError, r"the driver of lost:// cannot be loaded \(.*Missing"),
     ],

@@ -25,6 +25,10 @@ async def read(stream: Any) -> None:
         pass
 
 
+async def body(stream: Any) -> None:
+    """Do nothing."""
+
+
 async def tick() -> None:
     """The body of a timer."""
 
@@ -82,6 +86,10 @@ def test_a_misspelt_option_is_answered_by_name(define: Define, message: str) -> 
         (lambda app: app.timer("1s"), "timer: interval='1s' cannot be used: write seconds or a timedelta"),
         (lambda app: app.timer(interval=True), "timer: interval=True cannot be used: write seconds or a timedelta"),
         (lambda app: app.timer(tick), f"timer: interval={tick!r} cannot be used: write seconds or a timedelta"),
+        (
+            lambda app: app.agent(42, name="a")(body),
+            "agent a cannot read 42: give it a topic, a channel, or the name of a topic",
+        ),
         (lambda app: app.agent("a", concurrency="2"), "agent a: concurrency='2' cannot be used: write a whole number"),
         (lambda app: app.agent("a", concurrency=2.0), "agent a: concurrency=2.0 cannot be used: write a whole number"),
         (lambda app: app.agent("a", sink="b"), "agent a: sink='b' cannot be used: write a list"),

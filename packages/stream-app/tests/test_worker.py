@@ -432,20 +432,26 @@ async def test_two_signals_at_once_end_nothing() -> None:
 
 
 async def test_a_worker_that_does_nothing_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    """A worker without agents, tasks, timers and services is most often a mistake."""
-    for app, idle in ((make("idle"), True), (make("busy"), False)):
-        if not idle:
-            app.timer(1000.0)(nothing)
+    """A worker without agents, tasks, timers, services and pages is most often a mistake."""
+    timed, paged = make("timed"), make("paged")
+    timed.timer(1000.0)(nothing)
+    paged.page("/view/")(answers)
+    for app, idle in ((make("idle"), True), (timed, False), (paged, False)):
         worker = faust.Worker(app)
         running = asyncio.create_task(worker.start())
         await until(lambda app=app: started(app))
         await worker.stop()
         assert await running == 0
-        assert (f"the app {app.id} has no agents, tasks, timers and services" in caplog.text) == idle
+        assert (f"the app {app.id} has no agents, tasks, timers, services and pages" in caplog.text) == idle
 
 
 async def nothing() -> None:
     """Do nothing."""
+
+
+async def answers(web: Any, request: Any) -> Any:
+    """Be a page."""
+    return web.text("yes")
 
 
 def test_two_apps_of_one_name() -> None:

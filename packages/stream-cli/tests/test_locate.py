@@ -61,6 +61,8 @@ def test_file_instead_of_module(workdir: Path) -> None:
     """A path of a file is answered with the module that was meant."""
     with pytest.raises(ConfigurationError, match=r"try -A shop\.orders:accounts"):
         locate("shop/orders.py:accounts")
+    with pytest.raises(ConfigurationError, match=r"try -W /srv/shop -A orders:accounts"):
+        locate("/srv/shop/orders.py:accounts")
 
 
 def test_module_that_raises(write: Write) -> None:

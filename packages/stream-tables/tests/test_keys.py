@@ -20,6 +20,7 @@ from stream_core.streams.effects import Session, set_effects
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
+from stream_tables.table import Table
 
 from .bench import Bench, used
 
@@ -197,6 +198,12 @@ def test_a_missing_key_outside_of_events() -> None:
     with pytest.raises(TableKeyError) as caught:
         assert bench.table["c1"]
     assert str(caught.value) == "table table has no 'c1' in the partitions that this worker holds (1 of 2)"
+
+
+def test_a_missing_key_before_the_start() -> None:
+    """A table of an app that does not run has nothing, whatever the key is."""
+    with pytest.raises(TableKeyError, match=r"table early has no 'c1': the app is not started"):
+        Table("early", schema=Schema.for_table(str, int), changelog="early-changelog")["c1"]
 
 
 def test_no_advice_that_does_not_help() -> None:

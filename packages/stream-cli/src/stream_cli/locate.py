@@ -97,8 +97,12 @@ def locate(path: str) -> Application:
     name, colon, attribute = path.partition(":")
     attribute = attribute or DEFAULT_ATTRIBUTE
     if name.endswith(".py") or os.sep in name:
-        dotted = ".".join(Path(name).with_suffix("").parts)
-        raise ConfigurationError(f"-A takes a module, not a file: try -A {dotted}{colon}{path.partition(':')[2]}")
+        file = Path(name).with_suffix("")
+        where = f"-W {file.parent} " if file.is_absolute() else ""
+        dotted = file.name if where else ".".join(file.parts)
+        raise ConfigurationError(
+            f"-A takes a module, not a file: try {where}-A {dotted}{colon}{path.partition(':')[2]}"
+        )
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)

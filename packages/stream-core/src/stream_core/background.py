@@ -10,6 +10,7 @@ from typing import Any
 
 from stream_core.errors import StreamError, WorkerError
 from stream_core.runs import Run
+from stream_core.stacks import for_its_author
 
 __all__ = ["Background"]
 
@@ -59,7 +60,8 @@ class Background:
         if whose and not isinstance(error, WorkerError):
             reason = f"{whose} failed: {reason}"
         worker = f"the worker of {self.name}" if self.name else "the worker"
-        logger.critical("%s cannot go on: %s", worker, reason, exc_info=error if whose or not expected else None)
+        shown = for_its_author(error, logger) if whose or not expected else None
+        logger.critical("%s cannot go on: %s", worker, reason, exc_info=shown)
 
     def spawn(self, body: Coroutine[Any, Any, None], name: str, *, users: bool = False) -> asyncio.Task[None]:
         """Run a coroutine as a watched task.

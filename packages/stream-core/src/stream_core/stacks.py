@@ -6,11 +6,12 @@ import logging
 import traceback
 from collections.abc import Iterator
 from itertools import dropwhile
+from types import TracebackType
 from typing import Any
 
 from stream_core.errors import DecodeError, StreamError
 
-__all__ = ["report_of", "traceback_of", "waiting_in"]
+__all__ = ["for_its_author", "report_of", "traceback_of", "waiting_in"]
 
 _OURS = ("stream_core", "stream_kafka", "stream_tables", "stream_web", "stream_cli", "stream_app", "faust")
 _CHAIN = (("cr_frame", "cr_await"), ("ag_frame", "ag_await"), ("gi_frame", "gi_yieldfrom"))
@@ -23,7 +24,53 @@ def traceback_of(error: BaseException, logger: logging.Logger) -> BaseException 
         error: what is logged.
         logger: at the level DEBUG it shows the traceback of every error.
     """
-    return None if isinstance(error, DecodeError) and not logger.isEnabledFor(logging.DEBUG) else error
+    if isinstance(error, DecodeError) and not logger.isEnabledFor(logging.DEBUG):
+        return None
+    return for_its_author(error, logger)
+
+
+def for_its_author(error: BaseException, logger: logging.Logger) -> BaseException:
+    """Give an error of code that we have called as ``exc_info`` of a log line, without the frames in which its author can do nothing.
+
+    These are those that lead to that code, and behind it those in which an error of ours was made, with what it was made from: its
+    sentence says what was wrong. An error of another kind whose frames are all ours keeps them, because the fault is ours.
+
+    Args:
+        error: what is logged; the frames are taken off itself.
+        logger: at the level DEBUG it shows all frames.
+    """
+    if not logger.isEnabledFor(logging.DEBUG):
+        _take_ours_off(error, set(), explained=False)
+    return error
+
+
+def _take_ours_off(error: BaseException, seen: set[int], *, explained: bool) -> None:
+    """Take them off an error, and off what it was raised from.
+
+    Args:
+        error: the error.
+        seen: the ids of those that are done.
+        explained: whether an error of ours was made from it.
+    """
+    seen.add(id(error))
+    explained = explained or isinstance(error, StreamError)
+    steps = []
+    step = error.__traceback__
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    ours = [_is_ours(str(step.tb_frame.f_globals.get("__name__"))) for step in steps]
+    if all(ours):
+        kept = [] if explained else steps
+    else:
+        kept = [step for at, step in enumerate(steps) if not ours[at] or not (explained or at < ours.index(False))]
+    shown: TracebackType | None = None
+    for step in reversed(kept):
+        shown = TracebackType(shown, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    error.__traceback__ = shown
+    for cause in (error.__cause__, error.__context__):
+        if cause is not None and id(cause) not in seen:
+            _take_ours_off(cause, seen, explained=explained)
 
 
 def report_of(error: BaseException) -> str:

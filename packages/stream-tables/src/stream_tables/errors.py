@@ -46,6 +46,8 @@ class TableKeyError(StreamError, KeyError):
             return super().__str__()
         (key,), (table, partitions, count, session, record) = self.args, self.missed
         if session is None or record is None:
+            if not count:
+                return f"table {table} has no {key!r}: the app is not started, so that nothing of the table is here"
             held = ", ".join(map(str, partitions)) or "none"
             return f"table {table} has no {key!r} in the partitions that this worker holds ({held} of {count})"
         try:

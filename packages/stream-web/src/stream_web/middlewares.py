@@ -12,6 +12,7 @@ from weakref import WeakSet
 from aiohttp import WSCloseCode, hdrs, web
 from aiohttp.typedefs import Middleware
 
+from stream_core.stacks import for_its_author
 from stream_web.listening import is_loopback
 
 __all__ = ["SOCKETS", "Limits", "close_sockets", "is_websocket", "middlewares", "protect"]
@@ -113,7 +114,8 @@ async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResp
             logger.debug("the client of %s %s has broken off", request.method, request.path)
             return web.Response(status=400)  # that nobody gets
         number = uuid4().hex
-        logger.exception("%s %s failed (error %s)", request.method, request.path, number)
+        shown = for_its_author(error, logger)
+        logger.error("%s %s failed (error %s)", request.method, request.path, number, exc_info=shown)
         if (begun := _broken_off(request)) is not None:
             return begun
         return web.json_response({"error": "Internal Server Error", "id": number}, status=500)

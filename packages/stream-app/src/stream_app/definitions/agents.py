@@ -124,7 +124,7 @@ class AgentDefinitions(TopicDefinitions):
 
         Raises:
             ConfigurationError: there is an agent of that name, the body cannot be an agent, there is no such option, or topic arguments
-                come with a channel.
+                come with a channel, or that is none.
         """
 
         def define(body: AgentBody) -> Agent:
@@ -169,6 +169,10 @@ class AgentDefinitions(TopicDefinitions):
             return channel
         if not channel:
             return self.topic(f"{self._id_for(f'agent {agent}')}-{agent}", **options)
+        if not isinstance(channel, str):
+            raise ConfigurationError(
+                f"agent {agent} cannot read {channel!r}: give it a topic, a channel, or the name of a topic"
+            )
         return self.topic(channel, **options) if options else self._named(channel)
 
 

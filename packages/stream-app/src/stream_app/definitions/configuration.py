@@ -130,21 +130,22 @@ class Configuration(Registry):
             if not other.finalized and other.defined:
                 yield (
                     f"there are two apps named {self.id}: one made in {self._made_in} runs, and one made in {other._made_in} does not, "
-                    f"with {other.defined} agents, tasks, timers and services: import the module of the app under one name only"
+                    f"with {other.defined} agents, tasks, timers, services and pages: import the module of the app under one name only"
                 )
         if not self.defined:
             yield (
-                f"the app {self.id} has no agents, tasks, timers and services, so that this worker does nothing: import the modules that "
-                'define them, or name them, as in App(..., autodiscover=["proj.agents"])'
+                f"the app {self.id} has no agents, tasks, timers, services and pages, so that this worker does nothing: import the modules "
+                'that define them, or name them, as in App(..., autodiscover=["proj.agents"])'
             )
 
     @property
     def defined(self) -> int:
-        """How many agents, tasks, timers and services there are.
+        """How many agents, tasks, timers, services and pages there are.
 
         :meta private:
         """
-        return len(self._agents) + len(self._chores) + len(self._services)
+        pages = 0 if self._web is None else len(self._web.pages)
+        return len(self._agents) + len(self._chores) + len(self._services) + pages
 
 
 def _caller(app: Configuration) -> str:

@@ -18,13 +18,15 @@ from stream_tables.table import Table
 
 __all__ = ["choose_for", "load_driver", "load_stores"]
 
+SCHEMA_REGISTRIES = "stream-kafka[schema-registry]"
+
 PACKAGES = {
     "aiokafka": "stream-kafka",
     "kafka": "stream-kafka",
     "kafkas": "stream-kafka",
     "rocksdb": "stream-tables",
-    "http": "stream-kafka[schema-registry]",
-    "https": "stream-kafka[schema-registry]",
+    "http": SCHEMA_REGISTRIES,
+    "https": SCHEMA_REGISTRIES,
 }
 
 
@@ -57,7 +59,7 @@ def load_driver(group: str, scheme: str, builtin: Callable[..., Any]) -> Callabl
         if "." in scheme or ":" in scheme:
             fix = "write package.module:Class, and run where Python finds the package"
         raise MissingPackageError(f"the driver of {scheme}:// cannot be loaded ({error}); {fix}") from error
-    if scheme in PACKAGES:
+    if scheme in PACKAGES and (PACKAGES[scheme] == SCHEMA_REGISTRIES) == (group == "stream.registries"):
         raise MissingPackageError(f"the driver of {scheme}:// is not installed; pip install {PACKAGES[scheme]}")
     near = get_close_matches(scheme, [*found, "memory"], 1)
     hint = f"; did you mean {near[0]}://?" if near else "."
