@@ -54,7 +54,7 @@ def test_commands_run() -> None:
 
 
 def test_variables_exist() -> None:
-    """Each variable is that of a setting, or of Python and the shell."""
+    """Each variable is that of a setting, or of Python, uv and the shell."""
     used = set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)=", IMAGE + UNIT))
     used |= {one["name"] for one in manifest()[1]["env"]}
     used |= {
@@ -63,7 +63,7 @@ def test_variables_exist() -> None:
         for name in re.findall("[A-Z_]+", row)
     }
     assert {"APP_DATADIR", "BROKER_URL", "WEB_BIND", "TOPIC_REPLICATION_FACTOR"} <= used
-    assert used - set(SETTINGS.values()) <= {"PYTHONUNBUFFERED"}
+    assert used - set(SETTINGS.values()) <= {"PYTHONUNBUFFERED", "UV_PYTHON_DOWNLOADS"}
 
 
 def test_probes_ask_the_web_server() -> None:

@@ -139,6 +139,20 @@ def test_lag_by_partition(app: faust.App) -> None:
     assert [row["lag"] for row in rows(app, "lag")] == [1, 3]
 
 
+def test_an_offset_of_a_deleted_topic_is_not_counted(app: faust.App) -> None:
+    """A commit of it that arrived late lies there for the topic made since; a worker does not begin there either."""
+    cluster, tp = MemoryCluster.named(CLUSTER), TP("deposits", 1)
+    offsets = cluster.group("bank").offsets
+    late = offsets.all()[tp]
+    cluster.delete("deposits")
+    cluster.create(TopicSpec("deposits", 2))
+    offsets.commit({tp: late})
+    assert [row["committed"] for row in rows(app, "lag", "deposits")] == [None, None]
+    assert rows(app, "offsets", "show") == []
+    offsets.commit({tp: Offset(0)})
+    assert [row["committed"] for row in rows(app, "lag", "deposits")] == [None, 0]
+
+
 def test_the_lag_is_added_up(app: faust.App) -> None:
     """Below the partitions stands the sum of what is shown; not where it is one partition, nor in JSON."""
     MemoryCluster.named(CLUSTER).create(TopicSpec("more", 1))

@@ -18,6 +18,7 @@ from stream_core.ports import Admin, Groups, Reader, Transport
 from stream_core.primitives import TP, Offset
 from stream_core.sending.several import TopicPattern
 from stream_core.streams.channel import Channel
+from stream_core.streams.metadata import CommitMetadata, Identity
 
 __all__ = ["Cluster", "Lag", "connected", "run", "sources"]
 
@@ -89,6 +90,8 @@ class Cluster:
     async def lags(self, topics: Collection[str] = ()) -> list[Lag]:
         """Return how far the group of the app is: in the topics that it reads, and all others of which it has an offset.
 
+        An offset of a topic that was deleted counts for none that was made since, as for a worker.
+
         Raises:
             UnknownTopicError: one of them does not exist, or the app has nothing to do with it.
         """
@@ -102,7 +105,19 @@ class Cluster:
                 )
         tps = await self.partitions([topic for topic in read if not topics or topic in topics])
         starts, ends = await self.bounds(tps)
-        return [Lag(tp, committed.get(tp), starts[tp], ends[tp]) for tp in tps]
+        here = await self.admin.describe({tp.topic for tp in tps}, config=False)
+        cluster = await self.admin.cluster_id()
+
+        def counting(tp: TP) -> Offset | None:
+            offset = committed.get(tp)
+            made_since = (
+                offset is not None
+                and tp.topic in here
+                and Identity(cluster, here[tp.topic].id).replaces(CommitMetadata.decode(offset.metadata).identity)
+            )
+            return None if made_since else offset
+
+        return [Lag(tp, counting(tp), starts[tp], ends[tp]) for tp in tps]
 
 
 def sources(app: Application, names: Iterable[str]) -> Mapping[str, list[str]]:

@@ -553,7 +553,7 @@ class TablePartition(Generic[V]):
             if alone and self.end is not None:
                 self.end = end
             elif not alone and going_on():
-                reason = f"table partition {self.changelog} is not written by this worker alone"
+                reason = f"table partition {self.changelog} is not written by this worker alone; if it comes again, another app has this id"
                 if end is None:
                     reason = f"table partition {self.changelog} does not know where its records are"
                 self._on_lost(reason, FencedError(f"{self._sent} changes end at {end}, and began at {self.end}"))

@@ -144,7 +144,7 @@ def _counting(tp: TP, committed: Offset, identity: Identity | None) -> Start | N
     said = metadata.identity
     if said is None or identity is None or said == identity:
         return Start(committed.offset, metadata)
-    if said.cluster != identity.cluster:
+    if not identity.replaces(said):
         logger.info("%s: offset %d comes from another cluster: reading begins there", tp, committed.offset)
         return Start(committed.offset, CommitMetadata())
     logger.warning(

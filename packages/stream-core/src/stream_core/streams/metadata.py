@@ -40,6 +40,10 @@ class Identity(NamedTuple):
     cluster: str
     topic: str
 
+    def replaces(self, said: Identity | None) -> bool:
+        """Tell whether this topic was made in place of the one that a commit names, so that the commit does not count for it."""
+        return said is not None and said != self and said.cluster == self.cluster
+
 
 _LARGE = 10**13
 _LONG = Identity("x" * 22, "x" * 22)

@@ -106,7 +106,7 @@ def _commands(app: str, failure: Failure | None, found: tuple[TP, RawRecord] | N
         ("lists the letters that are not done with", f"dlq list{topic}"),
         ("shows it decoded by the types of the app", f"dlq show {name}{topic}"),
         ("sends its record to where it came from, to be worked on again", f"dlq retry {name}{topic}"),
-        ("is done with it", f"dlq drop {name}{topic}"),
+        ("puts it away: it is listed no more", f"dlq drop {name}{topic}"),
     ]
     return el(
         "section",
