@@ -18,6 +18,7 @@ OWN = {path.name for path in ROOT.glob("packages/*/src/*") if path.is_dir()}
 
 EXCEPTIONS: dict[str, str] = {
     "stream_app.app:App.worker late_imports": "mode's worker takes a while to load, and programs that embed an app need none",
+    "stream_cli.entry:main late_imports": "Ctrl+C while the program is loaded is answered in a word",
     "stream_app.app:App.main late_imports": "only a program that is a command line loads one",
 }
 """What may break a habit: ``package.module:Name.method check`` and the reason. One that is not needed fails."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +177,26 @@ def test_option_wins_over_the_app_that_runs_the_program(write: Write) -> None:
     write("bank", 'app = App("bank"); other = App("other")')
     result = call("-A", "bank:other", "worker", app=locate("bank"))
     assert "id: other" in result.stdout
+
+
+INTERRUPTED = """
+import sys
+
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "stream_cli.context":
+            raise KeyboardInterrupt
+
+
+sys.meta_path.insert(0, Interrupt())
+from stream_cli.entry import main
+
+main()
+"""
+
+
+def test_ctrl_c_while_the_program_is_loaded() -> None:
+    """Is answered in a word, as later."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Aborted!\n")

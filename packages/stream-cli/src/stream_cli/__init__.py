@@ -2,6 +2,4 @@
 
 from __future__ import annotations
 
-from stream_cli.main import main, run
-
-__all__ = ["main", "run"]
+__all__: list[str] = []

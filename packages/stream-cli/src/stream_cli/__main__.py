@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream_cli.main import main
+from stream_cli.entry import main
 
 __all__: list[str] = []
 

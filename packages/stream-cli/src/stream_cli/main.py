@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from difflib import get_close_matches
@@ -21,7 +20,7 @@ from stream_core.errors import StreamError
 from stream_core.event_loops import LOOPS
 from stream_core.signals import outlive_looks
 
-__all__ = ["call_command", "cli", "main", "run"]
+__all__ = ["call_command", "cli", "run"]
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _PRESENT_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -197,8 +196,3 @@ def call_command(
         else:
             code = 0
     return code, out, err
-
-
-def main() -> NoReturn:
-    """Run the ``stream`` program: its entry point."""
-    run(None, sys.argv[1:])
