@@ -36,7 +36,7 @@ def kept() -> Iterator[_Kept]:
 
 
 def test_news_are_for_whoever_debugs(kept: _Kept) -> None:
-    """What the client does every day is said when everything is logged, or when its own logger was set."""
+    """What the client does every day is said when everything is logged, or when its own logger was set; a rebalance is no trouble."""
     logger, root, client = logging.getLogger("aiokafka.conn"), logging.getLogger(), logging.getLogger("aiokafka")
     before = root.level, client.level
     try:
@@ -44,10 +44,17 @@ def test_news_are_for_whoever_debugs(kept: _Kept) -> None:
             root.setLevel(root_level)
             client.setLevel(client_level)
             logger.info("root at %d, client at %d", root_level, client_level)
+            logger.warning("Heartbeat failed for group %s because it is rebalancing", root_level)
     finally:
         root.setLevel(before[0])
         client.setLevel(before[1])
-    assert kept.lines == ["root at 10, client at 0", "root at 20, client at 20"]
+    rebalancing = "Heartbeat failed for group {} because it is rebalancing"
+    assert kept.lines == [
+        "root at 10, client at 0",
+        rebalancing.format(10),
+        "root at 20, client at 20",
+        rebalancing.format(20),
+    ]
 
 
 def test_one_line_for_each_cause(kept: _Kept) -> None:

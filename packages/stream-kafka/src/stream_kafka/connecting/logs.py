@@ -27,12 +27,15 @@ _RETRIED = (
 )
 """What the client tries again by itself: a new broker has no coordinator yet, and a new topic no leader."""
 
+_ORDINARY = ("Heartbeat failed for group %s because it is rebalancing",)
+"""What is a warning of the client, and nothing to worry about: a worker has come or gone, and who owns what is told by the worker."""
+
 _PATIENCE = 3.0
 """Seconds for which that goes on before it is trouble."""
 
 
 class ClientLogFilter(logging.Filter):
-    """Let one warning of each kind pass every ten seconds, lines at INFO only when debugging, and no credentials at all.
+    """Let one warning of each kind pass every ten seconds, lines at INFO and of a rebalance only when debugging, and no credentials at all.
 
     What the client tries again by itself is a warning once it has gone on for ``_PATIENCE`` seconds.
 
@@ -52,7 +55,7 @@ class ClientLogFilter(logging.Filter):
         """Return whether the record is logged; its arguments lose their secrets, and its message counts what was held back."""
         if isinstance(record.args, tuple) and any(_is_secret(arg) for arg in record.args):
             record.args = tuple(type(arg).__name__ if _is_secret(arg) else arg for arg in record.args)
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or record.msg in _ORDINARY:
             return record.levelno < logging.INFO or _wants_news()
         now = self._clock()
         if record.msg in _RETRIED and not self._goes_on(record.msg, now):
