@@ -100,7 +100,11 @@ def _line(places: Sequence[tuple[float, float]]) -> tuple[str, tuple[float, floa
     """Draw the path of an edge through places, and say where its label stands."""
     x, y = places[0][0] + WIDTH, places[0][1] + HEIGHT / 2
     parts, bend = [f"M{x:g} {y:g}"], (ACROSS - WIDTH) / 2
-    middle = (x + (ACROSS - WIDTH) / 2, (y + places[1][1] + HEIGHT / 2) / 2)
+    first = places[1][1] + HEIGHT / 2
+    apart = (
+        x + (ACROSS - WIDTH) * 0.66,
+        y + (first - y) * 0.78,
+    )  # near the target, where edges of one source are apart
     for number, (left, top) in enumerate(places[1:], 2):
         end = top + HEIGHT / 2
         parts.append(f"C{x + bend:g} {y:g} {left - bend:g} {end:g} {left:g} {end:g}")
@@ -108,7 +112,7 @@ def _line(places: Sequence[tuple[float, float]]) -> tuple[str, tuple[float, floa
         if number < len(places):  # past a layer
             x = left + WIDTH
             parts.append(f"H{x:g}")
-    return "".join(parts), middle
+    return "".join(parts), apart
 
 
 def _back(places: Mapping[Place, tuple[float, float]], edge: Edge) -> tuple[str, tuple[float, float]]:
