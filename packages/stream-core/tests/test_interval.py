@@ -14,6 +14,7 @@ from stream_core.errors import (
     EncodeError,
     EventTimeoutError,
     FencedError,
+    ProduceError,
     RecordRefusedError,
     StoreError,
     TransportError,
@@ -171,24 +172,48 @@ async def test_a_stop_waits_for_what_a_failure_gives_up(lab: Lab, caplog: pytest
 
 async def test_a_revocation_closes_before_it_tells(lab: Lab) -> None:
     """No event begins any more when the app is told of a revocation, and its handler takes no time from the last commit."""
-    counting = Counting(lab)
-    engine = await counting.start(commit_interval=1000.0, drain_timeout=3.0)
-    told = asyncio.Event()
+    topic, seen, go, told = lab.topic("numbers"), list[int](), asyncio.Event(), asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+            if value == 2:
+                await go.wait()
 
     async def handler(what: str, tps: frozenset[TP]) -> None:
         if what == "revoked":
             told.set()
-            lab.put(counting.topic, [3])
+            go.set()
             await asyncio.sleep(1000)
 
+    engine = await lab.start([lab.agent(body, topic)], commit_interval=1000.0, drain_timeout=3.0)
     engine.rebalances.handler = handler
-    lab.put(counting.topic, range(3))
-    await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
+    lab.put(topic, range(5))
+    await lab.until(lambda: seen == [0, 1, 2], "an event is open, and others wait behind it")
     engine.clients.consumer.rejoin()
     await told.wait()
-    await lab.until(lambda: lab.committed(counting.topic) == Offset(3), "the last commit", timeout=1.0)
-    assert counting.handled == [0, 1, 2]
-    await lab.until(lambda: counting.handled == [0, 1, 2, 3], "the next generation goes on")
+    await lab.until(lambda: lab.committed(topic) == Offset(3), "the last commit", timeout=1.0)
+    assert seen == [0, 1, 2]
+    await lab.until(lambda: seen == [0, 1, 2, 3, 4], "the next generation goes on")
+
+
+async def test_the_producer_of_a_dropped_interval_is_stopped(lab: Lab) -> None:
+    """At least once, where partitions are given up uncommitted: what it holds must not leave behind the records of their next owner."""
+    topic, out, hang = lab.topic("numbers"), lab.topic("out"), asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            await out.send(value)
+            await hang.wait()
+
+    engine = await lab.start([lab.agent(body, topic)], [out], commit_interval=1000.0, drain_timeout=1.0)
+    lab.put(topic, range(3))
+    await lab.until(lambda: lab.values(out) == [0], "an event is open")
+    producer = engine.outbox.effects
+    await engine.interval.give_up("a test", lost=True, budget=1.0)
+    await asyncio.sleep(0.1)
+    with pytest.raises(ProduceError, match="the producer is stopped"):
+        producer.send("out", 0, None, b"1")
 
 
 async def test_what_is_given_up_is_not_opened_again(lab: Lab) -> None:
