@@ -67,7 +67,7 @@ class Bench:
         self._groups = 0
         self._topics: set[str] = set()
         self._contents: dict[str, feed.Contents] = {}
-        self._checked: set[Sample] = set()
+        self._checked: set[tuple[Sample, str]] = set()
         self._appended = 0
 
     def prepare(self, rows: Sequence[Row]) -> dict[str, str]:
@@ -157,8 +157,8 @@ class Bench:
         if sample.counts:
             self._topics.add(changelog)
         report = report_of(sample, self._launcher.start(sample, arguments), options.seconds + PATIENCE)
-        first, contents = sample not in self._checked, self._contents[row.topic]
-        self._checked.add(sample)
+        first, contents = (sample, row.topic) not in self._checked, self._contents[row.topic]
+        self._checked.add((sample, row.topic))
         if "passed" in report:
             check_seen(report, contents, sample.program)
         if out:

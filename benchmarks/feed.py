@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.rows import UNIQUE
+from benchmarks.rows import ACCOUNTS, MILLION, UNIQUE
 from stream_core.partitioner import partition_for
 from stream_core.primitives import TopicSpec
 from stream_kafka import KafkaTransport
@@ -16,7 +16,7 @@ from stream_kafka import KafkaTransport
 __all__ = ["BEGINNING", "PARTITIONS", "RATE", "Contents", "append", "drop", "fill", "make"]
 
 PARTITIONS = 4
-KEYS = 10_000
+KEYS = {ACCOUNTS: 10_000, MILLION: 1_000_000}
 SEED = 20260701
 LEAST = 10
 """The amount above which a transfer passes the filter."""
@@ -57,7 +57,7 @@ async def fill(url: str, topic: str, kind: str, records: int, progress: Callable
     Args:
         url: URL of the broker.
         topic: name of the topic.
-        kind: which keys: ``accounts`` has 10,000 of them, ``unique`` each key once.
+        kind: which keys: ``accounts`` has 10,000 of them, ``million`` a million, ``unique`` each key once.
         records: how many; the same ones for the same number.
         progress: is told now and then how many are sent.
     """
@@ -97,9 +97,10 @@ async def make(url: str, topic: str, config: Mapping[str, str] | None = None) ->
 def _transfers(kind: str, records: int) -> Iterator[tuple[bytes, float, bytes]]:
     """Keys, amounts and transfers of about 55 bytes; 90 % are above 10, and time goes on by a second in 10,000 records."""
     draw = random.Random(SEED)
+    keys = KEYS.get(kind, records)
+    width = 4 if kind == ACCOUNTS else 6
     for number in range(records):
-        account = number if kind == UNIQUE else draw.randrange(KEYS)
-        width = 6 if kind == UNIQUE else 4
+        account = number if kind == UNIQUE else draw.randrange(keys)
         key = b"a%0*d" % (width, account)
         amount = b"%.2f" % draw.uniform(0, 100)
         yield key, float(amount), b'{"account":"%b","amount":%b,"ts":%.4f}' % (key, amount, BEGINNING + number / RATE)

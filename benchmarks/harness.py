@@ -26,6 +26,9 @@ PROPERTIES = {"log.segment.delete.delay.ms": "1000"}
 Pair = tuple[dict[str, Any] | None, dict[str, Any]]
 """What the program that a row compares with has reported, and what ours has."""
 
+Recent = dict[tuple[Sample, str, Kind], dict[str, Any]]
+"""What our programs have reported in this round, by program, topic and kind of row."""
+
 
 @dataclass
 class Result:
@@ -119,7 +122,7 @@ class _Rounds:
     def measure(self) -> None:
         """Run what is planned."""
         began, current = time.monotonic(), 0
-        recent: dict[tuple[Sample, Kind], dict[str, Any]] = {}
+        recent: Recent = {}
         for done, (number, result) in enumerate(self._plan, 1):
             if number != current:
                 recent, current = {}, number
@@ -139,14 +142,14 @@ class _Rounds:
                 result.ours.append(ours)
                 result.base += [base] if base is not None else []
 
-    def _pair(self, row: Row, recent: dict[tuple[Sample, Kind], dict[str, Any]]) -> Pair:
+    def _pair(self, row: Row, recent: Recent) -> Pair:
         """Run both sides of a row; rows of peers take our side from the row before them, a minute old at most."""
         if row.kind is Kind.RECOVERY:
             return None, self._bench.recover(row)
         base = self._sample(row, row.base) if row.base is not None else None
-        ours = recent.get((row.ours, row.kind)) if row.peer else None
+        ours = recent.get((row.ours, row.topic, row.kind)) if row.peer else None
         if ours is None:
-            ours = recent[row.ours, row.kind] = self._sample(row, row.ours)
+            ours = recent[row.ours, row.topic, row.kind] = self._sample(row, row.ours)
         return base, ours
 
     def _sample(self, row: Row, sample: Sample) -> dict[str, Any]:

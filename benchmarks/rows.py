@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-__all__ = ["ACCOUNTS", "ROWS", "UNIQUE", "WAITING", "Kind", "Row", "Sample"]
+__all__ = ["ACCOUNTS", "MILLION", "ROWS", "UNIQUE", "WAITING", "Kind", "Row", "Sample"]
 
 ACCOUNTS = "accounts"
 """The topic with 10,000 keys."""
+
+MILLION = "million"
+"""The topic with a million keys, each of which comes again at random."""
 
 UNIQUE = "unique"
 """The topic in which every key comes once."""
@@ -157,6 +160,13 @@ ROWS = (
     Row("latency", _IN_TO_OUT, "aiokafka alone", 3.0, 2.0, _FILTER, _SEND_BATCH, kind=Kind.LATENCY),
     *_peers("latency", _IN_TO_OUT, _FILTER, Kind.LATENCY),
     Row("count", "count per key, RocksDB + changelog", "aiokafka getmany + msgspec", 0.4, 0.6, _COUNT, _GETMANY),
+    Row(
+        "count_million",
+        "count per key, 1,000,000 keys, RocksDB + changelog",
+        "aiokafka getmany + msgspec",
+        *(0.4, 0.5, _COUNT, _GETMANY),
+        topic=MILLION,
+    ),
     Row("exactly_once", "the same count exactly once, every 0.1 s", "at least once", 0.7, 0.9, _EXACTLY_ONCE, _COUNT),
     Row("tumbling", _IN_TUMBLING, "without windows", 0.5, 0.7, _TUMBLING, _COUNT),
     *_windowed(_IN_TUMBLING, _TUMBLING),

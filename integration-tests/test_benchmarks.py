@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROWS = ("consume", "filter", "latency", "count", "exactly_once", "first_event", "rebuild", "reopen")
+ROWS = ("consume", "filter", "latency", "count", "count_million", "exactly_once", "first_event", "rebuild", "reopen")
 
 
 def test_every_row_is_measured(bootstrap: str) -> None:
