@@ -21,8 +21,9 @@ logger = logging.getLogger("stream")
 PATIENCE = 5.0
 """Seconds for threads to end after the stop of a worker."""
 
-YOUNG_OBJECTS = 20_000
-"""New objects after which the garbage collector looks at them."""
+THRESHOLDS = 20_000, 50, 2
+"""New objects after which the garbage collector looks at them; how often it does until it looks at those that were left, too, and how often
+it does that until it looks at all."""
 
 
 def allow_open_files() -> None:
@@ -36,13 +37,14 @@ def allow_open_files() -> None:
 
 
 def collect_less_often() -> None:
-    """Let the garbage collector run after ``YOUNG_OBJECTS`` new objects instead of 700.
+    """Let the garbage collector run after 20,000 new objects instead of 700, and look more rarely at those that it has left before.
 
     A fetch makes that many records at a time, and none of them is garbage: at Python's default the collector walks them over and
-    over, which takes a third of the time of a consumer. What is loaded already lives as long as the process, and is left out.
+    over, which takes a third of the time of a consumer. What was left are mostly records that wait, so looking at these again finds
+    nothing, and holds the loop for longest. What is loaded already lives as long as the process, and is left out.
     """
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(*THRESHOLDS)
 
 
 def running_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
