@@ -195,15 +195,16 @@ class Checkpoint:
             count = session.unit_count
             if count.committed is not None and count.position is not None and count.committed < count.position:
                 intervals[Reading(session.tp, UNITS)] = Interval(count.committed, count.position)
-        sent = 0
+        sent, tp, changes = 0, TP("", -1), Changes()
         for participant in self._participants:
             for change in participant.changes(intervals):
-                tp = TP(change.topic, change.partition)
-                if tp not in self._last:
+                # They come one partition after the other.
+                if change.partition != tp.partition or change.topic != tp.topic:
+                    tp, changes = TP(change.topic, change.partition), self.changes[change.topic]
                     await self._effects.partitions(change.topic)
                     self._still_current()
                 await self._send(participant, change, tp)
-                changes, sent = self.changes[change.topic], sent + 1
+                sent += 1
                 if change.value is None:
                     changes.deleted += 1
                 else:
