@@ -435,15 +435,15 @@ class Silent(MemoryProducer):
 async def test_a_stop_of_the_clients_is_within_its_budget(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """An abort that is not answered is given up, and the group is left all the same."""
     engine = await lab.start([Collecting(lab, lab.topic("numbers")).agent], transactional_id="worker")
-    answering = engine.clients.effects
-    engine.clients.effects = Silent(lab.cluster, transactional_id="worker")
+    answering = engine.outbox.producer
+    engine.outbox.producer = Silent(lab.cluster, transactional_id="worker")
     clock = asyncio.get_running_loop().time
     begun = clock()
     await engine.clients.stop(4.0)
     assert clock() - begun <= 4.0
     assert "aborting the open transaction: not done in time" in caplog.text
     assert not lab.cluster.group(GROUP).members
-    engine.clients.effects = answering  # the lab stops the engine by the clock on the wall
+    engine.outbox.producer = answering  # the lab stops the engine by the clock on the wall
 
 
 async def test_a_client_that_breaks_ends_the_worker(lab: Lab) -> None:

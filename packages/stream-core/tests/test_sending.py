@@ -864,8 +864,8 @@ async def test_a_broken_producer_of_events_is_replaced_for_streams_outside_of_ag
     await asyncio.sleep(5)
     lab.put(source, [1])
     await lab.until(lambda: lab.values(out) == [1], "the first")
-    assert engine.clients.effects is not None
-    await engine.clients.effects.stop()
+    assert engine.outbox.producer is not None
+    await engine.outbox.producer.stop()
     lab.put(source, [2])
     await lab.until(lambda: 2 in lab.values(out), "the second")
     reading.cancel()

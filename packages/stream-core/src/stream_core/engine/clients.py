@@ -47,7 +47,6 @@ class Clients:
         self.admin: Admin = transport.admin()
         self.consumer: Consumer = transport.consumer(settings.group, read_committed=settings.exactly_once)
         self.member = False
-        self.effects: Producer | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
 
@@ -98,7 +97,6 @@ class Clients:
                 if not task.cancelled() and task.exception() is None:
                     self._retire(task.result())
             raise
-        self.effects = effects
         self._outbox.connect(effects)
         self._outbox.aside.connect(aside)
 
@@ -130,7 +128,7 @@ class Clients:
     @property
     def connected(self) -> bool:
         """Whether there are producers to send by."""
-        return self.effects is not None and self._outbox.aside.producer is not None
+        return self._outbox.producer is not None and self._outbox.aside.producer is not None
 
     def lease_over(self) -> bool:
         """Tell whether the group may have given our partitions to somebody else, so that nothing may be sent any more."""
@@ -143,8 +141,8 @@ class Clients:
 
         At least once the producer is stopped at once. In a transaction whatever leaves comes to nothing: its successor aborts it.
         """
-        if self.effects is not None and not self._settings.exactly_once:
-            self._stopping = self._retire(self.effects)
+        if self._outbox.producer is not None and not self._settings.exactly_once:
+            self._stopping = self._retire(self._outbox.producer)
 
     async def renew(self) -> None:
         """Replace the producer of effects: after a failure the old one cannot send any more.
@@ -155,13 +153,12 @@ class Clients:
         Raises:
             TransportError: there is no other one yet; try again.
         """
-        if self.effects is not None:
+        if (producer := self._outbox.producer) is not None:
             # Not cancelled when this is: nothing of the old one may come late.
-            await asyncio.wait([self._stopping or self._retire(self.effects)])
+            await asyncio.wait([self._stopping or self._retire(producer)])
             self._stopping = None
         effects = await self._make_effects()
         await self._whole(effects, partial(_learn, effects, self._outbox.topics))
-        self.effects = effects
         self._outbox.connect(effects)
 
     def _retire(self, producer: Producer) -> asyncio.Task[None]:
@@ -189,15 +186,16 @@ class Clients:
         await asyncio.gather(self._leave(end, left), self._close_aside(end, left))
 
     async def _leave(self, end: float, left: float) -> None:
-        if self._settings.exactly_once and self.effects is not None:
+        producer = self._outbox.producer
+        if self._settings.exactly_once and producer is not None:
             # Half of the time at most: whoever gets the partitions waits for our leaving first, and then for the transaction.
-            await _by(end - left / 2, self._abort(self.effects), "aborting the open transaction")
+            await _by(end - left / 2, self._abort(producer), "aborting the open transaction")
         steps: list[tuple[Awaitable[None], str]] = [
             (self.consumer.stop(), "leaving the group"),
             (self.admin.stop(), "closing the admin client"),
         ]
-        if self.effects is not None:
-            steps.append((self.effects.stop(), "closing a producer"))
+        if (producer := self._outbox.producer) is not None:
+            steps.append((producer.stop(), "closing a producer"))
         steps += [(task, "closing a producer") for task in self._retired]
         await asyncio.gather(*(_by(end, step, what) for step, what in steps))
 

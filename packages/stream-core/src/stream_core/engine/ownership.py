@@ -352,15 +352,19 @@ class Ownership:
             )
             await checkpoint()
             return
+        self._supersede(session, position)
+
+    def _supersede(self, session: PartitionSession, position: int) -> None:
+        """Go on elsewhere in the log, in a session of its own: open events of the one before may finish, and count."""
+        tp = session.tp
         session.suspend()
         self._superseded.append(session)
         self.sessions[tp] = fresh = self._session(tp)
         fresh.unit_count = session.unit_count  # units of the old session count there, too
-        fresh.unit_count.worked = (
-            True  # a checkpoint may have moved it while the old one was committed: the next one does it anew
-        )
+        # A checkpoint may have moved it while the old one was committed: the next one does it anew.
+        fresh.unit_count.worked = True
         fresh.run(position, self._subscriptions_of(tp.topic), {})
-        consumer.seek(tp, position)
+        self._clients.consumer.seek(tp, position)
 
     async def _identity(self, topic: str) -> Identity | None:
         """Ask which topic of this name there is now."""

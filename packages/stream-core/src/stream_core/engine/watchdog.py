@@ -38,6 +38,7 @@ class Watchdog:
         settings = context.settings
         self._engine = context.state
         self._clients = context.clients
+        self._outbox = context.outbox
         self._clock = context.run.clock
         self._topology = topology
         self._works = works
@@ -105,8 +106,8 @@ class Watchdog:
 
     def _end_long_events(self) -> None:
         """Let events fail that keep the transaction from being committed before the broker aborts it, with all that others have done."""
-        timeout, effects = self._transaction_timeout, self._clients.effects
-        if effects is None or effects.transaction_age < timeout / 2:
+        timeout, producer = self._transaction_timeout, self._outbox.producer
+        if producer is None or producer.transaction_age < timeout / 2:
             return
         for actor in self._topology.actors:
             cursor = actor.cursor

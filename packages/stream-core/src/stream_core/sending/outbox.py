@@ -51,6 +51,7 @@ class Outbox:
         transactional: hold the sends of events until they finish, and let them through a gate.
 
     Attributes:
+        producer: sends the effects of events; ``None`` before the start.
         aside: sends what is no effect of an event.
         one_by_one: whether each record is acknowledged before the next one leaves.
         held: the sends that wait for their event, or for a transaction.
@@ -63,7 +64,7 @@ class Outbox:
 
     def __init__(self, *, transactional: bool) -> None:
         self._transactional = transactional
-        self._effects: Producer | None = None
+        self.producer: Producer | None = None
         self.aside = Aside()
         self.one_by_one = OneByOne()
         self.held = HeldSends(self._append, self.one_by_one)
@@ -78,19 +79,19 @@ class Outbox:
 
     def connect(self, effects: Producer) -> None:
         """Send the effects of events by this producer from now on; it must know the partitions of :attr:`topics`."""
-        self._effects = effects
+        self.producer = effects
 
     @property
     def effects(self) -> Producer:
         """The producer of the effects of events. Raises ProduceError before there is one."""
-        if self._effects is None:
+        if self.producer is None:
             raise ProduceError(NOT_STARTED)
-        return self._effects
+        return self.producer
 
     @property
     def backlog(self) -> int:
         """Bytes that are sent and not acknowledged, of events and of others."""
-        return sum(producer.backlog for producer in (self._effects, self.aside.producer) if producer is not None)
+        return sum(producer.backlog for producer in (self.producer, self.aside.producer) if producer is not None)
 
     def put(
         self,
@@ -125,7 +126,7 @@ class Outbox:
             return (
                 self.aside.put((topic, partition, key, value, timestamp, headers)) if self._loop.is_running() else None
             )
-        producer = self._effects
+        producer = self.producer
         if producer is None or topic not in self.topics or self.one_by_one.until:
             return None
         if self._transactional:
@@ -221,10 +222,10 @@ class Outbox:
         try:
             await producer.partitions(topic)
         except TransportError:
-            if producer is self._effects:
+            if producer is self.producer:
                 raise
         else:
-            if producer is self._effects:
+            if producer is self.producer:
                 self.topics.add(topic)
 
     def _hold(self, cursor: Effects, record: Outgoing) -> HeldSend:
