@@ -320,6 +320,38 @@ async def test_out_of_range_waits_for_the_broker(lab: Lab, error: TransportError
     await lab.until(lambda: seen == [0, 1, 2, 7, 8, 9], "it goes on")
 
 
+async def test_a_commit_that_may_arrive_late_is_of_an_old_generation(lab: Lab) -> None:
+    """A commit whose answer does not come would turn newer ones back: no event begins again before the group has been joined anew."""
+    counting = Counting(lab)
+    engine = await counting.start(commit_interval=1000.0)
+    group = engine.ownership.group
+    assert group is not None
+    lab.put(counting.topic, range(3))
+    await lab.until(lambda: len(counting.handled) == 3, "all events are handled")
+    lab.cluster.faults.fail_next("offset_commit", DeadlineError("provoked"))
+    assert not await engine.checkpoint()
+    await lab.until(lambda: len(counting.handled) == 6, "it is replayed")
+    now = engine.ownership.group
+    assert now is not None
+    assert now.generation > group.generation
+
+
+async def test_out_of_range_is_asked_about_again(lab: Lab) -> None:
+    """Where the broker does not tell how long a log is, that is asked again: the worker does not end of it."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    engine = await lab.start([lab.agent(body, topic)])
+    lab.cluster.faults.fail_next("list_offsets", DeadlineError("provoked"))
+    engine.clients.consumer.seek(TP("numbers", 0), 5)
+    await asyncio.sleep(3)
+    lab.put(topic, range(3))
+    await lab.until(lambda: seen == [0, 1, 2], "it goes on")
+
+
 async def test_a_log_that_was_cut_off_is_not_read_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """A position beyond the end of the log goes to its end: the start would be all of it once more."""
     topic, seen = lab.topic("numbers"), list[int]()
