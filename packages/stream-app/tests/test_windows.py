@@ -137,7 +137,7 @@ async def test_a_function_that_fails_ends_the_worker_and_is_called_again_by_the_
 async def test_time_goes_on_where_nothing_comes() -> None:
     """A partition whose inputs are idle goes on at the pace of the clock, from its last event; then its windows close."""
     clock = ManualClock(1000.0)
-    counting = Counting()
+    counting = Counting(broker_commit_interval=0.5)
     worker = Wiring(counting.app, fail_fast=True, clock=clock)
     await worker.start()
     counting.feed(("a", 1))

@@ -85,7 +85,7 @@ async def test_a_visit_is_told_of_once_over_restarts(guarantee: str) -> None:
 async def test_the_last_visit_ends_where_nothing_comes() -> None:
     """Time goes on at the pace of the clock when the input is idle."""
     clock = ManualClock(1000.0)
-    visits = Visits()
+    visits = Visits(broker_commit_interval=0.5)
     worker = Wiring(visits.app, fail_fast=True, clock=clock)
     await worker.start()
     visits.feed(("a", "one", 1))
