@@ -14,11 +14,12 @@ import pytest
 import stream_app as faust
 from stream_app.running.wiring import Wiring
 from stream_core.errors import ConfigurationError
+from stream_core.memory import MemoryCluster
 from stream_core.primitives import TP
 from stream_core.runs import Run, current_run
 from stream_core.testing import ManualClock
 
-from .apps import cluster, make, records_of
+from .apps import cluster, make, records_of, until
 
 pytestmark = pytest.mark.looptime
 
@@ -312,3 +313,32 @@ async def test_two_apps_share_a_topic_and_a_channel() -> None:
         while len(read) < 2 or len(passed) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert (sorted(read), sorted(passed)) == ([("one", "a"), ("two", "b")], ["a", "d"])
+
+
+async def test_two_versions_of_an_app_count_apart() -> None:
+    """What one regroups is not read by the other, although agent, source and key have the same names."""
+
+    def version(number: int) -> tuple[faust.App, Any, Any]:
+        app = faust.App("bank", version=number, broker="memory://versions", web_enabled=False, topic_partitions=2)
+        deposits = app.topic("deposits", value_type=str)
+        totals = app.Table("totals", default=int)
+
+        @app.agent(deposits, name="count")
+        async def count(stream: Any) -> None:
+            async for account in stream.group_by(lambda account: account, name="account"):
+                totals[account] += 1
+
+        return app, deposits, totals
+
+    (old, deposits, before), (new, _, after) = version(1), version(2)
+    try:
+        async with old, new:
+            for _ in range(5):
+                await (await deposits.send(value="joe"))
+            await until(lambda: dict(before.items()) == dict(after.items()) == {"joe": 5})
+            assert {name for name in MemoryCluster.named("versions").topics() if name.endswith("-repartition")} == {
+                "bank-count-deposits-account-repartition",
+                "bank-v2-count-deposits-account-repartition",
+            }
+    finally:
+        MemoryCluster.discard("versions")

@@ -303,7 +303,7 @@ async def test_a_channel_by_another_key(lab: Lab, target: str) -> None:
 
     found = await regrouped(lab, channel, target_of(lab, target), fill)
     assert [(str(key).strip("b'"), value) for key, value in found] == [("0", 0), ("0", 2), ("1", 1)]
-    assert lab.cluster.topic("regroup-local-parity-repartition" if target == "none" else "between")
+    assert lab.cluster.topic("app-regroup-local-parity-repartition" if target == "none" else "between")
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["topics that come later", "topics that exist"])
@@ -323,7 +323,7 @@ async def test_a_pattern_by_another_key(lab: Lab, target: str, early: bool) -> N
             lab.topic(f"orders-{number}")
     found = await regrouped(lab, pattern, target_of(lab, target), fill)
     assert [(str(key).strip("b'"), value) for key, value in found] == [("0", 0), ("0", 2), ("1", 1)]
-    assert lab.cluster.topic("regroup-orders-parity-repartition" if target == "none" else "between")
+    assert lab.cluster.topic("app-regroup-orders-parity-repartition" if target == "none" else "between")
 
 
 async def test_a_pattern_that_matches_the_topic_between(lab: Lab) -> None:
@@ -362,7 +362,7 @@ async def test_two_workers_share_a_pipe_behind_a_pattern(lab: Lab) -> None:
     await lab.until(lambda: len(seen[0]) + len(seen[1]) == 40, "all events")
     await asyncio.sleep(5)
     assert not {key for key, _ in seen[0]} & {key for key, _ in seen[1]}
-    assert len(lab.records("regroup-orders-rest-repartition", 0)) <= 40
+    assert len(lab.records("app-regroup-orders-rest-repartition", 0)) <= 40
 
 
 @pytest.mark.parametrize("memory", [False, True])

@@ -564,7 +564,7 @@ async def test_group_by_a_field(lab: Lab) -> None:
     await lab.until(lambda: len(seen) == 5, "five accounts")
 
     assert all(len(partitions) == 1 for partitions in seen.values())
-    assert lab.cluster.topic("sums-transfers-Transfer.account-repartition").partitions == 3
+    assert lab.cluster.topic("app-sums-transfers-Transfer.account-repartition").partitions == 3
 
 
 async def test_group_by_a_function(lab: Lab) -> None:

@@ -49,7 +49,7 @@ def topic_between(context: EngineContext, reader: str, source: Source, target: A
         context: what the parts of the engine share.
         reader: the agent or stream in front.
         source: what it reads.
-        target: a topic or channel, the name of a topic, or ``None``: ``key`` makes the name.
+        target: a topic or channel, the name of a topic, or ``None``: the app and ``key`` make the name.
         key: the new keys, if they change.
     """
     if isinstance(target, (Topic, Channel)):
@@ -57,7 +57,9 @@ def topic_between(context: EngineContext, reader: str, source: Source, target: A
     schema = (
         source.wire_schema if isinstance(source, Channel) else source.schema
     )  # events of a channel have no bytes yet
-    name: str = target or ("" if key is None else key.topic(reader, _name_of(source), schema.value_type))
+    name: str = target or ""
+    if key is not None and not target:  # two apps, or two versions of one, may have the same agents and sources
+        name = f"{context.settings.group}-{key.topic(reader, _name_of(source), schema.value_type)}"
     if name in context.topics:
         return context.topics[name]
     partitions = None if key is None else key.partitions

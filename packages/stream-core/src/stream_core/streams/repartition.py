@@ -77,7 +77,7 @@ class Key:
         return replace(source, key_type=self.type, key_serializer=None)
 
     def topic(self, agent: str, source: str, value_type: Any) -> str:
-        """Make the name of the topic between: ``{agent}-{source}-{Record.field or name}-repartition``.
+        """Make the name of the topic between, which the id of the app precedes: ``{agent}-{source}-{Record.field or name}-repartition``.
 
         Args:
             agent: name of the agent.

@@ -253,7 +253,7 @@ class Stream(Generic[T]):
         Args:
             key: a field of the value's record class (``Transfer.account``), or a function of the value, sync or async.
             name: what a function computes; part of the topic's name.
-            topic: the topic; ``{agent}-{source}-{key}-repartition`` when left out.
+            topic: the topic; ``{app id}-{agent}-{source}-{key}-repartition`` when left out.
             partitions: of that topic when it is created; the setting ``topic_partitions``, else as many as the source.
 
         Raises:
