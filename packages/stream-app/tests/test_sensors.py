@@ -201,10 +201,10 @@ async def test_a_sensor_hears_of_each_event(guarantee: str, read: str) -> None:
     assert [one for one in heard if one[0] == "set"] == [("set", "totals", "tea", total) for total in (1, 3, 6)]
     assert sensor.count("get") == 3
     assert ("del", "totals", "tea") in heard
-    assert sorted(one for one in heard if one[0] == "sent") == [
-        *(("sent", "bills", at) for at in range(3)),
-        *(("sent", "orders", at) for at in range(3)),
-    ]
+    assert [one for one in heard if one[:2] == ("sent", "orders")] == [("sent", "orders", at) for at in range(3)]
+    bills_sent = [one[2] for one in heard if one[:2] == ("sent", "bills")]
+    assert bills_sent == sorted(set(bills_sent))  # a commit in between takes an offset, too
+    assert len(bills_sent) == 3
     assert ("commit", "begun") in heard
     assert heard[0] == ("open", "assigned")
 
