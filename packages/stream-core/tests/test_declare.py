@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
 
 from stream_core.engine.declare import PARTITIONS, declare
 from stream_core.engine.participants import Participant
-from stream_core.errors import TopicMismatchError, UnknownTopicError
+from stream_core.errors import TopicMismatchError, TransportError, UnknownTopicError
 from stream_core.memory.admin import MemoryAdmin
 from stream_core.primitives import TopicSpec
 from stream_core.sending.topic import Topic
@@ -43,13 +43,20 @@ def topics(**partitions: int | None) -> dict[str, Topic[Any, Any]]:
 
 
 async def declared(
-    lab: Lab, definitions: dict[str, Topic[Any, Any]], *sources: str, changelogs: Any = None, **settings: Any
+    lab: Lab,
+    definitions: dict[str, Topic[Any, Any]],
+    *sources: str,
+    changelogs: Any = None,
+    derived: Collection[str] = (),
+    **settings: Any,
 ) -> dict[str, int]:
     """Declare, and return the partition counts that the cluster has then."""
     participants: list[Participant] = [changelogs] if changelogs else []
     admin = lab.transport.admin()
     await admin.start()
-    counts = await declare(admin, definitions, sources, participants, EngineSettings("app", **settings))
+    counts = await declare(
+        admin, definitions, sources, participants, EngineSettings("app", **settings), derived=derived
+    )
     found = {name: info.partitions for name, info in lab.cluster.topics().items()}
     assert counts.items() <= found.items()
     return found
@@ -187,3 +194,39 @@ async def test_the_partitions_of_whoever_was_quicker_count(lab: Lab) -> None:
     Overtaken.others = [TopicSpec("named", 3)]
     with pytest.raises(TopicMismatchError, match="topic named has 3 partitions, and its definition says partitions=4"):
         await declare(admin, topics(named=4), ["named"], [], EngineSettings("app"))
+
+
+@pytest.mark.parametrize("old", [True, False])
+async def test_a_topic_between_that_faust_has_filled_is_told_of_once(
+    lab: Lab, caplog: pytest.LogCaptureFixture, old: bool
+) -> None:
+    """What lies unread under the name that Faust gives to a topic of ``group_by`` is not read: the first start says so."""
+    lab.cluster.create(TopicSpec("source", 2))
+    if old:
+        lab.cluster.create(TopicSpec("count-source-key-repartition", 2))
+    definitions = topics(**{"source": None, "app-count-source-key-repartition": None})
+    for _ in range(2):
+        await declared(lab, definitions, *definitions, derived=["app-count-source-key-repartition"])
+    told = [
+        one.getMessage() for one in caplog.records if "count-source-key-repartition has the name" in one.getMessage()
+    ]
+    assert len(told) == old
+    assert all("let the old workers finish" in one for one in told)
+
+
+async def test_a_broker_that_does_not_tell_of_others_topics_holds_up_no_start(lab: Lab) -> None:
+    """A user may have no permission for what is not of its app."""
+    lab.cluster.create(TopicSpec("source", 2))
+    admin = lab.transport.admin()
+    await admin.start()
+    describe = admin.describe
+
+    async def refusing(names: Collection[str], *, config: bool = True) -> Any:
+        if "count-repartition" in names:
+            raise TransportError("no permission to describe topic count-repartition; grant Describe on it")
+        return await describe(names, config=config)
+
+    admin.describe = refusing  # type: ignore[method-assign]
+    definitions = topics(**{"source": None, "app-count-repartition": None})
+    await declare(admin, definitions, definitions, [], EngineSettings("app"), derived=["app-count-repartition"])
+    assert lab.cluster.topics()["app-count-repartition"].partitions == 2

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from stream_core.engine.participants import Participant
-from stream_core.errors import TopicMismatchError, UnknownTopicError
+from stream_core.errors import TopicMismatchError, TransportError, UnknownTopicError
 from stream_core.ports import Admin
 from stream_core.primitives import TopicInfo, TopicSpec
 from stream_core.sending.topic import AnyTopic
@@ -57,6 +57,7 @@ async def declare(
             )
     counts = {name: info.partitions for name, info in existing.items()}
     missing = [name for name in topics if name not in existing]
+    await _look_for_others(admin, [name for name in missing if name in derived], settings.group)
     leading = set(sources) - set(derived)
     specs = [_spec(topics[name], settings, PARTITIONS) for name in missing if name in leading]
     counts |= {spec.name: spec.partitions for spec in specs}
@@ -79,6 +80,35 @@ async def declare(
         if not await _create(admin, some):
             return await declare(admin, topics, sources, participants, settings, derived=derived)
     return counts
+
+
+async def _look_for_others(admin: Admin, made: Sequence[str], app_id: str) -> None:
+    """Tell of topics with the names that Faust gives to those of ``group_by``: what lies unread in them stays there.
+
+    Args:
+        admin: of the cluster.
+        made: the topics between that are created now, which happens at the first start of an app only.
+        app_id: with which the names of ours begin.
+    """
+    prefix = f"{app_id}-"
+    others = [name.removeprefix(prefix) for name in made if name.startswith(prefix)]
+    if not others:
+        return
+    try:
+        found = await admin.describe(others, config=False)
+    except (
+        TransportError
+    ) as error:  # an app needs no permission for the topics of others, and goes on without this look
+        logger.debug("topics of others are not looked at: %s", error)
+        return
+    for name in sorted(found):
+        logger.warning(
+            "topic %s has the name that Faust gives to what is %s%s here; if this app has filled it there, let the old workers finish "
+            "before these start, or name it by group_by(topic=)",
+            name,
+            prefix,
+            name,
+        )
 
 
 def _allow(specs: Sequence[TopicSpec], settings: EngineSettings) -> None:
