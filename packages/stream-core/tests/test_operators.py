@@ -131,6 +131,28 @@ async def test_echo(lab: Lab) -> None:
     assert (await first).key == "k"
 
 
+@pytest.mark.parametrize("way", ["send", "forward", "echo"])
+async def test_the_name_of_a_topic_is_no_target(lab: Lab, way: str) -> None:
+    """Who sends an event to a name is told to make a topic of it."""
+    told: list[str] = []
+
+    async def body(stream: Stream[Any]) -> None:
+        if way == "echo":
+            with pytest.raises(ConfigurationError) as refused:
+                stream.echo("copies")  # type: ignore[arg-type]
+            told.append(str(refused.value))
+        async for event in stream.events():
+            with pytest.raises(ConfigurationError) as refused:
+                await getattr(event, "send" if way == "echo" else way)("copies")
+            told.append(str(refused.value))
+
+    topic = lab.topic("numbers")
+    await lab.start([lab.agent(body, topic)])
+    await (await topic.send(7))
+    await lab.until(lambda: len(told) == 1 + (way == "echo"), "what is told")
+    assert all("not to 'copies': make a topic with app.topic('copies')" in one for one in told)
+
+
 async def test_echo_in_front_of_a_pipe(lab: Lab) -> None:
     """Copies have their keys too when the events go on through a topic."""
     topic, copy, between = lab.topic("numbers"), lab.topic("copy"), lab.topic("between")

@@ -96,9 +96,7 @@ async def _look_for_others(admin: Admin, made: Sequence[str], app_id: str) -> No
         return
     try:
         found = await admin.describe(others, config=False)
-    except (
-        TransportError
-    ) as error:  # an app needs no permission for the topics of others, and goes on without this look
+    except TransportError as error:  # an app needs no permission for topics of others, and goes on without this look
         logger.debug("topics of others are not looked at: %s", error)
         return
     for name in sorted(found):

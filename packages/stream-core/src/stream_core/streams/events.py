@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, Unpack
 
 from stream_core.primitives import TP, Headers, HeadersArg
 from stream_core.streams.cursor import active_cursor
 from stream_core.streams.decoded import key_of
-from stream_core.streams.targets import SendOptions, Target
+from stream_core.streams.targets import SendOptions, Target, send_of
 from stream_core.values.encoding import verbatim
 
 if TYPE_CHECKING:
@@ -163,8 +163,9 @@ async def _send(
     headers: HeadersArg | None,
 ) -> Awaitable[RecordMetadata]:
     """Send to a target, with options where some are given: one that is neither agent, topic nor channel need not take them."""
-    send: Callable[..., Awaitable[Awaitable[RecordMetadata]]] = channel.send
-    return await send(value=value, key=key, partition=partition, timestamp=timestamp, headers=headers, **options)
+    return await send_of(channel, "an event")(
+        value=value, key=key, partition=partition, timestamp=timestamp, headers=headers, **options
+    )
 
 
 class ManualEvent(Event[V]):

@@ -22,7 +22,7 @@ from stream_core.streams.events import Event, event_of
 from stream_core.streams.iteration import Form, Iteration, Processor
 from stream_core.streams.repartition import Key
 from stream_core.streams.sessions import Inbox, Subscription
-from stream_core.streams.targets import Target
+from stream_core.streams.targets import Target, send_of
 
 __all__ = ["Host", "LooseStream", "Stream"]
 
@@ -171,17 +171,22 @@ class Stream(Generic[T]):
         return self.add_processor(choose)
 
     def echo(self, *channels: Target) -> Stream[T]:
-        """Send a copy of each event to topics or channels, with its key, before the body gets it."""
+        """Send a copy of each event to topics or channels, with its key, before the body gets it.
 
-        async def send(value: T) -> T:
+        Raises:
+            ConfigurationError: one of them is neither; the name of a topic is none.
+        """
+        sends = [send_of(channel, "echo()") for channel in channels]
+
+        async def echo(value: T) -> T:
             cursor = self._cursor()
             session, record = cursor.session, cursor.record
             key = None if session is None or record is None else Event(session.schema, session.tp, record, value).key
-            for channel in channels:
-                await channel.send(value=value, key=key)
+            for send in sends:
+                await send(value=value, key=key)
             return value
 
-        return self.add_processor(send)
+        return self.add_processor(echo)
 
     def noack(self) -> Stream[T]:
         """Let the body finish events by ``event.ack()``, in any order; see :meth:`events` and :meth:`current_event`.

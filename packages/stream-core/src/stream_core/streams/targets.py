@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from stream_core.errors import ConfigurationError
 from stream_core.values.codecs import CodecArg
 
 if TYPE_CHECKING:
     from stream_core.primitives import HeadersArg, RecordMetadata
     from stream_core.values.schemas import Schema
 
-__all__ = ["SendCallback", "SendOptions", "Target"]
+__all__ = ["SendCallback", "SendOptions", "Target", "send_of"]
 
 SendCallback = Callable[["asyncio.Future[RecordMetadata]"], Any]
 """Called once with a future that is done: its ``result()`` is the metadata of the record, or raises why it was not sent. Sync or async."""
@@ -49,3 +50,22 @@ class Target(Protocol):
         headers: HeadersArg | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Send a record."""
+
+
+def send_of(target: Target, what: str) -> Callable[..., Awaitable[Awaitable[RecordMetadata]]]:
+    """Return how one sends to a target.
+
+    Args:
+        target: what was given as one.
+        what: names the call in the error.
+
+    Raises:
+        ConfigurationError: it is the name of a topic, or something else that nothing can be sent to.
+    """
+    try:
+        return target.send
+    except AttributeError:
+        make = f"app.topic({target!r})" if isinstance(target, str) else "app.topic(name)"
+        raise ConfigurationError(
+            f"{what} sends to an agent, a topic or a channel, and not to {target!r}: make a topic with {make}"
+        ) from None
