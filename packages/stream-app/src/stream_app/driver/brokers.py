@@ -25,7 +25,10 @@ PATIENCE = 20.0
 """Seconds for a real broker to do what it was asked for."""
 
 LOOK = 0.05
-"""Seconds between two looks at whether a topic is gone."""
+"""Seconds between two looks at whether a topic is gone, or a transaction has ended."""
+
+MARKERS = 2.0
+"""Seconds for the end of a transaction to arrive in the topics: a broker says that it is committed before that."""
 
 
 class MemoryBroker:
@@ -233,7 +236,7 @@ class KafkaBroker:
         """Read all records of a topic, by time, partition and offset; none of one that does not exist."""
         info = (await self._admin.describe([topic], config=False)).get(topic)
         tps = [TP(topic, partition) for partition in range(0 if info is None else info.partitions)]
-        starts, ends = await self._reader.start_offsets(tps), await self.ends(tps)
+        starts, ends = await self._reader.start_offsets(tps), await self._settled_ends(tps)
         positions = {tp: start for tp, start in starts.items() if start < ends[tp]}
         await self._reader.assign(positions)
         found: list[tuple[TP, RawRecord]] = []
@@ -244,6 +247,16 @@ class KafkaBroker:
                     positions[batch.tp] = batch.next_offset
         await self._reader.assign({})
         return sorted(found, key=_place)
+
+    async def _settled_ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
+        """Give :meth:`ends` when no transaction is open, or some time later: what has just been committed is wanted."""
+        ends = await self.ends(tps)
+        for _ in range(round(MARKERS / LOOK) if self._committed else 0):
+            if ends == await self._reader.end_offsets(tps):
+                break
+            await asyncio.sleep(LOOK)
+            ends = await self.ends(tps)
+        return ends
 
     async def ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
         """Give the offset after the last record of each partition that can be read."""
