@@ -18,7 +18,7 @@ from benchmarks.launch import BROKER_CORE, SampleError, on_core
 from benchmarks.rows import Kind, Row, Sample
 from stream_kafka.broker import Broker
 
-__all__ = ["Result", "run"]
+__all__ = ["Result", "broker_of", "run"]
 
 PROPERTIES = {"log.segment.delete.delay.ms": "1000"}
 """What samples have sent is deleted when it was looked at, not a minute later beside the next ones."""
@@ -76,7 +76,7 @@ def run(rows: Sequence[Row], options: Options, broker_url: str | None, say: Call
     Raises:
         SampleError: nothing can be measured: a topic or the table could not be made.
     """
-    with _broker(broker_url) as url, tempfile.TemporaryDirectory(prefix="stream-benchmarks-") as directory:
+    with broker_of(broker_url) as url, tempfile.TemporaryDirectory(prefix="stream-benchmarks-") as directory:
         bench = Bench(url, options, Path(directory), say)
         try:
             lacking = bench.prepare(rows)
@@ -88,11 +88,17 @@ def run(rows: Sequence[Row], options: Options, broker_url: str | None, say: Call
 
 
 @contextlib.contextmanager
-def _broker(url: str | None) -> Iterator[str]:
+def broker_of(url: str | None, data_dir: Path | None = None) -> Iterator[str]:
+    """Give the URL of a broker: the one that is named, or one that runs meanwhile on a core of its own.
+
+    Args:
+        url: of a broker that runs.
+        data_dir: where the other one keeps its data; in a temporary directory when left out.
+    """
     if url is not None:
         yield url
         return
-    broker = Broker(port=0, heap="1g", jvm_options=("-XX:+UseSerialGC",), properties=PROPERTIES)
+    broker = Broker(port=0, heap="1g", jvm_options=("-XX:+UseSerialGC",), properties=PROPERTIES, data_dir=data_dir)
     with on_core(BROKER_CORE):
         broker.start()
     try:

@@ -14,9 +14,9 @@ import uuid
 from pathlib import Path
 from statistics import median
 
-from benchmarks.launch import BROKER_CORE, Launcher, SampleError, on_core, report_of
+from benchmarks.harness import broker_of
+from benchmarks.launch import Launcher, SampleError, report_of
 from benchmarks.rows import Sample
-from stream_kafka.broker import Broker
 
 CASES = [(store, asked) for store in ("memory://", "rocksdb://") for asked in (0, 1)]
 
@@ -28,16 +28,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="seconds between the start and the look (default 2)")
     parser.add_argument("--broker", help="URL of a broker that runs; without it one is started, on a core of its own")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stream-idle-") as directory:
-        if options.broker is not None:
-            return measure(options, options.broker, Path(directory))
-        broker = Broker(port=0)
-        with on_core(BROKER_CORE):
-            broker.start()
-        try:
-            return measure(options, f"kafka://{broker.address}", Path(directory))
-        finally:
-            broker.stop()
+    with tempfile.TemporaryDirectory(prefix="stream-idle-") as directory, broker_of(options.broker) as url:
+        return measure(options, url, Path(directory))
 
 
 def measure(options: argparse.Namespace, url: str, directory: Path) -> int:

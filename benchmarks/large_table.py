@@ -17,11 +17,10 @@ import uuid
 from pathlib import Path
 
 from benchmarks.feed import PARTITIONS, SLICE, make
-from benchmarks.harness import PROPERTIES
-from benchmarks.launch import BROKER_CORE, Launcher, SampleError, on_core, report_of
+from benchmarks.harness import broker_of
+from benchmarks.launch import Launcher, SampleError, report_of
 from benchmarks.rows import Sample
 from stream_kafka import KafkaTransport
-from stream_kafka.broker import Broker
 from stream_kafka.broker.warmup import warm_up
 
 SMALL = 128
@@ -59,22 +58,10 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where stores and broker are; a temporary one when left out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stream-large-", dir=options.directory) as directory:
-        if options.broker is not None:
-            return measure(options, options.broker, Path(directory))
-        warm_up(print)
-        broker = Broker(
-            port=0,
-            heap="1g",
-            jvm_options=("-XX:+UseSerialGC",),
-            properties=PROPERTIES,
-            data_dir=Path(directory) / "kafka",
-        )
-        with on_core(BROKER_CORE):
-            broker.start()
-        try:
-            return measure(options, f"kafka://{broker.address}", Path(directory))
-        finally:
-            broker.stop()
+        if options.broker is None:
+            warm_up(print)
+        with broker_of(options.broker, Path(directory) / "kafka") as url:
+            return measure(options, url, Path(directory))
 
 
 def measure(options: argparse.Namespace, url: str, directory: Path) -> int:

@@ -126,7 +126,7 @@ class WaitingServer:
         listening, self._socket = self._socket, None
         if listening is None:
             return
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError):  # the event loop of Windows, which has had none
             asyncio.get_running_loop().remove_reader(listening)
         listening.close()
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import Parameter
 from typing import Any, Generic, TypeVar, overload
 from weakref import WeakMethod, ref
@@ -183,7 +183,7 @@ class BoundSignal:
             sender = self._app
         new = Handler(handler, signal.told, sender or self._owner, weak=weak)
         self._drop(handler, new.sender)
-        self._keep(*self._connected(), new)
+        self._keep((*self._connected(), new))
         return handler
 
     __call__ = connect
@@ -199,13 +199,13 @@ class BoundSignal:
         self._drop(handler, self._app if self._app is not None else sender or self._owner)
 
     def _drop(self, handler: Callable[..., Any], sender: Any) -> None:
-        self._keep(*(one for one in self._connected() if one.function != handler or one.sender != sender))
+        self._keep(one for one in self._connected() if one.function != handler or one.sender != sender)
 
     def _connected(self) -> tuple[Handler, ...]:
         """Return those of this app, or of the classes."""
         return self._handlers if self._app is not None else self._signal.everywhere
 
-    def _keep(self, *handlers: Handler) -> None:
+    def _keep(self, handlers: Iterable[Handler]) -> None:
         """Replace them: a list that is being called in another thread stays what it was."""
         alive = tuple(one for one in handlers if one.function is not None)
         if self._app is not None:
