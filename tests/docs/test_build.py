@@ -22,6 +22,11 @@ from stream_kafka import KafkaTransport
 
 DOCS = Path(__file__).parents[2] / "docs"
 
+pytestmark = pytest.mark.timeout(1800)
+
+LIMIT = 1700
+"""Seconds for a build. It takes 45 of CPU time, and may have a small share of a machine that does other work."""
+
 ALIASES = {"ChannelT", "EventT", "Model", "ServiceT", "StreamT", "TopicT", "Request", "Response", "StreamResponse"}
 """Other names, for annotations, of what is described under its own; and names of aiohttp."""
 
@@ -35,7 +40,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*command, "-d", str(directory / "doctrees"), str(DOCS), str(directory / "html")],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
