@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
+from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard, ShardChanges
 from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.engine.work import Work
 from stream_core.errors import RecordRefusedError
@@ -99,11 +99,11 @@ class Ledger:
         """Freeze the count, less open events."""
         self.frozen = self.count - sum(len(effects.undo) for effects in unfinished)
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
         """The count, when it has changed."""
         self.intervals.append(intervals)
         if self.frozen != self.stored:
-            yield Change(*CHANGELOG, b"count", b"%d" % self.frozen, ())
+            yield ShardChanges(CHANGELOG, (), [(b"count", b"%d" % self.frozen)])
 
     @property
     def recovered_records(self) -> int:

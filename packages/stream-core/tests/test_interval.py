@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_core.engine.participants import Change, Interval, Reading
+from stream_core.engine.participants import Interval, Reading, ShardChanges
 from stream_core.errors import (
     DeadlineError,
     EncodeError,
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.looptime
 class Refusing(Ledger):
     """A ledger whose changes cannot be made while it is told so."""
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
         """Raise in the middle of it: what comes behind was not sent."""
         yield from super().changes(intervals)
         if self.broken is not None:
@@ -89,10 +89,9 @@ async def test_no_position_moves_past_what_was_not_stored(lab: Lab, guarantee: s
 class Long(Ledger):
     """A ledger with many changes."""
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
         """As many records as fill the producer, and more."""
-        for number in range(100):
-            yield Change(*CHANGELOG, b"%d" % number, b"x" * 500_000, ())
+        yield ShardChanges(CHANGELOG, (), ((b"%d" % number, b"x" * 500_000) for number in range(100)))
 
 
 async def test_a_dropped_checkpoint_sends_nothing_more(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -705,10 +704,9 @@ async def test_a_topic_made_again_is_noticed_without_tables(lab: Lab, guarantee:
 class Choosy(Ledger):
     """A ledger whose changes the broker does not take; it keeps to itself what was refused."""
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
         """One change that is larger than the changelog allows, one that is not."""
-        yield Change(*CHANGELOG, b"large", b"x" * 5000, ())
-        yield Change(*CHANGELOG, b"small", b"x", ())
+        yield ShardChanges(CHANGELOG, (), [(b"large", b"x" * 5000), (b"small", b"x")])
 
 
 @both
@@ -741,9 +739,9 @@ async def test_a_change_that_no_request_holds_is_told(lab: Lab) -> None:
     class Huge(Ledger):
         """A ledger with a change that is larger than a request."""
 
-        def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
+        def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
             """One change."""
-            yield Change(*CHANGELOG, b"huge", b"x" * 10_000_000, ())
+            yield ShardChanges(CHANGELOG, (), [(b"huge", b"x" * 10_000_000)])
 
     counting = Counting(lab)
     counting.ledger = Huge()

@@ -155,7 +155,8 @@ class Owner:
         """Make a checkpoint, and die at a step of it: ``"sending"``, ``"sent"`` or ``"committed"``."""
         world = self.world
         self.tables.cut([])
-        self.unsent = list(self.tables.changes({COUNT: Interval(world.committed, self._position)}))
+        shards = self.tables.changes({COUNT: Interval(world.committed, self._position)})
+        self.unsent = [shard.change(*record) for shard in shards for record in shard.records]
         changed = len(self.unsent)
         for _ in range(random.randrange(changed + 1) if dies == "sending" else changed):
             await world.append(self.unsent.pop(0))

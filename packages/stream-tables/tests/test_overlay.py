@@ -191,7 +191,7 @@ class OverlayAgainstDict(RuleBasedStateMachine):
     @rule()
     def commit(self) -> None:
         """The checkpoint is committed: the store has what was frozen, and nothing else."""
-        changes = {change.key: change.value for change in self.part.changes({})}
+        changes = dict(self.part.changes({}).records)
         before = dict(self.part.store.range())
         asyncio.run(self.part.commit(1))
         after = {key: value for key, value in {**before, **changes}.items() if value is not None}
@@ -264,8 +264,9 @@ def test_readings_of_agents_on_one_topic(part: TablePartition, session: Session)
     part.overlay.cut([])
     assert part.overlay.frozen_readings == {Reading(SOURCE, "one"), Reading(SOURCE, "two")}
 
-    (headers,) = {change.headers for change in part.changes({Reading(SOURCE, "one"): Interval(0, 3)})}
-    assert headers == (("stream-origin", b'[0,[["source",0,"one",0,3]]]'),)
+    assert part.changes({Reading(SOURCE, "one"): Interval(0, 3)}).headers == (
+        ("stream-origin", b'[0,[["source",0,"one",0,3]]]'),
+    )
 
 
 def test_readings_of_an_open_event_belong_to_the_next_interval(part: TablePartition, session: Session) -> None:
@@ -365,7 +366,8 @@ def test_an_iteration_is_of_its_moment(part: TablePartition, session: Session) -
 def refused(part: TablePartition, key: bytes, intervals: dict[Reading, Interval]) -> RecordRefusedError:
     """The broker refuses the record of ``key`` of the checkpoint under way, and the interval is dropped."""
     error = RecordRefusedError("too large for the broker")
-    part.refuse(next(change for change in part.changes(intervals) if change.key == key), error)
+    shard = part.changes(intervals)
+    part.refuse(next(shard.change(*record) for record in shard.records if record[0] == key), error)
     part.overlay.clear()
     return error
 
@@ -415,10 +417,10 @@ def test_what_was_refused_is_forgotten_when_its_events_are_committed(part: Table
             part.set(cursor, b"a", 1)
         finish(cursor)
         part.overlay.cut([])
-        list(part.changes(intervals))
+        part.changes(intervals)
         asyncio.run(part.commit(1))
     part.overlay.cut([])
-    list(part.changes({mine: Interval(3, 5)}))
+    part.changes({mine: Interval(3, 5)})
     asyncio.run(part.commit(None))
 
     begin(cursor, session, 6)

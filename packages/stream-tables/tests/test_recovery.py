@@ -139,7 +139,8 @@ class Workshop:
         """What the next checkpoint writes to the changelog, which is committed and stored."""
         assert self.tables is not None
         self.tables.cut([])
-        changes = list(self.tables.changes({COUNT: Interval(start, end)}))
+        shards = self.tables.changes({COUNT: Interval(start, end)})
+        changes = [shard.change(*record) for shard in shards for record in shard.records]
         for change in changes:
             self.cluster.append(CHANGELOG, [Entry(int(time.time() * 1000), change.key, change.value, change.headers)])
         await self.tables.committed({CHANGELOG: self.cluster.log(CHANGELOG).end} if changes else {})

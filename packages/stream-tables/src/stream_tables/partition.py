@@ -32,7 +32,7 @@ from threading import get_ident
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from stream_core.clocks import SYSTEM, Clock
-from stream_core.engine.participants import Change, Interval, OnLost, Reading
+from stream_core.engine.participants import Change, Interval, OnLost, Reading, ShardChanges
 from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import (
     FencedError,
@@ -437,13 +437,12 @@ class TablePartition(Generic[V]):
 
     # -- checkpoint
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> ShardChanges:
         """Make one changelog record for each key in the frozen layer, with the intervals of its events."""
-        headers, stored = self._origin(intervals), self.values.stored
-        topic, partition = self.changelog
-        self._sent = len(self.overlay.frozen)
-        for key, value in self.overlay.frozen.items():
-            yield Change(topic, partition, key, stored(value), headers)
+        frozen, stored = self.overlay.frozen, self.values.stored
+        self._sent = len(frozen)
+        records = ((key, stored(value)) for key, value in frozen.items())
+        return ShardChanges(self.changelog, self._origin(intervals), records)
 
     def _origin(self, intervals: Mapping[Reading, Interval]) -> Headers:
         """Make the headers of the changelog records of a cut."""

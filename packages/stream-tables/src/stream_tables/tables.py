@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from functools import partial
 from typing import Any
 
-from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard
+from stream_core.engine.participants import Change, Interval, OnLost, Reading, SendNow, Shard, ShardChanges
 from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.engine.work import Work
 from stream_core.errors import ConfigurationError, RecordRefusedError, StoreCorruptError, StoreError, StoreLockedError
@@ -326,10 +326,12 @@ class Tables:
         for part in self._cut.values():
             part.overlay.cut(unfinished)
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[ShardChanges]:
         """Make the changelog records of all tables."""
         for part in self._cut.values():
-            yield from part.changes(intervals)
+            changes = part.changes(intervals)  # also of one without changes: it takes note of the intervals
+            if part.overlay.frozen:
+                yield changes
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """Write the frozen overlays to their stores: all that can be written, whatever fails in between.

@@ -145,9 +145,9 @@ class WindowBench:
         self.part.overlay.cut(unfinished)
         number = len(self.cuts)
         intervals = {Reading(SOURCE, name): Interval(number, number + 1) for name in ("agent", UNITS)}
-        changes = list(self.part.changes(intervals))
-        for change in changes:
-            self.log.append(StoredRecord(len(self.log), 0, change.key, change.value, change.headers))
+        shard = self.part.changes(intervals)
+        for key, value in shard.records:
+            self.log.append(StoredRecord(len(self.log), 0, key, value, shard.headers))
         asyncio.run(self.part.commit(len(self.log)))
         self.cuts.append((len(self.log), self.all(), self.part.time(None)))
 

@@ -344,8 +344,9 @@ def test_a_drop_while_sessions_are_stored_is_mended_by_the_changelog() -> None:
 
     async def main() -> None:
         bench.part.overlay.cut(())
-        for change in bench.part.changes({}):
-            bench.log.append(StoredRecord(len(bench.log), 0, change.key, change.value, change.headers))
+        shard = bench.part.changes({})
+        for key, value in shard.records:
+            bench.log.append(StoredRecord(len(bench.log), 0, key, value, shard.headers))
         writing = asyncio.create_task(bench.part.commit(len(bench.log)))
         await asyncio.sleep(0)
         assert sessions(bench) == expected

@@ -462,7 +462,8 @@ def test_a_refused_record_fails_in_its_event(bench: WindowBench) -> None:
     """An event that makes a change again which the broker refused is told so, and others are not."""
     bench.add("a", 1)
     bench.part.overlay.cut([])
-    (change,) = (one for one in bench.part.changes({Reading(SOURCE, "agent"): Interval(0, 1)}) if b"a" in one.key[:4])
+    shard = bench.part.changes({Reading(SOURCE, "agent"): Interval(0, 1)})
+    (change,) = (shard.change(*record) for record in shard.records if b"a" in record[0][:4])
     bench.drop()
     bench.part.refuse(change, RecordRefusedError("too large", "changelog"))
     with pytest.raises(RecordRefusedError, match="too large"):

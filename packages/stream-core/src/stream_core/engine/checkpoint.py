@@ -27,7 +27,7 @@ from typing import Any
 from stream_core.counters import Changes
 from stream_core.engine.context import EngineContext
 from stream_core.engine.ownership import Ownership
-from stream_core.engine.participants import Change, Interval, Participant, Reading
+from stream_core.engine.participants import Interval, Participant, Reading, ShardChanges
 from stream_core.engine.topology import Topology
 from stream_core.errors import (
     BatchRefusedError,
@@ -97,6 +97,7 @@ class Checkpoint:
         self._sessions: Sequence[PartitionSession] = ()
         self._offsets: dict[TP, Offset] = {}
         self._positions: list[tuple[Feed, int]] = []
+        self._sent = 0
         self._last: dict[TP, Awaitable[RecordMetadata]] = {}
         self._ends: dict[TP, int] = {}
         self.undecided = False
@@ -195,42 +196,41 @@ class Checkpoint:
             count = session.unit_count
             if count.committed is not None and count.position is not None and count.committed < count.position:
                 intervals[Reading(session.tp, UNITS)] = Interval(count.committed, count.position)
-        sent, tp, changes = 0, TP("", -1), Changes()
         for participant in self._participants:
-            for change in participant.changes(intervals):
-                # They come one partition after the other.
-                if change.partition != tp.partition or change.topic != tp.topic:
-                    tp, changes = TP(change.topic, change.partition), self.changes[change.topic]
-                    await self._effects.partitions(change.topic)
-                    self._still_current()
-                await self._send(participant, change, tp)
-                sent += 1
-                if change.value is None:
-                    changes.deleted += 1
-                else:
-                    changes.updated += 1
-                if sent % SLICE == 0 or self._effects.crowded:
-                    await self._effects.room()
-                    await asyncio.sleep(0)
-                    self._still_current()
+            for shard in participant.changes(intervals):
+                await self._effects.partitions(shard.tp.topic)
+                self._still_current()
+                await self._send_shard(participant, shard)
         reach("checkpoint.changelog")
 
-    async def _send(self, participant: Participant, change: Change, tp: TP) -> None:
-        """Send one change; alone, when a record of the interval was refused before, so that the one is found."""
-        try:
-            self._last[tp] = delivery = self._effects.send(
-                change.topic, change.partition, change.key, change.value, headers=change.headers
-            )
-            if self._outbox.one_by_one:
-                await delivery
+    async def _send_shard(self, participant: Participant, shard: ShardChanges) -> None:
+        """Send the changes of one shard; one at a time, when a record of the interval was refused before, so that the one is found."""
+        (topic, partition), headers = shard.tp, shard.headers
+        effects, one_by_one = self._effects, bool(self._outbox.one_by_one)
+        send, changes = effects.send, self.changes[topic]
+        for key, value in shard.records:
+            try:
+                delivery = send(topic, partition, key, value, None, headers)
+                if one_by_one:
+                    await delivery
+                    self._still_current()
+            except (BatchRefusedError, EncodeError) as error:
+                if not one_by_one and isinstance(error, BatchRefusedError):
+                    raise  # of a batch before: which record it was is not known
+                refused = RecordRefusedError(f"topic {topic}: the broker refuses the record: {error}", topic)
+                refused.__cause__ = error
+                participant.refuse(shard.change(key, value), refused)
+                raise ChangeRefusedError(f"topic {topic}, partition {partition}: {error}") from error
+            self._last[shard.tp] = delivery
+            self._sent += 1
+            if value is None:
+                changes.deleted += 1
+            else:
+                changes.updated += 1
+            if effects.crowded or self._sent % SLICE == 0:
+                await effects.room()
+                await asyncio.sleep(0)
                 self._still_current()
-        except (BatchRefusedError, EncodeError) as error:
-            if not self._outbox.one_by_one and isinstance(error, BatchRefusedError):
-                raise  # of a batch before: which record it was is not known
-            refused = RecordRefusedError(f"topic {change.topic}: the broker refuses the record: {error}", change.topic)
-            refused.__cause__ = error
-            participant.refuse(change, refused)
-            raise ChangeRefusedError(f"topic {change.topic}, partition {change.partition}: {error}") from error
 
     async def _acknowledge(self) -> None:
         """Wait for all acknowledgements; ask the broker meanwhile whether the sources are what they were."""

@@ -11,7 +11,7 @@ from stream_core.errors import RecordRefusedError
 from stream_core.primitives import TP, Headers, TopicSpec
 from stream_core.streams.effects import Effects
 
-__all__ = ["Change", "Interval", "OnLost", "Participant", "Reading", "SendNow", "Shard"]
+__all__ = ["Change", "Interval", "OnLost", "Participant", "Reading", "SendNow", "Shard", "ShardChanges"]
 
 
 class Shard(NamedTuple):
@@ -43,6 +43,24 @@ class Change(NamedTuple):
     key: bytes
     value: bytes | None
     headers: Headers
+
+
+class ShardChanges(NamedTuple):
+    """The changelog records of one shard in a checkpoint. There may be millions, so what they have in common is said once.
+
+    Attributes:
+        tp: the changelog partition.
+        headers: of each of them.
+        records: key and value of each of them; they are made as they are asked for.
+    """
+
+    tp: TP
+    headers: Headers
+    records: Iterable[tuple[bytes, bytes | None]]
+
+    def change(self, key: bytes, value: bytes | None) -> Change:
+        """Make one of them by itself."""
+        return Change(*self.tp, key, value, self.headers)
 
 
 SendNow = Callable[[Change], Awaitable[int]]
@@ -128,8 +146,8 @@ class Participant(Protocol):
     def cut(self, unfinished: Sequence[Effects]) -> None:
         """Freeze the changes so far, without those of the open work of ``unfinished``. Synchronous: a moment in time."""
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[Change]:
-        """Make the changelog records of what was cut: one per key, with its final value."""
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
+        """Make the changelog records of what was cut: one per key, with its final value; a shard without any may be left out."""
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """Make the changes of the checkpoint durable: it is committed.

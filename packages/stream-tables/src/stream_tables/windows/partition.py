@@ -14,7 +14,7 @@ from dataclasses import replace
 from threading import get_ident
 from typing import Any, TypeVar
 
-from stream_core.engine.participants import Change, Interval, OnLost, Reading
+from stream_core.engine.participants import Change, Interval, OnLost, Reading, ShardChanges
 from stream_core.engine.snapshot import TablePartitionSnapshot
 from stream_core.errors import RecordRefusedError, StoreCorruptError
 from stream_core.ports import KeyRange, Store
@@ -319,15 +319,16 @@ class WindowedPartition(TablePartition[V]):
             return b"%d" % entry
         return self.values.stored(entry)
 
-    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[Change]:
+    def changes(self, intervals: Mapping[Reading, Interval]) -> ShardChanges:
         """Make one changelog record for each row in the frozen layer that does not follow from others."""
-        headers = self._origin(intervals)
-        topic, partition = self.changelog
         self._sent = 0
+        return ShardChanges(self.changelog, self._origin(intervals), self._records())
+
+    def _records(self) -> Iterator[tuple[bytes, bytes | None]]:
         for row, entry in self.overlay.frozen.items():
             if (key := self._logged(row)) is not None:
                 self._sent += 1
-                yield Change(topic, partition, key, self._stored(row, entry), headers)
+                yield key, self._stored(row, entry)
 
     def _to_store(self, entries: Iterable[tuple[bytes, Entry]]) -> dict[bytes, bytes | None]:
         """Give the rows to be stored for entries of the frozen layer, with those that follow from them."""
