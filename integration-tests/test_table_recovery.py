@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 import stream_app as faust
 from chaos.waiting import until
@@ -155,6 +156,23 @@ async def test_a_changelog_that_was_lost_with_the_disk(shop: Shop, caplog: pytes
     caplog.clear()
     assert await shop.run() == {"b": 3}
     assert "begins empty" not in caplog.text
+
+
+async def test_offsets_that_have_expired(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Events that were counted come again, and are counted twice: that is said where the table has values, and once."""
+    assert await shop.run(("a", 1)) == {"a": 1}
+    assert await shop.run(("b", 3)) == {"a": 1, "b": 3}
+    assert "nothing is committed" not in caplog.text
+    async with administration(shop.bootstrap) as admin:
+        deleted = await admin._send_request(DeleteGroupsRequest([shop.name]))
+        assert [error for _, error in deleted.results] == [0]
+    again = await shop.run(("c", 1), ("c", 1), ("c", 1))  # three events are waited for, of which two are old ones
+    assert (again["a"], again["b"]) == (2, 6)
+    said = f"{shop.changelog}-0 has values, and nothing is committed of its sources: {shop.name}-numbers-0 is read from offset 0 on"
+    assert caplog.text.count(said) == 1
+    caplog.clear()
+    await shop.run(("b", 1))
+    assert "nothing is committed" not in caplog.text
 
 
 @pytest.mark.parametrize("exactly_once", [False, True])

@@ -26,6 +26,7 @@ class Ledger:
         self.aborts = 0
         self.intervals: list[Mapping[Reading, Interval]] = []
         self.committed_readings: list[Mapping[Reading, int]] = []
+        self.unread: list[bool] = []
         self.broken: Exception | None = None
         self.refused: list[RecordRefusedError] = []
 
@@ -69,9 +70,11 @@ class Ledger:
         ids: Mapping[str, str] | None = None,
         send: SendNow | None = None,
         exactly_once: bool = False,
+        unread: bool = False,
     ) -> None:
         """Begin where the disk is."""
         self.committed_readings.append(committed)
+        self.unread.append(unread)
         self.count = self.stored
 
     @property

@@ -21,6 +21,7 @@ from stream_core.errors import (
     TransportError,
     WorkerError,
 )
+from stream_core.memory.offsets import GroupOffsets
 from stream_core.primitives import TP, Offset, StoredRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
@@ -254,11 +255,12 @@ class SlowLedger(Ledger):
         ids: Mapping[str, str] | None = None,
         send: SendNow | None = None,
         exactly_once: bool = False,
+        unread: bool = False,
     ) -> None:
         """Wait until somebody says that the second partition is recovered."""
         if shard.partition == 1:
             await self.recovered.wait()
-        await super().open(shard, committed, generation, ids=ids, send=send, exactly_once=exactly_once)
+        await super().open(shard, committed, generation, ids=ids, send=send, exactly_once=exactly_once, unread=unread)
 
 
 async def test_a_partition_that_begins_while_a_checkpoint_waits_is_in_it(lab: Lab) -> None:
@@ -304,10 +306,13 @@ class FailingLedger(SlowLedger):
         ids: Mapping[str, str] | None = None,
         send: SendNow | None = None,
         exactly_once: bool = False,
+        unread: bool = False,
     ) -> None:
         """Begin where the disk is, when the first partition is opened; fail, the first time that the second one is."""
         if shard.partition == 0:
-            await super().open(shard, committed, generation, ids=ids, send=send, exactly_once=exactly_once)
+            await super().open(
+                shard, committed, generation, ids=ids, send=send, exactly_once=exactly_once, unread=unread
+            )
             return
         await self.recovered.wait()
         if self.error is not None:
@@ -478,6 +483,36 @@ async def test_leads_begin_intervals(lab: Lab) -> None:
     ]
     await lab.caught_up(topic)
     assert ledger.stored == 10
+
+
+class Unreachable(Ledger):
+    """A ledger whose changelogs cannot be read when it is opened first."""
+
+    async def open(self, *args: Any, **options: Any) -> None:
+        """Fail once."""
+        await super().open(*args, **options)
+        if len(self.unread) == 1:
+            raise DeadlineError("no answer")
+
+
+async def test_what_was_never_committed_is_told(lab: Lab) -> None:
+    """A participant is told that nothing was committed of its source, also when the first attempt to open it failed; and after expiry."""
+    topic, ledger = lab.topic("numbers"), Unreachable()
+
+    async def count(stream: Stream[int]) -> None:
+        async for _ in stream:
+            ledger.add()
+
+    agent: Agent = lab.agent(count, topic)
+    lab.put(topic, range(10))
+    engine = await lab.start([agent], participants=[ledger])
+    await lab.caught_up(topic)
+    await lab.stop(engine)
+    await lab.stop(await lab.start([agent], participants=[ledger]))
+    for name in lab.cluster.groups():
+        lab.cluster.group(name).offsets = GroupOffsets()
+    await lab.stop(await lab.start([agent], participants=[ledger]))
+    assert ledger.unread == [True, True, False, True]
 
 
 async def test_too_many_leads_are_left_out(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:

@@ -36,6 +36,7 @@ class Owner(NamedTuple):
         ids: topic id by name, of sources and changelogs.
         send: writes a claim; ``None`` under exactly-once.
         exactly_once: its changelog records name no interval.
+        unread: nothing was committed of any source before.
     """
 
     committed: Mapping[Reading, int]
@@ -43,6 +44,7 @@ class Owner(NamedTuple):
     ids: Mapping[str, str]
     send: SendNow | None
     exactly_once: bool
+    unread: bool = False
 
 
 async def recover(following: Following, part: TablePartition[Any], owner: Owner, check: Callable[[], None]) -> None:
@@ -78,6 +80,17 @@ async def recover(following: Following, part: TablePartition[Any], owner: Owner,
     check()
     follower.finish()
     part.ready()
+    if owner.unread and next(part.store.range(), None) is not None:
+        logger.warning(
+            "%s has values, and nothing is committed of its sources: %s. If these events come for the first time, all is well. If they "
+            "were counted before, they are counted twice: offsets of a group without members expire (offsets.retention.minutes of the "
+            "broker, 7 days), and go with the group when that is deleted. Then say where to go on (`stream offsets reset "
+            "--to-datetime WHEN`), or begin afresh with App(version=...)",
+            part.changelog,
+            ", ".join(
+                f"{tp} is read from offset {offset} on" for (tp, name), offset in owner.committed.items() if not name
+            ),
+        )
     part.end = follower.target if owner.send is not None else None
     part.enter(State.RUNNING)
     count, seconds = follower.position - follower.start, part.clock.monotonic() - started

@@ -185,6 +185,7 @@ class Tables:
         ids: Mapping[str, str] | None = None,
         send: SendNow | None = None,
         exactly_once: bool = False,
+        unread: bool = False,
     ) -> None:
         """Recover the partition of every table that this shard has.
 
@@ -193,7 +194,7 @@ class Tables:
             TransportError: a changelog cannot be read or written; it can be tried again.
         """
         mine = [table for table in self._tables.values() if self._counts[table.name] == shard.partitions]
-        owner = Owner(committed, generation, ids or {}, send, exactly_once)
+        owner = Owner(committed, generation, ids or {}, send, exactly_once, unread)
         self._opened.update(table.name for table in mine)
         await together(self._open(table, shard.partition, owner) for table in mine)
         for table in mine:

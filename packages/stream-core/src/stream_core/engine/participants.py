@@ -107,6 +107,7 @@ class Participant(Protocol):
         ids: Mapping[str, str] | None = None,
         send: SendNow | None = None,
         exactly_once: bool = False,
+        unread: bool = False,
     ) -> None:
         """Recover the state of a shard up to the end of its changelogs. State that is lost or behind is made anew.
 
@@ -117,6 +118,7 @@ class Participant(Protocol):
             ids: topic id by name, of sources and of ``topics``, read after ``committed``. A topic that is missing has an unknown id.
             send: writes to the changelogs at once. ``None`` under exactly-once, where nobody but the owner can commit records.
             exactly_once: nobody sees the changes of an interval that is not committed, so they need not say which one they are of.
+            unread: nothing was committed of any of its sources before: they are read for the first time, or their offsets have expired.
         """
 
     @property

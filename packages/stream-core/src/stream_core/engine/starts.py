@@ -34,6 +34,9 @@ class Starts:
 
     Args:
         context: what the parts of the engine share.
+
+    Attributes:
+        unread: partitions of which nothing was committed before, and that are not opened yet.
     """
 
     def __init__(self, context: EngineContext) -> None:
@@ -42,6 +45,7 @@ class Starts:
         self._clock = context.run.clock
         self._count_units = any(participant.has_work for participant in context.participants)
         self._ends: dict[TP, int] = {}
+        self.unread: set[TP] = set()
         self._short: dict[TP, tuple[Start, int]] = {}
 
     async def find(
@@ -61,6 +65,7 @@ class Starts:
             TransportError: the broker does not answer; :meth:`commit` says what follows.
         """
         starts = {}
+        self.unread |= {tp for tp, offset in committed.items() if offset is None}
         for tp, offset in committed.items():
             if offset is not None and (start := _counting(tp, offset, identities.get(tp.topic))) is not None:
                 starts[tp] = start
@@ -118,6 +123,7 @@ class Starts:
     def forget(self, tp: TP) -> None:
         """Forget where the log of a partition ended: others have its offsets now."""
         self._ends.pop(tp, None)
+        self.unread.discard(tp)
 
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         """Commit where partitions begin, outside of any interval. Raises TransportError.
