@@ -439,10 +439,9 @@ class TablePartition(Generic[V]):
 
     def changes(self, intervals: Mapping[Reading, Interval]) -> ShardChanges:
         """Make one changelog record for each key in the frozen layer, with the intervals of its events."""
-        frozen, stored = self.overlay.frozen, self.values.stored
+        frozen = self.overlay.frozen
         self._sent = len(frozen)
-        records = ((key, stored(value)) for key, value in frozen.items())
-        return ShardChanges(self.changelog, self._origin(intervals), records)
+        return ShardChanges(self.changelog, self._origin(intervals), self.values.all_stored(frozen.items()))
 
     def _origin(self, intervals: Mapping[Reading, Interval]) -> Headers:
         """Make the headers of the changelog records of a cut."""
@@ -466,8 +465,7 @@ class TablePartition(Generic[V]):
 
     def _to_store(self, entries: Iterable[tuple[bytes, Entry]]) -> dict[bytes, bytes | None]:
         """Give what is to be stored for entries of the frozen layer."""
-        stored = self.values.stored
-        return {key: stored(value) for key, value in entries}
+        return dict(self.values.all_stored(entries))
 
     def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
         """Give the ranges to delete with the last changes of a cut, and take out of these what lies there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -166,6 +166,7 @@ class Values(Generic[V]):
     __slots__ = (
         "_changelog",
         "_encode",
+        "_encoders",
         "_kept",
         "_left_out",
         "_schema",
@@ -181,6 +182,7 @@ class Values(Generic[V]):
         self._changelog = changelog
         self._schema = schema
         self._encode = schema.encode_value
+        self._encoders = schema.encoders[1]
         self._kept = kept_types(schema)
         self._untyped = schema.value_type in (None, Any)
         self.decode = schema.decode_value
@@ -218,6 +220,20 @@ class Values(Generic[V]):
     def stored(self, entry: Entry) -> bytes | None:
         """Give what is stored for an entry of the overlay; ``None`` deletes."""
         return None if entry is DELETED else entry.data if type(entry) is Encoded else self.encode(entry)
+
+    def all_stored(self, entries: Iterable[tuple[bytes, Entry]]) -> Iterator[tuple[bytes, bytes | None]]:
+        """Give what :meth:`stored` gives for each of very many entries, in half the time."""
+        encoders, encode = self._encoders, self.encode
+        for key, entry in entries:
+            kind = type(entry)
+            if kind is Encoded:
+                yield key, entry.data  # type: ignore[union-attr]
+            elif entry is DELETED:
+                yield key, None
+            elif (quick := encoders.get(kind)) is not None:
+                yield key, quick(entry) or b""
+            else:
+                yield key, encode(entry)
 
     def read(self, key: bytes, data: bytes) -> V:
         """Make the value of a key from its bytes.
