@@ -16,7 +16,7 @@ from stream_core.memory.log import Entry
 from stream_core.primitives import TP, TopicSpec
 from stream_core.sending.several import TopicPattern
 
-from .apps import cluster, make, until
+from .apps import cluster, make, records_of, until
 
 
 async def test_several_topics_read_as_one() -> None:
@@ -39,6 +39,38 @@ async def test_several_topics_read_as_one() -> None:
         await note.send(value="c")
     await app.stop()
     assert str(both) == "east, west"
+
+
+@pytest.mark.parametrize("described", [False, True])
+async def test_an_event_is_sent_to_the_name_of_a_topic(described: bool) -> None:
+    """``send``, ``forward`` and ``echo`` take a name, as ``app.send`` does: of a topic of the app, or of another one of its cluster."""
+    app = make()
+    numbers = app.topic("numbers", key_type=str, value_type=int, partitions=1)
+    if described:
+        app.topic("echoed"), app.topic("forwarded")
+        app.topic("sent", key_type=bytes, value_type=float, partitions=2)
+    for name in () if described else ("sent", "echoed", "forwarded"):
+        cluster(app).create(TopicSpec(name, 1))
+
+    @app.agent(numbers)
+    async def copy(stream: faust.Stream[int]) -> None:
+        async for event in stream.echo("echoed").events():
+            await event.send("sent", value=event.value + 0.5, partition=0)
+            await event.forward("forwarded")
+
+    await app.start()
+    await numbers.send(7, key="k", headers={"shop": b"web"})
+
+    def records(topic: str) -> list[tuple[bytes | None, bytes | None, Any]]:
+        return [(one.key, one.value, tuple(one.headers)) for one in records_of(app, topic)]
+
+    names = ("echoed", "sent", "forwarded")
+    await until(lambda: all(records(name) for name in names))
+    assert records("echoed") == [(b"k", b"7", ())]
+    assert records("sent") == [(b"k", b"7.5", ())]
+    assert records("forwarded") == [(b"k", b"7", (("shop", b"web"),))]
+    assert (app.topics["sent"].partitions, set(names) <= set(app.topics)) == (2 if described else None, True)
+    await app.stop()
 
 
 async def test_a_topic_with_a_schema() -> None:

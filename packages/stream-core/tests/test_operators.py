@@ -132,14 +132,14 @@ async def test_echo(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("way", ["send", "forward", "echo"])
-async def test_the_name_of_a_topic_is_no_target(lab: Lab, way: str) -> None:
-    """Who sends an event to a name is told to make a topic of it."""
+async def test_a_name_says_nothing_to_an_engine_without_an_app(lab: Lab, way: str) -> None:
+    """Who sends an event to the name of a topic is told to make a topic of it."""
     told: list[str] = []
 
     async def body(stream: Stream[Any]) -> None:
         if way == "echo":
             with pytest.raises(ConfigurationError) as refused:
-                stream.echo("copies")  # type: ignore[arg-type]
+                stream.echo("copies")
             told.append(str(refused.value))
         async for event in stream.events():
             with pytest.raises(ConfigurationError) as refused:

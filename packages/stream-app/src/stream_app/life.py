@@ -31,6 +31,7 @@ from stream_core.sensors import Begun
 __all__ = ["Life"]
 
 if TYPE_CHECKING:
+    from stream_core.sending.topic import AnyTopic
     from stream_web import Web
     from stream_web.clients import ClientSession
 
@@ -94,6 +95,11 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         self.outcome = ""
         """What had become of the work of the app when it was stopped, in words."""
         Service.__init__(self, beacon=beacon, loop=loop)
+
+    if TYPE_CHECKING:
+
+        def topic_named(self, name: str) -> AnyTopic:
+            """Give a topic by its name; what describes topics is another part of an app."""
 
     # -- start
 

@@ -59,6 +59,7 @@ class AgentTest:
         part = Part(
             conf=self._settings(app.conf),
             topics=app.topics,
+            topic_named=app.topic_named,
             agents={agent.name: clone},
             tables=app.tables,
             engines=app.engines,

@@ -33,16 +33,19 @@ class Run:
     Args:
         name: of what runs, for messages.
         clock: of the engine, and of all that runs in it.
+        topic: gives a topic by its name, for who sends an event to a name; ``None`` where names say nothing.
 
     Attributes:
         name: the same.
         clock: the same.
+        topic: the same.
         ended: whether the engine has ended.
     """
 
-    def __init__(self, name: str = "", clock: Clock = SYSTEM) -> None:
+    def __init__(self, name: str = "", clock: Clock = SYSTEM, topic: Callable[[str], Any] | None = None) -> None:
         self.name = name
         self.clock = clock
+        self.topic = topic
         self.ended = False
         self._bound: dict[PerRun[Any], None] = {}
 

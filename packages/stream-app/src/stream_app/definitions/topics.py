@@ -262,6 +262,11 @@ class TopicDefinitions(Registry):
 
     def _named(self, channel: Topic[Any, Any] | Channel[Any, Any] | str) -> Topic[Any, Any] | Channel[Any, Any]:
         """Give a topic by its name, described now if it was not; topics and channels as they are."""
-        if not isinstance(channel, str):
-            return channel
-        return self._topics.get(channel) or self.topic(channel)
+        return self.topic_named(channel) if isinstance(channel, str) else channel
+
+    def topic_named(self, name: str) -> Topic[Any, Any]:
+        """Give a topic by its name, described now if it was not.
+
+        :meta private:
+        """
+        return self._topics.get(name) or self.topic(name)

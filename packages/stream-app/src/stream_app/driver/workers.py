@@ -83,6 +83,7 @@ class DrivenWorker:
             part = Part(
                 conf=app.conf,
                 topics=app.topics,
+                topic_named=app.topic_named,
                 agents=app.agents,
                 tables=app.tables,
                 chores=app.chores,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,9 @@ class Defined(Protocol):
     @property
     def topics(self) -> Mapping[str, AnyTopic]:
         """The topics by name."""
+
+    def topic_named(self, name: str) -> AnyTopic:
+        """Give a topic by its name, described now if it was not."""
 
     @property
     def agents(self) -> Mapping[str, Agent]:
@@ -67,6 +70,7 @@ class Part:
 
     conf: Settings
     topics: Mapping[str, AnyTopic]
+    topic_named: Callable[[str], AnyTopic]
     agents: Mapping[str, Agent]
     tables: Mapping[str, Table[Any, Any]]
     engines: PerRun[Engine]

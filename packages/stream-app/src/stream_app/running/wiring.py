@@ -88,7 +88,7 @@ class Wiring:
         self._web: WebServer | WaitingServer | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
-        self.run = Run(app.conf.id, clock)
+        self.run = Run(app.conf.id, clock, app.topic_named)
         self.loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
         self.engine: Engine | None = None

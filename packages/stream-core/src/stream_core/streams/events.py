@@ -102,7 +102,7 @@ class Event(Generic[V]):
 
     async def send(
         self,
-        channel: Target,
+        channel: Target | str,
         *,
         key: Any = None,
         value: Any = None,
@@ -114,7 +114,7 @@ class Event(Generic[V]):
         """Send to a topic or channel, with the decoded key and value of this event where none is given.
 
         Args:
-            channel: an agent, a topic, a channel in memory, or an object with such a ``send``.
+            channel: an agent, a topic or its name, a channel in memory, or an object with such a ``send``.
             key: the key.
             value: the value.
             partition: the partition to send to.
@@ -130,7 +130,7 @@ class Event(Generic[V]):
 
     async def forward(
         self,
-        channel: Target,
+        channel: Target | str,
         *,
         key: Any = None,
         value: Any = None,
@@ -154,7 +154,7 @@ class Event(Generic[V]):
 
 
 async def _send(
-    channel: Target,
+    channel: Target | str,
     options: SendOptions,
     value: Any,
     key: Any,

@@ -170,11 +170,11 @@ class Stream(Generic[T]):
 
         return self.add_processor(choose)
 
-    def echo(self, *channels: Target) -> Stream[T]:
-        """Send a copy of each event to topics or channels, with its key, before the body gets it.
+    def echo(self, *channels: Target | str) -> Stream[T]:
+        """Send a copy of each event to topics, by themselves or by name, or channels, with its key, before the body gets it.
 
         Raises:
-            ConfigurationError: one of them is neither; the name of a topic is none.
+            ConfigurationError: one of them is neither.
         """
         sends = [send_of(channel, "echo()") for channel in channels]
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from stream_core.errors import ConfigurationError
+from stream_core.runs import current_run
 from stream_core.values.codecs import CodecArg
 
 if TYPE_CHECKING:
@@ -52,20 +53,22 @@ class Target(Protocol):
         """Send a record."""
 
 
-def send_of(target: Target, what: str) -> Callable[..., Awaitable[Awaitable[RecordMetadata]]]:
+def send_of(target: Target | str, what: str) -> Callable[..., Awaitable[Awaitable[RecordMetadata]]]:
     """Return how one sends to a target.
 
     Args:
-        target: what was given as one.
+        target: what was given as one; a name is that of a topic of the app whose run this is.
         what: names the call in the error.
 
     Raises:
-        ConfigurationError: it is the name of a topic, or something else that nothing can be sent to.
+        ConfigurationError: nothing can be sent to it; a name says nothing to an engine without an app.
     """
-    try:
-        return target.send
-    except AttributeError:
+    run = current_run()
+    if isinstance(target, str) and run is not None and run.topic is not None:
+        target = run.topic(target)
+    if isinstance(target, str) or not hasattr(target, "send"):
         make = f"app.topic({target!r})" if isinstance(target, str) else "app.topic(name)"
         raise ConfigurationError(
             f"{what} sends to an agent, a topic or a channel, and not to {target!r}: make a topic with {make}"
-        ) from None
+        )
+    return target.send
