@@ -58,6 +58,45 @@ async def test_a_program_that_sends_and_stops_loses_nothing(bootstrap: str, topi
 
 
 @both
+async def test_topics_that_nobody_has_described_before(
+    bootstrap: str, topic: Callable[..., str], guarantee: str
+) -> None:
+    """An event, a task and a client send to names of topics that do not exist: they are made, and nothing fails or waits long."""
+    app = make(bootstrap, topic("app"), processing_guarantee=guarantee)
+    source = app.topic(topic("source"), value_type=int)
+    sent, forwarded, outside = topic("sent"), topic("forwarded"), topic("outside")
+    failures: list[BaseException] = []
+    finished: list[int] = []
+
+    async def fails(agent: Any, error: BaseException) -> None:
+        failures.append(error)
+
+    @app.agent(source, on_error=fails)
+    async def copy(stream: faust.Stream[int]) -> None:
+        async for event in stream.events():
+            await event.send(sent, value=event.value + 1)
+            await event.forward(forwarded)
+            finished.append(event.value)
+
+    async with app:
+        await app.send(outside, value=0)
+        for number in range(3):
+            await source.send(value=number)
+        await until(lambda: len(finished) == 3)
+    assert failures == []
+    assert await values(bootstrap, sent) == [1, 2, 3]
+    assert await values(bootstrap, forwarded) == [0, 1, 2]
+    assert await values(bootstrap, outside) == [0]
+
+    client = make(bootstrap, topic("client"))
+    async with asyncio.timeout(60):
+        await client.start_client()
+        await client.send(other := topic("other"), value=7)
+        await client.stop()
+    assert await values(bootstrap, other) == [7]
+
+
+@both
 async def test_the_broker_dies_while_a_timer_sends(
     broker: Broker, bootstrap: str, topic: Callable[..., str], guarantee: str
 ) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import stream_app as faust
-from stream_core.errors import ConfigurationError, DeadlineError
+from stream_core.errors import ConfigurationError, DeadlineError, TopicMismatchError, UnknownTopicError
 from stream_core.memory.log import Entry
 from stream_core.primitives import TP, TopicSpec
 from stream_core.sending.several import TopicPattern
 
-from .apps import cluster, make, records_of, until
+from .apps import GUARANTEES, cluster, make, records_of, until
 
 
 async def test_several_topics_read_as_one() -> None:
@@ -43,14 +43,12 @@ async def test_several_topics_read_as_one() -> None:
 
 @pytest.mark.parametrize("described", [False, True])
 async def test_an_event_is_sent_to_the_name_of_a_topic(described: bool) -> None:
-    """``send``, ``forward`` and ``echo`` take a name, as ``app.send`` does: of a topic of the app, or of another one of its cluster."""
+    """``send``, ``forward`` and ``echo`` take a name, as ``app.send`` does: of a topic of the app, or of one that is made now."""
     app = make()
     numbers = app.topic("numbers", key_type=str, value_type=int, partitions=1)
     if described:
         app.topic("echoed"), app.topic("forwarded")
         app.topic("sent", key_type=bytes, value_type=float, partitions=2)
-    for name in () if described else ("sent", "echoed", "forwarded"):
-        cluster(app).create(TopicSpec(name, 1))
 
     @app.agent(numbers)
     async def copy(stream: faust.Stream[int]) -> None:
@@ -71,6 +69,59 @@ async def test_an_event_is_sent_to_the_name_of_a_topic(described: bool) -> None:
     assert records("forwarded") == [(b"k", b"7", (("shop", b"web"),))]
     assert (app.topics["sent"].partitions, set(names) <= set(app.topics)) == (2 if described else None, True)
     await app.stop()
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("fault", ["", "metadata", "create_topics", "create_topics and done"])
+async def test_a_topic_that_is_described_while_the_app_runs_is_made(guarantee: str, inside: bool, fault: str) -> None:
+    """Before its first record, as it says, in an event and outside of events; a broker that fails meanwhile is asked again."""
+    app = make(processing_guarantee=guarantee)
+    numbers = app.topic("numbers", value_type=int, partitions=3)
+    seen: list[int] = []
+
+    async def send(number: int) -> None:
+        seen.append(number)
+        if len(seen) == 1 and fault:
+            operation, _, applied = fault.partition(" ")
+            cluster(app).faults.fail_next(operation, DeadlineError("provoked"), applied=bool(applied))
+        await app.topic("late", value_type=int, retention=60.0).send(value=number, partition=2)
+
+    @app.agent(numbers)
+    async def copy(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            await send(number)
+
+    await app.start()
+    await (numbers.send(value=7) if inside else send(7))
+    await until(lambda: "late" in cluster(app).topics() and records_of(app, "late", 2))
+    assert [record.value for record in records_of(app, "late", 2)] == [b"7"]
+    made = cluster(app).topics()["late"]
+    assert (made.partitions, made.config["retention.ms"]) == (3, "60000")
+    assert len(seen) == (2 if inside and fault else 1)
+    await app.stop()
+
+
+async def test_a_topic_that_is_described_late_may_not_be_made(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the app may create none the send fails, and goes through once somebody has made it; one of another shape is refused."""
+    app = make()
+    app.topic("numbers", value_type=int, partitions=1)
+    cluster(app).create(TopicSpec("numbers", 1))
+    app.conf.topic_allow_declare = False
+    async with app:
+        late = app.topic("late", value_type=int, partitions=2)
+        with pytest.raises(
+            UnknownTopicError, match=r"late \(2 partitions\); create them, or set topic_allow_declare=True"
+        ):
+            await late.send(value=1)
+        cluster(app).create(TopicSpec("late", 1))
+        with pytest.raises(
+            TopicMismatchError, match="topic late has 1 partitions, and its definition says partitions=2"
+        ):
+            await late.send(value=1)
+        cluster(app).delete("late")
+        cluster(app).create(TopicSpec("late", 2))
+        await (await late.send(value=1))
 
 
 async def test_a_topic_with_a_schema() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from stream_core.engine.participants import Participant
 from stream_core.errors import TopicMismatchError, TransportError, UnknownTopicError
@@ -12,7 +12,7 @@ from stream_core.primitives import TopicInfo, TopicSpec
 from stream_core.sending.topic import AnyTopic
 from stream_core.settings import EngineSettings
 
-__all__ = ["declare"]
+__all__ = ["declare", "declare_late"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +50,8 @@ async def declare(
     """
     existing = await admin.describe(list(topics))
     for name, topic in topics.items():
-        if topic.partitions is not None and name in existing and existing[name].partitions != topic.partitions:
-            raise TopicMismatchError(
-                f"topic {name} has {existing[name].partitions} partitions, and its definition says partitions={topic.partitions}; "
-                "change the definition, or leave partitions out to take what exists"
-            )
+        if name in existing:
+            _check_count(topic, existing[name].partitions)
     counts = {name: info.partitions for name, info in existing.items()}
     missing = [name for name in topics if name not in existing]
     await _look_for_others(admin, [name for name in missing if name in derived], settings.group)
@@ -80,6 +77,36 @@ async def declare(
         if not await _create(admin, some):
             return await declare(admin, topics, sources, participants, settings, derived=derived)
     return counts
+
+
+async def declare_late(admin: Admin, topic: AnyTopic, settings: EngineSettings, sources: Iterable[int]) -> None:
+    """Make sure that a topic exists and fits which was described since the start, before the first record goes to it.
+
+    Args:
+        admin: of the cluster.
+        topic: it is created as its definition says, with as many partitions as the sources where it does not say it.
+        settings: of the engine.
+        sources: the partition counts of what is read.
+
+    Raises:
+        UnknownTopicError: it does not exist, and ``topic_allow_declare`` is off.
+        TopicMismatchError: it has other partitions than its definition says.
+        TransportError: the broker does not answer.
+    """
+    spec = _spec(topic, settings, max(sources, default=PARTITIONS))
+    while (found := (await admin.describe([topic.name], config=False)).get(topic.name)) is None:
+        _allow([spec], settings)
+        if await _create(admin, [spec]):
+            return
+    _check_count(topic, found.partitions)
+
+
+def _check_count(topic: AnyTopic, partitions: int) -> None:
+    if topic.partitions is not None and topic.partitions != partitions:
+        raise TopicMismatchError(
+            f"topic {topic.name} has {partitions} partitions, and its definition says partitions={topic.partitions}; "
+            "change the definition, or leave partitions out to take what exists"
+        )
 
 
 async def _look_for_others(admin: Admin, made: Sequence[str], app_id: str) -> None:

@@ -206,6 +206,7 @@ class Engine:
         :meta private:
         """
         if topic.name not in self._topics:
+            self.outbox.late[topic.name] = partial(self._joining.make, topic)
             topic.bind(self.run, self.outbox)
             act_in(self._loop, lambda: self._topics.setdefault(topic.name, topic))  # where others iterate over them
 

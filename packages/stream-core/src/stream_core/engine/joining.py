@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from stream_core.engine.context import EngineContext
-from stream_core.engine.declare import declare
+from stream_core.engine.declare import declare, declare_late
 from stream_core.engine.ownership import Ownership
 from stream_core.engine.participants import Participant
 from stream_core.engine.topology import Topology
 from stream_core.errors import ConfigurationError
+from stream_core.sending.topic import AnyTopic
 from stream_core.states import EngineState
 from stream_core.streams.metadata import METADATA_LIMIT, has_room_for
 
@@ -72,6 +73,10 @@ class Joining:
         if self._topology.has_patterns:
             await self._clients.patiently(self.look)
         await self._declare(())
+
+    async def make(self, topic: AnyTopic) -> None:
+        """Make sure that a topic exists which was described since the start; see :func:`declare_late`."""
+        await declare_late(self._clients.admin, topic, self._settings, self._ownership.sources.counts.values())
 
     async def asked(self, failure: asyncio.Future[Any]) -> None:
         """Wait until every body asks for its first event; raises the ``failure`` of the engine when there is one before."""

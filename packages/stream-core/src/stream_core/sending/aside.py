@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from stream_core.errors import (
@@ -40,6 +41,7 @@ class Aside:
         records: those that are not acknowledged.
         known: the topics whose partitions the producer knows.
         trouble: is set when the producer has to be replaced.
+        prepare: awaited with the name of a topic before its partitions are asked for the first time.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,7 @@ class Aside:
         self.records = KeptRecords(self.failed)
         self.known: set[str] = set()
         self.trouble = asyncio.Event()
+        self.prepare: Callable[[str], Awaitable[None]] | None = None
         self._unusable: str | None = NOT_STARTED
         self._said = -SAY
 
@@ -101,6 +104,8 @@ class Aside:
     async def _learn(self, producer: Producer, topic: str) -> None:
         """Learn the partitions of a topic; a broker that is away is asked again later."""
         try:
+            if self.prepare is not None:
+                await self.prepare(topic)
             await producer.partitions(topic)
         except UnknownTopicError:
             raise

@@ -57,6 +57,8 @@ class Outbox:
         held: the sends that wait for their event, or for a transaction.
         topics: what events have sent to.
         on_broken: told when the producer of effects refuses to send: the interval cannot be committed any more.
+        late: by name of a topic that was described since the start, what makes it where it does not exist; it is awaited before the first
+            record goes there.
         may_answer: whether the answer to a question may go to a topic of that name.
         on_produce: called with key, value, partition, timestamp and a list of headers, which it may change, before each send of a topic.
         watch: tells sensors of the sends of topics, where one wants to hear of each.
@@ -69,6 +71,8 @@ class Outbox:
         self.one_by_one = OneByOne()
         self.held = HeldSends(self._append, self.one_by_one)
         self.topics: set[str] = set()
+        self.late: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.aside.prepare = self._prepare
         self.on_broken: Callable[[ProduceError], None] = lambda error: None
         self.may_answer: Callable[[str], bool] = bool
         self.on_produce: OnProduce | None = None
@@ -220,6 +224,7 @@ class Outbox:
     async def _learn(self, producer: Producer, topic: str) -> None:
         """Learn the partitions of ``topic``; when the producer is replaced meanwhile, its successor is to be asked."""
         try:
+            await self._prepare(topic)
             await producer.partitions(topic)
         except TransportError:
             if producer is self.producer:
@@ -227,6 +232,12 @@ class Outbox:
         else:
             if producer is self.producer:
                 self.topics.add(topic)
+
+    async def _prepare(self, topic: str) -> None:
+        """Make a topic that was described late, if it does not exist. Raises TransportError, TopicMismatchError."""
+        if (make := self.late.get(topic)) is not None:
+            await make()
+            self.late.pop(topic, None)  # not before: what has failed is tried again with the next record
 
     def _hold(self, cursor: Effects, record: Outgoing) -> HeldSend:
         """Hold a record. Raises EncodeError for one that the producer would not take: when the event has finished, that is too late."""
