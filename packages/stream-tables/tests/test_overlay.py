@@ -20,7 +20,7 @@ from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Session
 from stream_core.values.schemas import Schema
 from stream_tables.errors import PartitionsMismatchError, TableError
-from stream_tables.overlay import ENTRY
+from stream_tables.overlay import ENTRY, OBJECT
 from stream_tables.partition import TablePartition
 from stream_tables.values import ABSENT, Encoded
 
@@ -69,7 +69,8 @@ def items_of(part: TablePartition) -> Iterator[tuple[bytes, Any]]:
 def weight(layer: dict[bytes, Any]) -> int:
     """About how many bytes a layer has in memory."""
     return sum(
-        len(key) + ENTRY + (len(value.data) if isinstance(value, Encoded) else 0) for key, value in layer.items()
+        len(key) + ENTRY + (len(value.data) + OBJECT if isinstance(value, Encoded) else 0)
+        for key, value in layer.items()
     )
 
 

@@ -47,7 +47,7 @@ class EngineSettings:
     transactional_id: str | None = None
     commit_interval: float = 2.8
     commit_every: int | None = None
-    commit_bytes: int = 32 * 1024 * 1024
+    commit_bytes: int = 64 * 1024 * 1024
     buffer_maxsize: int = 4096
     buffer_max_bytes: int = 128 * 1024 * 1024
     session_timeout: float = 30.0

@@ -22,8 +22,11 @@ from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 
 __all__ = ["Overlay"]
 
-ENTRY = 200
-"""Bytes that an entry takes in memory beside its key and an encoded value, roughly: a value that is kept as it is is small."""
+ENTRY = 120
+"""Bytes that an entry takes in memory beside the bytes of its key, roughly: its place, its key as an object, and a value that is small."""
+
+OBJECT = 60
+"""Bytes that a value which is encoded takes beside its bytes, roughly."""
 
 SLICE = 5_000
 """Entries that are looked at before the event loop gets a turn."""
@@ -98,9 +101,9 @@ class Overlay:
         if previous is ABSENT:
             self.size += len(key) + ENTRY
         elif type(previous) is Encoded:
-            self.size -= len(previous.data)
+            self.size -= len(previous.data) + OBJECT
         if type(value) is Encoded:
-            self.size += len(value.data)
+            self.size += len(value.data) + OBJECT
 
     def count(self, key: bytes, previous: Before, value: Before) -> None:
         """Keep :attr:`size` right when the active layer says something else of ``key``."""
@@ -260,4 +263,4 @@ def _weight(key: bytes, value: Before) -> int:
     """Estimate the bytes of memory that an entry takes."""
     if value is ABSENT:
         return 0
-    return len(key) + ENTRY + (len(value.data) if type(value) is Encoded else 0)
+    return len(key) + ENTRY + (len(value.data) + OBJECT if type(value) is Encoded else 0)

@@ -327,6 +327,7 @@ class Wiring:
             transactional_id=f"{conf.id}-{name}" if conf.exactly_once and not self._client_only else None,
             commit_interval=conf.broker_commit_interval,
             commit_every=conf.broker_commit_every,
+            commit_bytes=conf.broker_commit_bytes,
             buffer_maxsize=conf.stream_buffer_maxsize,
             buffer_max_bytes=conf.stream_buffer_max_bytes,
             session_timeout=conf.broker_session_timeout,

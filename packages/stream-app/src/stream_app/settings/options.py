@@ -38,6 +38,7 @@ class SettingOptions(TypedDict, total=False):
     broker_client_id: str | None
     broker_commit_interval: float | timedelta | None
     broker_commit_every: int | None
+    broker_commit_bytes: int | None
     broker_session_timeout: float | timedelta | None
     broker_heartbeat_interval: float | timedelta | None
     broker_rebalance_timeout: float | timedelta | None

@@ -81,6 +81,12 @@ class BrokerSettings(Section):
         "Finished events of a worker after which it commits before the interval is over; never when unset.",
         cost="Each commit is some requests.",
     )
+    broker_commit_bytes = Parameter(
+        Bytes,
+        64 * 1024**2,
+        "Bytes that changed values of tables take in the memory of a worker, roughly, after which it commits before the interval is over.",
+        cost="Memory, up to three times as much while a commit takes long; the less it is, the more often a key that changes is written.",
+    )
     broker_session_timeout = Parameter(
         Seconds,
         30.0,
