@@ -102,8 +102,8 @@ async def test_a_value_that_only_the_broker_refuses(guarantee: str, kind: str) -
 
 @pytest.mark.parametrize("value", ["x" * 900_000, b"x" * 900_000, ["x" * 900_000]], ids=["text", "bytes", "list"])
 async def test_much_that_is_not_committed_makes_a_checkpoint_come_early(value: Any) -> None:
-    """Bytes of values count whatever their type is: a checkpoint comes long before its time."""
-    app = make(broker_commit_interval=3600.0)
+    """Bytes of values count whatever their type is: a checkpoint comes long before its time, from the setting on."""
+    app = make(broker_commit_interval=3600.0, broker_commit_bytes=32 * 1024**2)
     numbers = app.topic("numbers", value_type=int, partitions=1)
     table = app.Table("table", key_type=int, value_type=type(value))
 
