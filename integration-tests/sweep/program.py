@@ -41,8 +41,7 @@ def make_app(world: World, party: Party, place: str) -> App:
     )
     orders = app.topic(ORDERS, key_type=str, value_type=int)
     questions = app.topic(QUESTIONS, value_type=int)
-    echo, good, passed, closed = (app.topic(name, key_type=str) for name in (ECHO, GOOD, PASSED, CLOSED))
-    ticks = app.topic(TICKS, partitions=1)
+    echo, good, closed = (app.topic(name, key_type=str) for name in (ECHO, GOOD, CLOSED))
     totals = app.Table("totals", default=int, key_type=str, value_type=int)
     kinds = app.Table("kinds", default=int, key_type=str, value_type=int)
 
@@ -88,7 +87,7 @@ def make_app(world: World, party: Party, place: str) -> App:
             totals[f"{event.key}-skim"] += event.value
             if not skims(event.value):
                 raise ValueError(f"{event.value} is skipped")
-            await passed.send(key=event.key, value=[event.message.partition, event.message.offset])
+            await event.send(PASSED, value=[event.message.partition, event.message.offset])  # described, and made, here
 
     @app.agent(orders, name="window")
     async def window(stream: Any) -> None:
@@ -113,7 +112,7 @@ def make_app(world: World, party: Party, place: str) -> App:
         """Send outside of events, and look into a table, and at everything."""
         number = world.next_number("tick")
         try:
-            delivery = await ticks.send(value=number)
+            delivery = await app.topic(TICKS, partitions=1).send(value=number)  # described, and made, here
             world.ticks[number] = delivery
             if number % 2:
                 await delivery

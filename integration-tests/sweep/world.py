@@ -136,9 +136,9 @@ class World:
         self.name = f"sweep-{directory.name}"
         self.cluster = MemoryTransport(self.name).cluster
         self.cluster.faults = SweptDeliveries(plan, TIMEOUT)
-        for topic in (ORDERS, QUESTIONS, AUDITS, ECHO, GOOD, PASSED, CLOSED):
+        for topic in (ORDERS, QUESTIONS, AUDITS, ECHO, GOOD, CLOSED):
             self.cluster.create(TopicSpec(topic, PARTITIONS))
-        for topic in (ANSWERS, TICKS, GUESTS):
+        for topic in (ANSWERS, GUESTS):
             self.cluster.create(TopicSpec(topic, 1))
         self.problems: list[str] = []
         self.parties: dict[str, Party] = {}

@@ -63,7 +63,7 @@ async def test_an_event_is_sent_to_the_name_of_a_topic(described: bool) -> None:
         return [(one.key, one.value, tuple(one.headers)) for one in records_of(app, topic)]
 
     names = ("echoed", "sent", "forwarded")
-    await until(lambda: all(records(name) for name in names))
+    await until(lambda: all(name in cluster(app).topics() and records(name) for name in names))
     assert records("echoed") == [(b"k", b"7", ())]
     assert records("sent") == [(b"k", b"7.5", ())]
     assert records("forwarded") == [(b"k", b"7", (("shop", b"web"),))]
@@ -100,6 +100,130 @@ async def test_a_topic_that_is_described_while_the_app_runs_is_made(guarantee: s
     assert (made.partitions, made.config["retention.ms"]) == (3, "60000")
     assert len(seen) == (2 if inside and fault else 1)
     await app.stop()
+
+
+async def test_a_topic_that_is_described_late_has_as_many_partitions_as_what_is_read() -> None:
+    """Also before the group is joined; other outputs, and topics of ``group_by``, say nothing of it."""
+    app = make()
+    numbers = app.topic("numbers", value_type=int, partitions=3)
+    app.topic("large", partitions=16)
+    started = asyncio.Event()
+
+    @app.agent(numbers)
+    async def copy(stream: faust.Stream[int]) -> None:
+        await app.send("early", value=1)
+        async for number in stream.group_by(lambda number: number, name="number", partitions=8):
+            await app.send("late", value=number)
+            started.set()
+
+    await app.start()
+    await numbers.send(value=1)
+    await started.wait()
+    counts = {name: info.partitions for name, info in cluster(app).topics().items()}
+    assert (counts["early"], counts["late"], counts["large"]) == (3, 3, 16)
+    await app.stop()
+
+
+async def test_a_name_is_one_of_the_only_app_outside_of_its_tasks() -> None:
+    """As a topic is found by who sends to it: where two apps run, a task that belongs to none of them has to say which."""
+    app, other = make(), make("other")
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    async with app:
+        await numbers.send(value=1)
+        async for event in app.stream(numbers).echo("echoed").events():
+            await event.send("sent")
+            async with other:
+                with pytest.raises(ConfigurationError, match="not to 'sent': make a topic with"):
+                    await event.send("sent")
+            break
+        await until(lambda: {"echoed", "sent"} <= cluster(app).topics().keys())
+    assert "sent" not in cluster(other).topics()
+
+
+async def test_topics_that_the_engine_found_are_sent_to_by_name() -> None:
+    """Those of dead letters, and those that a pattern found, which the app has not described."""
+    app = make()
+    cluster(app).create(TopicSpec("in-1", 1))
+    seen: list[Any] = []
+
+    @app.agent(app.topic(pattern="in-.*"), on_failure="dead_letter")
+    async def copy(stream: faust.Stream[Any]) -> None:
+        async for event in stream.events():
+            seen.append(event.value)
+            if event.value == 1:
+                await event.send("in-1", value=2)
+                await event.send("shop-dead-letter", value=3)
+                raise ValueError("provoked")
+
+    await app.start()
+    cluster(app).append(TP("in-1", 0), [Entry(0, None, b"1")])
+    await until(lambda: "shop-dead-letter" in cluster(app).topics() and records_of(app, "shop-dead-letter"))
+    await app.stop()
+
+
+async def test_very_many_that_send_first_make_a_topic_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One of them does, and the others wait for it."""
+    caplog.set_level("INFO", "stream_core")
+    app = make()
+    async with app:
+        await asyncio.gather(*(app.send("late", value=number) for number in range(50)))
+    assert caplog.text.count("creating topic late") == 1
+    assert sum(len(records_of(app, "late", partition)) for partition in range(8)) == 50
+
+
+@pytest.mark.parametrize("way", ["send", "describe"])
+async def test_a_late_topic_that_cannot_be_made_is_nobody_elses_trouble(way: str) -> None:
+    """The event fails by its policy, at once; others read on, topics are joined later, and the app starts again."""
+    app = make(topic_allow_declare=False)
+    for name in ("numbers", "more", "single"):
+        cluster(app).create(TopicSpec(name, 1))
+    numbers, more = app.topic("numbers", value_type=int), app.topic("more", value_type=int)
+    seen: list[int] = []
+
+    @app.agent(numbers, on_failure="skip")
+    async def copy(stream: faust.Stream[int]) -> None:
+        async for event in stream.events():
+            seen.append(event.value)
+            if way == "send":
+                await event.forward("typo")
+            else:
+                await app.topic("single", partitions=4).send(value=1)
+
+    async def read() -> None:
+        async for number in app.stream(more):
+            seen.append(number)
+
+    await app.start()
+    await numbers.send(value=1)
+    await until(lambda: seen == [1])
+    reading = asyncio.create_task(read())
+    await more.send(value=2)
+    await until(lambda: seen == [1, 2])
+    reading.cancel()
+    await app.stop()
+    if way == "send":
+        async with app:
+            await numbers.send(value=3)
+            await until(lambda: seen == [1, 2, 3])
+
+
+async def test_a_late_topic_that_the_broker_refuses_fails_its_event() -> None:
+    """By its policy, and at once: to send again would not help."""
+    app = make()
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    seen: list[int] = []
+
+    @app.agent(numbers, on_failure="skip")
+    async def copy(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            seen.append(number)
+            await app.topic("late", config={"nonsense.x": "1"}).send(value=number)
+
+    async with app:
+        for number in range(3):
+            await numbers.send(value=number)
+        await until(lambda: len(seen) == 3)
+    assert seen == [0, 1, 2]
 
 
 async def test_a_topic_that_is_described_late_may_not_be_made(caplog: pytest.LogCaptureFixture) -> None:

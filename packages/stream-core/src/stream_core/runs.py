@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from threading import Lock
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.errors import ConfigurationError
@@ -25,6 +26,12 @@ __all__ = ["NOT_STARTED", "PerRun", "Run", "current_clock", "current_run", "star
 T = TypeVar("T")
 
 NOT_STARTED = "the app is not started: start a worker, or await app.start(), or, in a program that only sends and asks, app.start_client()"
+
+
+_naming: WeakSet[Run] = WeakSet()
+"""The runs in which names say something."""
+
+_naming_lock = Lock()
 
 
 class Run:
@@ -47,6 +54,9 @@ class Run:
         self.clock = clock
         self.topic = topic
         self.ended = False
+        if topic is not None:
+            with _naming_lock:
+                _naming.add(self)
         self._bound: dict[PerRun[Any], None] = {}
 
     def context(self) -> Context:
@@ -67,6 +77,8 @@ class Run:
     def end(self) -> None:
         """Unbind everything: handles do not find this engine any more."""
         self.ended = True
+        with _naming_lock:
+            _naming.discard(self)
         for handle in list(self._bound):
             handle.unbind(self)
 
@@ -180,6 +192,16 @@ def starting_when_needed(start: Callable[[], Awaitable[None]]) -> Iterator[None]
 def current_run() -> Run | None:
     """Return the run that this task belongs to, if it belongs to one."""
     return _current.get()
+
+
+def topic_named(name: str) -> Any:
+    """Return the topic of a name in the run that this task belongs to, else in the only one in which names say something; or ``None``."""
+    run = _current.get()
+    if run is None:
+        with _naming_lock:
+            runs = list(_naming)
+        run = runs[0] if len(runs) == 1 else None
+    return None if run is None or run.topic is None else run.topic(name)
 
 
 def current_clock() -> Clock:

@@ -82,10 +82,10 @@ async def recover(following: Following, part: TablePartition[Any], owner: Owner,
     part.ready()
     if owner.unread and next(part.store.range(), None) is not None:
         logger.warning(
-            "%s has values, and nothing is committed of its sources: %s. If these events come for the first time, all is well. If they "
-            "were counted before, they are counted twice: offsets of a group without members expire (offsets.retention.minutes of the "
-            "broker, 7 days), and go with the group when that is deleted. Then say where to go on (`stream offsets reset "
-            "--to-datetime WHEN`), or begin afresh with App(version=...)",
+            "%s has values, and nothing is committed of its sources: %s. If these are new to the app, all is well. If it has read them "
+            "before, what comes from there on counts again, and what came before is passed over: offsets of a group without members "
+            "expire (offsets.retention.minutes of the broker, 7 days), and go with the group when that is deleted. Then say where to "
+            "go on (`stream offsets reset --to-datetime WHEN`), or begin afresh with App(version=...)",
             part.changelog,
             ", ".join(
                 f"{tp} is read from offset {offset} on" for (tp, name), offset in owner.committed.items() if not name

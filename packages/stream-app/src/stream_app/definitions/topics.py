@@ -182,6 +182,8 @@ class TopicDefinitions(Registry):
             for described in (*topics, whole):
                 described.describe = self.topic
                 described.registry = self.schemas
+            for topic in topics:
+                topic.by_name = False
             for topic in topics:  # last: a call that is refused leaves nothing behind
                 if self._topics.setdefault(topic.name, topic) is topic:
                     self._defined(topic)
@@ -269,4 +271,8 @@ class TopicDefinitions(Registry):
 
         :meta private:
         """
-        return self._topics.get(name) or self.topic(name)
+        if (known := self._topics.get(name)) is not None:
+            return known
+        topic = self.topic(name)
+        topic.by_name = True
+        return topic

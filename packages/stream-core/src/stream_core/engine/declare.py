@@ -6,7 +6,14 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from stream_core.engine.participants import Participant
-from stream_core.errors import TopicMismatchError, TransportError, UnknownTopicError
+from stream_core.errors import (
+    AuthenticationError,
+    BrokerUnavailableError,
+    DeadlineError,
+    TopicMismatchError,
+    TransportError,
+    UnknownTopicError,
+)
 from stream_core.ports import Admin
 from stream_core.primitives import TopicInfo, TopicSpec
 from stream_core.sending.topic import AnyTopic
@@ -89,15 +96,20 @@ async def declare_late(admin: Admin, topic: AnyTopic, settings: EngineSettings, 
         sources: the partition counts of what is read.
 
     Raises:
-        UnknownTopicError: it does not exist, and ``topic_allow_declare`` is off.
+        UnknownTopicError: it does not exist, and ``topic_allow_declare`` is off, or the broker refuses to create it.
         TopicMismatchError: it has other partitions than its definition says.
         TransportError: the broker does not answer.
     """
     spec = _spec(topic, settings, max(sources, default=PARTITIONS))
     while (found := (await admin.describe([topic.name], config=False)).get(topic.name)) is None:
         _allow([spec], settings)
-        if await _create(admin, [spec]):
-            return
+        try:
+            if await _create(admin, [spec]):
+                return
+        except (BrokerUnavailableError, AuthenticationError, DeadlineError):
+            raise
+        except TransportError as error:  # an answer: to ask again would not help the event that sends there
+            raise UnknownTopicError(f"topic {topic.name} does not exist, and is not created: {error}") from error
     _check_count(topic, found.partitions)
 
 

@@ -138,6 +138,7 @@ class Engine:
         self._works.room = self._pressure.room
         self._fetching = Fetching(self.clients.consumer, self.ownership, self.interval, self._pressure)
         self._watchdog = Watchdog(context, self.topology, self._works, self._joining)
+        self.outbox.late |= {topic.name: partial(self._joining.make, topic) for topic in topics if topic.by_name}
         for agent in () if client_only else agents:
             self.topology.add(agent)
         for participant in participants:
@@ -205,9 +206,9 @@ class Engine:
 
         :meta private:
         """
+        topic.bind(self.run, self.outbox)
         if topic.name not in self._topics:
             self.outbox.late[topic.name] = partial(self._joining.make, topic)
-            topic.bind(self.run, self.outbox)
             act_in(self._loop, lambda: self._topics.setdefault(topic.name, topic))  # where others iterate over them
 
     def stream(self, channel: AnyTopic | Channel[Any, Any], name: str | None = None) -> Stream[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from stream_core.engine.context import EngineContext
@@ -66,17 +66,21 @@ class Joining:
         self._joined = self._busy = False
         self._waits_since: float | None = None
         self._subscribed: set[str] = set()
+        self._counts: Mapping[str, int] = {}
+        self._late = context.outbox.late
         self.missing: set[str] = set()
 
     async def declare(self) -> None:
         """Make sure that the topics exist which are known before any body has run."""
         if self._topology.has_patterns:
             await self._clients.patiently(self.look)
-        await self._declare(())
+        self._counts = await self._declare(())
 
     async def make(self, topic: AnyTopic) -> None:
         """Make sure that a topic exists which was described since the start; see :func:`declare_late`."""
-        await declare_late(self._clients.admin, topic, self._settings, self._ownership.sources.counts.values())
+        leading = self._sources() - self._topology.between
+        counts = [count for name, count in self._counts.items() if name in leading]
+        await declare_late(self._clients.admin, topic, self._settings, counts)
 
     async def asked(self, failure: asyncio.Future[Any]) -> None:
         """Wait until every body asks for its first event; raises the ``failure`` of the engine when there is one before."""
@@ -106,7 +110,7 @@ class Joining:
         declared: set[str] | None = None
         while declared != self._topology.sources:  # somebody may begin to read another topic meanwhile
             declared = self._topology.sources
-            self._ownership.sources.counts = await self._declare(self._participants)
+            self._counts = self._ownership.sources.counts = await self._declare(self._participants)
         if self._settings.exactly_once or self._participants:
             self._check_room(declared)
         self._subscribed = declared
@@ -173,8 +177,12 @@ class Joining:
         return True
 
     async def _declare(self, participants: Sequence[Participant]) -> dict[str, int]:
-        topology, admin = self._topology, self._clients.admin
-        sources = topology.inputs | set(self._unread)
+        topology, admin, sources = self._topology, self._clients.admin, self._sources()
+        # What is described late, and not read, is made with the first record that is sent there: here it could only fail for others.
+        topics = {name: one for name, one in self._topics.items() if name in sources or name not in self._late}
         return await self._clients.patiently(
-            lambda: declare(admin, self._topics, sources, participants, self._settings, derived=topology.between)
+            lambda: declare(admin, topics, sources, participants, self._settings, derived=topology.between)
         )
+
+    def _sources(self) -> set[str]:
+        return self._topology.inputs | set(self._unread)

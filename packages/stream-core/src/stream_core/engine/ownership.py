@@ -273,13 +273,11 @@ class Ownership:
         generation = self.group.generation if self.group is not None else 0
         exactly_once = self._settings.exactly_once
         send = None if exactly_once else self._send_now
-        tps = {session.tp for session in sessions}
-        unread = tps <= self._starts.unread
+        unread = all(starts[session.tp].metadata.unread for session in sessions)
         for participant in self._participants:
             await participant.open(
                 shard, committed, generation, ids=ids, send=send, exactly_once=exactly_once, unread=unread
             )
-        self._starts.unread -= tps
         if self.epoch != epoch or any(session.state is not SessionState.RESTORING for session in sessions):
             return  # given up meanwhile
         for session in sessions:

@@ -33,11 +33,7 @@ class Starts:
     """Finds where to begin, and commits it where nothing was committed.
 
     Args:
-        context: what the parts of the engine share.
-
-    Attributes:
-        unread: partitions of which nothing was committed before, and that are not opened yet.
-    """
+        context: what the parts of the engine share."""
 
     def __init__(self, context: EngineContext) -> None:
         self._settings = context.settings
@@ -45,7 +41,6 @@ class Starts:
         self._clock = context.run.clock
         self._count_units = any(participant.has_work for participant in context.participants)
         self._ends: dict[TP, int] = {}
-        self.unread: set[TP] = set()
         self._short: dict[TP, tuple[Start, int]] = {}
 
     async def find(
@@ -65,13 +60,13 @@ class Starts:
             TransportError: the broker does not answer; :meth:`commit` says what follows.
         """
         starts = {}
-        self.unread |= {tp for tp, offset in committed.items() if offset is None}
         for tp, offset in committed.items():
             if offset is not None and (start := _counting(tp, offset, identities.get(tp.topic))) is not None:
                 starts[tp] = start
         changed = await self._end_leads(starts)
         begin = await self._ends_of_logs([tp for tp in committed if tp not in starts])
-        changed |= {tp: Start(offset, CommitMetadata()) for tp, offset in begin.items()}
+        # The mark is committed, too: whoever opens the partition in place of this worker is to know it as well.
+        changed |= {tp: Start(offset, CommitMetadata(unread=committed[tp] is None)) for tp, offset in begin.items()}
         starts |= changed
         if uncounted := {tp for tp, start in starts.items() if self._count_units and start.metadata.units is None}:
             units = int(self._clock.wall() * 1000)
@@ -123,7 +118,6 @@ class Starts:
     def forget(self, tp: TP) -> None:
         """Forget where the log of a partition ended: others have its offsets now."""
         self._ends.pop(tp, None)
-        self.unread.discard(tp)
 
     async def commit(self, offsets: Mapping[TP, Offset], group: GroupMetadata) -> None:
         """Commit where partitions begin, outside of any interval. Raises TransportError.

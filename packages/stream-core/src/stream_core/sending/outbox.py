@@ -72,6 +72,7 @@ class Outbox:
         self.held = HeldSends(self._append, self.one_by_one)
         self.topics: set[str] = set()
         self.late: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._making = asyncio.Lock()
         self.aside.prepare = self._prepare
         self.on_broken: Callable[[ProduceError], None] = lambda error: None
         self.may_answer: Callable[[str], bool] = bool
@@ -235,9 +236,12 @@ class Outbox:
 
     async def _prepare(self, topic: str) -> None:
         """Make a topic that was described late, if it does not exist. Raises TransportError, TopicMismatchError."""
-        if (make := self.late.get(topic)) is not None:
-            await make()
-            self.late.pop(topic, None)  # not before: what has failed is tried again with the next record
+        if topic not in self.late:
+            return
+        async with self._making:  # of very many that send there first, one makes it
+            if (make := self.late.get(topic)) is not None:
+                await make()
+                self.late.pop(topic, None)  # not before: what has failed is tried again with the next record
 
     def _hold(self, cursor: Effects, record: Outgoing) -> HeldSend:
         """Hold a record. Raises EncodeError for one that the producer would not take: when the event has finished, that is too late."""

@@ -109,6 +109,7 @@ class Topic(Generic[K, V]):
     Attributes:
         describe: describes a topic of the same app; the app sets it.
         registry: gives what codecs ask that need a schema registry; the app sets it.
+        by_name: nobody has described it but by a send to its name: it is made when the first record is sent to it, and not at the start.
 
     Raises:
         ConfigurationError: the name is not a topic name, or the policy is unknown.
@@ -159,6 +160,7 @@ class Topic(Generic[K, V]):
             self.config.setdefault("retention.ms", str(int(seconds * 1000)))
         self.describe: Callable[..., Topic[Any, Any]] | None = None
         self.registry: Callable[[], Schemas | None] = _no_registry
+        self.by_name = False
         self.unwrap: Callable[[Sequence[RawRecord]], Sequence[RawRecord]] | None = None
         self._outboxes = PerRun[Outbox]()
         self._schemas: dict[tuple[Schema | None, CodecArg, CodecArg], Schema] = {}

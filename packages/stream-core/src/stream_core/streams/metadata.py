@@ -1,7 +1,8 @@
 """The metadata of a commit: what the offset of a group cannot say of a partition.
 
 It has the *leads*, which are the positions of agents that are ahead of the offset; the count of intervals in which units of work finished
-that no record brought (:mod:`stream_core.streams.units`); and which topic all of this is of. A version that knows nothing of the count
+that no record brought (:mod:`stream_core.streams.units`); which topic all of this is of; and, until the first checkpoint, that nothing was
+committed before. A version that knows nothing of the count
 takes it for the lead of an agent that is gone, which gives its recovery the right answer; what is no number is passed over by all versions.
 """
 
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 TOPIC = "~topic"
 """Stands where a lead has the name of an agent; its value is the identity of the topic."""
+
+UNREAD = "~unread"
+"""Stands likewise in the first commit of a partition, which says where reading begins, until a checkpoint takes its place."""
 
 METADATA_LIMIT = 4096
 """UTF-16 units that brokers allow for the metadata of a commit (``offset.metadata.max.bytes``); what is written here is ASCII."""
@@ -58,23 +62,26 @@ class CommitMetadata:
         leads: the positions of the agents that are ahead of the offset.
         units: the count of intervals with units of work, ``None`` where nobody counts them.
         identity: the topic that the offset is of; ``None`` where the broker does not tell, and of commits by tools or older versions.
+        unread: nothing was committed before, and no event of the partition since: it is read for the first time, or its offsets have
+            expired.
     """
 
     leads: Mapping[str, int] = field(default_factory=dict)
     units: int | None = None
     identity: Identity | None = None
+    unread: bool = False
 
     @classmethod
     def decode(cls, text: str) -> CommitMetadata:
         """Read the metadata of a commit; it says nothing when it was written by somebody else."""
         values = _read(text)
-        identity = values.pop(TOPIC, None)
+        identity, unread = values.pop(TOPIC, None), UNREAD in values
         numbers = {name: value for name, value in values.items() if isinstance(value, int)}
         units = numbers.pop(UNITS, None)
         match identity:
             case [str(cluster), str(topic)] if topic:
-                return cls(numbers, units, Identity(cluster, topic))
-        return cls(numbers, units)
+                return cls(numbers, units, Identity(cluster, topic), unread)
+        return cls(numbers, units, unread=unread)
 
     def encode(self, tp: TP) -> str:
         """Write the metadata of a commit of ``tp``; leads are left out, with a warning, when there are too many for it."""
@@ -83,6 +90,8 @@ class CommitMetadata:
             values[UNITS] = self.units
         if self.identity is not None:
             values[TOPIC] = self.identity
+        if self.unread:
+            values[UNREAD] = "yes"  # no number, nor true, which Python takes for one: older versions pass over it
         text = _write(values)
         if len(text) > METADATA_LIMIT and self.leads:
             logger.warning(
@@ -101,7 +110,8 @@ def has_room_for(readers: Sequence[str]) -> bool:
 def without_identity(text: str) -> str:
     """Return the metadata of a commit without the topic that it is of, for people; what somebody else has written stays as it is."""
     values = _read(text)
-    return _write({name: value for name, value in values.items() if name != TOPIC}) if TOPIC in values else text
+    own = {TOPIC, UNREAD} & values.keys()
+    return _write({name: value for name, value in values.items() if name not in own}) if own else text
 
 
 def _write(values: Mapping[str, Any]) -> str:

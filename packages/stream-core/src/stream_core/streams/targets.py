@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from stream_core.errors import ConfigurationError
-from stream_core.runs import current_run
+from stream_core.runs import topic_named
 from stream_core.values.codecs import CodecArg
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ def send_of(target: Target | str, what: str) -> Callable[..., Awaitable[Awaitabl
     """Return how one sends to a target.
 
     Args:
-        target: what was given as one; a name is that of a topic of the app whose run this is.
+        target: what was given as one; a name is that of a topic of the app that runs here.
         what: names the call in the error.
 
     Raises:
-        ConfigurationError: nothing can be sent to it; a name says nothing to an engine without an app.
+        ConfigurationError: nothing can be sent to it; a name says nothing to an engine without an app, nor where several apps run
+            and this task belongs to none of them.
     """
-    run = current_run()
-    if isinstance(target, str) and run is not None and run.topic is not None:
-        target = run.topic(target)
+    if isinstance(target, str) and (topic := topic_named(target)) is not None:
+        return topic.send  # type: ignore[no-any-return]
     if isinstance(target, str) or not hasattr(target, "send"):
         make = f"app.topic({target!r})" if isinstance(target, str) else "app.topic(name)"
         raise ConfigurationError(
