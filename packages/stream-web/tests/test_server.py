@@ -65,9 +65,11 @@ def port_of(server: WebServer) -> int:
 
 async def converse(server: WebServer, sent: bytes) -> bytes:
     """Send bytes, and return all that comes until the server closes the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+    # What is sent is there before the server, which is in this thread, accepts the connection and begins to count.
+    connection = socket.create_connection(("127.0.0.1", port_of(server)))
+    connection.sendall(sent)
+    reader, writer = await asyncio.open_connection(sock=connection)
     try:
-        writer.write(sent)
         async with asyncio.timeout(PATIENCE):
             return await reader.read()
     finally:
