@@ -161,6 +161,31 @@ async def test_topics_that_the_engine_found_are_sent_to_by_name() -> None:
     await app.stop()
 
 
+async def test_a_name_does_not_describe_what_a_pattern_reads() -> None:
+    """Whoever sends to a name first says nothing of the types of that topic: the pattern that finds it later does."""
+
+    class Order(faust.Record):
+        item: str
+
+    app = make(topic_discovery_interval=0.02)
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    seen: list[Any] = []
+
+    @app.agent(numbers)
+    async def copy(stream: faust.Stream[int]) -> None:
+        async for event in stream.events():
+            await event.send("orders-1", value={"item": "tea"})
+
+    @app.agent(app.topic(pattern="orders-.*", value_type=Order))
+    async def note(stream: faust.Stream[Order]) -> None:
+        async for order in stream:
+            seen.append(order)
+
+    async with app:
+        await numbers.send(value=1)
+        await until(lambda: seen == [Order("tea")])
+
+
 async def test_very_many_that_send_first_make_a_topic_once(caplog: pytest.LogCaptureFixture) -> None:
     """One of them does, and the others wait for it."""
     caplog.set_level("INFO", "stream_core")

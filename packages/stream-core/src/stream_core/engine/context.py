@@ -77,6 +77,8 @@ class EngineContext:
             self.counters.sent.on_batch = self.outbox.watch.answered
 
     def know(self, topic: AnyTopic) -> None:
-        """Take a topic in that no definition of the app has named, and let it be sent to."""
-        self.topics.setdefault(topic.name, topic)
+        """Take a topic in that no definition of the app has described, and let it be sent to."""
+        known = self.topics.get(topic.name)
+        if known is None or known.by_name:
+            self.topics[topic.name] = topic
         topic.bind(self.run, self.outbox)
