@@ -140,6 +140,22 @@ async def test_a_name_is_one_of_the_only_app_outside_of_its_tasks() -> None:
     assert "sent" not in cluster(other).topics()
 
 
+async def test_an_app_whose_event_loop_has_ended_takes_no_name_from_another() -> None:
+    """Nobody stopped it, or it could not be stopped any more: it is still referred to, and does not run."""
+    left, stopped, app = make("left"), make("stopped"), make()
+    for one in (left, stopped):
+        await asyncio.to_thread(asyncio.run, one.start())
+    with pytest.raises(ConfigurationError, match="the event loop of app stopped has ended"):
+        await stopped.stop()
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    async with app:
+        await numbers.send(value=1)
+        async for event in app.stream(numbers).events():
+            await event.send("sent", value=2)
+            break
+        await until(lambda: "sent" in cluster(app).topics())
+
+
 async def test_topics_that_the_engine_found_are_sent_to_by_name() -> None:
     """Those of dead letters, and those that a pattern found, which the app has not described."""
     app = make()

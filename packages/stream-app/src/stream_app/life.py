@@ -303,7 +303,9 @@ class Life(PageDefinitions, Configuration, Watching, Service):
                 await run_in(self.loop, self._end, f"app {self.id}")
             except ConfigurationError:
                 if not self.loop.is_running():
-                    self._wiring = None  # nothing of it runs
+                    wiring, self._wiring = self._wiring, None  # nothing of it runs
+                    if wiring is not None:
+                        wiring.run.end()  # else what it has bound would be found as if it did
                     self._done.set()
                 raise
             self._raise_crash()

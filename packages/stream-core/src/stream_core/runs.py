@@ -11,6 +11,7 @@ asks the context variable (:attr:`PerRun.only`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
@@ -40,7 +41,8 @@ class Run:
     Args:
         name: of what runs, for messages.
         clock: of the engine, and of all that runs in it.
-        topic: gives a topic by its name, for who sends an event to a name; ``None`` where names say nothing.
+        topic: gives a topic by its name, for who sends an event to a name; ``None`` where names say nothing. With one, the run is made in
+            the event loop of the engine, and names say nothing any more once that loop is closed, also where nobody ended the run.
 
     Attributes:
         name: the same.
@@ -54,6 +56,7 @@ class Run:
         self.clock = clock
         self.topic = topic
         self.ended = False
+        self._loop = None if topic is None else asyncio.get_running_loop()
         if topic is not None:
             with _naming_lock:
                 _naming.add(self)
@@ -199,7 +202,7 @@ def topic_named(name: str) -> Any:
     run = _current.get()
     if run is None:
         with _naming_lock:
-            runs = list(_naming)
+            runs = [one for one in _naming if one._loop is not None and not one._loop.is_closed()]
         run = runs[0] if len(runs) == 1 else None
     return None if run is None or run.topic is None else run.topic(name)
 
