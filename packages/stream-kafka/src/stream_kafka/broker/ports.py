@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 import socket
+from collections.abc import Collection
 
 __all__ = ["HOST", "free_port", "is_free"]
 
@@ -27,6 +28,12 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """Choose a port of the loopback interface where nobody listens; another program may still take it before the caller does."""
-    return next(port for port in iter(lambda: random.choice(_RANGE), None) if is_free(port))
+def free_port(besides: Collection[int] = ()) -> int:
+    """Choose a port of the loopback interface where nobody listens; another program may still take it before the caller does.
+
+    The choice does not follow ``random.seed()``: two processes with the same seed would choose the same ports.
+
+    Args:
+        besides: ports that are not chosen, because somebody is about to listen there.
+    """
+    return next(port for port in iter(lambda: secrets.choice(_RANGE), None) if port not in besides and is_free(port))

@@ -87,7 +87,7 @@ class Broker:
         jvm_options: Sequence[str] = FAST_START,
         say: Say = silent,
     ) -> None:
-        self.port = port or free_port()
+        self.port = port or free_port((listeners or {}).values())
         self.version = version
         self._pins = pinned(version)
         self.properties = dict(properties or {})
@@ -281,8 +281,9 @@ class Broker:
 
     def _properties(self, *, killed: bool) -> dict[str, str]:
         own = session_of_killed(self.version) if killed else {}
+        controller = free_port((self.port, *self._listeners.values()))  # nobody listens there yet
         return server_properties(
-            self.port, free_port(), self.data_dir / "topics", {**own, **self.properties}, self._listeners
+            self.port, controller, self.data_dir / "topics", {**own, **self.properties}, self._listeners
         )
 
     def _format(self, command: Sequence[str], config: Path, timeout: float) -> None:
