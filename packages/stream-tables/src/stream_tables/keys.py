@@ -40,13 +40,16 @@ class Keys(Generic[K]):
         known: text keys that were encoded lately, with their bytes; tables look here first.
     """
 
-    __slots__ = ("_fitting", "_foreign", "_schema", "_table", "known")
+    __slots__ = ("_fitting", "_foreign", "_of_text", "_schema", "_table", "known")
 
     def __init__(self, table: str, schema: Schema) -> None:
         self._table = table
         self._schema = schema
         kinds = {str, bool} if schema.key_type in (None, Any) else {schema.key_type}
         self._fitting = FITTING & kinds if schema.native_keys else frozenset[type]()
+        encoders = schema.encoders[0]
+        # Most tables have keys of text, and each key of a large one comes here.
+        self._of_text = encoders[str] if encoders and str in self._fitting else self._encode
         self._foreign: set[bytes] = set()
         self.known: dict[str, bytes] = {}
 
@@ -56,6 +59,18 @@ class Keys(Generic[K]):
         Raises:
             TableError: it is not a key of this table.
         """
+        if type(key) is not str:
+            return self._encode(key)
+        try:
+            data = self._of_text(key)
+        except (TypeError, ValueError):
+            data = self._encode(key)  # it says what is wrong
+        if len(self.known) >= KNOWN:
+            self.known.clear()
+        self.known[key] = data
+        return data
+
+    def _encode(self, key: object) -> bytes:
         try:
             data: bytes | None = self._schema.encode_key(key)
         except EncodeError as error:
@@ -64,10 +79,6 @@ class Keys(Generic[K]):
             raise TableError(f"table {self._table}: None is not a key")
         if type(key) not in self._fitting:
             self._check(key, data)
-        if type(key) is str:
-            if len(self.known) >= KNOWN:
-                self.known.clear()
-            self.known[key] = data
         return data
 
     def _check(self, key: object, data: bytes) -> None:

@@ -20,7 +20,7 @@ from stream_core.streams.effects import Effects, Session
 from stream_tables.errors import PartitionsMismatchError, TableError
 from stream_tables.values import ABSENT, DELETED, Before, Encoded, Entry
 
-__all__ = ["Overlay"]
+__all__ = ["ENTRY", "Overlay"]
 
 ENTRY = 120
 """Bytes that an entry takes in memory beside the bytes of its key, roughly: its place, its key as an object, and a value that is small."""

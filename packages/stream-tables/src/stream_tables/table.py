@@ -17,6 +17,7 @@ from stream_core.streams.effects import active_effects, current_effects
 from stream_core.streams.events import Event
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError
+from stream_tables.overlay import ENTRY
 from stream_tables.partition import TOMBSTONES, Applying, Found, TablePartition
 from stream_tables.stores import CHUNK
 from stream_tables.values import ABSENT, HIGHEST, LOWEST, PLAIN, SHORT, Absent
@@ -351,7 +352,9 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
             effects.undo.append((overlay, data, previous))
             effects.attention = True
             active[data] = value  # type: ignore[assignment]  # of a kept type, see above
-            if type(previous) is not kind:
+            if previous is ABSENT:
+                overlay.size += len(data) + ENTRY
+            elif type(previous) is not kind:
                 overlay.count(data, previous, value)  # type: ignore[arg-type]
         else:
             part.set(effects, data, value)  # type: ignore[union-attr]
