@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 import stream_app as faust
 from stream_core.errors import ConfigurationError, DeadlineError, TopicMismatchError, UnknownTopicError
+from stream_core.memory import MemoryCluster
+from stream_core.memory.admin import MemoryAdmin
 from stream_core.memory.log import Entry
-from stream_core.primitives import TP, TopicSpec
+from stream_core.primitives import TP, TopicInfo, TopicSpec
 from stream_core.sending.several import TopicPattern
 
-from .apps import GUARANTEES, cluster, make, records_of, until
+from .apps import GUARANTEES, OtherTransport, cluster, make, records_of, until
 
 
 async def test_several_topics_read_as_one() -> None:
@@ -246,6 +249,59 @@ async def test_a_late_topic_that_cannot_be_made_is_nobody_elses_trouble(way: str
         async with app:
             await numbers.send(value=3)
             await until(lambda: seen == [1, 2, 3])
+
+
+class WaitingTransport(OtherTransport):
+    """A driver whose admin clients answer what topics there are when they may, as a broker that takes long."""
+
+    answers = asyncio.Event()
+    asked: ClassVar[list[Collection[str]]] = []
+
+    def admin(self) -> MemoryAdmin:
+        """Make an admin client that waits."""
+        return WaitingAdmin(self.cluster)
+
+
+class WaitingAdmin(MemoryAdmin):
+    async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
+        """Say how it was when the question came."""
+        found = await super().describe(topics, config=config)
+        WaitingTransport.asked.append(topics)
+        await WaitingTransport.answers.wait()
+        return found
+
+
+async def test_a_topic_that_is_described_while_others_are_joined_is_none_of_them(tmp_path: Path) -> None:
+    """It may not be made, and nobody has sent to it: the topic that is joined is read all the same."""
+    WaitingTransport.answers, WaitingTransport.asked = asyncio.Event(), []
+    WaitingTransport.answers.set()
+    app = make(broker=WaitingTransport.url(), store="memory://", datadir=tmp_path, topic_allow_declare=False)
+    topics = MemoryCluster.named(app.conf.broker[0].partition("://")[2])
+    for name in ("numbers", "more"):
+        topics.create(TopicSpec(name, 1))
+    numbers, more = app.topic("numbers", value_type=int), app.topic("more", value_type=int)
+    seen: list[int] = []
+
+    @app.agent(numbers)
+    async def first(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            seen.append(number)
+
+    async def read() -> None:
+        async for number in app.stream(more):
+            seen.append(number)
+
+    async with app:
+        WaitingTransport.answers.clear()
+        WaitingTransport.asked.clear()
+        reading = asyncio.create_task(read())
+        await until(lambda: any("more" in asked for asked in WaitingTransport.asked))
+        app.topic("late", partitions=1)
+        await asyncio.sleep(0)
+        WaitingTransport.answers.set()
+        await more.send(value=2)
+        await until(lambda: seen == [2])
+        reading.cancel()
 
 
 async def test_a_late_topic_that_the_broker_refuses_fails_its_event() -> None:

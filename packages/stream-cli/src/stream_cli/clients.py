@@ -17,6 +17,9 @@ __all__ = ["TIMEOUT", "client", "deadline", "is_private", "tell_private", "timeo
 TIMEOUT = 30.0
 """Seconds to wait for a broker."""
 
+SILENT = 1.0
+"""Seconds that a stop may take after the broker has not answered in time: whoever waits has waited for it already."""
+
 timeout_option = click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -29,7 +32,7 @@ timeout_option = click.option(
 
 @asynccontextmanager
 async def client(app: Application, timeout: float = TIMEOUT) -> AsyncIterator[None]:
-    """Run the client of ``app`` during a block of code.
+    """Run the client of ``app`` during a block of code. After a DeadlineError in the block it is not waited for what is on its way.
 
     Raises:
         BrokerUnavailableError: no broker answered in time.
@@ -41,6 +44,9 @@ async def client(app: Application, timeout: float = TIMEOUT) -> AsyncIterator[No
         raise unavailable(timeout) from error
     try:
         yield
+    except DeadlineError:
+        app.engine.stop_timeout = SILENT
+        raise
     finally:
         await app.stop()
 

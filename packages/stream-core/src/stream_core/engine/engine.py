@@ -70,6 +70,7 @@ class Engine:
         host: what the other members of the group are told of this one; set it before the start.
         counters: what it has done so far.
         letters: finds dead letters, for the dashboard.
+        stop_timeout: seconds for a stop, all in all; that of the settings, unless somebody knows better that a broker does not answer.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Engine:
         self.run, self.sensors, self.counters = context.run, context.sensors, context.counters
         self.background, self.outbox, self.clients = context.background, context.outbox, context.clients
         self._settings = settings
+        self.stop_timeout = settings.stop_timeout
         self._topics = context.topics
         self._machine = context.state
         self._agents = agents
@@ -232,8 +234,8 @@ class Engine:
         if self.state in (EngineState.STOPPING, EngineState.STOPPED):
             return
         self._machine.to(EngineState.STOPPING)
-        settings = self._settings
-        end = asyncio.get_running_loop().time() + settings.stop_timeout
+        budget = self.stop_timeout
+        end = asyncio.get_running_loop().time() + budget
 
         def left() -> float:
             return max(end - asyncio.get_running_loop().time(), 1.0)
@@ -244,9 +246,9 @@ class Engine:
                     steps.push_async_callback(participant.stop)
                 steps.push_async_callback(self._close_clients, left)
                 steps.callback(self._unbind)
-                steps.push_async_callback(self.background.stop, settings.stop_timeout / 5)
-                steps.push_async_callback(self._works.stop, settings.stop_timeout / 5)
-                steps.push_async_callback(self._give_up, min(settings.drain_timeout, settings.stop_timeout / 2))
+                steps.push_async_callback(self.background.stop, budget / 5)
+                steps.push_async_callback(self._works.stop, budget / 5)
+                steps.push_async_callback(self._give_up, min(self._settings.drain_timeout, budget / 2))
         finally:
             self._machine.to(EngineState.STOPPED)
 

@@ -33,7 +33,8 @@ class Starts:
     """Finds where to begin, and commits it where nothing was committed.
 
     Args:
-        context: what the parts of the engine share."""
+        context: what the parts of the engine share.
+    """
 
     def __init__(self, context: EngineContext) -> None:
         self._settings = context.settings
