@@ -283,9 +283,12 @@ async def test_stopping_from_another_thread() -> None:
         app.engine.ready  # noqa: B018 - it raises
 
     app = make()
+    numbers = app.topic("numbers", value_type=int, partitions=1)
     await asyncio.to_thread(lambda: asyncio.run(app.start()))
     with pytest.raises(ConfigurationError, match="the event loop of app shop has ended"):
         await app.stop()
+    async with app:  # which finds nothing that was left
+        await (await numbers.send(value=1))
 
 
 async def test_two_workers_of_one_app_in_one_process() -> None:
