@@ -15,12 +15,24 @@ from stream_app import App
 from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.memory import MemoryCluster
 from stream_core.memory.log import Entry
-from stream_core.primitives import TP
+from stream_core.primitives import TP, RawRecord
 from stream_core.values.schemas import Schema
 from stream_tables.table import Table
 from stream_tables.tables import CHANGELOG
 
 CLUSTER = "options-of-tables"
+
+
+class Reversed(Schema):
+    """Values whose bytes stand the other way round, as they would be encrypted."""
+
+    def dumps_value(self, value: Any, headers: list[tuple[str, bytes]], dumps: Callable[[Any], bytes | None]) -> bytes:
+        """Encode a value."""
+        return (dumps(value) or b"")[::-1]
+
+    def loads_value(self, message: RawRecord, loads: Callable[[bytes | None], Any]) -> Any:
+        """Decode a value."""
+        return loads((message.value or b"")[::-1])
 
 
 @pytest.fixture
@@ -309,6 +321,10 @@ async def test_a_value_that_is_none_of_the_table_is_not_told(
         ({"partitions": 0}, "partitions=0 is not at least 1"),
         ({"extra_topic_configs": {"cleanup.policy": "delete"}}, "would lose state"),
         ({"schema": Schema(str, int), "key_type": str}, "either schema=, or types"),
+        (
+            {"schema": Reversed(str, int)},
+            "does not call loads_value, dumps_value of Reversed: do it in a codec, and give that as key_serializer= or value_serializer=",
+        ),
         ({"on_recover": 1}, "write a function"),
     ],
 )

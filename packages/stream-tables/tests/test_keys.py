@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from stream_core.primitives import TP, StoredRecord
 from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Session, set_effects
+from stream_core.values.codecs import Pickle
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
@@ -148,6 +150,67 @@ def test_a_bool_is_no_number_that_was_used_before() -> None:
         with pytest.raises(TableError, match="of type float"):
             table[1.0] = 2
         assert list(table.items()) == [(1, 1)]
+
+
+class AnyCase(str):
+    """A text that is equal to any of the same letters; its bytes are its own."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+
+@pytest.mark.parametrize("used_before", [False, True])
+@pytest.mark.parametrize(
+    ("options", "key", "found"),
+    [
+        ({"key_type": str}, AnyCase("ME"), "ME"),
+        ({"key_type": str, "key_serializer": Pickle()}, Name.ME, Name.ME),
+        ({"key_type": str, "key_serializer": "raw"}, AnyCase("me"), None),
+    ],
+)
+def test_a_key_that_is_equal_to_a_text_has_its_own_bytes(
+    options: dict[str, Any], key: str, found: str | None, used_before: bool
+) -> None:
+    """What it is does not depend on which texts were used lately; ``found`` is the key that it comes back as, or it is refused."""
+    bench = used(Bench(Schema.for_table(value_type=int, **options), default=int))
+    with bench.event() as table:
+        if used_before:
+            table["me"] += 1
+        expected = [("me", 1)] if used_before else []
+        if found is None:
+            for access in (table.__getitem__, lambda key: table.__setitem__(key, 5), table.get, table.__contains__):
+                with pytest.raises(TableError, match="of type"):
+                    access(key)
+        else:
+            table[key] = 5
+            assert (table[key], table.get(key), key in table) == (5, 5, True)
+            expected.append((found, 5))
+        assert sorted(table.items(), key=itemgetter(1)) == expected
+
+
+@pytest.mark.parametrize("key", ["true", True, 5])
+def test_raw_keys_without_a_type_are_bytes(key: Any) -> None:
+    """Each would come back as bytes, so two of them would be one entry."""
+    bench = used(Bench(Schema.for_table(value_type=int, key_serializer="raw")))
+    with bench.event() as table:
+        table[b"true"] = 1
+        with pytest.raises(TableError, match="it would come back as b'"):
+            table[key] = 2
+        assert list(table.items()) == [(b"true", 1)]
+
+
+def test_keys_of_the_changelog_itself() -> None:
+    """A value under one would be lost when the changelog is compacted."""
+    bench = used(Bench(Schema.for_table(bytes, int)))
+    with bench.event() as table:
+        with pytest.raises(TableError, match="those of the changelog itself"):
+            table[b"\xff\xfestream-claim"] = 1
+        table[b"\xff\xfe"] = 1
 
 
 def test_a_key_of_another_version(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from stream_core.errors import EncodeError
 from stream_core.primitives import TP
 from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
+from stream_tables.changelog import RESERVED
 from stream_tables.errors import TableError
 from stream_tables.values import short
 
@@ -45,7 +46,8 @@ class Keys(Generic[K]):
     def __init__(self, table: str, schema: Schema) -> None:
         self._table = table
         self._schema = schema
-        kinds = {str, bool} if schema.key_type in (None, Any) else {schema.key_type}
+        untyped = {str, bool} if schema.key_codec == "json" else {bytes}
+        kinds = untyped if schema.key_type in (None, Any) else {schema.key_type}
         self._fitting = FITTING & kinds if schema.native_keys else frozenset[type]()
         encoders = schema.encoders[0]
         # Most tables have keys of text, and each key of a large one comes here.
@@ -77,6 +79,8 @@ class Keys(Generic[K]):
             raise self._unfit(key, str(error)) from error
         if data is None:
             raise TableError(f"table {self._table}: None is not a key")
+        if data.startswith(RESERVED):
+            raise self._unfit(key, f"keys that begin with {RESERVED!r} are those of the changelog itself")
         if type(key) not in self._fitting:
             self._check(key, data)
         return data

@@ -364,6 +364,10 @@ class TablePartition(Generic[V]):
             raise
         return self._over(stored, changed)
 
+    def entries(self, effects: Effects | None) -> Iterator[tuple[bytes, Found]]:
+        """Iterate over all keys that have a value, as :meth:`range` does."""
+        return self.range(effects)
+
     def value_of(self, effects: Effects | None, key: bytes, found: Found) -> V:
         """Give the value that stands behind what :meth:`range` has found.
 

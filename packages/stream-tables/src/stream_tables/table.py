@@ -188,10 +188,8 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
             part = self._here if effects.session is self._session and not effects.others else self.part(effects)
-            try:
-                data = self._known.get(key) or self._encode(key)  # type: ignore[call-overload]
-            except TypeError:  # it has no hash, as a record
-                data = self._encode(key)
+            # Only a str: what is equal to one, as a member of an enum may be, can have other bytes.
+            data = (self._known.get(key) if type(key) is str else None) or self._encode(key)  # type: ignore[call-overload]
             overlay = part.overlay  # type: ignore[union-attr]
             value = overlay.active.get(data) if effects is overlay.writer else None  # type: ignore[assignment]
             if type(value) is not self._plain and type(value) not in PLAIN:
@@ -314,7 +312,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         effects = active_effects()
         parts = list(self.parts.values()) if effects is None else [self.part(effects)]
         none: Iterator[tuple[bytes, Found]] = iter(())
-        taken = [(part, self.look(part, partial(part.range, effects), none)) for part in parts]
+        taken = [(part, self.look(part, partial(part.entries, effects), none)) for part in parts]
         return (
             (key, partial(part.value_of, effects, data, entry))
             for part, entries in taken
@@ -329,10 +327,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         if effects is None or effects.atom is None:
             effects = self.writer()
         part = self._here if effects.session is self._session and not effects.others else self.part(effects)
-        try:
-            data = self._known.get(key) or self._encode(key)  # type: ignore[call-overload]
-        except TypeError:  # it has no hash, as a record
-            data = self._encode(key)
+        data = (self._known.get(key) if type(key) is str else None) or self._encode(key)  # type: ignore[call-overload]
         kind, overlay = type(value), part.overlay  # type: ignore[union-attr]
         if (
             effects is overlay.writer

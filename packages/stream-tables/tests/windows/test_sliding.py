@@ -53,6 +53,22 @@ def test_windows_are_as_in_the_second_vector() -> None:
     assert [span for span, _ in bench.windows["A"].items()] == [(0, 10), (2, 12), (5, 15), (11, 21)]
 
 
+def test_a_window_that_was_deleted_is_no_entry_of_its_table() -> None:
+    """Whoever reads the table itself finds the windows that have a value, and no other."""
+    bench = WindowBench(SlidingWindow(10, expires=100), default=int)
+    for key, at in (("A", 1), ("A", 2), ("B", 2)):
+        bench.add(key, at, 1)
+    with bench.event(2):
+        del bench.windows["A"]
+    table, gone = bench.table, ("A", (-8.0, 2.0))
+    with bench.event(3):
+        kept = list(table.items())
+        assert [(key[0], value) for key, value in kept] == [("A", 1), ("B", 1)]
+        assert (len(table), list(table.values()), list(table)) == (2, [1, 1], [key for key, _ in kept])
+        assert gone not in table
+        assert all(key in table for key in table)
+
+
 NUMBERS = st.integers(1, 3)
 
 

@@ -172,6 +172,12 @@ class TableDefinitions(Registry):
             raise ConfigurationError(
                 f"{what} has either schema=, or types and serializers of its own: leave one of them out"
             )
+        if given.hooks:
+            raise ConfigurationError(
+                f"{what}: a table encodes its keys and values without the headers of a record, so it does not call "
+                f"{', '.join(given.hooks)} of {type(given).__name__}: do it in a codec, and give that as key_serializer= or "
+                "value_serializer="
+            )
         return Schema.for_table(
             key_type=given.key_type,
             value_type=given.value_type,

@@ -123,7 +123,7 @@ class Schema:
         bound = {
             f"{part}_serializer": _bound(codec, topic, part, type_, registry())
             for part, codec, type_ in (
-                ("key", self._key_codec, self.key_type),
+                ("key", self.key_codec, self.key_type),
                 ("value", self._value_codec, self.value_type),
             )
             if isinstance(codec, RegisteredCodec)
@@ -136,7 +136,7 @@ class Schema:
 
         :meta private:
         """
-        key, value = self._key_codec, self._value_codec
+        key, value = self.key_codec, self._value_codec
         return key if isinstance(key, TopicCodec) else None, value if isinstance(value, TopicCodec) else None
 
     async def ready_to_read(self, records: Sequence[RawRecord], wanted: Callable[[], bool] = lambda: True) -> None:
@@ -160,7 +160,7 @@ class Schema:
         :meta private:
         """
         if self.nullable:
-            for part, codec in (("key", self._key_codec), ("value", self._value_codec)):
+            for part, codec in (("key", self.key_codec), ("value", self._value_codec)):
                 if isinstance(codec, RegisteredCodec):
                     raise ConfigurationError(
                         f"a table reads and writes at once, and cannot wait for a schema registry: {type(codec).__name__} is for topics, "
@@ -176,7 +176,7 @@ class Schema:
 
         :meta private:
         """
-        return self._key_codec in ("json", "raw") and not self._overrides("dumps_key")
+        return self.key_codec in ("json", "raw") and not self._overrides("dumps_key")
 
     @property
     def native_values(self) -> bool:
@@ -223,7 +223,7 @@ class Schema:
 
         :meta private:
         """
-        return _of_bytes(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
+        return _of_bytes(decoder_of(self.key_type, self.key_codec, "key"), self.key_type)
 
     @cached_property
     def read_key(self) -> Callable[[RawRecord], Any]:
@@ -233,7 +233,7 @@ class Schema:
         """
         decode, hook = self.decode_key, self.loads_key
         if not self._overrides("loads_key"):
-            return _key_of(decoder_of(self.key_type, self._key_codec, "key"), self.key_type)
+            return _key_of(decoder_of(self.key_type, self.key_codec, "key"), self.key_type)
         read = _explained(lambda record: hook(record, decode), self.key_type)
         return lambda record: None if record.key is None else read(record)
 
@@ -247,14 +247,18 @@ class Schema:
 
     @cached_property
     def _key_encoders(self) -> dict[type, Encode]:
-        return by_type(self._key_codec, nullable=False)
+        return by_type(self.key_codec, nullable=False)
 
     @cached_property
     def _encode_key(self) -> Encode:
         return encoder_of(self._key_encoders, "key", self.key_type)
 
     @property
-    def _key_codec(self) -> Codec | str:
+    def key_codec(self) -> Codec | str:
+        """What encodes keys: a codec, or ``json`` or ``raw``.
+
+        :meta private:
+        """
         return choose(self.key_type, self.key_serializer, self.key_default)
 
     # -- values
@@ -372,6 +376,14 @@ class Schema:
                 raise EncodeError(f"{type(self).__name__}.{name} raised {type(error).__name__}: {error}") from error
 
         return encode
+
+    @property
+    def hooks(self) -> Sequence[str]:
+        """The names of the methods of a subclass that take part in encoding and decoding.
+
+        :meta private:
+        """
+        return [name for name in HOOKS if self._overrides(name)]
 
     def _overrides(self, name: str) -> bool:
         return getattr(type(self), name) is not HOOKS[name]

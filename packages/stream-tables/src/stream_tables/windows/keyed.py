@@ -177,6 +177,18 @@ class KeyedPartition(WindowedPartition[Any]):
         data = self.data(effects, key)
         return ABSENT if data is None else self.window.value_of(self, effects, key, data)
 
+    def holds(self, effects: Effects | None, key: bytes) -> bool:
+        """Tell whether the open event sees a window of a row that has a value."""
+        data = self.data(effects, key)
+        return data is not None and self.window.has_value(self, effects, key, data)
+
+    def entries(self, effects: Effects | None) -> Iterator[tuple[bytes, Found]]:
+        """Iterate over all rows whose window has a value; those by time, and of the partition itself, are among them, and no keys."""
+        rows, has_value = self.range(effects), self.window.has_value
+        return (
+            (row, found) for row, found in rows if row[:1] != KEYED or has_value(self, effects, row, as_data(found))
+        )
+
     def value_of(self, effects: Effects | None, key: bytes, found: Found) -> Any:
         """Give the value of the window that stands behind what a range has found."""
         return self.window.value_of(self, effects, key, as_data(found))
@@ -251,6 +263,10 @@ class KeyedLayout(Layout):
     @abstractmethod
     def value_of(self, part: KeyedPartition, effects: Effects | None, row: bytes, data: bytes) -> Any:
         """Give the value of the window of a row."""
+
+    def has_value(self, part: KeyedPartition, effects: Effects | None, row: bytes, data: bytes) -> bool:
+        """Tell whether the window of a row has a value; one that was deleted can still have a row."""
+        return True
 
     def timed(self, row: bytes, data: bytes) -> bytes:
         """Give the row by time."""

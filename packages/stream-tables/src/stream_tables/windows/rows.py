@@ -144,7 +144,7 @@ class LogKeys:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self._json = schema._key_codec == "json"
+        self._json = schema.key_codec == "json"
         self._decode = msgspec.json.Decoder(tuple[msgspec.Raw, list[float]]).decode
 
     def write(self, key: bytes, *labels: float) -> bytes:

@@ -257,6 +257,10 @@ class SlidingWindow(KeyedWindow):
         """See :meth:`.keyed.KeyedWindow.value_of`."""
         return self._fold(part, effects, *split(row))
 
+    def has_value(self, part: KeyedPartition, effects: Effects | None, row: bytes, data: bytes) -> bool:
+        """See :meth:`.keyed.KeyedWindow.has_value`: it has none once everything that was kept of it is deleted."""
+        return self._fold(part, effects, *split(row)) is not ABSENT
+
     def named(self, start: int) -> Sequence[float]:
         """Give the labels of its window, as Faust does."""
         return self.labels(start)

@@ -371,10 +371,7 @@ class WindowedTable(Generic[K, V]):
         if effects is None or effects.atom is None:
             effects = self.table.writer()
         part = cast("WindowedPartition[V]", self.table.part(effects))
-        try:
-            data = self._known.get(key) or self._encode(key)  # type: ignore[call-overload]
-        except TypeError:  # it has no hash, as a record
-            data = self._encode(key)
+        data = (self._known.get(key) if type(key) is str else None) or self._encode(key)  # type: ignore[call-overload]
         at = self.instant(event)
         overlay = part.overlay
         time = overlay.active.get(TIME) if effects is overlay.writer else None
