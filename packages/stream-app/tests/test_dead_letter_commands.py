@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 import stream_app as faust
 from stream_cli.letters import Letter, Letters
 from stream_cli.main import cli
-from stream_core.memory import MemoryCluster
-from stream_core.primitives import TP, Offset, StoredRecord
+from stream_core.errors import DeadlineError
+from stream_core.memory import MemoryCluster, MemoryTransport
+from stream_core.memory.outside import MemoryGroups
+from stream_core.memory.producer import MemoryProducer
+from stream_core.primitives import TP, Offset, StoredRecord, TopicSpec
+from stream_core.sending.dead_letters import PREFIX
 
 CLUSTER = "letters"
 LETTERS = TP("bank-dead-letter", 0)
@@ -171,6 +176,159 @@ def test_an_app_in_which_nothing_has_failed(tmp_path: Path) -> None:
     result = run(app, "list")
     assert result.exit_code == 2
     assert "name one with --topic: letters-a, letters-b" in result.stderr
+
+
+class Bank(faust.App):
+    """A bank whose broker a test can choose."""
+
+    transport: MemoryTransport
+
+    def make_transport(self) -> MemoryTransport:
+        """Make that of the test."""
+        return self.transport
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[Bank]:
+    """One with four letters, 0:0 to 0:3, whose records were in partitions 0 and 1 of the deposits in turns; the latter had no keys."""
+    app = Bank("bank", broker=f"memory://{CLUSTER}", datadir=tmp_path, web_enabled=False)
+    app.transport = MemoryTransport(CLUSTER)
+    app.transport.cluster.create(TopicSpec("deposits", 2))
+    write_letters(app, 4)
+    yield app
+    MemoryCluster.discard(CLUSTER)
+
+
+def write_letters(app: Bank, count: int) -> None:
+    """Put letters on their topic, as workers do."""
+    app.transport.cluster.create(TopicSpec(LETTERS.topic, 1))
+
+    async def send() -> None:
+        producer = app.transport.producer()
+        await producer.start()
+        await producer.partitions(LETTERS.topic)
+        for number in range(count):
+            told = {"topic": b"deposits", "partition": b"%d" % (number % 2), "offset": b"%d" % number}
+            headers = [(PREFIX + name, data) for name, data in told.items()]
+            producer.send(LETTERS.topic, 0, None if number % 2 else b"joe", b"%d" % number, None, headers)
+        await producer.flush()
+        await producer.stop()
+
+    asyncio.run(send())
+
+
+def sent_again(app: Bank) -> list[list[bytes | None]]:
+    """The values of both partitions of deposits."""
+    logs = [app.transport.cluster.log(TP("deposits", number)) for number in (0, 1)]
+    return [[one.value for one in log.read(0, 10_000, committed=True).records] for log in logs]
+
+
+def test_a_record_that_is_not_acknowledged(bank: Bank) -> None:
+    """It is waited for as long as was said, and the letter stays; that of another partition is done with, though it was sent behind."""
+    bank.transport.cluster.faults.pause_acks(TP("deposits", 0))
+    result = run(bank, "retry", "--all", "--yes", "--timeout", "0.2")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "Error: topic deposits: a record was not acknowledged within 0.2 s; 2 of 4 records were sent again; "
+        "not acknowledged, and perhaps there all the same: 0:0 0:2"
+    ]
+    assert ids(bank) == ["0:0", "0:2"]
+
+
+def test_a_partition_that_takes_nothing(bank: Bank) -> None:
+    """Records of others that are acknowledged are done with, also those that were sent after the one that was refused."""
+    cluster = bank.transport.cluster
+    cluster.delete("deposits")
+    cluster.create(TopicSpec("deposits", 2, config={"cleanup.policy": "compact"}))  # it takes no record without a key
+    result = run(bank, "retry", "--all", "--yes")
+    assert result.exit_code == 1
+    assert "; 2 of 4 records were sent again; " in result.stderr
+    assert sent_again(bank) == [[b"0", b"2"], []]
+    assert ids(bank) == ["0:1", "0:3"]
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_batch_of_which_nothing_is_known(bank: Bank, applied: bool) -> None:
+    """It is said which records may be there: nobody can tell a request that was lost from an answer that was."""
+    bank.transport.cluster.faults.fail_next("produce", DeadlineError("no answer"), applied=applied)
+    result = run(bank, "retry", "--all", "--yes")
+    assert result.exit_code == 1
+    assert (
+        "no answer; 0 of 4 records were sent again; not acknowledged, and perhaps there all the same: 0:0 0:1 0:2 0:3"
+        in result.stderr
+    )
+    assert sent_again(bank) == [[b"0", b"2"] if applied else [], []]
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_what_cannot_be_remembered(bank: Bank, refuses: bool) -> None:
+    """It is said that the records were sent, and how to be done with them; what has kept others from being sent is said too."""
+    faults = bank.transport.cluster.faults
+    if refuses:
+        faults.pause_acks(TP("deposits", 1))
+    faults.fail_next("offset_commit", DeadlineError("no answer"))
+    result = run(bank, "retry", "--all", "--yes", "--timeout", "0.2")
+    done = "0:0 0:2" if refuses else "0:0 0:1 0:2 0:3"
+    late = (
+        "topic deposits: a record was not acknowledged within 0.2 s; 2 of 4 records were sent again; not acknowledged, "
+    )
+    late += "and perhaps there all the same: 0:1 0:3"
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"Error: {late if refuses else '4 of 4 records were sent again'}; that these are done with may be forgotten: no answer; "
+        f"so that they are not sent twice, type `stream dlq drop --topic bank-dead-letter {done}`"
+    ]
+    assert run(bank, "drop", "--topic", "bank-dead-letter", *done.split(), "--yes").exit_code == 0
+    assert ids(bank) == (["0:1", "0:3"] if refuses else [])
+
+
+class Interrupted(MemoryProducer):
+    """A producer during whose end Ctrl+C is pressed, while one record is not acknowledged yet."""
+
+    async def room(self) -> None:
+        """Let what was sent so far be acknowledged, and be interrupted."""
+        await super().room()
+        await asyncio.sleep(0)
+        if self.backlog:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+
+
+class Silent(MemoryGroups):
+    """A client of groups that waits for an answer to a change, for ever."""
+
+    async def change(self, group: str, offsets: Mapping[TP, Offset]) -> None:
+        """Wait."""
+        await asyncio.Event().wait()
+
+
+class Interrupting(MemoryTransport):
+    """Makes these."""
+
+    silent = False
+
+    def producer(self, **options: Any) -> Interrupted:
+        """Make a producer."""
+        return Interrupted(self.cluster, self.settings, **options)
+
+    def groups(self) -> MemoryGroups:
+        """Make a client of groups."""
+        return (Silent if self.silent else MemoryGroups)(self.cluster, self.settings)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_ctrl_c(bank: Bank, silent: bool) -> None:
+    """What is acknowledged by then is done with, and it is said what may be there; a broker that is silent is not waited for long."""
+    bank.transport = Interrupting(CLUSTER)
+    bank.transport.silent = silent
+    bank.transport.cluster.faults.pause_acks(TP("deposits", 1))
+    result = run(bank, "retry", "--all", "--yes", "--timeout", "0.2")
+    bank.transport = MemoryTransport(CLUSTER)
+    said, aborted = (line for line in result.stderr.splitlines() if line)
+    assert (result.exit_code, aborted) == (1, "Aborted!")
+    assert "1 of 4 records were sent again; not acknowledged, and perhaps there all the same: 0:1" in said
+    assert ("that these are done with may be forgotten: the broker did not answer within 0.2 s" in said) == silent
+    assert ids(bank) == (["0:0"] if silent else []) + ["0:1", "0:2", "0:3"]
 
 
 def test_records_that_are_no_letters(app: faust.App) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
-from stream_cli.clients import unavailable
+from stream_cli.clients import deadline, unavailable
 from stream_cli.context import Invocation
 from stream_cli.locate import Application
 from stream_cli.names import suggest
-from stream_core.errors import DeadlineError, UnknownTopicError
+from stream_core.errors import UnknownTopicError
 from stream_core.event_loops import loop_factory
 from stream_core.ports import Admin, Groups, Reader, Transport
 from stream_core.primitives import TP, Offset
@@ -58,6 +58,7 @@ class Cluster:
         admin: describes topics.
         groups: looks at groups.
         reader: reads partitions; committed records only.
+        timeout: seconds to wait for an answer.
     """
 
     app: Application
@@ -65,6 +66,14 @@ class Cluster:
     admin: Admin
     groups: Groups
     reader: Reader
+    timeout: float
+
+    def answering(self) -> AbstractAsyncContextManager[None]:
+        """Bound a block of code that asks the broker something by the timeout. It raises DeadlineError when that is over."""
+        return deadline(
+            self.timeout,
+            f"the broker has not answered all of it within {self.timeout:g} s; give it more with --timeout",
+        )
 
     async def partitions(self, topics: Collection[str]) -> list[TP]:
         """Return the partitions of those topics that exist."""
@@ -156,7 +165,7 @@ async def connected(app: Application, timeout: float) -> AsyncIterator[Cluster]:
                     stack.push_async_callback(client.stop)
         except TimeoutError as error:
             raise unavailable(timeout) from error
-        yield Cluster(app, transport, admin, groups, reader)
+        yield Cluster(app, transport, admin, groups, reader, timeout)
 
 
 def run(
@@ -174,7 +183,7 @@ def run(
         app: the app.
         timeout: seconds to wait for the broker, and for the answer.
         ask: asks.
-        endless: the answer may take longer: ``ask`` looks after itself.
+        endless: the answer may take longer: ``ask`` bounds what it waits for by :meth:`Cluster.answering`.
 
     Raises:
         BrokerUnavailableError: no broker answered in time.
@@ -182,14 +191,8 @@ def run(
     """
 
     async def whole() -> T:
-        async with connected(app, timeout) as cluster:
-            try:
-                async with asyncio.timeout(None if endless else timeout):
-                    return await ask(cluster)
-            except TimeoutError as error:
-                raise DeadlineError(
-                    f"the broker has not answered all of it within {timeout:g} s; give it more with --timeout"
-                ) from error
+        async with connected(app, timeout) as cluster, nullcontext() if endless else cluster.answering():
+            return await ask(cluster)
 
     with asyncio.Runner(loop_factory=loop_factory(invocation.loop)) as runner:
         return runner.run(whole())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import click
@@ -16,10 +16,8 @@ from stream_cli.names import completing
 from stream_cli.output import moment, print_json, print_rows, shown
 from stream_cli.planning import dry_run_option, go_on, say, yes_option
 from stream_cli.progress import progress
+from stream_cli.retrying import send_again
 from stream_cli.tail import as_row, schema_of
-from stream_core.errors import ConfigurationError, UnknownTopicError
-from stream_core.ports import Delivery
-from stream_core.primitives import TP
 
 __all__ = ["dlq"]
 
@@ -123,7 +121,7 @@ def retry(invocation: Invocation, /, **options: Any) -> None:
     """Send the records of letters to the partitions where they came from, as they were, to be worked on again.
 
     All agents that read the topic get them, at its end. A letter counts as done with once its record is acknowledged; if the command is
-    ended between the two, the letter is still listed.
+    killed between the two, the letter is still listed.
 
     \b
     Examples:
@@ -131,7 +129,7 @@ def retry(invocation: Invocation, /, **options: Any) -> None:
       stream -A bank dlq retry --all --dry-run
       stream -A bank dlq retry --all --yes
     """
-    _treat(invocation, "Send {} again?", "record", "Sent again:", _send_again, **options)
+    _treat(invocation, "Send {} again?", "record", "Sent again:", send_again, **options)
 
 
 @dlq.command()
@@ -151,36 +149,12 @@ def drop(invocation: Invocation, /, **options: Any) -> None:
       stream -A bank dlq drop 0:12
       stream -A bank dlq drop --all
     """
-    _treat(invocation, "Drop {}?", "letter", "Dropped:", _nothing, **options)
+    _treat(invocation, "Drop {}?", "letter", "Dropped:", _finish, **options)
 
 
-async def _send_again(cluster: Cluster, letters: list[Letter], step: Callable[[], None], done: list[Letter]) -> None:
-    """Send the records of letters, and add each letter to ``done`` when its record is acknowledged."""
-    topics = {_source(one).topic for one in letters}
-    if missing := sorted(topics - (await cluster.admin.describe(topics, config=False)).keys()):
-        raise UnknownTopicError(
-            f"topic {missing[0]}, where some of the records come from, is not on the broker; nothing was sent"
-        )
-    producer = cluster.transport.producer()
-    await producer.start()
-    try:
-        for topic in topics:
-            await producer.partitions(topic)
-        sent: list[tuple[Letter, Delivery]] = []
-        for one in letters:
-            await producer.room()
-            (to, partition), record = _source(one), one.record
-            sent.append((one, producer.send(to, partition, record.key, record.value, None, one.headers)))
-        for one, delivery in sent:
-            await delivery
-            done.append(one)
-            step()
-    finally:
-        await producer.stop()
-
-
-async def _nothing(cluster: Cluster, letters: list[Letter], step: Callable[[], None], done: list[Letter]) -> None:
-    done += letters
+async def _finish(cluster: Cluster, letters: Letters, meant: Sequence[Letter], step: Callable[[], None]) -> None:
+    async with cluster.answering():
+        await letters.finish(cluster, meant)
 
 
 def _treat(
@@ -188,7 +162,7 @@ def _treat(
     question: str,
     noun: str,
     done_as: str,
-    act: Callable[..., Any],
+    act: Callable[[Cluster, Letters, Sequence[Letter], Callable[[], None]], Awaitable[None]],
     *,
     ids: tuple[str, ...],
     everything: bool,
@@ -197,7 +171,7 @@ def _treat(
     yes: bool,
     timeout: float,
 ) -> None:
-    """Show the letters that are meant, ask, and do it; what was done before a failure is remembered."""
+    """Show the letters that are meant, ask, and do it."""
     if bool(ids) == everything:
         raise click.UsageError("name letters, as `stream dlq list` does, or all of them with --all")
     app, topic = _begin(invocation, topic)
@@ -207,13 +181,8 @@ def _treat(
         return letters, letters.open if everything else letters.find(dict.fromkeys(ids))
 
     async def do(cluster: Cluster) -> None:
-        done: list[Letter] = []
-        try:
-            with progress(invocation, topic, len(meant)) as step:
-                await act(cluster, meant, step, done)
-        finally:
-            if done:
-                await letters.finish(cluster, done)
+        with progress(invocation, topic, len(meant)) as step:
+            await act(cluster, letters, meant, step)
 
     letters, meant = run(invocation, app, timeout, plan, endless=True)
     print_rows(
@@ -242,14 +211,6 @@ def _begin(invocation: Invocation, topic: str | None) -> tuple[Application, str]
     if topic is None and len(known) > 1:
         raise click.UsageError(f"the app has dead letters in several topics: name one with --topic: {', '.join(known)}")
     return app, topic or known[0]
-
-
-def _source(letter: Letter) -> TP:
-    if letter.source is None:
-        raise ConfigurationError(
-            f"letter {letter.id} of {letter.tp.topic} does not say where its record comes from; nothing was sent"
-        )
-    return letter.source
 
 
 def _summary(letter: Letter) -> dict[str, Any]:
