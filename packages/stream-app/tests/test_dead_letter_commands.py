@@ -331,6 +331,43 @@ def test_ctrl_c(bank: Bank, silent: bool) -> None:
     assert ids(bank) == (["0:0"] if silent else []) + ["0:1", "0:2", "0:3"]
 
 
+class Late(MemoryProducer):
+    """A producer that is never started."""
+
+    async def start(self) -> None:
+        """Wait."""
+        await asyncio.Event().wait()
+
+
+class Unstarted(MemoryTransport):
+    """Makes one."""
+
+    def producer(self, **options: Any) -> Late:
+        """Make a producer."""
+        return Late(self.cluster, self.settings, **options)
+
+
+def test_a_producer_that_does_not_start(bank: Bank) -> None:
+    """It is waited for as long as was said, and nothing is sent."""
+    bank.transport = Unstarted(CLUSTER)
+    result = run(bank, "retry", "--all", "--yes", "--timeout", "0.05")
+    assert result.exit_code == 1
+    assert "within 0.05 s; give it more with --timeout; 0 of 4 records were sent again\n" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["retry", "drop"])
+def test_letters_of_which_too_many_lie_between(bank: Bank, command: str) -> None:
+    """What the broker could not remember is refused before anything is sent, or asked."""
+    write_letters(bank, 2500)
+    every_other = [f"0:{number}" for number in range(1, 2500, 2)]
+    result = run(bank, command, *every_other)
+    assert result.exit_code == 1
+    assert "the broker cannot remember them: retry or drop 0:0, the first one, or `--all`" in result.stderr
+    assert sent_again(bank) == [[], []]
+    assert run(bank, command, "--all", "--yes").exit_code == 0
+    assert ids(bank) == []
+
+
 def test_records_that_are_no_letters(app: faust.App) -> None:
     """What others have put on the topic is listed, and cannot be sent anywhere."""
     topic = app.topic("bank-dead-letter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,8 +15,11 @@ from click.testing import CliRunner, Result
 
 import stream_app as faust
 from stream_cli.main import call_command, cli
-from stream_core.memory import MemoryCluster
-from stream_core.primitives import TP, Offset, TopicSpec
+from stream_core.memory import MemoryCluster, MemoryTransport
+from stream_core.memory.admin import MemoryAdmin
+from stream_core.memory.outside import MemoryGroups
+from stream_core.memory.reader import MemoryReader
+from stream_core.primitives import TP, Offset, TopicInfo, TopicSpec
 
 NOTE = "The broker memory:// is inside this program and ends with it: "
 CLUSTER = "inspection"
@@ -80,6 +83,122 @@ def cells(result: Result, name: str) -> list[str]:
     """The cells of the row that begins with a name."""
     (row,) = [line for line in result.stdout.splitlines() if line.startswith(f"│ {name} ")]
     return [cell.strip() for cell in row.strip("│").split("│")]
+
+
+class Mute(MemoryTransport):
+    """Makes clients of a broker that never answers one kind of request.
+
+    Attributes:
+        request: which.
+    """
+
+    request = ""
+
+    async def ask(self, request: str) -> None:
+        """Wait for ever, if it is that one."""
+        if request == self.request:
+            await asyncio.Event().wait()
+
+    def admin(self) -> MemoryAdmin:
+        """Make an admin client."""
+        return MuteAdmin(self)
+
+    def groups(self) -> MemoryGroups:
+        """Make a client of groups."""
+        return MuteGroups(self)
+
+    def reader(self, *, read_committed: bool) -> MemoryReader:
+        """Make a reader."""
+        return MuteReader(self, read_committed)
+
+
+class MuteAdmin(MemoryAdmin):
+    """An admin client of it."""
+
+    def __init__(self, transport: Mute) -> None:
+        super().__init__(transport.cluster)
+        self._transport = transport
+
+    async def topics(self) -> set[str]:
+        """Return the names of topics."""
+        await self._transport.ask("topics")
+        return await super().topics()
+
+    async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
+        """Describe topics."""
+        await self._transport.ask("describe")
+        return await super().describe(topics, config=config)
+
+
+class MuteGroups(MemoryGroups):
+    """A client of its groups."""
+
+    def __init__(self, transport: Mute) -> None:
+        super().__init__(transport.cluster, transport.settings)
+        self._transport = transport
+
+    async def offsets(self, group: str) -> dict[TP, Offset]:
+        """Return the offsets of a group."""
+        await self._transport.ask("offsets")
+        return await super().offsets(group)
+
+
+class MuteReader(MemoryReader):
+    """A reader of its partitions."""
+
+    def __init__(self, transport: Mute, read_committed: bool) -> None:
+        super().__init__(transport.cluster, read_committed=read_committed)
+        self._transport = transport
+
+    async def end_offsets(self, tps: Collection[TP], *, committed: bool = False) -> dict[TP, int]:
+        """Return the ends of partitions."""
+        await self._transport.ask("ends")
+        return await super().end_offsets(tps, committed=committed)
+
+    async def assign(self, positions: Mapping[TP, int], ends: Mapping[TP, int] | None = None) -> None:
+        """Read these partitions."""
+        await self._transport.ask("assign")
+        await super().assign(positions, ends)
+
+
+class Deaf(faust.App):
+    """An app that has such a broker."""
+
+    transport: Mute
+
+    def make_transport(self) -> Mute:
+        """Make that of the test."""
+        return self.transport
+
+
+@pytest.mark.parametrize(
+    ("command", "requests"),
+    [
+        ("tail deposits", ["describe", "ends", "assign"]),
+        ("tail deposits --from-beginning --no-follow", ["describe", "ends", "assign"]),
+        ("tail deposits -n 1", ["describe", "ends", "assign"]),
+        ("table totals", ["describe", "ends", "assign"]),
+        ("dlq list", ["topics", "describe", "ends", "offsets", "assign"]),
+        ("lag", ["topics", "describe", "offsets"]),
+    ],
+)
+def test_a_broker_that_stops_answering(tmp_path: Path, command: str, requests: list[str]) -> None:
+    """Each request has the time that was said, also of commands that may read for longer, or without end."""
+    app = Deaf("bank", broker=f"memory://{CLUSTER}", datadir=tmp_path, web_enabled=False)
+    app.transport = Mute(CLUSTER)
+    app.Table("totals", default=int)
+    for name in ("deposits", "bank-totals-changelog", "bank-dead-letter"):
+        app.transport.cluster.create(TopicSpec(name, 1))
+    try:
+        for request in requests:
+            app.transport.request = request
+            result = run(app, "-q", *command.split(), "--timeout", "0.05")
+            assert result.exit_code == 1, request
+            assert result.stderr == (
+                "Error: the broker has not answered all of it within 0.05 s; give it more with --timeout\n"
+            )
+    finally:
+        MemoryCluster.discard(CLUSTER)
 
 
 # -- topics and lag

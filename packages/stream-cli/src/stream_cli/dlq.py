@@ -62,9 +62,11 @@ def list_(invocation: Invocation, /, topic: str | None, timeout: float) -> None:
     app, topic = _begin(invocation, topic)
 
     async def ask(cluster: Cluster) -> Letters | None:
-        if topic not in await cluster.admin.topics() and topic in topics_of(app):
+        async with cluster.answering():
+            there = await cluster.admin.topics()
+        if topic not in there and topic in topics_of(app):
             return None  # nothing has failed yet
-        return await Letters.read(cluster, topic, timeout)
+        return await Letters.read(cluster, topic)
 
     found = run(invocation, app, timeout, ask, endless=True)
     rows = [_summary(one) for one in (found.open if found is not None else ())]
@@ -90,7 +92,7 @@ def show(invocation: Invocation, /, letter: str, topic: str | None, timeout: flo
     app, topic = _begin(invocation, topic)
 
     async def ask(cluster: Cluster) -> Letter:
-        return (await Letters.read(cluster, topic, timeout)).find([letter])[0]
+        return (await Letters.read(cluster, topic)).find([letter])[0]
 
     found = run(invocation, app, timeout, ask, endless=True)
     source = found.source
@@ -177,8 +179,10 @@ def _treat(
     app, topic = _begin(invocation, topic)
 
     async def plan(cluster: Cluster) -> tuple[Letters, list[Letter]]:
-        letters = await Letters.read(cluster, topic, timeout)
-        return letters, letters.open if everything else letters.find(dict.fromkeys(ids))
+        letters = await Letters.read(cluster, topic)
+        chosen = letters.open if everything else letters.find(dict.fromkeys(ids))
+        letters.offsets_after(chosen)  # what could not be remembered is refused before anything is done
+        return letters, chosen
 
     async def do(cluster: Cluster) -> None:
         with progress(invocation, topic, len(meant)) as step:

@@ -77,19 +77,20 @@ class Letters:
     done: frozenset[tuple[TP, int]]
 
     @classmethod
-    async def read(cls, cluster: Cluster, topic: str, timeout: float) -> Letters:
+    async def read(cls, cluster: Cluster, topic: str) -> Letters:
         """Read the letters of a topic.
 
         Raises:
             UnknownTopicError: there is no such topic.
-            DeadlineError: nothing came for so long.
+            DeadlineError: the broker has not answered, or nothing came, for the timeout of the command.
         """
         group = f"{cluster.app.id}-dead-letters"
-        tps = await cluster.require(topic)
-        starts, ends = await cluster.bounds(tps)
-        kept = {tp: offset for tp, offset in (await cluster.groups.offsets(group)).items() if tp.topic == topic}
+        async with cluster.answering():
+            tps = await cluster.require(topic)
+            starts, ends = await cluster.bounds(tps)
+            kept = {tp: offset for tp, offset in (await cluster.groups.offsets(group)).items() if tp.topic == topic}
         positions = {tp: max(starts[tp], kept[tp].offset) if tp in kept else starts[tp] for tp in tps}
-        letters = [Letter(tp, record) async for tp, record in read_until(cluster, positions, ends, timeout)]
+        letters = [Letter(tp, record) async for tp, record in read_until(cluster, positions, ends, cluster.timeout)]
         letters.sort(key=lambda one: (one.record.timestamp, one.tp.partition, one.record.offset))
         return cls(group, ends, letters, cls.done_with(kept, letters))
 
@@ -126,9 +127,17 @@ class Letters:
             ConfigurationError: there are too many letters between those that are done with to remember all of them.
             TransportError: the broker did not take it.
         """
+        await cluster.groups.change(self.group, self.offsets_after(letters))
+
+    def offsets_after(self, letters: Iterable[Letter]) -> dict[TP, Offset]:
+        """Return what the group has to keep once letters are done with.
+
+        Raises:
+            ConfigurationError: there are too many letters between those that are done with to remember all of them.
+        """
+        letters = list(letters)
         now = self.done | {(one.tp, one.record.offset) for one in letters}
-        changed = {one.tp for one in letters}
-        await cluster.groups.change(self.group, {tp: self._offset(tp, now) for tp in changed})
+        return {tp: self._offset(tp, now) for tp in {one.tp for one in letters}}
 
     def _offset(self, tp: TP, done: frozenset[tuple[TP, int]]) -> Offset:
         own = sorted(one.record.offset for one in self.letters if one.tp == tp)

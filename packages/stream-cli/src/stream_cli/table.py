@@ -47,8 +47,9 @@ def table(invocation: Invocation, /, name: str, key: str | None, timeout: float)
     wanted = None if key is None else _keys(found.schema, key)
 
     async def ask(cluster: Cluster) -> list[dict[str, object]]:
-        starts, ends = await cluster.bounds(await cluster.require(found.changelog))
-        topics = await cluster.admin.describe([found.changelog], config=False)
+        async with cluster.answering():
+            starts, ends = await cluster.bounds(await cluster.require(found.changelog))
+            topics = await cluster.admin.describe([found.changelog], config=False)
         topic_id = topics[found.changelog].id if found.changelog in topics else ""
         begun = {tp: stored.begin(tp, topic_id, starts[tp], ends[tp], wanted) for tp in ends}
         starts, replays = ({tp: one[at] for tp, one in begun.items()} for at in (0, 1))

@@ -75,10 +75,11 @@ def tail(
         return wanted_key is None or _has_key(schema, record, wanted_key)
 
     async def ask(cluster: Cluster) -> None:
-        tps = [tp for tp in await cluster.require(topic) if partition in (None, tp.partition)]
-        if not tps:
-            raise click.UsageError(f"topic {topic} has no partition {partition}")
-        starts, ends = await cluster.bounds(tps)
+        async with cluster.answering():
+            tps = [tp for tp in await cluster.require(topic) if partition in (None, tp.partition)]
+            if not tps:
+                raise click.UsageError(f"topic {topic} has no partition {partition}")
+            starts, ends = await cluster.bounds(tps)
         if count is not None and not from_beginning:
             records = _last(cluster, starts, ends, count, timeout, wanted)
         elif no_follow or count is not None:
@@ -101,7 +102,8 @@ def tail(
 
 
 async def _follow(cluster: Cluster, positions: Mapping[TP, int]) -> AsyncIterator[tuple[TP, RawRecord]]:
-    await cluster.reader.assign(positions)
+    async with cluster.answering():
+        await cluster.reader.assign(positions)
     while True:
         for batch in await cluster.reader.poll(1.0):
             for record in batch.records:
@@ -120,10 +122,11 @@ async def read_until(
         timeout: seconds that may pass without anything new.
 
     Raises:
-        DeadlineError: for so long nothing came.
+        DeadlineError: for so long nothing came, or the broker has not answered within the timeout of the command.
     """
     left = {tp: position for tp, position in positions.items() if position < ends[tp]}
-    await cluster.reader.assign(left)
+    async with cluster.answering():
+        await cluster.reader.assign(left)
     loop = asyncio.get_running_loop()
     moved = loop.time()
     while left:
