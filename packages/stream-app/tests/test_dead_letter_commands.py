@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stream_app as faust
-from stream_cli.letters import Letter, Letters
+from stream_cli.letters import FORGOTTEN, Letter, Letters
 from stream_cli.main import cli
 from stream_core.errors import DeadlineError
 from stream_core.memory import MemoryCluster, MemoryTransport
@@ -57,8 +58,13 @@ def app(tmp_path: Path) -> Iterator[faust.App]:
 
 
 def run(app: faust.App, *arguments: str, input: str | None = None) -> Result:  # noqa: A002 - as click has it
-    """Run a command of ``dlq``."""
+    """Run a command of ``dlq``, which says nothing but errors."""
     return CliRunner().invoke(cli, ["-q", "dlq", *arguments], obj=app, input=input)
+
+
+def call(app: faust.App, *arguments: str) -> Result:
+    """Run a command of ``dlq``."""
+    return CliRunner().invoke(cli, ["dlq", *arguments], obj=app)
 
 
 def listed(app: faust.App) -> list[dict[str, Any]]:
@@ -199,7 +205,7 @@ def bank(tmp_path: Path) -> Iterator[Bank]:
     MemoryCluster.discard(CLUSTER)
 
 
-def write_letters(app: Bank, count: int) -> None:
+def write_letters(app: Bank, count: int, timestamp: int | None = None) -> None:
     """Put letters on their topic, as workers do."""
     app.transport.cluster.create(TopicSpec(LETTERS.topic, 1))
 
@@ -210,7 +216,7 @@ def write_letters(app: Bank, count: int) -> None:
         for number in range(count):
             told = {"topic": b"deposits", "partition": b"%d" % (number % 2), "offset": b"%d" % number}
             headers = [(PREFIX + name, data) for name, data in told.items()]
-            producer.send(LETTERS.topic, 0, None if number % 2 else b"joe", b"%d" % number, None, headers)
+            producer.send(LETTERS.topic, 0, None if number % 2 else b"joe", b"%d" % number, timestamp, headers)
         await producer.flush()
         await producer.stop()
 
@@ -383,6 +389,29 @@ def test_records_that_are_no_letters(app: faust.App) -> None:
     assert result.exit_code == 1
     assert "does not say where its record comes from; nothing was sent" in result.stderr
     assert run(app, "drop", odd, "--yes").exit_code == 0
+
+
+def test_what_a_broker_may_have_forgotten(bank: Bank) -> None:
+    """Old letters of a partition of which nothing is kept may have been done with: it is said, until something is kept again."""
+    said = "2 letters are older than 7 days, and group bank-dead-letters has no offsets of their partitions"
+    old = int((datetime.now(UTC) - FORGOTTEN).timestamp() * 1000) - 1
+    assert "older than" not in call(bank, "list").stderr
+    write_letters(bank, 2, timestamp=old)
+    for command in ("list", "retry --all --dry-run", "drop 0:0 --dry-run"):
+        assert said in call(bank, *command.split()).stderr
+    assert "older than" not in run(bank, "list").stderr
+    assert call(bank, "drop", "0:1", "--yes").exit_code == 0
+    assert "older than" not in call(bank, "list").stderr
+
+
+def test_how_old_that_is() -> None:
+    """Those of partitions of which something is kept, and those that are younger, are not counted, nor those that are done with."""
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    border = int((now - FORGOTTEN).timestamp() * 1000)
+    letters = [Letter(LETTERS, StoredRecord(at, border + at - 2, None, None)) for at in range(4)]
+    assert Letters("group", {LETTERS: 4}, letters, frozenset()).perhaps_forgotten(now) == 2
+    assert Letters("group", {LETTERS: 4}, letters, frozenset({(LETTERS, 0)})).perhaps_forgotten(now) == 1
+    assert Letters("group", {LETTERS: 4}, letters, frozenset(), frozenset({LETTERS})).perhaps_forgotten(now) == 0
 
 
 @given(st.sets(st.integers(0, 40), min_size=1), st.data())

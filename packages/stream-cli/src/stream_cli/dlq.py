@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from stream_cli.clients import tell_private, timeout_option
 from stream_cli.cluster import Cluster, run
 from stream_cli.context import Invocation, json_option, pass_invocation
-from stream_cli.letters import Letter, Letters, topics_of
+from stream_cli.letters import FORGOTTEN, Letter, Letters, topics_of
 from stream_cli.locate import Application
 from stream_cli.names import completing
 from stream_cli.output import moment, print_json, print_rows, shown
@@ -71,6 +72,8 @@ def list_(invocation: Invocation, /, topic: str | None, timeout: float) -> None:
     found = run(invocation, app, timeout, ask, endless=True)
     rows = [_summary(one) for one in (found.open if found is not None else ())]
     print_rows("Letters", ("letter", "source", "agent", "error", "time"), rows, as_json=invocation.as_json)
+    if found is not None:
+        _tell_forgotten(invocation, found)
 
 
 @dlq.command()
@@ -195,6 +198,7 @@ def _treat(
         [_summary(one) for one in meant],
         as_json=invocation.as_json,
     )
+    _tell_forgotten(invocation, letters)
     many = f"{len(meant)} {noun}{'' if len(meant) == 1 else 's'}"
     if go_on(
         invocation,
@@ -215,6 +219,16 @@ def _begin(invocation: Invocation, topic: str | None) -> tuple[Application, str]
     if topic is None and len(known) > 1:
         raise click.UsageError(f"the app has dead letters in several topics: name one with --topic: {', '.join(known)}")
     return app, topic or known[0]
+
+
+def _tell_forgotten(invocation: Invocation, letters: Letters) -> None:
+    """Say that letters which are listed may have been done with, where the broker may have forgotten it."""
+    if (count := letters.perhaps_forgotten(datetime.now(UTC))) and not invocation.quiet:
+        click.echo(
+            f"{count} letters are older than {FORGOTTEN.days} days, and group {letters.group} has no offsets of their partitions: if some "
+            "of them were retried or dropped before, the broker has forgotten it (its setting offsets.retention.minutes).",
+            err=True,
+        )
 
 
 def _summary(letter: Letter) -> dict[str, Any]:

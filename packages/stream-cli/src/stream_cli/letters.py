@@ -2,7 +2,8 @@
 
 A letter stays on its topic until its retention ends, whatever becomes of it. So that it is not shown again, the group
 ``{app id}-dead-letters`` has an offset of each partition: letters before it are done with, and so are those after it that its text
-names, as in ``12-14,20``.
+names, as in ``12-14,20``. The group has no members, so brokers forget its offsets after a time; that cannot be told from letters that
+nobody has looked after yet, but it can be said.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from stream_cli.cluster import Cluster
 from stream_cli.locate import Application
@@ -18,10 +20,13 @@ from stream_core.errors import ConfigurationError
 from stream_core.primitives import TP, Headers, Offset, RawRecord
 from stream_core.sending.dead_letters import PREFIX
 
-__all__ = ["Letter", "Letters", "topics_of"]
+__all__ = ["FORGOTTEN", "Letter", "Letters", "topics_of"]
 
 LONGEST = 4096
 """Characters of the text that a broker keeps beside an offset."""
+
+FORGOTTEN = timedelta(days=7)
+"""After this time a broker forgets the offsets of a group without members, unless its ``offsets.retention.minutes`` says another."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,14 @@ class Letters:
         ends: the end of each partition.
         letters: all letters, in their order.
         done: the places of those that are done with.
+        known: the partitions of which the group has kept something.
     """
 
     group: str
     ends: Mapping[TP, int]
     letters: Sequence[Letter]
     done: frozenset[tuple[TP, int]]
+    known: frozenset[TP] = frozenset()
 
     @classmethod
     async def read(cls, cluster: Cluster, topic: str) -> Letters:
@@ -92,7 +99,7 @@ class Letters:
         positions = {tp: max(starts[tp], kept[tp].offset) if tp in kept else starts[tp] for tp in tps}
         letters = [Letter(tp, record) async for tp, record in read_until(cluster, positions, ends, cluster.timeout)]
         letters.sort(key=lambda one: (one.record.timestamp, one.tp.partition, one.record.offset))
-        return cls(group, ends, letters, cls.done_with(kept, letters))
+        return cls(group, ends, letters, cls.done_with(kept, letters), frozenset(kept))
 
     @staticmethod
     def done_with(kept: Mapping[TP, Offset], letters: Iterable[Letter]) -> frozenset[tuple[TP, int]]:
@@ -107,6 +114,11 @@ class Letters:
     def open(self) -> list[Letter]:
         """Those that are not done with."""
         return [one for one in self.letters if (one.tp, one.record.offset) not in self.done]
+
+    def perhaps_forgotten(self, now: datetime) -> int:
+        """Count the open letters that may have been done with, as they are old enough that a broker would have forgotten it by now."""
+        until = (now - FORGOTTEN).timestamp() * 1000
+        return sum(one.tp not in self.known and one.record.timestamp < until for one in self.open)
 
     def find(self, ids: Iterable[str]) -> list[Letter]:
         """Return the letters of these ids. Raises ConfigurationError for one that is not there, or done with."""
