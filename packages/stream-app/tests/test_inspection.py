@@ -369,6 +369,17 @@ def test_tail_follows_until_ctrl_c(app: faust.App, tmp_path: Path) -> None:
     assert len(out.text.splitlines()) == 1
 
 
+def test_tail_shows_numbers_of_any_size_and_what_follows(app: faust.App) -> None:
+    """An integer of more than 64 bits is shown like any other one."""
+    app.topic("numbers", value_type=int, partitions=1)
+    MemoryCluster.named(CLUSTER).create(TopicSpec("numbers", 1))
+    for number in (1, 10**30, 2):
+        run(app, "send", "numbers", str(number))
+    typed = ("-q", "tail", "numbers", "--from-beginning", "--no-follow")
+    assert [line.split("value=")[1] for line in run(app, *typed).stdout.splitlines()] == ["1", str(10**30), "2"]
+    assert [row["value"] for row in lines(run(app, *typed, "--json"))] == [1, 10**30, 2]
+
+
 @pytest.mark.parametrize(
     ("typed", "code", "said"),
     [

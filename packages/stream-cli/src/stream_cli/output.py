@@ -20,10 +20,13 @@ __all__ = ["format_table", "in_units", "moment", "print_json", "print_rows", "sh
 WIDEST = 100_000
 """Columns of what is not a terminal: nothing is wrapped, so that each row is one line."""
 
+DEEPEST = 200
+"""Lists and mappings inside each other that are printed as JSON; what is still deeper, or inside itself, is the text of Python."""
+
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON; bytes are text, and what is not text in them is escaped."""
-    click.echo(json_dumps(_plain(value)))
+    click.echo(_json(value))
 
 
 def print_rows(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -49,8 +52,9 @@ def shown(value: Any) -> str:
     """
     if value is None:
         return "-"
-    plain = _plain(value)
-    return plain if isinstance(plain, str) and plain.isprintable() else json_dumps(plain).decode()
+    if isinstance(value, str | bytes) and (text := _text(value)).isprintable():
+        return text
+    return _json(value)
 
 
 def in_units(count: float) -> str:
@@ -75,19 +79,53 @@ def moment(millis: int, precision: str = "milliseconds") -> str:
         return str(millis)
 
 
-def _plain(value: Any) -> Any:
-    """Return plain data with text for bytes, as JSON can have it."""
-    match value:
-        case bytes():
-            return value.decode(errors="backslashreplace")
-        case Record():
-            # Without what names the class on the topic.
-            return {name: _plain(one) for name, one in value.asdict().items()}
-        case Mapping():
-            return {_plain(key): _plain(one) for key, one in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [_plain(one) for one in value]
-    return value
+def _json(value: Any, around: tuple[int, ...] = ()) -> str:
+    """Return any value as JSON: what JSON cannot have is the text that Python has for it.
+
+    Nothing is refused: records come from anybody, and one that cannot be printed would keep those behind it from being shown.
+
+    Args:
+        value: what a codec has read, or what a command made.
+        around: the identities of the values that it is in.
+    """
+    try:
+        if isinstance(value, str | bytes):
+            return json_dumps(_text(value)).decode()
+        if isinstance(value, int) and not isinstance(value, bool):
+            return f"{value:d}"  # of any size: orjson writes 64 bits
+        if isinstance(value, Record):
+            value = value.asdict()  # without what names the class on the topic
+        if not isinstance(value, Mapping | list | tuple | set | frozenset):
+            return json_dumps(value).decode()
+        if len(around) == DEEPEST or id(value) in around:
+            return _described(value)
+        inside = (*around, id(value))
+        if isinstance(value, Mapping):
+            return "{" + ",".join([f"{_name(key)}:{_json(one, inside)}" for key, one in value.items()]) + "}"
+        return "[" + ",".join([_json(one, inside) for one in value]) + "]"
+    except Exception:  # whatever the class of the value raises
+        return _described(value)
+
+
+def _name(key: Any) -> str:
+    """Return the key of a mapping as JSON has it there: a text, which is the JSON of anything else."""
+    written = _json(key)
+    return written if written.startswith('"') else json_dumps(written).decode()
+
+
+def _described(value: Any) -> str:
+    """Return, as JSON, the text that Python has for a value; only the name of its class where it has none."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return json_dumps(_text(text)).decode()
+
+
+def _text(value: str | bytes) -> str:
+    """Return bytes as text, and text as text that can be encoded; what is not text in them is escaped."""
+    data = value.encode(errors="backslashreplace") if isinstance(value, str) else value
+    return data.decode(errors="backslashreplace")
 
 
 def format_table(
