@@ -48,7 +48,7 @@ async def test_an_app_is_looked_at_and_turned_back(bootstrap: str, tmp_path: Pat
         assert (following.returncode, out, err.strip()) == (0, b"", b"")
         refused = await console.type("stream", "-A", "proj", "offsets", "reset", "--to", "earliest", "--yes")
         assert (refused.code, refused.out) == (1, "")
-        assert f"group {group} has 1 members: stop the workers of the app first" in refused.err
+        assert f"group {group} has 1 member: stop the workers of the app first" in refused.err
         assert await worker.terminate() == 0, worker.log
 
     assert await rows(console, "lag") == [{"topic": name, "partition": 0, "committed": 2, "end": 2, "lag": 0}]

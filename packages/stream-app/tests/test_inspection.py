@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import re
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,11 +16,15 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 import stream_app as faust
+from stream_cli.cluster import Cluster
 from stream_cli.main import call_command, cli
+from stream_cli.offsets import change_offsets
+from stream_core.errors import CommitError, DeadlineError, FencedError, TransportError
 from stream_core.memory import MemoryCluster, MemoryTransport
 from stream_core.memory.admin import MemoryAdmin
 from stream_core.memory.outside import MemoryGroups
 from stream_core.memory.reader import MemoryReader
+from stream_core.memory.settings import MemorySettings
 from stream_core.primitives import TP, Offset, TopicInfo, TopicSpec
 
 NOTE = "The broker memory:// is inside this program and ends with it: "
@@ -524,6 +530,81 @@ def test_a_reset_of_offsets_is_planned_and_asked(app: faust.App) -> None:
     silent = run(app, "-q", "offsets", "reset", "--to", "latest", "--json")
     assert silent.exit_code == 2
     assert "give --yes, or --dry-run" in silent.stderr
+
+
+class Answer(io.BytesIO):
+    """A yes, before which something happens: while the question waits."""
+
+    def __init__(self, before: Callable[[], object]) -> None:
+        super().__init__(b"y\n")
+        self.before = before
+
+    def read1(self, size: int | None = -1) -> bytes:
+        """Give the answer."""
+        self.before()
+        return super().read1(size)
+
+
+@pytest.mark.parametrize(
+    ("error", "applied", "said"),
+    [
+        (DeadlineError("no answer"), True, "no answer; the offsets of group bank may be changed all the same: `stream"),
+        (
+            DeadlineError("no answer"),
+            False,
+            "the offsets of group bank may be changed all the same: `stream offsets sh",
+        ),
+        (FencedError("fenced"), False, "somebody was in group bank, and has left it: .*; nothing was changed"),
+        (FencedError("fenced"), True, "has left it: .*; all offsets of the plan were changed nevertheless"),
+        (CommitError("refused"), False, "refused; nothing was changed"),
+        (CommitError("refused"), True, "refused; all offsets of the plan were changed nevertheless"),
+    ],
+)
+def test_a_reset_that_fails_tells_what_was_changed(
+    app: faust.App, error: TransportError, applied: bool, said: str
+) -> None:
+    """An answer that was lost may be one to a change that was made, and a refusal may follow an attempt that was not refused."""
+    MemoryCluster.named(CLUSTER).faults.fail_next("offset_commit", error, applied=applied)
+    result = run(app, "-q", "offsets", "reset", "--to", "earliest", "--yes")
+    assert result.exit_code == 1
+    assert re.search(said, " ".join(result.stderr.split()))
+
+
+def test_a_reset_that_was_made_in_part_names_the_parts(app: faust.App) -> None:
+    """A topic that is deleted while the question waits keeps nothing else from being changed."""
+    cluster = MemoryCluster.named(CLUSTER)
+    cluster.create(TopicSpec("more", 1))
+    cluster.group("bank").offsets.commit({TP("more", 0): Offset(1)})
+    answer = Answer(lambda: cluster.delete("more"))
+    result = CliRunner().invoke(cli, ["-q", "offsets", "reset", "--to", "earliest"], obj=app, input=answer)
+    assert result.exit_code == 1
+    assert "changed: deposits-0, deposits-1; not changed: more-0" in result.stderr
+    assert set(cluster.group("bank").offsets.all().values()) == {Offset(0)}
+
+
+async def test_a_reset_whose_broker_is_silent_tells_that_it_may_be_made() -> None:
+    """The change is on its way when --timeout is over."""
+
+    class Silent(MemoryGroups):
+        """Does what it is asked, and never says so."""
+
+        async def change(self, group: str, offsets: Mapping[TP, Offset]) -> None:
+            await super().change(group, offsets)
+            await asyncio.Event().wait()
+
+    app = faust.App("bank", broker="memory://silent")
+    cluster, transport = MemoryCluster.named("silent"), app.make_transport()
+    cluster.create(TopicSpec("deposits", 1))
+    asked = Cluster(
+        app, transport, transport.admin(), Silent(cluster, MemorySettings()), transport.reader(read_committed=True)
+    )
+    try:
+        with pytest.raises(
+            DeadlineError, match=r"within 0\.01 s; give it more .*; the offsets .* may be changed all the same"
+        ):
+            await change_offsets(asked, {TP("deposits", 0): Offset(0)}, 0.01)
+    finally:
+        MemoryCluster.discard("silent")
 
 
 WAYS = {

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import click
 
-from stream_cli.clients import tell_private, timeout_option
+from stream_cli.clients import deadline, tell_private, timeout_option
 from stream_cli.cluster import Cluster, Lag, run
 from stream_cli.context import Invocation, json_option, pass_invocation
 from stream_cli.names import complete_topics
 from stream_cli.output import moment, print_rows
 from stream_cli.planning import dry_run_option, go_on, yes_option
 from stream_cli.times import read_moment
-from stream_core.errors import FencedError
+from stream_core.errors import BrokerUnavailableError, CommitError, DeadlineError, FencedError, TransportError
 from stream_core.primitives import TP, Offset
 from stream_core.streams.metadata import without_identity
 
-__all__ = ["offsets"]
+__all__ = ["change_offsets", "offsets"]
 
 
 @click.group()
@@ -120,16 +121,13 @@ def reset(
 
     async def plan(cluster: Cluster) -> list[tuple[Lag, int]]:
         if members := await cluster.groups.members(app.id):
-            raise _in_use(app.id, len(members))
+            raise FencedError(f"{_in_use(app.id, len(members))}; nothing was changed")
         lags = [one for one in await cluster.lags(names) if not partitions or one.tp.partition in partitions]
         wanted = await _targets(cluster, lags, to, since, shift)
         return [(one, min(max(wanted[one.tp], one.start), one.end)) for one in lags]
 
     async def act(cluster: Cluster) -> None:
-        try:
-            await cluster.groups.change(app.id, changes)
-        except FencedError as error:
-            raise _in_use(app.id, len(await cluster.groups.members(app.id))) from error
+        await change_offsets(cluster, changes, timeout)
 
     planned = run(invocation, app, timeout, plan)
     rows = [_row(one, new) for one, new in planned]
@@ -141,7 +139,7 @@ def reset(
     print_rows("Plan", ("topic", "partition", "from", "to", "again", "left out"), rows, as_json=invocation.as_json)
     question = f"Change {len(changes)} offsets of group {app.id}?"
     if go_on(invocation, question, anything=bool(changes), dry_run=dry_run, yes=yes):
-        run(invocation, app, timeout, act)
+        run(invocation, app, timeout, act, endless=True)  # it ends by itself, to tell what may be changed
 
 
 def _read_target(
@@ -194,5 +192,48 @@ def _position(one: Lag) -> int:
     return one.start if one.committed is None else one.committed.offset
 
 
-def _in_use(group: str, members: int) -> FencedError:
-    return FencedError(f"group {group} has {members} members: stop the workers of the app first; nothing was changed")
+def _in_use(group: str, members: int) -> str:
+    if not members:
+        return f"somebody was in group {group}, and has left it: see that no worker of the app starts, and try again"
+    return f"group {group} has {members} member{'' if members == 1 else 's'}: stop the workers of the app first"
+
+
+async def change_offsets(cluster: Cluster, changes: Mapping[TP, Offset], timeout: float) -> None:
+    """Change offsets of the group of the app; whatever goes wrong, tell what is changed all the same.
+
+    Args:
+        cluster: where the group is.
+        changes: the new offsets.
+        timeout: seconds to wait for the broker.
+
+    Raises:
+        DeadlineError: the broker has not answered in time: whether anything is changed is not known.
+        CommitError: it has refused some of them, or all.
+    """
+    group = cluster.app.id
+    silent = f"the broker has not answered within {timeout:g} s; give it more with --timeout"
+    unknown = f"the offsets of group {group} may be changed all the same: `stream offsets show` tells"
+    try:
+        async with deadline(timeout, silent):
+            await cluster.groups.change(group, changes)
+    except (DeadlineError, BrokerUnavailableError) as error:  # to look now proves nothing: it may still be on its way
+        raise DeadlineError(f"{error}; {unknown}") from error
+    except TransportError as error:
+        reason, outcome = str(error), unknown
+        with suppress(TransportError):
+            async with deadline(timeout, silent):
+                if isinstance(error, FencedError):
+                    reason = _in_use(group, len(await cluster.groups.members(group)))
+                outcome = _outcome(changes, await cluster.groups.offsets(group))
+        raise CommitError(f"{reason}; {outcome}") from error
+
+
+def _outcome(changes: Mapping[TP, Offset], now: Mapping[TP, Offset]) -> str:
+    """Say which of the changes were made, by the offsets that the group has now: a refusal of one leaves the others."""
+    made = [str(tp) for tp, offset in sorted(changes.items()) if now.get(tp) == offset]
+    others = [str(tp) for tp, offset in sorted(changes.items()) if now.get(tp) != offset]
+    if not made:
+        return "nothing was changed"
+    if not others:
+        return "all offsets of the plan were changed nevertheless"
+    return f"changed: {', '.join(made)}; not changed: {', '.join(others)}"

@@ -366,10 +366,14 @@ class Groups(Protocol):
     async def change(self, group: str, offsets: Mapping[TP, Offset]) -> None:
         """Commit offsets for a group that has no members; a group that does not exist begins with them.
 
+        A request whose answer was lost is made again. So after an error :meth:`offsets` tells what is committed, except after a
+        DeadlineError: then it may still happen.
+
         Raises:
-            FencedError: it has members, whose commits would come on top; nothing was committed.
-            CommitError: the metadata text of an offset is too long.
-            UnknownTopicError: a partition does not exist.
+            FencedError: it has members, whose commits would come on top.
+            CommitError: the metadata text of an offset is too long; those of other partitions were committed.
+            UnknownTopicError: a partition does not exist; the offsets of others were committed.
+            DeadlineError: there was no answer in time.
         """
 
 

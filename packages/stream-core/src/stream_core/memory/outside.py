@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from stream_core.errors import FencedError
+from stream_core.errors import FencedError, UnknownTopicError
 from stream_core.memory.cluster import MemoryCluster
 from stream_core.memory.settings import MemorySettings
 from stream_core.primitives import TP, Offset
@@ -45,13 +45,20 @@ class MemoryGroups:
             return offsets.all()
 
     async def change(self, group: str, offsets: Mapping[TP, Offset]) -> None:
-        """Commit offsets for a group without members. Raises FencedError, CommitError, UnknownTopicError."""
+        """Commit offsets for a group without members, of the partitions that exist. Raises FencedError, CommitError, UnknownTopicError."""
         async with self._cluster.request("offset_commit"):
             found = self._cluster.group(group)
             if found.members:
                 raise FencedError(
                     f"group {group} has {len(found.members)} members, which commit its offsets: stop them first"
                 )
-            for tp in offsets:
-                self._cluster.log(tp)
-            found.offsets.commit(offsets)
+            known, refusal = {}, None
+            for tp, offset in offsets.items():
+                try:
+                    self._cluster.log(tp)
+                    known[tp] = offset
+                except UnknownTopicError as error:
+                    refusal = error
+            found.offsets.commit(known)
+            if refusal is not None:
+                raise refusal

@@ -79,9 +79,10 @@ class KafkaGroups(Asking):
         """Commit offsets for a group without members.
 
         Raises:
-            FencedError: it has members; nothing was committed.
-            CommitError: the metadata text of an offset is too long.
-            UnknownTopicError: a partition does not exist.
+            FencedError: it has members; only an attempt before, whose answer was lost, can have committed anything.
+            CommitError: the metadata text of an offset is too long; those of other partitions were committed.
+            UnknownTopicError: a partition does not exist; the offsets of others were committed.
+            DeadlineError: there was no answer in time.
         """
         if not offsets:
             return

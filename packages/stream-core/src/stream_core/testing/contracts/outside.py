@@ -57,12 +57,15 @@ async def refuses_a_group_with_members(harness: BrokerHarness) -> None:
 
 
 async def refuses_offsets_that_cannot_be(harness: BrokerHarness) -> None:
-    """A partition that does not exist, and a text that is too long."""
-    groups, topic, group = await harness.groups(), await harness.topic(), harness.name("group")
-    missing, long = {TP(harness.name("missing"), 0): Offset(1)}, {TP(topic, 0): Offset(1, "x" * 5000)}
+    """A partition that does not exist, and a text that is too long; the offsets beside them are committed."""
+    groups, topic, group = await harness.groups(), await harness.topic(2), harness.name("group")
+    first, second = TP(topic, 0), TP(topic, 1)
+    missing = {TP(harness.name("missing"), 0): Offset(1), first: Offset(2)}
+    long = {first: Offset(1, "x" * 5000), second: Offset(3)}
 
     await raises(UnknownTopicError, lambda: groups.change(group, missing), "an offset of no topic")
     await raises(CommitError, lambda: groups.change(group, long), "an offset with a long text")
+    assert await groups.offsets(group) == {first: Offset(2), second: Offset(3)}
 
 
 async def tells_offsets_of_transactions(harness: BrokerHarness) -> None:
