@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from uuid import UUID
 
 import pytest
 
-from stream_app.running.instances import Instance
+from stream_app.running.instances import Instance, try_alone
 from stream_core.errors import StoreError
 
 HOLDER = """
@@ -53,6 +57,26 @@ def test_a_killed_process_leaves_its_instance_to_the_next(tmp_path: Path) -> Non
     assert (int(number), beside.number, successor.number) == (0, 1, 0)
     assert (successor.id, successor.member) == (id_, "member-of-the-dead")
     beside.release()
+    successor.release()
+
+
+def test_a_worker_that_starts_waits_while_something_is_deleted(tmp_path: Path) -> None:
+    """Whoever deletes has the directory alone: not while a worker runs, and the next worker begins when that is over."""
+    root, deleted = tmp_path / "v1", Event()
+    worker = Instance.acquire(root)
+    assert try_alone(root) is None
+    worker.release()
+
+    lock = try_alone(root)
+    assert lock is not None
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(lambda: (Instance.acquire(root), deleted.is_set()))
+        shutil.rmtree(root)
+        deleted.set()
+        os.close(lock)
+        successor, after = waiting.result(20)
+    assert after
+    assert try_alone(root) is None
     successor.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -178,24 +179,46 @@ def test_stores_are_deleted(app: faust.App, tmp_path: Path) -> None:
 
 
 def test_old_versions_are_deleted(app: faust.App, tmp_path: Path) -> None:
-    """The directories of versions before this one, and no others."""
+    """The directories of versions before this one, and no others; their locks stay, for whoever starts such a version again."""
     assert run(app, "clean-versions", "--yes").exit_code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["v3", "v4", "version"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v1.lock", "v2.lock", "v3", "v4", "version"]
 
 
 @pytest.mark.parametrize(("command", "version"), [("reset", "v3"), ("clean-versions", "v2")])
 def test_nothing_is_deleted_under_a_worker(app: faust.App, tmp_path: Path, command: str, version: str) -> None:
-    """While a worker holds an instance of the directory, the command says so and ends with 1."""
+    """While a worker runs with the directory, the command says so and ends with 1."""
     worker = Instance.acquire(tmp_path / version)
     try:
         result = run(app, command, "--yes")
     finally:
         worker.release()
     assert (result.exit_code, result.stdout) == (1, "")
-    assert (
-        f"a worker of bank-v3 runs with the directory {worker.path}: stop it first; nothing was deleted"
-        in result.stderr
-    )
+    said = f"a worker of bank-v3 runs with the directory {tmp_path / version}: stop it first; nothing was deleted"
+    assert said in result.stderr
+    assert (tmp_path / "v3" / "tables").exists()
+    assert (tmp_path / "v2").exists()
+
+
+@pytest.mark.parametrize(("command", "version"), [("reset", "v3"), ("clean-versions", "v2")])
+def test_a_worker_that_starts_while_the_question_waits(
+    app: faust.App, tmp_path: Path, command: str, version: str
+) -> None:
+    """It starts, and after the answer nothing is deleted under it."""
+    started: list[Instance] = []
+
+    class Answer(io.BytesIO):
+        """A yes, before which a worker starts."""
+
+        def read1(self, size: int | None = -1) -> bytes:
+            started.append(Instance.acquire(tmp_path / version))
+            return super().read1(size)
+
+    result = CliRunner().invoke(cli, [command], obj=app, input=Answer(b"y\n"))
+    (worker,) = started
+    worker.release()
+    assert result.exit_code == 1
+    assert "Delete these" in result.stderr
+    assert f"runs with the directory {tmp_path / version}: stop it first; nothing was deleted" in result.stderr
     assert (tmp_path / "v3" / "tables").exists()
     assert (tmp_path / "v2").exists()
 

@@ -58,9 +58,12 @@ def clean_versions(invocation: Invocation, /, dry_run: bool, yes: bool) -> None:
 def _delete(
     invocation: Invocation, app: Application, paths: Sequence[Path], what: str, *, dry_run: bool, yes: bool
 ) -> None:
-    with app.local_state.held(paths):  # also while the question waits: what is deleted is what was shown
-        rows = [{"directory": str(path)} for path in paths]
-        if rows or invocation.as_json:
-            print_rows("Delete", ("directory",), rows, as_json=invocation.as_json)
-        if go_on(invocation, f"Delete these {len(paths)} {what}?", anything=bool(paths), dry_run=dry_run, yes=yes):
-            app.local_state.delete(paths)
+    state = app.local_state
+    with state.held(paths):
+        pass  # a worker that runs is told before the question
+    rows = [{"directory": str(path)} for path in paths]
+    if rows or invocation.as_json:
+        print_rows("Delete", ("directory",), rows, as_json=invocation.as_json)
+    if go_on(invocation, f"Delete these {len(paths)} {what}?", anything=bool(paths), dry_run=dry_run, yes=yes):
+        with state.held(paths):  # one may have started while the question waited, for which none has to wait
+            state.delete(paths)

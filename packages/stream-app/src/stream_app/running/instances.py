@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from stream_core.errors import StoreError
 
-__all__ = ["Instance", "try_lock"]
+__all__ = ["Instance", "try_alone"]
 
 
 class Instance:
@@ -22,16 +23,17 @@ class Instance:
     else then waits for its session to end). Made by :meth:`acquire`.
     """
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, *locks: int) -> None:
         self._path = path
-        self._lock: int | None = lock
+        self._locks = locks
         self._id = _stable_id(path / "id")
 
     @classmethod
     def acquire(cls, root: Path) -> Instance:
         """Lock the first free instance of a data directory, creating one when all are taken.
 
-        Acquire it in the process that works: a fork shares the lock, and keeps it when its parent has died.
+        It waits while somebody deletes something of the directory, see :func:`try_alone`. Acquire it in the process that works: a fork
+        shares the lock, and keeps it when its parent has died.
 
         Args:
             root: data directory of one version of the app, ``{datadir}/v{version}``.
@@ -40,18 +42,24 @@ class Instance:
             StoreError: the directory cannot be written, or its file system has no locks.
         """
         try:
-            return next(filter(None, (cls._try(root / "instances" / str(number)) for number in count())))
+            with ExitStack() as undo:
+                shared = _open(_lock_of(root))
+                undo.callback(os.close, shared)
+                fcntl.flock(shared, fcntl.LOCK_SH)
+                found = next(filter(None, (cls._try(root / "instances" / str(number), shared) for number in count())))
+                undo.pop_all()
+                return found
         except OSError as error:
             raise StoreError(
                 f"no worker instance in data directory {root}: {error}; check it, or set another one"
             ) from error
 
     @classmethod
-    def _try(cls, path: Path) -> Instance | None:
+    def _try(cls, path: Path, shared: int) -> Instance | None:
         """Take the instance of a directory; ``None`` when another one has it."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = try_lock(path / "lock")
-        return None if lock is None else cls(path, lock)
+        lock = _try_lock(path / "lock")
+        return None if lock is None else cls(path, lock, shared)
 
     @property
     def path(self) -> Path:
@@ -78,7 +86,7 @@ class Instance:
 
     @member.setter
     def member(self, member: str | None) -> None:
-        if self._lock is None:
+        if not self._locks:
             raise StoreError(f"instance {self._path} was released: its member id belongs to the next process")
         _replace(self._path / "member", member or "")
 
@@ -107,14 +115,37 @@ class Instance:
 
     def release(self) -> None:
         """Free the instance for other processes; calling it again does nothing."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        locks, self._locks = self._locks, ()
+        for lock in locks:
+            os.close(lock)
 
 
-def try_lock(path: Path) -> int | None:
-    """Take the lock, and give its descriptor; ``None`` when another one has it. The file is never removed: that would be a race."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def try_alone(root: Path) -> int | None:
+    """Take a data directory for oneself, to delete something of it: workers that start wait until the lock is closed.
+
+    Args:
+        root: data directory of one version of the app.
+
+    Returns:
+        the descriptor of the lock; ``None`` while a worker runs there.
+    """
+    return _try_lock(_lock_of(root))
+
+
+def _lock_of(root: Path) -> Path:
+    """Give the lock of a data directory, which its workers share; beside it, because the whole directory of an old version is deleted."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    return root.with_name(f"{root.name}.lock")
+
+
+def _open(path: Path) -> int:
+    """Open the file of a lock. It is never removed: that would be a race."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _try_lock(path: Path) -> int | None:
+    """Take a lock, and give its descriptor; ``None`` when another one has it."""
+    descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

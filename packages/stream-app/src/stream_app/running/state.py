@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from stream_app.running.instances import try_lock
+from stream_app.running.instances import try_alone
 from stream_app.running.stored import StoredTable
 from stream_app.settings import Settings
 from stream_core.errors import StoreError, StoreLockedError
@@ -48,30 +48,27 @@ class LocalState:
 
     @contextmanager
     def held(self, paths: Sequence[Path]) -> Iterator[None]:
-        """Keep workers from starting where these directories are, during a block of code.
+        """Have the data directory of these directories alone, during a block of code: workers that start wait until it is over.
 
         Raises:
             StoreLockedError: a worker runs there.
-            StoreError: the directory of its lock cannot be written.
+            StoreError: the lock of the directory cannot be written.
         """
         with ExitStack() as stack:
             for root in sorted({self._root(path) for path in paths}):
-                for place in sorted(root.glob("instances/*")):
-                    try:
-                        lock = try_lock(place / "lock")
-                    except OSError as error:
-                        raise StoreError(
-                            f"{place} cannot be locked: {error.strerror}; check the data directory"
-                        ) from error
-                    if lock is None:
-                        raise StoreLockedError(
-                            f"a worker of {self._conf.id} runs with the directory {place}: stop it first; nothing was deleted"
-                        )
-                    stack.callback(os.close, lock)
+                try:
+                    lock = try_alone(root)
+                except OSError as error:
+                    raise StoreError(f"{root} cannot be locked: {error.strerror}; check the data directory") from error
+                if lock is None:
+                    raise StoreLockedError(
+                        f"a worker of {self._conf.id} runs with the directory {root}: stop it first; nothing was deleted"
+                    )
+                stack.callback(os.close, lock)
             yield
 
     def delete(self, paths: Sequence[Path]) -> None:
-        """Delete directories with all that is in them. Raises StoreError when one of them cannot be deleted."""
+        """Delete directories, which are :meth:`held`, with all that is in them. Raises StoreError when one cannot be deleted."""
         for path in paths:
             try:
                 shutil.rmtree(path)
