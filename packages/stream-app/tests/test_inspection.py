@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import re
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -375,6 +376,17 @@ def test_tail_follows_until_ctrl_c(app: faust.App, tmp_path: Path) -> None:
     assert len(out.text.splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", ["--key", "--contains"])
+def test_tail_finds_bytes_that_are_no_text(app: faust.App, option: str) -> None:
+    """They are typed as for ``send``, which stores them as they are."""
+    MemoryCluster.named(CLUSTER).create(TopicSpec("odd", 1))
+    typed = os.fsdecode(b"a\xff")
+    for text in (typed, "b"):
+        assert run(app, "send", "odd", text, "--key", text).exit_code == 0
+    found = lines(run(app, "-q", "tail", "odd", "--from-beginning", "--no-follow", "--json", option, typed))
+    assert [(row["key"], row["value"]) for row in found] == [(r"a\xff", r"a\xff")]
+
+
 def test_tail_shows_numbers_of_any_size_and_what_follows(app: faust.App) -> None:
     """An integer of more than 64 bits is shown like any other one."""
     app.topic("numbers", value_type=int, partitions=1)
@@ -399,6 +411,16 @@ def test_tail_shows_numbers_of_any_size_and_what_follows(app: faust.App) -> None
         (("offsets", "reset", "--to", "soon"), 2, "'soon' is neither earliest nor latest nor the number of an offset"),
         (("offsets", "reset", "--to", "5"), 2, "an offset is that of one topic: name it with --topic"),
         (("offsets", "reset", "--to", "latest", "--topic", "nothing"), 1, "topic nothing is not on the broker"),
+        (
+            ("offsets", "reset", "--to-earliest", "--partition", "99", "--yes"),
+            2,
+            "no topic of the group has a partition 99",
+        ),
+        (
+            ("offsets", "reset", "--to-latest", "--topic", "deposits", "--partition", "1", "--partition", "2"),
+            2,
+            "topic deposits has no partition 2",
+        ),
         (("offsets", "reset"), 2, "one of --to, --to-earliest, --to-latest, --to-datetime and --shift"),
         (("offsets", "reset", "--to-latest", "--shift", "1"), 2, "say where to go on with one of --to"),
         (("offsets", "reset", "--to", "latest", "--to-earliest"), 2, "say where to go on with one of --to"),

@@ -123,6 +123,9 @@ def reset(
         if members := await cluster.groups.members(app.id):
             raise FencedError(f"{_in_use(app.id, len(members))}; nothing was changed")
         lags = [one for one in await cluster.lags(names) if not partitions or one.tp.partition in partitions]
+        if missing := set(partitions) - {one.tp.partition for one in lags}:
+            where = "no topic of the group has a" if len(names) != 1 else f"topic {names[0]} has no"
+            raise click.UsageError(f"{where} partition {min(missing)}")
         wanted = await _targets(cluster, lags, to, since, shift)
         return [(one, min(max(wanted[one.tp], one.start), one.end)) for one in lags]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -70,7 +71,7 @@ def tail(
     schema = schema_of(app, topic)
 
     def wanted(record: RawRecord) -> bool:
-        if contains is not None and contains.encode() not in (record.value or b""):
+        if contains is not None and os.fsencode(contains) not in (record.value or b""):
             return False
         return wanted_key is None or _has_key(schema, record, wanted_key)
 
@@ -172,7 +173,7 @@ def _has_key(schema: Schema, record: RawRecord, wanted: str) -> bool:
     """Tell whether a record has this key, as text of its bytes or as it is shown."""
     if record.key is None:
         return False
-    if record.key == wanted.encode():
+    if record.key == os.fsencode(wanted):
         return True
     try:
         return str(schema.read_key(record)) == wanted
