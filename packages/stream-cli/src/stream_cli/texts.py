@@ -139,7 +139,7 @@ def find_type(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         hint = suggest(name, [*_PLAIN, *registry, *(known.rpartition(".")[2] for known in registry)])
         raise ConfigurationError(
             f"there is no type {name}; {hint or 'name a record class of the app, module.Class, str, int, float, bool or bytes'}"
