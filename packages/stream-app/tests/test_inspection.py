@@ -618,7 +618,12 @@ async def test_a_reset_whose_broker_is_silent_tells_that_it_may_be_made() -> Non
     cluster, transport = MemoryCluster.named("silent"), app.make_transport()
     cluster.create(TopicSpec("deposits", 1))
     asked = Cluster(
-        app, transport, transport.admin(), Silent(cluster, MemorySettings()), transport.reader(read_committed=True)
+        app,
+        transport,
+        transport.admin(),
+        Silent(cluster, MemorySettings()),
+        transport.reader(read_committed=True),
+        timeout=5.0,
     )
     try:
         with pytest.raises(

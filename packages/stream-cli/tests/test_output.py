@@ -12,7 +12,7 @@ from stream_cli.output import print_json, shown
 from stream_core.values.record import Record
 
 
-class Parcel(Record, namespace="output.Parcel"):
+class Freight(Record, namespace="output.Freight"):
     """A value with a namespace on the topic."""
 
     to: str
@@ -64,7 +64,7 @@ AT = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
         ({"n": 10**30}, '{"n":1' + "0" * 30 + "}"),
         ([16**5000], '["<int>"]'),
         (AT, '"2026-11-28T14:30:00Z"'),
-        (Parcel(to="joe", grams=10**20), '{"to":"joe","grams":100000000000000000000}'),
+        (Freight(to="joe", grams=10**20), '{"to":"joe","grams":100000000000000000000}'),
         ((1, b"a"), '[1,"a"]'),
         ({1: "a", False: 1, None: 2, AT: 3}, '{"1":"a","false":1,"null":2,"2026-11-28T14:30:00Z":3}'),
         ({(1, "a"): 2, 10**30: 3}, r'{"[1,\"a\"]":2,"1000000000000000000000000000000":3}'),
