@@ -69,6 +69,8 @@ def test_a_worker_that_starts_waits_while_something_is_deleted(tmp_path: Path) -
 
     lock = try_alone(root)
     assert lock is not None
+    with pytest.raises(StoreError, match="still deletes something of it; start again"):
+        Instance.acquire(root, timeout=0.0)
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(lambda: (Instance.acquire(root), deleted.is_set()))
         shutil.rmtree(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,9 @@ from uuid import UUID, uuid4
 from stream_core.errors import StoreError
 
 __all__ = ["Instance", "try_alone"]
+
+DELETING = 5.0
+"""Seconds for which a worker that starts waits for somebody who deletes something of its data directory."""
 
 
 class Instance:
@@ -29,7 +33,7 @@ class Instance:
         self._id = _stable_id(path / "id")
 
     @classmethod
-    def acquire(cls, root: Path) -> Instance:
+    def acquire(cls, root: Path, timeout: float = DELETING) -> Instance:
         """Lock the first free instance of a data directory, creating one when all are taken.
 
         It waits while somebody deletes something of the directory, see :func:`try_alone`. Acquire it in the process that works: a fork
@@ -37,15 +41,16 @@ class Instance:
 
         Args:
             root: data directory of one version of the app, ``{datadir}/v{version}``.
+            timeout: seconds to wait for somebody who deletes; the event loop stands still meanwhile.
 
         Raises:
-            StoreError: the directory cannot be written, or its file system has no locks.
+            StoreError: the directory cannot be written, or its file system has no locks, or somebody still deletes.
         """
         try:
             with ExitStack() as undo:
                 shared = _open(_lock_of(root))
                 undo.callback(os.close, shared)
-                fcntl.flock(shared, fcntl.LOCK_SH)
+                _share(shared, root, time.monotonic() + timeout)
                 found = next(filter(None, (cls._try(root / "instances" / str(number), shared) for number in count())))
                 undo.pop_all()
                 return found
@@ -136,6 +141,22 @@ def _lock_of(root: Path) -> Path:
     """Give the lock of a data directory, which its workers share; beside it, because the whole directory of an old version is deleted."""
     root.parent.mkdir(parents=True, exist_ok=True)
     return root.with_name(f"{root.name}.lock")
+
+
+def _share(lock: int, root: Path, end: float) -> None:
+    """Take the lock of a data directory as one of its workers. Raises StoreError when somebody has it alone at the end of the time."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= end:
+                raise StoreError(
+                    f"data directory {root}: `stream reset` or `stream clean-versions` still deletes something of it; start again when "
+                    "that command has ended"
+                ) from error
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _open(path: Path) -> int:
