@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import pytest
@@ -97,7 +99,7 @@ class Shop:
 
     # -- for tests
 
-    def send(self, *arguments: str, stdin: str = "") -> Result:
+    def send(self, *arguments: str, stdin: str | IO[Any] = "") -> Result:
         """Run the command."""
         result = CliRunner().invoke(cli, ["send", *arguments], obj=self, input=stdin)
         assert self._engine is None
@@ -210,6 +212,32 @@ def test_a_line_that_does_not_fit(shop: Shop) -> None:
     assert "Error: line 2: the value does not fit Order" in result.stderr
     assert len(result.stdout.splitlines()) == 1
     assert len(shop.records("orders")) == 1
+
+
+def test_standard_input_that_cannot_be_read(shop: Shop) -> None:
+    """It is said, as by any command: ``nohup`` leaves one that can only be written to."""
+    with open(os.open(os.devnull, os.O_WRONLY), "rb") as unreadable:
+        result = shop.send("notes", "-", stdin=unreadable)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "Error: standard input cannot be read: Bad file descriptor"
+
+
+def test_standard_input_that_fails_midway(shop: Shop) -> None:
+    """The lines before are sent and reported."""
+
+    class Torn(io.BytesIO):
+        """Fails where it would be at its end."""
+
+        def __next__(self) -> bytes:
+            line = self.readline()
+            if not line:
+                raise OSError(5, "Input/output error")
+            return line
+
+    result = shop.send("notes", "-", "--partition", "0", stdin=Torn(b"a\nb\n"))
+    assert result.exit_code == 1
+    assert [line.split()[2] for line in result.stdout.splitlines()] == ["offset=0", "offset=1"]
+    assert result.stderr.splitlines()[-1] == "Error: standard input cannot be read: Input/output error"
 
 
 def test_lines_come_once(shop: Shop) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from threading import Semaphore, Thread
 from typing import BinaryIO
 
+import click
+
 from stream_cli.clients import client, deadline
 from stream_cli.locate import Application
 from stream_cli.names import suggest
@@ -54,6 +56,7 @@ class Sending:
             DeadlineError: the broker did not acknowledge a record in time.
             UnknownTopicError: there is no such topic.
             EncodeError: the broker refused a record, or the topic has no such partition.
+            click.ClickException: the values could not be read any further.
         """
         async with client(self.app, self.timeout):
             await self._require_topic()
@@ -80,11 +83,11 @@ class Sending:
 
     async def _send(
         self, values: AsyncIterable[bytes | None], sent: asyncio.Queue[Awaitable[RecordMetadata] | None]
-    ) -> EncodeError | None:
-        """Send all values up to the first that cannot be sent, and return its error: those before it are reported first."""
+    ) -> EncodeError | click.ClickException | None:
+        """Send all values up to the first that cannot be sent, or read, and return its error: those before it are reported first."""
         topic: Topic[bytes, bytes] = Topic(self.topic, schema=Schema(bytes, bytes))  # what comes is encoded already
         topic.bind(self.app.engine.run, self.app.engine.outbox)
-        problem = None
+        problem: EncodeError | click.ClickException | None = None
         first = True
         try:
             async for value in values:
@@ -96,7 +99,7 @@ class Sending:
                 ):
                     waiting = await topic.send(value, key=self.key, partition=self.partition)
                 await sent.put(waiting)
-        except EncodeError as error:
+        except (EncodeError, click.ClickException) as error:
             problem = error
         await sent.put(None)
         return problem
@@ -110,19 +113,29 @@ class Sending:
 
 
 async def lines(stream: BinaryIO) -> AsyncIterator[bytes]:
-    """Give the lines of a stream without their ends, as they come; the thread that reads them keeps no program from ending."""
+    """Give the lines of standard input without their ends, as they come; the thread that reads them keeps no program from ending.
+
+    Raises:
+        click.ClickException: it cannot be read; after the lines that came before.
+    """
     loop = asyncio.get_running_loop()
-    read: asyncio.Queue[bytes | None] = asyncio.Queue()
+    read: asyncio.Queue[bytes | OSError | None] = asyncio.Queue()
     room = Semaphore(WINDOW)
 
     def pump() -> None:
+        end: OSError | None = None
         with suppress(RuntimeError):  # the loop is closed: nobody wants the rest
-            for line in stream:
-                room.acquire()
-                loop.call_soon_threadsafe(read.put_nowait, line.removesuffix(b"\n").removesuffix(b"\r"))
-            loop.call_soon_threadsafe(read.put_nowait, None)
+            try:
+                for line in stream:
+                    room.acquire()
+                    loop.call_soon_threadsafe(read.put_nowait, line.removesuffix(b"\n").removesuffix(b"\r"))
+            except OSError as error:
+                end = error
+            loop.call_soon_threadsafe(read.put_nowait, end)
 
     Thread(target=pump, name="standard input", daemon=True).start()
-    while (line := await read.get()) is not None:
+    while isinstance(line := await read.get(), bytes):
         room.release()
         yield line
+    if line is not None:
+        raise click.ClickException(f"standard input cannot be read: {line.strerror or line}")
