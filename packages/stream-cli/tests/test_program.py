@@ -200,3 +200,33 @@ def test_ctrl_c_while_the_program_is_loaded() -> None:
     """Is answered in a word, as later."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "Aborted!\n")
+
+
+CLOSED = """
+import os
+import socket
+import sys
+
+class Looking(App):
+    def worker(self, **options):
+        made = socket.socket()
+        with open("seen.json", "w") as file:
+            streams = [sys.stdin.read(), sys.stdout.write("out"), sys.stderr.write("err")]
+            json.dump([made.fileno() > 2, [os.get_inheritable(number) for number in range(3)], streams], file)
+        return super().worker(**options)
+
+if __name__ == "__main__":
+    from stream_cli.main import run
+    run(Looking("bank"), ["-q", "worker"])
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_the_caller_has_closed(write: Write, workdir: Path, closed: str) -> None:
+    """No socket takes the place of one, at which uvloop aborts the process: they are empty, for programs that this one starts, too."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, str(write("bank", CLOSED))]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, cwd=workdir
+    )
+    assert (done.returncode, done.stderr) == (0, "" if "2>" in closed else "err")
+    assert json.loads((workdir / "seen.json").read_text()) == [True, [True, True, True], ["", 3, 3]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from difflib import get_close_matches
@@ -162,9 +164,24 @@ def run(app: Application | None, argv: Sequence[str]) -> NoReturn:
         app: the app that the commands are about unless ``-A`` names another; ``None`` when only ``-A`` does.
         argv: the arguments, without the name of the program.
     """
+    _open_what_is_closed()
     outlive_looks()
     cli.main(args=list(argv), prog_name=None if app is not None else "stream", obj=app)
     raise AssertionError("click exits the process")
+
+
+def _open_what_is_closed() -> None:
+    """Put an empty file in the place of each standard stream that the caller has closed, as ``<&-`` does in a shell.
+
+    A socket would take the free descriptor otherwise: programs that this one starts would read from it, and uvloop aborts the process.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest that is free, which is this one: those below it are open by now.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for the life of the program
 
 
 def call_command(
