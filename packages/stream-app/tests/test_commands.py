@@ -20,9 +20,9 @@ from click.testing import CliRunner, Result
 import stream_app as faust
 from stream_app.cli import AppCommand, Command, argument, call_command, option
 from stream_cli.main import cli
-from stream_core.errors import ConfigurationError
+from stream_core.errors import BrokerUnavailableError, ConfigurationError, NoReplyError
 from stream_core.memory import MemoryCluster
-from stream_core.primitives import TP
+from stream_core.primitives import TP, TopicSpec
 
 
 @pytest.fixture
@@ -141,6 +141,87 @@ def test_a_broker_that_does_not_answer_has_a_deadline(tmp_path: Path) -> None:
         result = run(app, "impatient")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no broker answered within 0.05 s" in result.stderr
+
+
+class Watched(faust.App):
+    """An app whose stop tells how long it may take."""
+
+    stopped_within = 0.0
+
+    async def stop(self) -> None:
+        if self.running:
+            self.stopped_within = self.engine.stop_timeout
+        await super().stop()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    """Such an app, on a broker in this process."""
+    yield Watched("shop", broker="memory://commands", datadir=tmp_path, web_enabled=False)
+    MemoryCluster.discard("commands")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "seconds"),
+    [
+        (None, 0, 25.0),
+        (click.exceptions.Exit(3), 3, 25.0),
+        (SystemExit(3), 3, 25.0),
+        (NoReplyError("nobody has answered"), 1, 1.0),
+        (BrokerUnavailableError("no broker"), 1, 1.0),
+        (click.ClickException("there is no money"), 1, 1.0),
+        (ValueError("many"), 1, 1.0),
+    ],
+)
+def test_who_waits_for_what_a_command_has_sent(
+    watched: Watched, error: BaseException | None, code: int, seconds: float
+) -> None:
+    """One that has ended as it means to delivers what it has sent; whoever sees one fail is not to wait for a broker that may be silent."""
+    topic = watched.topic("deposits", value_type=int, partitions=1)
+
+    @watched.command()
+    async def deposit() -> None:
+        await topic.send(1)
+        if error is not None:
+            raise error
+
+    assert run(watched, "deposit").exit_code == code
+    assert watched.stopped_within == seconds
+
+
+@pytest.mark.parametrize(("daemon", "code", "seconds"), [(True, 0, 25.0), (False, 128 + signal.SIGTERM, 1.0)])
+def test_a_daemon_delivers_what_it_has_sent(watched: Watched, daemon: bool, code: int, seconds: float) -> None:
+    """A signal is how it ends; other commands are interrupted by one."""
+    topic = watched.topic("deposits", value_type=int, partitions=1)
+
+    @watched.command(daemon=daemon)
+    async def deposit() -> None:
+        await topic.send(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    assert run(watched, "deposit").exit_code == code
+    assert watched.stopped_within == seconds
+
+
+def test_a_command_whose_sends_are_not_acknowledged(watched: Watched) -> None:
+    """It has not done what it says."""
+    cluster, tp = MemoryCluster.named("commands"), TP("deposits", 0)
+    cluster.create(TopicSpec(tp.topic, 1))
+    cluster.faults.pause_acks(tp)
+    topic = watched.topic(tp.topic, value_type=int, partitions=1)
+
+    @watched.command()
+    async def deposit() -> None:
+        await topic.send(1)
+        await topic.send(2)
+        watched.engine.stop_timeout = 1.0
+
+    result = run(watched, "deposit")
+    assert result.exit_code == 1
+    assert (
+        result.stderr.splitlines()[-1] == "Error: not all that was sent is acknowledged: 2 of the records may be lost"
+    )
 
 
 def test_what_a_command_raises_is_shown_from_its_own_line_on(app: faust.App) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import IO, Any
@@ -65,6 +66,7 @@ class Shop:
         self.agents = {name: Agent(body, name=name, topic=topic) for name, topic in reads.items()}
         self.tables: dict[str, Any] = {}
         self._engine: Engine | None = None
+        self.started_within: float | None = 0.0
         self.stopped_within = 0.0
 
     @property
@@ -76,8 +78,9 @@ class Shop:
     def finalize(self) -> None:
         """There is nothing to import."""
 
-    async def start_client(self, *, fail_fast: bool = False) -> None:
-        """Start without agents."""
+    async def start_client(self, *, fail_fast: bool = False, timeout: float | None = 30.0) -> None:
+        """Start without agents, and tell the tests how long it might have taken."""
+        self.started_within = timeout
         settings = EngineSettings(self.id, fail_fast=fail_fast, stop_timeout=5)
         topics, agents = self.topics.values(), list(self.agents.values())
         self._engine = Engine(self.transport, settings, topics=topics, agents=agents, client_only=True)
@@ -300,3 +303,23 @@ def test_a_record_that_is_not_acknowledged(shop: Shop) -> None:
     assert shop.stopped_within == 1.0
     shop.send("notes", "hello")
     assert shop.stopped_within == 5.0
+    assert shop.started_within is None  # the command counts the seconds
+
+
+def test_ctrl_c_while_the_broker_is_silent(shop: Shop) -> None:
+    """The command does not wait for it once more."""
+    shop.transport.cluster.faults.pause_acks(TP("notes", 0))
+
+    class Interrupting(io.BytesIO):
+        """Interrupts the program after its only line."""
+
+        def __next__(self) -> bytes:
+            line = self.readline()
+            if not line:
+                os.kill(os.getpid(), signal.SIGINT)
+                raise StopIteration
+            return line
+
+    result = shop.send("notes", "-", "--partition", "0", stdin=Interrupting(b"hello\n"))
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, "Aborted!")
+    assert shop.stopped_within == 1.0

@@ -183,6 +183,7 @@ async def test_a_stop_without_a_broker(lab: Lab, settings: dict[str, Any], caplo
     assert clock() - begun <= 5.0
     assert "3 records that were sent outside of events are not acknowledged after 4.0 s" in caplog.text
     assert "3 for topic out" in caplog.text
+    assert engine.outbox.aside.records.lost == 3
     with pytest.raises(ProduceError, match="stopped before the record was acknowledged"):
         await sent[0]
     with pytest.raises(ProduceError, match="the app is stopped"):
@@ -192,7 +193,7 @@ async def test_a_stop_without_a_broker(lab: Lab, settings: dict[str, Any], caplo
 async def test_who_is_refused_hears_of_it(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """The broker refuses a batch: its other records arrive, whoever waits for the bad one hears why, and else the log says it."""
     out = compacted(lab, "out")
-    await lab.start([], [out])
+    engine = await lab.start([], [out])
     keys = ["a", "b", None, "c", None, "d"]
     sent = [await out.send(number, key=key) for number, key in enumerate(keys)]
     with pytest.raises(RecordRefusedError, match="topic out: the broker refused the record"):
@@ -201,6 +202,7 @@ async def test_who_is_refused_hears_of_it(lab: Lab, caplog: pytest.LogCaptureFix
         await place
     assert lab.values(out) == [0, 1, 3, 5]
     assert caplog.text.count("is not sent: topic out: the broker refused the record") == 1
+    assert engine.outbox.aside.records.lost == 1  # of the other one whoever waited has heard
     assert (await (await out.send(6, key="e"))).offset == 4
 
 

@@ -10,15 +10,18 @@ import click
 
 from stream_cli.context import Invocation
 from stream_cli.locate import Application
-from stream_core.errors import BrokerUnavailableError, DeadlineError
+from stream_core.errors import BrokerUnavailableError, DeadlineError, ProduceError
 
 __all__ = ["TIMEOUT", "client", "deadline", "is_private", "tell_private", "timeout_option", "unavailable"]
 
 TIMEOUT = 30.0
 """Seconds to wait for a broker."""
 
-SILENT = 1.0
-"""Seconds that a stop may take after the broker has not answered in time: whoever waits has waited for it already."""
+FAILED = 1.0
+"""Seconds that a stop may take after a command has failed, or was interrupted: whoever waits is not to wait for its sends as well."""
+
+CHOSEN = (click.exceptions.Exit, SystemExit)
+"""Raised by commands that end as they mean to, with an exit code."""
 
 timeout_option = click.option(
     "--timeout",
@@ -31,24 +34,38 @@ timeout_option = click.option(
 
 
 @asynccontextmanager
-async def client(app: Application, timeout: float = TIMEOUT) -> AsyncIterator[None]:
-    """Run the client of ``app`` during a block of code. After a DeadlineError in the block it is not waited for what is on its way.
+async def client(
+    app: Application, timeout: float = TIMEOUT, ends: tuple[type[BaseException], ...] = ()
+) -> AsyncIterator[None]:
+    """Run the client of ``app`` during a block of code, and deliver behind it what it has sent: not much longer when it has failed.
+
+    Args:
+        app: whose client.
+        timeout: seconds for the start.
+        ends: what the block may raise without having failed, beside an exit code.
 
     Raises:
         BrokerUnavailableError: no broker answered in time.
+        ProduceError: the block has not failed, but not all that it has sent was acknowledged.
     """
     try:
         async with asyncio.timeout(timeout):
-            await app.start_client(fail_fast=True)
+            await app.start_client(fail_fast=True, timeout=None)
     except TimeoutError as error:
         raise unavailable(timeout) from error
+    engine = app.engine
+    meant: tuple[type[BaseException], ...] = (*CHOSEN, *ends)
     try:
         yield
-    except DeadlineError:
-        app.engine.stop_timeout = SILENT
+    except meant:
+        raise
+    except BaseException:
+        engine.stop_timeout = FAILED
         raise
     finally:
         await app.stop()
+    if lost := engine.outbox.aside.records.lost:
+        raise ProduceError(f"not all that was sent is acknowledged: {lost} of the records may be lost")
 
 
 def unavailable(timeout: float) -> BrokerUnavailableError:

@@ -278,11 +278,12 @@ class AppCommand(Command):
     async def execute(self, *args: Any, **options: Any) -> Any:
         """Call an async :meth:`run`, and stop after it the client that it has made necessary."""
         lock, waiting = asyncio.Lock(), [] if self.app is None else [self.app]
+        ends = (asyncio.CancelledError,) if self.daemon else ()
 
         async def start() -> None:
             async with lock:  # whoever comes second waits for the client, too
                 if waiting:
-                    await stack.enter_async_context(client(waiting[0], self.timeout))
+                    await stack.enter_async_context(client(waiting[0], self.timeout, ends))
                     waiting.clear()
 
         async with AsyncExitStack() as stack:

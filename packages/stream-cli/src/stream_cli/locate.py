@@ -69,7 +69,7 @@ class Application(Protocol):
     def finalize(self) -> None:
         """Make the settings final, and import what belongs to it."""
 
-    async def start_client(self, *, fail_fast: bool = False) -> None:
+    async def start_client(self, *, fail_fast: bool = False, timeout: float | None = 30.0) -> None:
         """Start without agents and tables."""
 
     async def stop(self) -> None:

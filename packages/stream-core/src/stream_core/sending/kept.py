@@ -71,10 +71,14 @@ class KeptRecords:
 
     Args:
         on_failure: called when one of them has failed: its producer has to be replaced.
+
+    Attributes:
+        lost: how many were given up, and at best the log says so.
     """
 
     def __init__(self, on_failure: Callable[[], None]) -> None:
         self.on_failure = on_failure
+        self.lost = 0
         self._records: deque[Kept] = deque()
         self._full = SWEEP
         self._refused: BatchRefusedError | None = None
@@ -151,6 +155,7 @@ class KeptRecords:
         self._records.remove(kept)
         kept.error = error
         if not kept.awaited and (kept.optional or self._refused is None or not kept.of_event):
+            self.lost += 1
             logger.error("a record for topic %s is not sent: %s", kept.record[0], error)
         self.ring()
 
@@ -167,6 +172,7 @@ class KeptRecords:
         """Give up all, and say how many are left of which topic after ``waited`` seconds: the app stops."""
         self.sweep()
         if lost := self._records:
+            self.lost += len(lost)
             topics = Counter(kept.record[0] for kept in lost)
             logger.error(
                 "%d records that were sent outside of events are not acknowledged after %.1f s, and may be lost: %s",
