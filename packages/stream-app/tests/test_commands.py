@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,44 @@ def test_what_a_command_raises_is_shown_from_its_own_line_on(app: faust.App) -> 
         assert __file__ in result.stderr.splitlines()[1]
         assert "stream_cli" not in result.stderr
         assert result.stderr.splitlines()[-1] == "ValueError: no such account"
+
+
+@pytest.mark.parametrize("buffering", [-1, 0], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("name", ["plain", "waiting"])
+def test_nobody_reads_what_is_printed(app: faust.App, name: str, buffering: int) -> None:
+    """As behind ``| head -1``: the command ends quietly, as all programs do there."""
+
+    @app.command()
+    def plain(self: AppCommand) -> None:
+        self.say("hello")
+
+    @app.command()
+    async def waiting(self: AppCommand) -> None:
+        self.say("hello")
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(OSError), io.TextIOWrapper(open(writer, "wb", buffering), write_through=not buffering) as pipe:
+        code, _, errors = call_command(name, app=app, stdout=pipe)
+    assert isinstance(errors, io.StringIO)
+    assert (code, errors.getvalue()) == (1, "")
+
+
+def test_a_pipe_of_the_command_itself(app: faust.App) -> None:
+    """One that breaks is an error as any other."""
+
+    @app.command()
+    def write() -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            os.write(writer, b"hello")
+        finally:
+            os.close(writer)
+
+    result = run(app, "write")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "BrokenPipeError: [Errno 32] Broken pipe"
 
 
 def test_an_error_of_ours_is_a_sentence(app: faust.App) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stream_cli.locate import locate
-from stream_cli.main import cli, run
+from stream_cli.main import call_command, cli, run
 
 Write = Callable[..., Path]
 
@@ -230,3 +232,15 @@ def test_standard_streams_that_the_caller_has_closed(write: Write, workdir: Path
     )
     assert (done.returncode, done.stderr) == (0, "" if "2>" in closed else "err")
     assert json.loads((workdir / "seen.json").read_text()) == [True, [True, True, True], ["", 3, 3]]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+@pytest.mark.parametrize("buffering", [-1, 0], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", ["--help", "agents", "agents --json"])
+def test_output_that_cannot_be_written(write: Write, buffering: int, command: str) -> None:
+    """It is a sentence, and nothing is left that would fail once more at the end of the process."""
+    write("bank", 'app = App("bank")')
+    with suppress(OSError), io.TextIOWrapper(open("/dev/full", "wb", buffering), write_through=not buffering) as full:
+        code, _, errors = call_command(command, app=locate("bank"), stdout=full)
+    assert isinstance(errors, io.StringIO)
+    assert (code, errors.getvalue()) == (1, "Error: standard output cannot be written to: No space left on device\n")

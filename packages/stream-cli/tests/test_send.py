@@ -7,6 +7,8 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 from uuid import uuid4
@@ -14,7 +16,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner, Result
 
-from stream_cli.main import cli
+from stream_cli.main import call_command, cli
 from stream_core.agents.agent import Agent
 from stream_core.engine.engine import Engine
 from stream_core.errors import BrokerUnavailableError
@@ -304,6 +306,18 @@ def test_a_record_that_is_not_acknowledged(shop: Shop) -> None:
     shop.send("notes", "hello")
     assert shop.stopped_within == 5.0
     assert shop.started_within is None  # the command counts the seconds
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+def test_a_record_whose_place_cannot_be_printed(shop: Shop) -> None:
+    """The error says that it is sent all the same."""
+    with suppress(OSError), open("/dev/full", "w") as full:
+        code, _, errors = call_command("send", ["notes", "hello", "--partition", "0"], app=shop, stdout=full)
+    assert isinstance(errors, io.StringIO)
+    assert (code, errors.getvalue().splitlines()[-1]) == (
+        1,
+        "Error: standard output cannot be written to: No space left on device; the record is sent: topic=notes partition=0 offset=0",
+    )
 
 
 def test_ctrl_c_while_the_broker_is_silent(shop: Shop) -> None:

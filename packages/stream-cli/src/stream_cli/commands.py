@@ -21,7 +21,7 @@ from stream_cli.clients import TIMEOUT, client
 from stream_cli.context import Invocation, json_option
 from stream_cli.locate import Application
 from stream_cli.names import full_name
-from stream_cli.output import format_table
+from stream_cli.output import format_table, is_of_output
 from stream_cli.texts import decode_text
 from stream_core.errors import ConfigurationError, StreamError
 from stream_core.event_loops import loop_factory
@@ -193,6 +193,8 @@ class Command(ABC):
         except (StreamError, click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and is_of_output(error):
+                raise  # nobody reads what is printed: no fault of the user's code
             error.__traceback__ = _of_users(error.__traceback__)
             click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
             self.context.exit(1)

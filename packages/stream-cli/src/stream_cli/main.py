@@ -85,6 +85,21 @@ class _Program(click.Group):
         except StreamError as error:
             raise click.ClickException(str(error)) from error
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the program. Where standard output cannot be written to, that is a sentence; click ends quietly when its reader has gone."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if not _module("output").is_of_output(error):
+                raise
+            sys.stdout = io.StringIO()  # else Python fails once more at its end, with what is in the buffer
+            said = [
+                f"standard output cannot be written to: {error.strerror or error}",
+                *getattr(error, "__notes__", ()),
+            ]
+            click.ClickException("; ".join(said)).show()
+            sys.exit(1)
+
     def _of_app(self, ctx: click.Context) -> dict[str, click.Command]:
         """Return the commands of the app, if one was given."""
         invocation = Invocation.of(ctx)

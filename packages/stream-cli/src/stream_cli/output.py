@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from traceback import walk_tb
 from typing import Any
 
 import click
@@ -15,13 +17,28 @@ from rich.text import Text
 from stream_core.values.codecs import json_dumps
 from stream_core.values.record import Record
 
-__all__ = ["format_table", "in_units", "moment", "print_json", "print_rows", "shown"]
+__all__ = ["format_table", "in_units", "is_of_output", "moment", "print_json", "print_rows", "shown"]
+
+_PRINTERS = ("click.utils", "rich.console")
+"""The modules that write what commands print."""
 
 WIDEST = 100_000
 """Columns of what is not a terminal: nothing is wrapped, so that each row is one line."""
 
 DEEPEST = 200
 """Lists and mappings inside each other that are printed as JSON; what is still deeper, or inside itself, is the text of Python."""
+
+
+def is_of_output(error: OSError) -> bool:
+    """Tell whether ``error`` says that standard output takes nothing more, and not anything else that a command writes to."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    if frame.f_globals.get("__name__") in _PRINTERS:
+        return True
+    try:
+        sys.stdout.flush()  # what print() could not write is in the buffer still
+    except OSError:
+        return True
+    return False
 
 
 def print_json(value: Any) -> None:

@@ -142,8 +142,13 @@ def _standard_input() -> BinaryIO:
 
 
 def _show(invocation: Invocation, metadata: RecordMetadata) -> None:
-    if invocation.as_json:
-        print_json(metadata._asdict())
-    elif not invocation.quiet:
-        said = f" timestamp={moment(metadata.timestamp)}" if metadata.timestamp >= 0 else ""
-        click.echo(f"topic={metadata.topic} partition={metadata.partition} offset={metadata.offset}{said}")
+    place = f"topic={metadata.topic} partition={metadata.partition} offset={metadata.offset}"
+    try:
+        if invocation.as_json:
+            print_json(metadata._asdict())
+        elif not invocation.quiet:
+            said = f" timestamp={moment(metadata.timestamp)}" if metadata.timestamp >= 0 else ""
+            click.echo(f"{place}{said}")
+    except OSError as error:
+        error.add_note(f"the record is sent: {place}")
+        raise
