@@ -279,6 +279,15 @@ def test_a_partition_that_is_not_there(shop: Shop) -> None:
     assert "7" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--timeout", "--min-latency", "--max-latency"])
+@pytest.mark.parametrize("typed", ["nan", "inf", "soon", "-1"])
+def test_seconds_are_a_number_with_an_end(shop: Shop, option: str, typed: str) -> None:
+    """Nothing else can be waited for."""
+    result = CliRunner().invoke(cli, ["send", "notes", "hello", option, typed], obj=shop)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}': " in result.stderr
+
+
 def test_a_topic_of_others(shop: Shop) -> None:
     """A topic that the app does not describe can be sent to when the broker has it."""
     shop.transport.cluster.create(TopicSpec("others", 1))

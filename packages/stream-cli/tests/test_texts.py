@@ -153,6 +153,7 @@ def test_types_are_found_by_name(name: str, found: Any) -> None:
         ("qqqqqq", "name a record class of the app"),
         ("decimal.Qqqqqq", "name a record class of the app"),
         ("..", "name a record class of the app"),
+        ("..decimal.Decimal", "name a record class of the app"),
     ],
 )
 def test_types_that_are_not_found(name: str, answer: str) -> None:

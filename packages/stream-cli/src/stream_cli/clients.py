@@ -10,6 +10,7 @@ import click
 
 from stream_cli.context import Invocation
 from stream_cli.locate import Application
+from stream_cli.times import Seconds
 from stream_core.errors import BrokerUnavailableError, DeadlineError, ProduceError
 
 __all__ = ["TIMEOUT", "client", "deadline", "is_private", "tell_private", "timeout_option", "unavailable"]
@@ -25,7 +26,7 @@ CHOSEN = (click.exceptions.Exit, SystemExit)
 
 timeout_option = click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min_open=True),
     default=TIMEOUT,
     show_default=True,
     help="Seconds to wait for the broker.",

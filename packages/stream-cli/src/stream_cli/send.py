@@ -18,6 +18,7 @@ from stream_cli.names import complete_agents_and_topics, full_name, short_name
 from stream_cli.output import moment, print_json
 from stream_cli.sending import Sending, lines
 from stream_cli.texts import TextEncoder
+from stream_cli.times import Seconds
 from stream_core.errors import ConfigurationError, EncodeError
 from stream_core.event_loops import loop_factory
 from stream_core.primitives import RecordMetadata
@@ -27,8 +28,6 @@ from stream_core.streams.channel import Channel
 from stream_core.values.schemas import Schema
 
 __all__ = ["send"]
-
-_SECONDS = click.FloatRange(min=0)
 
 
 @click.command()
@@ -41,8 +40,8 @@ _SECONDS = click.FloatRange(min=0)
 @click.option("--value-serializer", metavar="CODEC", help="Encode the value with this codec.  [default: the topic's]")
 @click.option("--partition", type=click.IntRange(min=0), help="The partition.  [default: by the key]")
 @click.option("-r", "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Send it so many times.")
-@click.option("--min-latency", type=_SECONDS, default=0.0, help="Least seconds between two records.  [default: 0]")
-@click.option("--max-latency", type=_SECONDS, default=0.0, help="Most seconds between two records.  [default: 0]")
+@click.option("--min-latency", type=Seconds(), default=0.0, help="Least seconds between two records.  [default: 0]")
+@click.option("--max-latency", type=Seconds(), default=0.0, help="Most seconds between two records.  [default: 0]")
 @timeout_option
 @json_option
 @pass_invocation

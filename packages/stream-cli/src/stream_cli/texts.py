@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from stream_cli.names import suggest
@@ -138,8 +138,8 @@ def find_type(name: str) -> Any:
         raise ConfigurationError(f"the type {name} may be {' or '.join(sorted(ending))}: write one of these")
     module, _, attribute = name.rpartition(".")
     try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        return getattr(resolve_name(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
         hint = suggest(name, [*_PLAIN, *registry, *(known.rpartition(".")[2] for known in registry)])
         raise ConfigurationError(
             f"there is no type {name}; {hint or 'name a record class of the app, module.Class, str, int, float, bool or bytes'}"

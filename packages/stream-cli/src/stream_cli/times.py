@@ -1,18 +1,38 @@
-"""Times as they are typed: a date and a clock, or how long ago."""
+"""Times as they are typed: a date and a clock, how long ago, or so many seconds."""
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
-__all__ = ["read_moment"]
+__all__ = ["Seconds", "read_moment"]
 
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _AGE = re.compile(r"(?:\d{1,9}[wdhms])+")
 _EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Seconds(click.FloatRange):
+    """A type of options: a number of seconds, which has an end.
+
+    Args:
+        min_open: whether it has to be more than 0.
+    """
+
+    def __init__(self, *, min_open: bool = False) -> None:
+        super().__init__(min=0, min_open=min_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises click.BadParameter when it is none, or not in the range."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):  # no comparison with a range refuses "nan"
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 def read_moment(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:

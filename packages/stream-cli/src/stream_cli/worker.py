@@ -13,6 +13,7 @@ from stream_cli.context import Invocation, pass_invocation
 from stream_cli.locate import Application
 from stream_cli.processes import Child, supervise
 from stream_cli.recovering import recovery_bar
+from stream_cli.times import Seconds
 
 __all__ = ["worker"]
 
@@ -46,7 +47,7 @@ _LEVELS = ("CRIT", "CRITICAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG")
 )
 @click.option(
     "--blocking-timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(min_open=True),
     metavar="SECONDS",
     help="Log who blocks the event loop for longer.  [default: setting blocking_timeout; 10 with --debug]",
 )
