@@ -219,6 +219,24 @@ def test_a_line_that_does_not_fit(shop: Shop) -> None:
     assert len(shop.records("orders")) == 1
 
 
+def test_a_line_that_is_too_large(shop: Shop) -> None:
+    """It is named as one that does not fit; a value that is typed has no line."""
+    large = "a" * 1_100_000
+    result = shop.send("notes", "-", "--partition", "0", stdin=f"a\n{large}\nb\n")
+    assert result.exit_code == 1
+    assert "Error: line 2: a record of 11000" in result.stderr
+    assert [value for _, value in shop.records("notes")] == [b"a"]
+    assert "Error: a record of 11000" in shop.send("notes", large).stderr
+
+
+def test_a_line_that_the_broker_refuses(shop: Shop) -> None:
+    """It is named, too, though those behind it may be sent already."""
+    shop.transport.cluster.create(TopicSpec("others", 1, config={"cleanup.policy": "compact"}))
+    result = shop.send("others", "-", stdin="without a key\nand this\n")
+    assert result.exit_code == 1
+    assert "Error: line 1: topic others: the broker refused the record" in result.stderr
+
+
 def test_standard_input_that_cannot_be_read(shop: Shop) -> None:
     """It is said, as by any command: ``nohup`` leaves one that can only be written to."""
     with open(os.open(os.devnull, os.O_WRONLY), "rb") as unreadable:

@@ -19,7 +19,7 @@ from stream_cli.output import moment, print_json
 from stream_cli.sending import Sending, lines
 from stream_cli.texts import TextEncoder
 from stream_cli.times import Seconds
-from stream_core.errors import ConfigurationError, EncodeError
+from stream_core.errors import ConfigurationError
 from stream_core.event_loops import loop_factory
 from stream_core.primitives import RecordMetadata
 from stream_core.sending.several import TopicGroup
@@ -84,6 +84,7 @@ def send(invocation: Invocation, /, entity: str, value: str | None, repeat: int,
         pause=(least, max(least, most)),
         timeout=options["timeout"],
         show=lambda metadata: _show(invocation, metadata),
+        by_line=value == "-",
     )
     source = (
         _lines_of_input(values) if value == "-" else _repeated(None if value is None else values.encode(value), repeat)
@@ -123,13 +124,8 @@ async def _repeated(value: bytes | None, times: int) -> AsyncIterator[bytes | No
 
 
 async def _lines_of_input(encoder: TextEncoder) -> AsyncIterator[bytes | None]:
-    number = 0
     async for line in lines(_standard_input()):
-        number += 1
-        try:
-            yield encoder.encode(os.fsdecode(line))
-        except EncodeError as error:
-            raise EncodeError(f"line {number}: {error}") from error
+        yield encoder.encode(os.fsdecode(line))
 
 
 def _standard_input() -> BinaryIO:

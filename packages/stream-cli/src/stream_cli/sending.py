@@ -38,6 +38,7 @@ class Sending:
         pause: least and greatest seconds between two records.
         timeout: seconds to wait for the broker, at start and for each acknowledgement.
         show: told where each record is.
+        by_line: the values are lines: what is wrong with one of them names its line.
     """
 
     app: Application
@@ -47,6 +48,7 @@ class Sending:
     pause: tuple[float, float]
     timeout: float
     show: Callable[[RecordMetadata], None]
+    by_line: bool = False
 
     async def run(self, values: AsyncIterable[bytes | None]) -> None:
         """Send these values, and return when all of them are acknowledged.
@@ -88,28 +90,38 @@ class Sending:
         topic: Topic[bytes, bytes] = Topic(self.topic, schema=Schema(bytes, bytes))  # what comes is encoded already
         topic.bind(self.app.engine.run, self.app.engine.outbox)
         problem: EncodeError | click.ClickException | None = None
-        first = True
+        number = 1
         try:
             async for value in values:
-                if not first and self.pause[1] > 0:
+                if number > 1 and self.pause[1] > 0:
                     await asyncio.sleep(random.uniform(*self.pause))
-                first = False
                 async with deadline(
                     self.timeout, f"topic {self.topic}: the broker took nothing more for {self.timeout:g} s"
                 ):
                     waiting = await topic.send(value, key=self.key, partition=self.partition)
                 await sent.put(waiting)
-        except (EncodeError, click.ClickException) as error:
+                number += 1
+        except EncodeError as error:
+            problem = self._of_line(number, error)
+        except click.ClickException as error:
             problem = error
         await sent.put(None)
         return problem
 
     async def _report(self, sent: asyncio.Queue[Awaitable[RecordMetadata] | None]) -> None:
+        number = 1
         while (waiting := await sent.get()) is not None:
             message = f"topic {self.topic}: the record was not acknowledged within {self.timeout:g} s; it may be there all the same"
-            async with deadline(self.timeout, message):
-                metadata = await waiting
+            try:
+                async with deadline(self.timeout, message):
+                    metadata = await waiting
+            except EncodeError as error:
+                raise self._of_line(number, error) from error
             self.show(metadata)
+            number += 1
+
+    def _of_line(self, number: int, error: EncodeError) -> EncodeError:
+        return EncodeError(f"line {number}: {error}", error.topic) if self.by_line else error
 
 
 async def lines(stream: BinaryIO) -> AsyncIterator[bytes]:
