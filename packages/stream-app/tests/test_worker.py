@@ -17,8 +17,8 @@ import mode
 import pytest
 
 import stream_app as faust
-from stream_app.worker import Signals
 from stream_core.errors import ConfigurationError, WorkerError
+from stream_core.signals import StopSignals
 from stream_core.testing.clock import ManualClock
 
 from .apps import make, until
@@ -412,7 +412,7 @@ def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path, loop: str
 def test_signals_that_come_at_once_are_one() -> None:
     """A second one is one that comes more than a second later."""
     clock = ManualClock(100.0)
-    signals = Signals(clock)
+    signals = StopSignals(clock)
     assert signals.heard() == "first"
     assert signals.heard() == "again"
     clock.advance(1.0)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from stream_core.errors import ConfigurationError
+from stream_core.testing.clock import ManualClock
 from stream_kafka.broker import Broker
-from stream_kafka.broker.command import _signals_raise, _StopError, broker
+from stream_kafka.broker.command import _signals_raise, _stop, _StopError, broker
+from stream_kafka.broker.maven import REPOSITORY
 from stream_kafka.broker.ports import HOST, free_port
+
+from .repository import SlowRepository
+
+PROGRAM = "from stream_kafka.broker.command import broker; broker()"
 
 
 def test_busy_port_names_the_port_and_the_option(tmp_path: Path) -> None:
@@ -49,6 +58,57 @@ def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_ends_a_download(tmp_path: Path) -> None:
+    """The command ends although the repository goes on sending, and leaves nothing behind."""
+    slow = SlowRepository()
+    command = [sys.executable, "-c", PROGRAM, "--port", "0"]
+    environ = {**os.environ, REPOSITORY: slow.url, "XDG_CACHE_HOME": str(tmp_path), "NO_PROXY": "*"}
+    try:
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert slow.asked.wait(60)
+                process.send_signal(signal.SIGINT)
+                printed, _ = process.communicate(timeout=30)
+            finally:
+                process.kill()
+    finally:
+        slow.close()
+    assert (process.returncode, printed.splitlines()[-1]) == (0, "Stopping")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_second_signal_is_heard() -> None:
+    """It raises once more, unless it comes with the first one; a third one changes nothing."""
+    clock = ManualClock()
+    with _signals_raise(clock):
+        with pytest.raises(_StopError):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        clock.advance(1.1)
+        with pytest.raises(_StopError):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_signal_cuts_the_stop_short(tmp_path: Path) -> None:
+    """A Kafka that takes its time is killed, and what the stop removes is removed."""
+
+    class Slow(Broker):
+        done: tuple[str, ...] = ()
+
+        def stop(self, timeout: float = 20.0) -> None:
+            self.done += ("stop",)
+            if self.done == ("stop",):
+                raise _StopError
+
+        def kill(self) -> None:
+            self.done += ("kill",)
+
+    server = Slow(port=0, data_dir=tmp_path)
+    _stop(server)
+    assert server.done == ("stop", "kill", "stop")
 
 
 @pytest.mark.parametrize("text", ["auto.create.topics.enable", "=true"])

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,45 +12,7 @@ from stream_core.errors import BrokerUnavailableError
 from stream_kafka.broker.maven import REPOSITORY, download
 from stream_kafka.broker.ports import HOST, free_port
 
-
-class Repository:
-    """A Maven repository in a directory, served over HTTP."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.asked: list[str] = []
-        handler = partial(_handler(self.asked), directory=str(root))
-        self._server = ThreadingHTTPServer((HOST, 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f"http://{HOST}:{self._server.server_address[1]}"
-
-    def publish(self, path: str, content: bytes) -> dict[str, str]:
-        """Add a file; returns its path with its sum."""
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-        return {path: hashlib.sha256(content).hexdigest()}
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def _handler(asked: list[str]) -> type[SimpleHTTPRequestHandler]:
-    class Handler(SimpleHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name upstream
-            asked.append(self.path)
-
-    return Handler
+from .repository import Repository, SlowRepository
 
 
 @pytest.fixture
@@ -116,3 +75,16 @@ def test_repository_that_does_not_answer(tmp_path: Path) -> None:
     """A repository that cannot be reached is one clear error that says what to check."""
     with pytest.raises(BrokerUnavailableError, match="Check the network and its proxy settings"):
         download({TOP: "0"}, tmp_path, print, f"http://{HOST}:{free_port()}")
+
+
+def test_repository_that_is_too_slow(tmp_path: Path) -> None:
+    """One that sends a byte now and then never makes the reader wait in vain: only how little comes ends it."""
+    slow = SlowRepository()
+    try:
+        with pytest.raises(
+            BrokerUnavailableError, match=rf"{slow.url} is too slow: it sent \d+ bytes in 0\.2 s\. .* {REPOSITORY}"
+        ):
+            download({TOP: "0", OTHER: "0"}, tmp_path / "cache", print, slow.url, patience=0.2)
+    finally:
+        slow.close()
+    assert not (tmp_path / "cache").exists()

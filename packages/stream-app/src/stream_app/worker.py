@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO
+from typing import IO, Any, TextIO
 
 from mode.utils.logging import FileLogProxy, redirect_logger
 from mode.worker import Worker as ModeWorker
@@ -33,34 +33,15 @@ from stream_core.background import Background
 from stream_core.calls import run_in
 from stream_core.errors import ConfigurationError, StreamError
 from stream_core.event_loops import loop_factory
-from stream_core.signals import end_with_the_stop, look_signals, outlive_looks, stop_signals
+from stream_core.signals import AT_ONCE, StopSignals, end_with_the_stop, look_signals, outlive_looks, stop_signals
 from stream_core.together import together
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger("stream")
 
-AT_ONCE = 1.0
-"""Seconds within which signals are one: ``timeout`` and terminals send one to the process, and one to its group."""
-
-
 BLOCKED = 10.0
 """Seconds for which the event loop may be blocked, under ``debug``, where nobody says how many."""
-
-
-class Signals:
-    """Tells the first signal, which asks for a stop, from the second, which ends the process."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._first: float | None = None
-
-    def heard(self) -> Literal["first", "again", "second"]:
-        """Hear a signal; ``again`` is one that comes at once after the first."""
-        if self._first is None:
-            self._first = self._clock()
-            return "first"
-        return "again" if self._clock() - self._first <= AT_ONCE else "second"
 
 
 class Worker(ModeWorker, Service):
@@ -353,7 +334,7 @@ class Worker(ModeWorker, Service):
         :meta private:
         """
         loop = self.loop
-        signals = Signals(loop.time)
+        signals = StopSignals(loop.time)
         with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows; in threads other than the main one
             for number in stop_signals():
                 loop.add_signal_handler(number, self._signalled, number, signals)
@@ -366,7 +347,7 @@ class Worker(ModeWorker, Service):
                 loop.add_signal_handler(number, _log_what_runs, loop, number)
                 self.exit_stack.callback(loop.remove_signal_handler, number)
 
-    def _signalled(self, number: int, signals: Signals) -> None:
+    def _signalled(self, number: int, signals: StopSignals) -> None:
         name = signal.Signals(number).name
         match signals.heard():
             case "first":

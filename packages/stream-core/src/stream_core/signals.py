@@ -7,9 +7,31 @@ import faulthandler
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["end_with_the_stop", "look_signals", "outlive_looks", "stop_signals"]
+__all__ = ["AT_ONCE", "StopSignals", "end_with_the_stop", "look_signals", "outlive_looks", "stop_signals"]
+
+AT_ONCE = 1.0
+"""Seconds within which signals are one: ``timeout`` and terminals send one to the process, and one to its group."""
+
+
+class StopSignals:
+    """Tells the first signal, which asks for a stop, from the second, which ends the process.
+
+    Args:
+        clock: gives seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._first: float | None = None
+
+    def heard(self) -> Literal["first", "again", "second"]:
+        """Hear a signal; ``again`` is one that comes at once after the first."""
+        if self._first is None:
+            self._first = self._clock()
+            return "first"
+        return "again" if self._clock() - self._first <= AT_ONCE else "second"
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from stream_core.errors import StreamError
-from stream_core.signals import stop_signals
+from stream_core.signals import StopSignals, stop_signals
 from stream_kafka.broker.artifacts import KAFKA_VERSION, VERSIONS
 from stream_kafka.broker.server import Broker
 
@@ -19,7 +20,7 @@ __all__ = ["broker"]
 
 
 class _StopError(Exception):
-    """One of the signals that end the command has come."""
+    """A signal that ends the command has come."""
 
 
 @click.command(name="broker", epilog="Workers reach it as kafka://localhost:9092, which is their default.")
@@ -51,7 +52,7 @@ def broker(port: int, data_dir: Path | None, heap: str, version: str, properties
     """Run a Kafka for development: one node, on this machine only.
 
     It is the real Apache Kafka, fetched once into your cache directory (about 45 MB); neither Docker nor an installed Java is
-    needed. Ctrl+C stops it.
+    needed. Ctrl+C stops it; a second one ends it at once.
 
     \b
     Examples:
@@ -62,7 +63,7 @@ def broker(port: int, data_dir: Path | None, heap: str, version: str, properties
     """
     given = dict(_name_and_value(text) for text in properties)
     server = Broker(port, data_dir, heap=heap, version=version, properties=given, say=click.echo)
-    with _signals_raise():
+    with suppress(_StopError), _signals_raise():
         try:
             server.start()
             click.echo(_ready_line(server, kept=data_dir is not None))
@@ -73,7 +74,17 @@ def broker(port: int, data_dir: Path | None, heap: str, version: str, properties
         except StreamError as error:
             raise click.ClickException(str(error)) from error
         finally:
-            server.stop()
+            _stop(server)
+
+
+def _stop(server: Broker) -> None:
+    """Stop Kafka cleanly; a second signal meanwhile ends it as ``kill -9`` does."""
+    try:
+        server.stop()
+    except _StopError:
+        click.echo("Ending at once")
+        server.kill()
+        server.stop()
 
 
 def _ready_line(server: Broker, *, kept: bool) -> str:
@@ -89,13 +100,22 @@ def _name_and_value(text: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Raise _StopError in the body at the first signal that ends the command; later ones cannot cut the clean stop short."""
+def _signals_raise(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Raise _StopError in the body at the first signal that ends the command, and at a second one; further ones change nothing.
+
+    Args:
+        clock: gives seconds that never go back. Signals that come within one of them are one.
+    """
     numbers = stop_signals()
+    heard = StopSignals(clock)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
+        match heard.heard():
+            case "again":
+                return
+            case "second":
+                for each in numbers:
+                    signal.signal(each, signal.SIG_IGN)
         raise _StopError
 
     before = {number: signal.signal(number, stop) for number in numbers}

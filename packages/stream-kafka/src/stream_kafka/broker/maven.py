@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from stream_core.errors import BrokerUnavailableError, MissingPackageError
@@ -25,19 +27,30 @@ _PARALLEL = 4
 _TIMEOUT = 20.0
 """Seconds without a byte after which a download is given up."""
 
+_PATIENCE = 60.0
+"""Seconds in which a whole file, or ``_LEAST`` bytes, must come: a repository that gives a byte now and then would never be done."""
 
-def download(files: Mapping[str, str], cache: Path, say: Say, repository: str | None = None) -> None:
+_LEAST = 60_000
+_CHUNK = 8192
+
+
+def download(
+    files: Mapping[str, str], cache: Path, say: Say, repository: str | None = None, patience: float = _PATIENCE
+) -> None:
     """Fetch files into a directory that has the layout of the repository.
+
+    What is raised in the calling thread meanwhile, as by Ctrl+C, ends it at once.
 
     Args:
         files: path in the repository and SHA-256 sum of each; one that has another sum is not kept.
         cache: the directory.
         say: is told about the progress.
         repository: the URL of the repository; unless given what ``STREAM_MAVEN_REPOSITORY`` names, else Maven's central one.
+        patience: seconds after which a repository is given up that has sent neither a whole file nor 60 kB.
 
     Raises:
         MissingPackageError: ``stream-kafka[broker]`` is not installed.
-        BrokerUnavailableError: the repository cannot be reached, does not have a file, or has another one than it should.
+        BrokerUnavailableError: the repository cannot be reached, is too slow, does not have a file, or has another one than it should.
     """
     # An extra, which only a start that has to download asks for.
     try:
@@ -49,9 +62,10 @@ def download(files: Mapping[str, str], cache: Path, say: Say, repository: str | 
     source = (repository or os.environ.get(REPOSITORY) or MAVEN_CENTRAL_URL).rstrip("/")
     say(f"{len(files)} files to fetch")
     try:
-        with requests.Session() as session, ThreadPoolExecutor(_PARALLEL) as pool:
-            fetched = pool.map(lambda path: _fetch(session, source, path, files[path], cache), files)
-            for number, _ in enumerate(fetched, 1):
+        with requests.Session() as session, closing(_Fetches(session, source, files).contents(patience)) as fetched:
+            for number, (path, content) in enumerate(fetched, 1):
+                _verify(f"{source}/{path}", content, files[path])
+                _keep(cache / path, content)
                 if number % 15 == 0:
                     say(f"{number} of {len(files)} files")
     except requests.RequestException as error:
@@ -62,21 +76,89 @@ def download(files: Mapping[str, str], cache: Path, say: Say, repository: str | 
         raise BrokerUnavailableError(message) from error
 
 
-def _fetch(session: requests.Session, source: str, path: str, digest: str, cache: Path) -> None:
-    url = f"{source}/{path}"
-    answer = session.get(url, timeout=_TIMEOUT)
-    if answer.status_code == HTTPStatus.NOT_FOUND:
-        raise BrokerUnavailableError(f"there is no {url}: is a mirror incomplete?")
-    answer.raise_for_status()
-    found = hashlib.sha256(answer.content).hexdigest()
+class _Fetches:
+    """Files that are being fetched, by threads that only hand over what they have got.
+
+    Nobody waits for them, the end of the process neither (as it would for those of a ThreadPoolExecutor): one that reads from a slow
+    repository sees only at its next bytes that it is not needed any more.
+    """
+
+    def __init__(self, session: requests.Session, source: str, paths: Iterable[str]) -> None:
+        self._session = session
+        self._source = source
+        self._received = dict.fromkeys(paths, 0)
+        self._waiting: SimpleQueue[str] = SimpleQueue()
+        self._fetched: SimpleQueue[tuple[str, bytes | Exception]] = SimpleQueue()
+        self._left = threading.Event()
+        for path in self._received:
+            self._waiting.put(path)
+
+    def contents(self, patience: float) -> Generator[tuple[str, bytes]]:
+        """Give path and content of each file, as they come; raises what the first that fails has raised."""
+        for _ in range(min(_PARALLEL, len(self._received))):
+            threading.Thread(target=self._work, daemon=True).start()
+        try:
+            for _ in self._received:
+                path, result = self._next(patience)
+                if isinstance(result, Exception):
+                    raise result
+                yield path, result
+        finally:
+            self._left.set()
+
+    def _next(self, patience: float) -> tuple[str, bytes | Exception]:
+        before = sum(self._received.values())
+        while True:
+            try:
+                return self._fetched.get(timeout=patience)
+            except Empty:
+                now = sum(self._received.values())
+                if now - before < _LEAST:
+                    message = (
+                        f"{self._source} is too slow: it sent {now - before} bytes in {patience:g} s. "
+                        f"Try again later, or name another mirror in {REPOSITORY}"
+                    )
+                    raise BrokerUnavailableError(message) from None
+                before = now
+
+    def _work(self) -> None:
+        while not self._left.is_set():
+            try:
+                path = self._waiting.get_nowait()
+            except Empty:
+                return
+            try:
+                self._fetched.put((path, self._fetch(path)))
+            except Exception as error:
+                self._fetched.put((path, error))
+
+    def _fetch(self, path: str) -> bytes:
+        url = f"{self._source}/{path}"
+        content = bytearray()
+        with self._session.get(url, timeout=_TIMEOUT, stream=True) as answer:
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                raise BrokerUnavailableError(f"there is no {url}: is a mirror incomplete?")
+            answer.raise_for_status()
+            for chunk in answer.iter_content(_CHUNK):
+                if self._left.is_set():
+                    break
+                content += chunk
+                self._received[path] = len(content)
+        return bytes(content)
+
+
+def _verify(url: str, content: bytes, digest: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
     if found != digest:
         message = (
             f"{url} is not the file that it should be, and is not used: its SHA-256 sum is {found}, not {digest}. "
             f"If trying again does not help, name another mirror in {REPOSITORY}"
         )
         raise BrokerUnavailableError(message)
-    target = cache / path
+
+
+def _keep(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-    partial.write_bytes(answer.content)
+    partial.write_bytes(content)
     partial.replace(target)
