@@ -53,6 +53,22 @@ def test_a_changed_file_of_the_cache_is_not_used(tmp_path: Path, monkeypatch: py
     assert said[0].startswith(f"{tmp_path / 'a.jar'} is not the file that Apache Kafka")
 
 
+def test_a_cache_that_cannot_be_used(tmp_path: Path) -> None:
+    """The error names it and says why, and how to have another one."""
+    (tmp_path / "file").touch()
+    cache = tmp_path / "file" / "cache"
+    with pytest.raises(ConfigurationError, match=rf"{cache} cannot be used: Not a directory\. .* XDG_CACHE_HOME"):
+        jars(cache, print, {"a.jar": digest(b"a")})
+
+
+def test_nobody_knows_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has neither HOME nor an entry in the list of users, for which ~ stays as it is."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "~")
+    with pytest.raises(ConfigurationError, match="set HOME, or name a place for caches in XDG_CACHE_HOME"):
+        cache_dir()
+
+
 def test_missing_extra_is_named(tmp_path: Path) -> None:
     """Without requests the error says what to install."""
     command = [sys.executable, "-c", WITHOUT, str(tmp_path)]

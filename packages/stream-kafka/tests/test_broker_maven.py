@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stream_core.errors import BrokerUnavailableError
+from stream_core.errors import BrokerUnavailableError, ConfigurationError
 from stream_kafka.broker.maven import REPOSITORY, download
 from stream_kafka.broker.ports import HOST, free_port
 
@@ -26,6 +28,20 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
 
 
 TOP, OTHER = "org/example/top/1.0/top-1.0.jar", "org/example/other/1.0/other-1.0.jar"
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from stream_core.errors import ConfigurationError
+from stream_kafka.broker.maven import download
+path, digest, cache, url = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    download({path: digest}, Path(cache), lambda line: None, url)
+except ConfigurationError as error:
+    print(error)
+"""
 
 
 def test_files_are_fetched_into_the_layout_of_the_repository(repository: Repository, tmp_path: Path) -> None:
@@ -69,6 +85,29 @@ def test_file_that_the_repository_does_not_have(repository: Repository, tmp_path
     (repository.root / TOP).unlink()
     with pytest.raises(BrokerUnavailableError, match=rf"there is no {repository.url}/{TOP}: is a mirror incomplete"):
         download(files, tmp_path / "cache", print, repository.url)
+
+
+def test_a_full_disk(repository: Repository, tmp_path: Path) -> None:
+    """The error names the directory, and no half of a file is left."""
+    files = repository.publish(TOP, b"top" * 1000)
+    command = [sys.executable, "-c", FULL, TOP, files[TOP], str(tmp_path / "cache"), repository.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert f"{tmp_path / 'cache'} cannot be used: File too large. " in done.stdout
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_directory_that_cannot_be_written(repository: Repository, tmp_path: Path) -> None:
+    """The error names it, and how to have another one."""
+    (tmp_path / "org").touch()
+    with pytest.raises(ConfigurationError, match=rf"{tmp_path} cannot be used: .* XDG_CACHE_HOME"):
+        download(repository.publish(TOP, b"top"), tmp_path, print, repository.url)
+
+
+def test_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What requests raises for them has no class of its own."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere"))
+    with pytest.raises(BrokerUnavailableError, match=str(tmp_path / "nowhere")):
+        download({TOP: "0"}, tmp_path, print, f"https://{HOST}:{free_port()}")
 
 
 def test_repository_that_does_not_answer(tmp_path: Path) -> None:

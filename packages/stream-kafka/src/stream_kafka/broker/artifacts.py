@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stream_core.errors import ConfigurationError
-from stream_kafka.broker.maven import download
+from stream_kafka.broker.maven import download, in_cache
 from stream_kafka.broker.progress import Say, silent
 
 __all__ = ["KAFKA_VERSION", "VERSIONS", "WITHOUT_USERS", "cache_dir", "jars", "pinned"]
@@ -32,8 +33,18 @@ so the sums are part of this package.
 
 
 def cache_dir(version: str = KAFKA_VERSION) -> Path:
-    """Return the directory that keeps the jars: ``$XDG_CACHE_HOME/stream/kafka-<version>``, or the same under ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Return the directory that keeps the jars: ``$XDG_CACHE_HOME/stream/kafka-<version>``, or the same under ``~/.cache``.
+
+    Raises:
+        ConfigurationError: neither the environment nor the system says where the user's home is.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        message = (
+            "there is no place for the files of Apache Kafka: set HOME, or name a place for caches in XDG_CACHE_HOME"
+        )
+        raise ConfigurationError(message) from error
     return Path(base) / "stream" / f"kafka-{version}"
 
 
@@ -67,26 +78,26 @@ def jars(
         version: of Kafka.
 
     Raises:
-        ConfigurationError: the version is none of :data:`VERSIONS`.
+        ConfigurationError: the version is none of :data:`VERSIONS`, or the cache cannot be used.
         MissingPackageError: something must be downloaded and ``requests`` is not installed.
         BrokerUnavailableError: the repository cannot be reached, does not have a file, or has another one.
     """
     cache = cache or cache_dir(version)
     pins = pinned(version) if pins is None else pins
     # The files are hashed in less than a tenth of a second, which a start does not notice.
-    if missing := {path: digest for path, digest in pins.items() if not _intact(cache / path, digest, version, say)}:
+    if missing := {path: digest for path, digest in pins.items() if not _intact(cache, path, digest, version, say)}:
         say(f"Downloading Apache Kafka {version} to {cache} (about 45 MB, once)")
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with in_cache(cache):
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         download(missing, cache, say)
     return [cache / path for path in pins]
 
 
-def _intact(jar: Path, digest: str, version: str, say: Say) -> bool:
-    try:
-        with jar.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return False
-    if found != digest:
+def _intact(cache: Path, path: str, digest: str, version: str, say: Say) -> bool:
+    jar = cache / path
+    found = None
+    with in_cache(cache), suppress(FileNotFoundError), jar.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found not in (None, digest):
         say(f"{jar} is not the file that Apache Kafka {version} is made of: it is fetched again")
     return found == digest

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from stream_core.errors import BrokerUnavailableError, MissingPackageError
+from stream_core.errors import BrokerUnavailableError, ConfigurationError, MissingPackageError
 from stream_kafka.broker.progress import Say
 
 if TYPE_CHECKING:
     import requests  # type: ignore[import-untyped, unused-ignore]
 
-__all__ = ["REPOSITORY", "download"]
+__all__ = ["REPOSITORY", "download", "in_cache"]
 
 REPOSITORY = "STREAM_MAVEN_REPOSITORY"
 """The environment variable that names a mirror of Maven's central repository."""
@@ -51,6 +51,7 @@ def download(
     Raises:
         MissingPackageError: ``stream-kafka[broker]`` is not installed.
         BrokerUnavailableError: the repository cannot be reached, is too slow, does not have a file, or has another one than it should.
+        ConfigurationError: the directory cannot be written, or the disk is full.
     """
     # An extra, which only a start that has to download asks for.
     try:
@@ -61,19 +62,26 @@ def download(
         raise MissingPackageError(message) from error
     source = (repository or os.environ.get(REPOSITORY) or MAVEN_CENTRAL_URL).rstrip("/")
     say(f"{len(files)} files to fetch")
-    try:
-        with requests.Session() as session, closing(_Fetches(session, source, files).contents(patience)) as fetched:
-            for number, (path, content) in enumerate(fetched, 1):
-                _verify(f"{source}/{path}", content, files[path])
+    with requests.Session() as session, closing(_Fetches(session, source, files).contents(patience)) as fetched:
+        for number, (path, content) in enumerate(fetched, 1):
+            _verify(f"{source}/{path}", content, files[path])
+            with in_cache(cache):
                 _keep(cache / path, content)
-                if number % 15 == 0:
-                    say(f"{number} of {len(files)} files")
-    except requests.RequestException as error:
+            if number % 15 == 0:
+                say(f"{number} of {len(files)} files")
+
+
+@contextmanager
+def in_cache(cache: Path) -> Iterator[None]:
+    """Turn what the system says about a directory that keeps fetched files into a ConfigurationError that names it."""
+    try:
+        yield
+    except OSError as error:
         message = (
-            f"the files of Apache Kafka could not be fetched: {error}. Check the network and its proxy settings, "
-            f"or name a mirror of Maven's central repository in {REPOSITORY}"
+            f"the cache directory {cache} cannot be used: {error.strerror}. "
+            "Mend that, or name another place for caches in XDG_CACHE_HOME"
         )
-        raise BrokerUnavailableError(message) from error
+        raise ConfigurationError(message) from error
 
 
 class _Fetches:
@@ -100,6 +108,12 @@ class _Fetches:
         try:
             for _ in self._received:
                 path, result = self._next(patience)
+                if isinstance(result, OSError):  # as the errors of requests are, and some that have no class there
+                    message = (
+                        f"the files of Apache Kafka could not be fetched: {result}. Check the network and its proxy settings, "
+                        f"or name a mirror of Maven's central repository in {REPOSITORY}"
+                    )
+                    raise BrokerUnavailableError(message) from result
                 if isinstance(result, Exception):
                     raise result
                 yield path, result
@@ -158,7 +172,12 @@ def _verify(url: str, content: bytes, digest: str) -> None:
 
 
 def _keep(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-    partial.write_bytes(content)
-    partial.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
