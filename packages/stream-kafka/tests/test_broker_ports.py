@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+
+import pytest
 
 from stream_kafka.broker.ports import HOST, free_port, is_free
 
@@ -13,6 +17,34 @@ def test_port_with_a_listener_is_not_free() -> None:
     with socket.create_server((HOST, port)):
         assert not is_free(port)
     assert is_free(port)
+
+
+UNPRIVILEGED = """
+import os, socket
+from stream_core.errors import ConfigurationError
+from stream_kafka.broker.ports import HOST, is_free
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    socket.create_server((HOST, 80)).close()
+except PermissionError:
+    try:
+        is_free(80)
+    except ConfigurationError as error:
+        print(error)
+else:
+    print("anybody may")
+"""
+
+
+def test_port_that_is_not_for_everybody() -> None:
+    """It is not said to be in use, for nobody could find out by whom."""
+    command = [sys.executable, "-c", UNPRIVILEGED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    if done.stdout == "anybody may\n":
+        pytest.skip("this system lets everybody listen on port 80")
+    assert done.stdout.startswith(f"port 80 of {HOST} is for privileged users")
+    assert "--port" in done.stdout
 
 
 def test_free_ports_are_below_those_of_outgoing_connections() -> None:
