@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +57,19 @@ def test_module_not_found_without_a_neighbour(workdir: Path) -> None:
     """When nothing is like it, the directory that was searched and the option for another one are named."""
     with pytest.raises(ConfigurationError, match=rf"no module 'nowhere' in {workdir} .* -W DIR"):
         locate("nowhere")
+
+
+def test_working_directory_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be looked for there, and the error says what helps."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigurationError, match=r"working directory does not exist any more: .* -W"):
+        locate("bank")
+    program = [sys.executable, "-c", "from stream_cli.entry import main; main()", "-A", "bank", "worker"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.startswith("Error: the working directory does not exist any more")
 
 
 def test_file_instead_of_module(workdir: Path) -> None:

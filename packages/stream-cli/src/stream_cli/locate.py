@@ -92,7 +92,7 @@ def locate(path: str) -> Application:
 
     Raises:
         ConfigurationError: there is no such module, it raised when it was imported, it has no such attribute, or that is not
-            an app. Says which of these, and what was meant, if that can be told.
+            an app; or the working directory was removed. Says which of these, and what was meant, if that can be told.
     """
     name, colon, attribute = path.partition(":")
     attribute = attribute or DEFAULT_ATTRIBUTE
@@ -103,7 +103,11 @@ def locate(path: str) -> Application:
         raise ConfigurationError(
             f"-A takes a module, not a file: try {where}-A {dotted}{colon}{path.partition(':')[2]}"
         )
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except FileNotFoundError as error:
+        message = "the working directory does not exist any more: change to another, or name one with -W"
+        raise ConfigurationError(message) from error
     if here not in sys.path:
         sys.path.insert(0, here)
     module = _import(name)

@@ -35,8 +35,11 @@ STOP = 90.0
 
 FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 
-STARTED_IN = os.getcwd()
-"""Where the command was started: its arguments may be relative to that, and --workdir changes it."""
+STARTED_IN: str | None = None
+"""Where the command was started: its arguments may be relative to that, and --workdir changes it. ``None`` when that was removed."""
+
+with contextlib.suppress(FileNotFoundError):
+    STARTED_IN = os.getcwd()
 
 STOPPED = {0, -signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP} if os.name == "posix" else {0}
 """The exit codes of a worker that was told to stop; a signal ends one at once that has not begun yet, or that has committed and left."""
