@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,17 @@ from stream_kafka.broker.ports import HOST, free_port
 from .repository import SlowRepository
 
 PROGRAM = "from stream_kafka.broker.command import broker; broker()"
+
+WITHOUT_TEMPORARY = """
+import resource
+from stream_core.errors import ConfigurationError
+from stream_kafka.broker import Broker
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # Python takes no directory where it cannot write a file
+try:
+    Broker(port=0)._require_dir()
+except ConfigurationError as error:
+    raise SystemExit(str(error))
+"""
 
 
 def test_busy_port_names_the_port_and_the_option(tmp_path: Path) -> None:
@@ -144,3 +156,27 @@ def test_last_lines_are_text(tmp_path: Path) -> None:
     (tmp_path / "server.log").write_bytes(b"INFO at first\n" * 200_000 + b"\0" * 300_000 + b"ERROR what went wrong\n")
     said = Broker(port=0, data_dir=tmp_path).last_lines(2)
     assert said == f"its log {tmp_path / 'server.log'} says:\nERROR what went wrong"
+
+
+def test_last_lines_of_a_log_that_is_gone(tmp_path: Path) -> None:
+    """Whoever removes the directory of a running Kafka ends it, and hears so."""
+    server = Broker(port=0, data_dir=tmp_path / "gone")
+    assert (
+        server.last_lines() == f"its log {tmp_path / 'gone' / 'server.log'} cannot be read: No such file or directory"
+    )
+    with pytest.raises(ConfigurationError, match=f"{tmp_path / 'gone'} cannot be used: No such file"):
+        server._is_ready()
+
+
+def test_no_temporary_directory(tmp_path: Path) -> None:
+    """The error names the variable and the option."""
+    command = [sys.executable, "-c", WITHOUT_TEMPORARY]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert re.search(r"^there is no temporary directory .* TMPDIR, .* --data-dir", done.stderr)
+
+
+def test_property_that_is_no_text() -> None:
+    """Bytes that are no text are refused before anything is made."""
+    result = CliRunner().invoke(broker, ["--property", "a=\udcff"])
+    assert result.exit_code == 2
+    assert "no text" in result.stderr

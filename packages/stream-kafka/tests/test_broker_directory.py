@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stream_core.errors import ConfigurationError
-from stream_kafka.broker.directory import DataDirectory
+from stream_kafka.broker.directory import DataDirectory, absolute
 from stream_kafka.broker.watcher import end, is_locked
 
 PATIENCE = 60.0
@@ -128,6 +128,32 @@ def test_a_file_that_cannot_be_written(held: DataDirectory) -> None:
     (held.path / "server.properties").mkdir()
     with pytest.raises(ConfigurationError, match=rf"{held.path} cannot be used: \w+"):
         held.write("server.properties", "")
+
+
+def test_a_program_that_cannot_be_started(held: DataDirectory) -> None:
+    """The error names it, and says why."""
+    with pytest.raises(ConfigurationError, match=r"/nowhere/java cannot be started: No such file"):
+        held.start(["/nowhere/java"], held.path / "log")
+
+
+@pytest.mark.parametrize(("name", "why"), [("a,b", "comma"), ("bad\udcff", "no text")])
+def test_a_path_that_kafka_cannot_have(tmp_path: Path, name: str, why: str) -> None:
+    """It is refused before anything is made: a comma would be read as the end of one directory and the begin of the next."""
+    for refused in (absolute, DataDirectory):
+        with pytest.raises(ConfigurationError, match=f"{why}.* --data-dir"):
+            refused(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_working_directory_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that begins there leads nowhere, and a whole one is as good as ever."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigurationError, match="working directory, which does not exist any more"):
+        absolute(Path("data"))
+    assert absolute(tmp_path) == tmp_path
 
 
 def test_a_kafka_that_was_started_by_other_means(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import click
 from stream_core.errors import StreamError
 from stream_core.signals import StopSignals, stop_signals
 from stream_kafka.broker.artifacts import KAFKA_VERSION, VERSIONS
+from stream_kafka.broker.properties import is_text
 from stream_kafka.broker.server import Broker
 
 __all__ = ["broker"]
@@ -96,6 +97,8 @@ def _name_and_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--property")
+    if not is_text(text):
+        raise click.BadParameter(f"{text!r} has bytes that are no text", param_hint="--property")
     return name.strip(), value.strip()
 
 

@@ -13,8 +13,9 @@ from typing import IO
 from weakref import WeakSet
 
 from stream_core.errors import ConfigurationError
+from stream_kafka.broker.properties import is_text
 
-__all__ = ["DataDirectory"]
+__all__ = ["DataDirectory", "absolute", "usable"]
 
 _LOCK = "broker.lock"
 _PRIVATE = 0o600
@@ -33,7 +34,7 @@ class DataDirectory:
         path: the directory; made when missing.
 
     Raises:
-        ConfigurationError: the directory is in use, or cannot be used.
+        ConfigurationError: the directory is in use, or cannot be used, or its path is one that Kafka cannot have.
 
     Attributes:
         path: as given.
@@ -41,7 +42,8 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _said(path):
+        _refuse_path(path)
+        with usable(path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE)
         try:
@@ -57,7 +59,7 @@ class DataDirectory:
     @staticmethod
     def refuse_used(path: Path) -> None:
         """Raise ConfigurationError when a directory is in use; nothing is made or written."""
-        with _said(path), suppress(FileNotFoundError):
+        with usable(path), suppress(FileNotFoundError):
             lock = os.open(path / _LOCK, os.O_RDWR)
             try:
                 _take(lock, path)
@@ -67,7 +69,7 @@ class DataDirectory:
     def write(self, name: str, text: str) -> Path:
         """Write a file of the directory that nobody else can read; return its path."""
         file = self.path / name
-        with _said(self.path), self._open(file) as opened:
+        with usable(self.path), self._open(file) as opened:
             opened.write(text.encode())
         return file
 
@@ -77,18 +79,25 @@ class DataDirectory:
         Args:
             command: its program and arguments.
             log: the file for all its output, which is made new.
+
+        Raises:
+            ConfigurationError: the program cannot be started, or the directory cannot be written.
         """
         with self._open(log) as output:
             # A session of its own: Ctrl+C in a terminal reaches whoever started the broker, and that decides.
-            process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                pass_fds=(self._lock,),
-                umask=0o077,
-            )
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdout=output,
+                    stderr=output,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    pass_fds=(self._lock,),
+                    umask=0o077,
+                )
+            except OSError as error:
+                message = f"{command[0]} cannot be started: {error.strerror}. Mend that, or install it again"
+                raise ConfigurationError(message) from error
         try:
             self._note(process.pid)
             self._tell(process.pid)
@@ -115,13 +124,13 @@ class DataDirectory:
 
     def _open(self, file: Path) -> IO[bytes]:
         # Unlinked first: a file that was left readable stays so when it is only emptied.
-        with _said(self.path):
+        with usable(self.path):
             file.unlink(missing_ok=True)
             return open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
 
     def _note(self, pid: int) -> None:
         """Say in the lock file who uses the directory, for those who are refused."""
-        with _said(self.path):
+        with usable(self.path):
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, b"%d\n" % pid, 0)
 
@@ -162,8 +171,38 @@ def _let_all_go() -> None:
 os.register_at_fork(after_in_child=_let_all_go)
 
 
+def absolute(path: Path) -> Path:
+    """Return the whole path of a data directory.
+
+    Raises:
+        ConfigurationError: it begins in a working directory that somebody removed, or is one that Kafka cannot have.
+    """
+    try:
+        whole = path.absolute()
+    except FileNotFoundError as error:
+        message = (
+            f"the data directory {path} is looked for in the working directory, which does not exist any more: "
+            "change to another, or give the whole path with --data-dir"
+        )
+        raise ConfigurationError(message) from error
+    _refuse_path(whole)
+    return whole
+
+
+def _refuse_path(path: Path) -> None:
+    """Raise ConfigurationError when Kafka would not read a path in its configuration as it is."""
+    text = str(path)
+    if "," in text:
+        what = "has a comma in its path, where Kafka takes it for two"
+    elif not is_text(text):
+        what = "has bytes in its path that are no text"
+    else:
+        return
+    raise ConfigurationError(f"the data directory {text!r} {what}: choose another with --data-dir, or in TMPDIR")
+
+
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def usable(path: Path) -> Iterator[None]:
     """Turn what the system says about a directory into an error that names it."""
     try:
         yield
@@ -185,7 +224,7 @@ def _take(lock: int, path: Path) -> None:
 
 def _refuse_kafka(path: Path) -> None:
     """Raise ConfigurationError when a Kafka that was not started here has the directory: it locks a file as Java does."""
-    with _said(path), suppress(FileNotFoundError), (path / "topics" / ".lock").open("rb+") as lock:
+    with usable(path), suppress(FileNotFoundError), (path / "topics" / ".lock").open("rb+") as lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

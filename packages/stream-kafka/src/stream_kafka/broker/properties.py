@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stream_kafka.broker.ports import HOST
 
-__all__ = ["controller_properties", "render", "server_properties"]
+__all__ = ["controller_properties", "is_text", "render", "server_properties"]
 
 # One node holds every replica, and the fewer partitions internal topics have the sooner they are ready.
 _INTERNAL_TOPICS = {
@@ -81,6 +81,15 @@ def controller_properties(server: Mapping[str, str]) -> dict[str, str]:
 def render(properties: Mapping[str, str]) -> str:
     """Return the text of a Java properties file; characters that mean something in that format are escaped."""
     return "".join(f"{_escape(name)}={_escape(value)}\n" for name, value in properties.items())
+
+
+def is_text(text: str) -> bool:
+    """Say whether :func:`render` can write a text: arguments and paths may have bytes that no character stands for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _escape(text: str) -> str:

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from stream_core.errors import BrokerUnavailableError, ConfigurationError
 from stream_kafka.broker.artifacts import KAFKA_VERSION, WITHOUT_USERS, cache_dir, jars, pinned
-from stream_kafka.broker.directory import DataDirectory
+from stream_kafka.broker.directory import DataDirectory, absolute, usable
 from stream_kafka.broker.fencing import fence, session_of_killed, waits_for_session
 from stream_kafka.broker.java import class_cache, find_java
 from stream_kafka.broker.ports import HOST, free_port, is_free
@@ -71,7 +71,8 @@ class Broker:
         properties: what was given; changes take effect at the next start.
 
     Raises:
-        ConfigurationError: the version is not one that can be run, or it cannot create users.
+        ConfigurationError: the version is not one that can be run, or it cannot create users; or the path of the data directory is one
+            that Kafka cannot have.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Broker:
         if users and version == WITHOUT_USERS:
             message = f"Kafka {version} cannot create users with a data directory (KIP-900): choose a newer version"
             raise ConfigurationError(message)
-        self._given_dir = data_dir.absolute() if data_dir else None
+        self._given_dir = absolute(data_dir) if data_dir else None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._jvm_options = (f"-Xmx{heap}", *jvm_options)
         self._say = say
@@ -147,7 +148,7 @@ class Broker:
         Raises:
             BrokerUnavailableError: it ended or was not ready in time (with the last lines of its log), or its files could
                 not be fetched.
-            ConfigurationError: the port or the data directory is in use.
+            ConfigurationError: the port or the data directory is in use, or one of them or the cache cannot be used.
             MissingPackageError: there is no Java, or nothing to fetch the files with.
         """
         if self.is_running:
@@ -231,11 +232,14 @@ class Broker:
         self._running().send_signal(signal.SIGCONT)
 
     def last_lines(self, count: int = 15) -> str:
-        """Return a sentence with the ``count`` last lines of the log that tell what went wrong."""
-        with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - _TAIL))
-            # A file that lost its end in a crash is filled up with zero bytes.
-            text = log.read().replace(b"\0", b"").decode(errors="replace")
+        """Return a sentence with the ``count`` last lines of the log that tell what went wrong, or one that says why there are none."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, self.log.stat().st_size - _TAIL))
+                # A file that lost its end in a crash is filled up with zero bytes.
+                text = log.read().replace(b"\0", b"").decode(errors="replace")
+        except OSError as error:  # somebody removed the directory, which ends Kafka
+            return f"its log {self.log} cannot be read: {error.strerror}"
         lines = text.splitlines()
         telling = [line for line in lines if "ERROR" in line or "FATAL" in line or "Exception" in line] or lines
         return f"its log {self.log} says:\n" + "\n".join(telling[-count:])
@@ -271,7 +275,14 @@ class Broker:
 
     def _require_dir(self) -> Path:
         if self._given_dir is None and self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="stream-broker-")
+            try:
+                self._temporary = tempfile.TemporaryDirectory(prefix="stream-broker-")
+            except OSError as error:
+                message = (
+                    f"there is no temporary directory for the data: {error.strerror}. "
+                    "Name a place for it in TMPDIR, or a directory with --data-dir"
+                )
+                raise ConfigurationError(message) from error
         return self.data_dir
 
     def _leave(self) -> None:
@@ -302,7 +313,8 @@ class Broker:
                 process.kill()
                 process.wait()
                 raise
-            said = log.read_text(errors="replace")
+            with usable(self.data_dir):
+                said = log.read_text(errors="replace")
         except subprocess.TimeoutExpired:
             message = f"the data directory {self.data_dir} could not be prepared within {timeout:.0f} s"
             raise BrokerUnavailableError(message) from None
@@ -325,8 +337,12 @@ class Broker:
         return self._directory.write(_ARGUMENTS, "".join(f"{argument}\n" for argument in (*arguments, *users)))
 
     def _await_ready(self, deadline: float) -> None:
-        while _READY not in self.log.read_bytes():
+        while not self._is_ready():
             if self.wait(_POLL):
                 raise BrokerUnavailableError(f"Kafka {self.version} ended while it started; {self.last_lines()}")
             if time.monotonic() > deadline:
                 raise BrokerUnavailableError(f"Kafka {self.version} was not ready in time; {self.last_lines()}")
+
+    def _is_ready(self) -> bool:
+        with usable(self.data_dir):
+            return _READY in self.log.read_bytes()
