@@ -291,6 +291,21 @@ async def test_stopping_from_another_thread() -> None:
         await (await numbers.send(value=1))
 
 
+def test_stopping_while_its_event_loop_stands_still() -> None:
+    """Elsewhere it is refused; the app goes on with its loop, and is stopped there."""
+    app, loop = make(), asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(app.start())
+        with pytest.raises(ConfigurationError, match="stands still"):
+            asyncio.run(app.stop())
+        assert app.running
+        loop.run_until_complete(app.stop())
+        assert not app.running
+        assert asyncio.all_tasks(loop) == set()
+    finally:
+        loop.close()
+
+
 async def test_two_workers_of_one_app_in_one_process() -> None:
     """Under exactly-once, too: they share the partitions, and none takes the other's place as a producer."""
     name = f"memory://{uuid4().hex}"

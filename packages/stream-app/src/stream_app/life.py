@@ -302,7 +302,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
             try:
                 await run_in(self.loop, self._end, f"app {self.id}")
             except ConfigurationError:
-                if not self.loop.is_running():
+                if self.loop.is_closed():  # one that stands still may go on, and stop it then
                     wiring, self._wiring = self._wiring, None  # nothing of it runs
                     if wiring is not None:
                         wiring.run.end()  # else what it has bound would be found as if it did
