@@ -16,10 +16,10 @@ __all__ = ["GUARANTEES", "OtherTransport", "cluster", "make", "records_of", "unt
 GUARANTEES = ["at_least_once", "exactly_once"]
 
 
-def make(name: str = "shop", **options: Any) -> faust.App:
+def make(name: str = "shop", *, kind: type[faust.App] = faust.App, **options: Any) -> faust.App:
     """An app on a broker of its own."""
     settings = {"broker": f"memory://{uuid4().hex}", "web_enabled": False, "broker_commit_interval": 0.02}
-    return faust.App(name, **{**settings, **options})
+    return kind(name, **{**settings, **options})
 
 
 def cluster(app: faust.App) -> MemoryCluster:

@@ -13,7 +13,7 @@ import pytest
 import stream_app as faust
 from stream_core.errors import ConfigurationError, WorkerError
 
-from .apps import make, until
+from .apps import cluster, make, until
 from .test_service import Told
 
 
@@ -282,6 +282,152 @@ async def test_an_app_that_is_started_again_by_restart() -> None:
     assert app.loop is asyncio.get_running_loop()
     assert app.engine.ready
     await app.stop()
+
+
+@pytest.mark.parametrize("where", ["task", "timer", "agent", "task of the class", "revoked handler"])
+async def test_an_app_is_restarted_by_what_it_runs(where: str) -> None:
+    """It starts again, also where its stop cancels who has asked for that."""
+    asked, again = list[str](), asyncio.Event()
+
+    async def restart(*_: Any, **__: Any) -> None:
+        if asked:
+            again.set()
+        else:
+            asked.append(where)
+            await app.restart()
+
+    class Own(faust.App):
+        @faust.Service.task
+        async def own(self) -> None:
+            if where == "task of the class":
+                await restart()
+
+    app = make(kind=Own, stream_wait_empty=False)
+    numbers = app.topic("numbers", value_type=int)
+
+    @app.agent(numbers)
+    async def read(stream: faust.Stream[int]) -> None:
+        async for _ in stream:
+            if where == "agent":
+                await restart()
+
+    if where == "task":
+        app.task(restart)
+    if where == "timer":
+        app.timer(0.01)(restart)
+    if where == "revoked handler":
+        app.on_partitions_revoked.connect(restart, weak=False)
+    before = asyncio.all_tasks()
+    starting = asyncio.create_task(app.start())
+    if where == "agent":
+        await starting
+        await numbers.send(value=1)
+    if where == "revoked handler":
+        await starting
+        app.engine.clients.consumer.rejoin()
+        await until(lambda: asked)
+        await until(lambda: app.state == "running" and app.wiring is not None and app.wiring.started)
+        app.engine.clients.consumer.rejoin()
+    async with asyncio.timeout(20):
+        await again.wait()
+    await asyncio.wait([starting])
+    await app.stop()
+    assert asyncio.all_tasks() - before <= {starting}
+
+
+async def test_a_restart_that_is_stopped() -> None:
+    """The stop has the last word, and a restart behind it works as ever."""
+
+    class Stopped(faust.App):
+        async def on_restart(self) -> None:
+            await self.stop()
+
+    app = make(kind=Stopped)
+    await app.start()
+    await app.restart()
+    assert not app.running
+    await app.start()
+    await app.stop()
+
+
+async def test_a_restart_that_fails_is_logged_where_nobody_awaits_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The task that has asked for it is cancelled by the stop."""
+
+    class Failing(faust.App):
+        async def on_restart(self) -> None:
+            raise ValueError("not again")
+
+    app = make(kind=Failing)
+
+    @app.task
+    async def restart() -> None:
+        await app.restart()
+
+    await asyncio.wait([asyncio.create_task(app.start())])
+    await until(lambda: "restart of app shop failed: ValueError: not again" in caplog.text)
+    assert not app.running
+
+
+async def test_a_stop_goes_on_when_what_awaits_it_is_cancelled() -> None:
+    """Wherever it is then: nothing of the app is left, and a start waits for the end of the stop."""
+    app = make()
+    before = asyncio.all_tasks()
+    ended = False
+    turns = 0
+    while not ended:
+        await app.start()
+        stopping = asyncio.create_task(app.stop())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        ended = stopping.done()
+        stopping.cancel()
+        await asyncio.wait([stopping])
+        if turns == 0:  # it has not begun
+            await app.stop()
+        turns += 1
+        await app.start_client()
+        assert app.client_only
+        await app.stop()
+        assert asyncio.all_tasks() - before == set()
+
+
+async def test_a_stop_in_a_handler_of_revoked_partitions() -> None:
+    """The group is left, whatever becomes of the handler that asked for it."""
+    app = make()
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def read(stream: faust.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.on_partitions_revoked.connect
+    async def stop(app: faust.App, revoked: Any, **_: Any) -> None:
+        await app.stop()
+
+    await app.start()
+    group = app.engine.ownership.group
+    assert group is not None
+    app.engine.clients.consumer.rejoin()
+    await app.wait(timeout=20)
+    assert app.outcome == "committed, left the group"
+    assert not cluster(app).group("shop").knows(group.member)
+
+
+async def test_a_task_of_a_dependency_that_stops_the_app() -> None:
+    """It goes on when the app has stopped; the stop does not wait for it."""
+
+    class Ending(faust.Service):
+        @faust.Service.task
+        async def end(self) -> None:
+            await app.stop()
+            told.append(app.running)
+
+    app, told = make(), list[bool]()
+    app.add_dependency(Ending())
+    with pytest.raises(WorkerError, match="was stopped before it had started"):
+        await app.start()
+    await until(lambda: told)
+    assert told == [False]
 
 
 async def test_waiting_with_an_app() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from mode.services import WaitArgT, WaitResult
@@ -74,6 +74,8 @@ class Life(PageDefinitions, Configuration, Watching, Service):
 
     def __init__(self, *, beacon: Any = None, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._wiring: Wiring | None = None
+        self._again = False  # a restart has not been overtaken by a stop
+        self._apart_tasks = set[asyncio.Task[None]]()
         self._fail_fast = False
         self._start_timeout: float | None = None
         self.clock: Clock = SYSTEM
@@ -147,20 +149,28 @@ class Life(PageDefinitions, Configuration, Watching, Service):
 
     async def _start(self, *, fail_fast: bool, timeout: float | None, client_only: bool) -> None:
         self.finalize()
+        if self._stopped.is_set() and is_here(self.loop):
+            await self._wait_for_end()  # of a stop that nobody awaits any more
         if self.running:
             raise ConfigurationError(f"app {self.id} runs already")
         self._fail_fast, self._start_timeout, self.client_only = fail_fast, timeout, client_only
         await super().start()
 
     async def restart(self) -> None:
-        """Stop, and start again in the same way: as a client where it is one. While the app runs, it may be called from any thread."""
+        """Stop, and start again in the same way: as a client where it is one.
+
+        While the app runs, it may be called from any thread, and by what the app runs: a task or an agent is cancelled by the stop, and the
+        app starts again all the same, unless somebody else calls :meth:`stop` meanwhile.
+        """
+        again, self._again = super().restart, True
         if self.running:
-            await run_in(self.loop, super().restart, f"app {self.id}")
+            await run_in(self.loop, lambda: self._apart(again, f"restart of app {self.id}"), f"app {self.id}")
         else:
-            await super().restart()
+            await again()
 
     async def _start_again(self) -> None:
-        await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
+        if self._again:
+            await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
 
     async def _open(self) -> None:
         """Start what the app depends on, then the engine with all that is defined, then tasks of the class."""
@@ -292,12 +302,16 @@ class Life(PageDefinitions, Configuration, Watching, Service):
     async def stop(self) -> None:
         """Finish open events, commit, and leave; within the deadlines of the settings. It may be called from any thread.
 
+        A stop that has begun goes on to its end, also where what awaits it is cancelled.
+
         In this order: ``on_stop``, services, open events and the last commit, what the app depends on, tasks of the class, ``on_shutdown``.
 
         Raises:
             Exception: why the app could not go on, such as an agent that failed for good: after everything has stopped. A service of mode
                 that depends on the app has crashed for that reason already, and nothing is raised.
         """
+        if not self._is_ending_here():
+            self._again = False
         if self.running:
             try:
                 await run_in(self.loop, self._end, f"app {self.id}")
@@ -309,6 +323,24 @@ class Life(PageDefinitions, Configuration, Watching, Service):
                     self._done.set()
                 raise
             self._raise_crash()
+
+    async def _end(self) -> None:
+        await self._apart(super()._end, f"stop of app {self.id}")
+
+    async def _apart(self, body: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
+        """Await something in a task of its own: who awaits it may be cancelled, also by what it does, and it goes on."""
+        task, own = asyncio.create_task(body(), name=what), asyncio.current_task()
+        assert own is not None
+        self._apart_tasks.add(task)  # the event loop alone would not keep it
+        task.add_done_callback(self._apart_tasks.discard)
+        self._callers.add(own)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_unheard)
+            raise
+        finally:
+            self._callers.discard(own)
 
     async def _give_up_start(self) -> None:
         wiring = self._wiring
@@ -487,3 +519,9 @@ class Life(PageDefinitions, Configuration, Watching, Service):
     def _defined(self, topic: Topic[Any, Any]) -> None:
         for engine in self.engines.all():
             engine.add(topic)
+
+
+def _log_unheard(task: asyncio.Task[None]) -> None:
+    """Log why a stop or restart has failed that nobody awaits any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("%s failed: %s: %s", task.get_name(), type(error).__name__, error, exc_info=error)

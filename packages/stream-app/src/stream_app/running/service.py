@@ -63,6 +63,7 @@ class Service(services.Service):
         self._entered = False  # on_start has returned: on_stop will be called
         self._above: Any = None
         self._starting: asyncio.Task[None] | None = None
+        self._callers: set[asyncio.Task[Any]] = set()  # who awaits a stop that runs in another task
         super().__init__(beacon=beacon, loop=loop)
 
     # -- start
@@ -99,6 +100,7 @@ class Service(services.Service):
             await self._end_behind_failure()
             raise
         if self._stopped.is_set():
+            await self._wait_for_end()
             self._overtaken()
 
     def _running_above(self) -> Any:
@@ -226,8 +228,12 @@ class Service(services.Service):
 
     async def _wait_for_end(self) -> None:
         """Wait for the stop that runs, unless it is a part of that stop that asks: it would wait for itself."""
-        if self not in _ending.get():
+        if not self._is_ending_here():
             await self._done.wait()
+
+    def _is_ending_here(self) -> bool:
+        """Tell whether this code is a part of the stop of the service, such as a hook of it."""
+        return self in _ending.get()
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
@@ -237,6 +243,10 @@ class Service(services.Service):
             yield
         finally:
             _ending.reset(token)
+
+    def _stopping_tasks(self) -> set[asyncio.Task[Any] | None]:
+        """Give the tasks that have called the stops of which this is a part: they end after the stop, so none of it waits for them."""
+        return {asyncio.current_task(), *(task for service in _ending.get() for task in service._callers)}
 
     def _push_steps(self, steps: AsyncExitStack) -> None:
         """Say what a stop does, from the last step to the first: each is made whatever the ones before it raise."""
@@ -251,7 +261,7 @@ class Service(services.Service):
 
     async def _give_up_start(self) -> None:
         starting = self._starting
-        if starting is None or starting.done() or starting is asyncio.current_task():
+        if starting is None or starting.done() or starting in self._stopping_tasks():
             return
         starting.cancel()  # else it would go on with what is closed
         await asyncio.wait([starting], timeout=GIVE_UP)
@@ -271,8 +281,7 @@ class Service(services.Service):
 
     async def _stop_futures(self) -> None:
         """Let the tasks finish, then cancel them; the one that stops the service goes on."""
-        own = asyncio.current_task()
-        waiting = {future for future in self._futures if future is not own}
+        waiting = self._futures - self._stopping_tasks()
         if waiting:
             _, waiting = await asyncio.wait(waiting, timeout=self.drain_timeout)
         for future in waiting:

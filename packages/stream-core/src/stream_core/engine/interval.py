@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
 from stream_core.engine.checkpoint import ChangeRefusedError, Checkpoint
@@ -244,16 +244,15 @@ class RunningInterval:
 
     # -- give up
 
-    async def give_up(self, why: str, *, lost: bool, budget: float, beside: Awaitable[None] | None = None) -> None:
+    async def give_up(self, why: str, *, lost: bool, budget: float, beside: asyncio.Task[None] | None = None) -> None:
         """Give up all partitions: let open events finish and commit them; what is not committed in time comes to nothing.
 
         Args:
             why: for messages.
             lost: others may have the partitions already, so that nothing can be committed.
             budget: seconds for all of it.
-            beside: what is told of it, which has the same budget and holds up nothing else.
+            beside: tells of it, has the same budget, and holds up nothing else.
         """
-        telling = None if beside is None else asyncio.ensure_future(beside)
         ownership, committed = self._ownership, False
         had = bool(ownership.sessions)
         ownership.suspend()  # before anything is waited for: no event begins that could not finish
@@ -268,14 +267,14 @@ class RunningInterval:
                             epoch = ownership.epoch
                             await self._checkpoint(budget)
                             committed = drained and ownership.epoch == epoch
-                if telling is not None:
-                    await asyncio.wait([telling])
+                if beside is not None:
+                    await asyncio.wait([beside])
         except TimeoutError:
             if ownership.sessions and not committed:
                 logger.warning("%s: not committed within %.0f s; given up uncommitted, to be replayed", why, budget)
         finally:  # whatever happens, a cancellation too: nothing of these sessions may go on
-            if telling is not None:
-                telling.cancel()
+            if beside is not None:
+                self._background.dismiss(beside)
             self.complete = committed or not had
             if committed or not ownership.sessions:
                 ownership.release()

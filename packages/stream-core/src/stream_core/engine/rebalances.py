@@ -62,8 +62,8 @@ class Rebalances:
         if telling is not None:
             self._background.spawn(self._tell("complete", frozenset(), after=telling), "rebalance complete")
 
-    def revoked(self, tps: frozenset[TP], *, lost: bool) -> Awaitable[None]:
-        """Take note that partitions go; returns what tells the handler."""
+    def revoked(self, tps: frozenset[TP], *, lost: bool) -> asyncio.Task[None]:
+        """Take note that partitions go; returns the task that tells the handler. It ends at a stop, before the group is left."""
         self._counters.rebalances["lost" if lost else "revoked"] += 1
         self._moving = self._moving or self._clock()
         if (opening := self._opening) is not None:
@@ -71,7 +71,7 @@ class Rebalances:
             self._opening = None
             error = FencedError("the partitions were given up before all of them were open")
             self._sensors.end("on_assignment_error", begun, lambda state: (group, state, error))
-        return self._tell("revoked", tps)
+        return self._background.spawn(self._tell("revoked", tps), "partitions revoked")
 
     async def _tell(self, what: str, tps: frozenset[TP], after: asyncio.Task[None] | None = None) -> None:
         """Call the handler, behind what was told before and may still be heard; what it raises is logged."""
