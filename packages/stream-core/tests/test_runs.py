@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from stream_core.errors import ConfigurationError
@@ -26,6 +28,30 @@ async def test_what_nobody_runs_is_started_when_it_is_needed() -> None:
     run.end()
     with pytest.raises(ConfigurationError, match="cannot send: the app is not started"):
         await handle.reach("cannot send")
+
+
+def test_what_ran_in_an_event_loop_that_is_closed_is_passed_over() -> None:
+    """Where nobody has ended it: it is no engine beside those that run, whether they began before or behind its end."""
+    handle, gone = PerRun[str](), asyncio.new_event_loop()
+
+    async def begin(name: str) -> Run:
+        run = Run(name)
+        handle.bind(run, name)
+        return run
+
+    first = gone.run_until_complete(begin("gone"))
+    second = asyncio.new_event_loop()
+    second.run_until_complete(begin("second"))
+    with pytest.raises(ConfigurationError, match="2 engines of this process have it"):
+        handle.find("cannot send")
+    gone.close()
+    assert handle.find("cannot send") == "second"
+    assert first.ended
+    second.close()
+    third = asyncio.new_event_loop()
+    third.run_until_complete(begin("third"))
+    assert handle.only == "third"
+    third.close()
 
 
 @pytest.mark.parametrize(

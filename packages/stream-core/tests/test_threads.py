@@ -387,6 +387,60 @@ async def test_an_event_that_is_pulled_comes_from_any_thread() -> None:
     assert (await getting).value == "from a thread"
 
 
+@pytest.mark.parametrize("closed", ["before", "behind"])
+def test_a_channel_forgets_who_reads_in_a_loop_that_is_closed(closed: str) -> None:
+    """Whoever sends does not wait for them, whether the loop is closed before others read the channel, or behind that."""
+    local: Channel[Any, Any] = Channel("local", maxsize=2)
+    gone, here = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def leave() -> list[asyncio.Task[Any]]:
+        local.stream()
+        for value in range(2):
+            await local.put(value)
+        left: list[asyncio.Task[Any]] = [asyncio.create_task(one) for one in (local.put(2), local.get())]
+        await asyncio.sleep(0)
+        return left
+
+    async def begin() -> Stream[Any]:
+        return local.stream()
+
+    async def use(stream: Stream[Any]) -> None:
+        async with asyncio.timeout(20):
+            values = aiter(stream)
+            for value in range(5):
+                await local.put(value)
+                assert await anext(values) == value
+            assert (await local.get()).value == 3
+
+    left = gone.run_until_complete(leave())
+    if closed == "before":
+        gone.close()
+    stream = here.run_until_complete(begin())
+    gone.close()
+    here.run_until_complete(use(stream))
+    assert local.subscriber_count == 1
+    here.close()
+    assert not any(task.done() for task in left)
+
+
+def test_a_channel_that_nobody_reads_any_more() -> None:
+    """Its readers were in an event loop that is closed: whoever sends does not wait."""
+    local: Channel[Any, Any] = Channel("local", maxsize=2)
+
+    async def put() -> None:
+        async with asyncio.timeout(20):
+            for value in range(5):
+                await local.put(value)
+
+    async def leave() -> None:
+        local.stream()
+        await local.put(1)
+
+    asyncio.run(leave())
+    asyncio.run(put())
+    assert local.subscriber_count == 0
+
+
 async def _wait_for(awaitable: Awaitable[Any]) -> None:
     await awaitable
 

@@ -38,11 +38,12 @@ _naming_lock = Lock()
 class Run:
     """The time from the start of one engine to its end; what is bound to it then is unbound at the end.
 
+    It is made in the event loop of the engine. Once that loop is closed nothing runs any more, also where nobody has ended the run.
+
     Args:
         name: of what runs, for messages.
         clock: of the engine, and of all that runs in it.
-        topic: gives a topic by its name, for who sends an event to a name; ``None`` where names say nothing. With one, the run is made in
-            the event loop of the engine, and names say nothing any more once that loop is closed, also where nobody ended the run.
+        topic: gives a topic by its name, for who sends an event to a name; ``None`` where names say nothing.
 
     Attributes:
         name: the same.
@@ -56,11 +57,16 @@ class Run:
         self.clock = clock
         self.topic = topic
         self.ended = False
-        self._loop = None if topic is None else asyncio.get_running_loop()
+        self._loop = asyncio._get_running_loop()
         if topic is not None:
             with _naming_lock:
                 _naming.add(self)
         self._bound: dict[PerRun[Any], None] = {}
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether its event loop is closed, and nobody has ended it before."""
+        return not self.ended and self._loop is not None and self._loop.is_closed()
 
     def context(self) -> Context:
         """Make a copy of the current context in which handles find this engine; for a task that belongs to it."""
@@ -103,6 +109,7 @@ class PerRun(Generic[T]):
 
     def bind(self, run: Run, part: T) -> None:
         """Bind ``part`` to a run, until the run ends. A run that has ended binds nothing: its leftovers must not look like an engine."""
+        self._end_abandoned()
         with self._lock:
             if not run.ended:
                 self._parts[run] = part
@@ -115,6 +122,12 @@ class PerRun(Generic[T]):
             self._parts.pop(run, None)
             run._bound.pop(self, None)
             self._settle()
+
+    def _end_abandoned(self) -> None:
+        """End the runs whose event loop is closed: else they would be taken for engines beside those that work."""
+        for run in list(self._parts):
+            if run.abandoned:
+                run.end()
 
     def _settle(self) -> None:
         parts = {id(part): part for part in self._parts.values()}
@@ -149,6 +162,9 @@ class PerRun(Generic[T]):
         part = self.only if part is None else part
         if part is not None:
             return part
+        self._end_abandoned()
+        if self.only is not None:
+            return self.only
         if not self._parts:
             raise ConfigurationError(f"{what}: {NOT_STARTED}")
         runs = list(self._parts)
@@ -202,7 +218,7 @@ def topic_named(name: str) -> Any:
     run = _current.get()
     if run is None:
         with _naming_lock:
-            runs = [one for one in _naming if one._loop is not None and not one._loop.is_closed()]
+            runs = [one for one in _naming if not one.abandoned]
         run = runs[0] if len(runs) == 1 else None
     return None if run is None or run.topic is None else run.topic(name)
 

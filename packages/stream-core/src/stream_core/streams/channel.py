@@ -81,11 +81,14 @@ class Line(Generic[V]):
         self._told = False
         self._readers = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loops: dict[str, asyncio.AbstractEventLoop] = {}  # of each subscription that was made where one ran
 
     async def send(self, value: Any, key: Any, timestamp: float | None, headers: HeadersArg | None) -> RecordMetadata:
         """Hand an event to all readers, in the thread in which they read; the arguments are those of :meth:`Channel.send`."""
         loop = self._loop
         if loop is None or is_here(loop) or not loop.is_running():
+            if loop is not None and loop.is_closed():
+                self._forget_closed()
             return await self._hand(value, key, timestamp, headers)
         return await run_in(loop, lambda: self._hand(value, key, timestamp, headers), f"channel {self._name}")
 
@@ -93,6 +96,8 @@ class Line(Generic[V]):
         """Put a value into the channel, in its own event loop; waits while it is full."""
         session = self.session
         while session.waiting >= self._maxsize:
+            if self._forget_closed():
+                continue
             room = asyncio.get_running_loop().create_future()
             self._senders.append(room)
             await room
@@ -119,7 +124,7 @@ class Line(Generic[V]):
         except BaseException:
             if arrival.done():  # in the same moment
                 self._pulled.appendleft(arrival.result())
-            else:
+            elif arrival in self._getters:  # else its loop was closed, and a sender has passed over it
                 self._getters.remove(arrival)
             raise
 
@@ -129,9 +134,11 @@ class Line(Generic[V]):
         return not self._pulled
 
     def _keep(self, pulled: deque[Event[V]], event: Event[V]) -> None:
-        if self._getters:
-            self._getters.popleft().set_result(event)
-            return
+        while self._getters:
+            getter = self._getters.popleft()
+            if not getter.get_loop().is_closed():
+                getter.set_result(event)
+                return
         if len(pulled) == pulled.maxlen and not self._told:
             self._told = True
             logger.warning(
@@ -150,6 +157,8 @@ class Line(Generic[V]):
         """Hand every event to this subscription from now on."""
         session = self.session
         self._read_here()
+        if (here := asyncio._get_running_loop()) is not None:
+            self._loops[subscription.name] = here
         subscription.on_progress = self.progressed
         session.feeds[subscription.name] = Feed(session, subscription, session.fetch_position)
 
@@ -170,18 +179,29 @@ class Line(Generic[V]):
                 raise ConfigurationError(
                     f"channel {self._name} is read in another event loop already: read it in one loop, and send to it from any"
                 )
+            if before is not None and before.is_closed():
+                self._forget_closed()
             self._loop = here
+
+    def _forget_closed(self) -> bool:
+        """Forget who read in an event loop that is closed: a sender would wait for them for ever. Tells whether there was anybody."""
+        gone = [name for name, loop in self._loops.items() if loop.is_closed()]
+        for name in gone:
+            del self._loops[name]
+            self.session.feeds.pop(name, None)
+        return bool(gone)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Hand nothing to this subscription any more, where it is one of this engine."""
         if subscription in (feed.subscription for feed in self.session.feeds.values()):
             del self.session.feeds[subscription.name]
+            self._loops.pop(subscription.name, None)
 
     def progressed(self) -> None:
         """Let senders go on for which there is room now."""
         senders, self._senders = self._senders, []
         for room in senders:
-            if not room.done():
+            if not room.done() and not room.get_loop().is_closed():
                 room.set_result(None)
 
 
