@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import mode
@@ -15,6 +17,7 @@ from stream_core.errors import ConfigurationError, WorkerError
 
 from .apps import cluster, make, until
 from .test_service import Told
+from .test_web_server import free_port
 
 
 class Hooked(faust.App):
@@ -428,6 +431,80 @@ async def test_a_task_of_a_dependency_that_stops_the_app() -> None:
         await app.start()
     await until(lambda: told)
     assert told == [False]
+
+
+def test_a_stop_that_comes_too_late_for_its_event_loop(tmp_path: Path) -> None:
+    """It says so, and leaves nothing behind that a second start would meet: all that the app had starts again."""
+    told = list[str]()
+
+    class Own(faust.App):
+        @faust.Service.task
+        async def own(self) -> None:
+            told.append("task")
+            await asyncio.Event().wait()
+
+    class Sensor(faust.Sensor):
+        async def on_start(self) -> None:
+            told.append("sensor")
+
+    class Beside(mode.Service):
+        async def on_start(self) -> None:
+            told.append("service of mode")
+
+    app = make(
+        kind=Own,
+        store="rocksdb://",
+        datadir=tmp_path,
+        store_lock_timeout=3600,
+        web_enabled=True,
+        web_bind="127.0.0.1",
+        web_port=free_port(),
+    )
+    table = app.Table("counts", default=int, partitions=1)
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    app.sensors.add(Sensor())
+    app.add_dependency(Told(told))
+    app.service(Told(told))
+    app.service(Beside())
+
+    @app.agent(numbers)
+    async def count(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            table["sum"] += number
+
+    async def first() -> tuple[str, Any]:
+        await app.start()
+        await (await numbers.send(value=1))
+        await until(lambda: table["sum"] == 1)
+        return app.engine.host.instance, app.http_client
+
+    async def again() -> None:
+        with pytest.raises(ConfigurationError, match="the event loop of app shop has ended"):
+            await app.stop()
+        assert not app.running
+        begun = sorted(one for one in told if one != "first start")
+        told.clear()
+        async with asyncio.timeout(20), app:
+            assert app.engine.host.instance == instance
+            assert app.http_client is not client
+            await client.close()
+            await (await numbers.send(value=2))
+            await until(lambda: table["sum"] == 3)
+            assert sorted(told) == begun
+        assert not app.running
+
+    with asyncio.Runner() as runner:
+        instance, client = runner.run(first())
+        while tasks := asyncio.all_tasks(runner.get_loop()):
+            runner.run(cancel(tasks))
+    asyncio.run(again())
+
+
+async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Let tasks end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def test_waiting_with_an_app() -> None:

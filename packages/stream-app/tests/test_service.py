@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import mode
 import pytest
 
-from stream_app.running.service import Service
+from stream_app.running.service import Service, abandon
 from stream_core.errors import ConfigurationError
 
 from .apps import until
@@ -410,3 +410,39 @@ async def test_an_error_behind_a_start_that_failed(fails: str, caplog: pytest.Lo
         await starting
     assert "failed to stop after its start" in caplog.text
     assert not service.running
+
+
+def test_a_task_that_is_thrown_away_is_no_crash() -> None:
+    """As when its event loop was closed while it ran: the service may run again in another one."""
+    service = Told([])
+    task = service._execute_task(asyncio.sleep(0))
+    assert task.send(None) is None
+    task.close()
+    assert not service.crashed
+
+
+def test_a_service_is_started_again_where_its_event_loop_was_closed() -> None:
+    """Whoever waits for it in that loop is forgotten; what depends on it is started again, too, and what runs elsewhere is left alone."""
+    told, of_child = list[str](), list[str]()
+    service, child, beside = Told(told), Told(of_child), Told([])
+    service.add_dependency(child)
+    gone, here = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def begin() -> asyncio.Task[None]:
+        await service.start()
+        waiting = asyncio.create_task(service.wait_until_stopped())
+        await asyncio.sleep(0)
+        return waiting
+
+    waiting = gone.run_until_complete(begin())
+    here.run_until_complete(beside.start())
+    service.add_dependency(beside)
+    gone.close()
+    abandon(service)
+    assert (service.running, child.running, beside.running) == (False, False, True)
+    here.run_until_complete(service.start())
+    here.run_until_complete(service.stop())
+    assert told == ["first start", "start", "started", "start", "started", "stop", "shutdown"]
+    assert of_child == told
+    assert not waiting.done()
+    here.close()

@@ -15,7 +15,7 @@ from stream_app.definitions.configuration import Configuration
 from stream_app.definitions.pages import PageDefinitions
 from stream_app.definitions.signals import Signal, SyncSignal
 from stream_app.definitions.watching import Watching
-from stream_app.running.service import Service
+from stream_app.running.service import Service, abandon
 from stream_app.running.services import PATIENCE, crash_of, within_patience
 from stream_app.running.web_server import load_web
 from stream_app.running.wiring import Wiring
@@ -317,12 +317,22 @@ class Life(PageDefinitions, Configuration, Watching, Service):
                 await run_in(self.loop, self._end, f"app {self.id}")
             except ConfigurationError:
                 if self.loop.is_closed():  # one that stands still may go on, and stop it then
-                    wiring, self._wiring = self._wiring, None  # nothing of it runs
-                    if wiring is not None:
-                        wiring.run.end()  # else what it has bound would be found as if it did
-                    self._done.set()
+                    await self._abandon()
                 raise
             self._raise_crash()
+
+    async def _abandon(self) -> None:
+        """Close what outlives the event loop, which is closed, so that the app can be started again. Nothing of it runs any more."""
+        wiring, self._wiring, self._http_client = self._wiring, None, None
+        services = [one for one in self.sensors if isinstance(one, Service)]
+        if wiring is not None:
+            services += wiring.services
+            try:
+                await wiring.abandon()
+            except Exception:
+                logger.exception("app %s: what outlived its event loop could not be closed", self.id)
+        for one in (*services, self):
+            abandon(one)
 
     async def _end(self) -> None:
         await self._apart(super()._end, f"stop of app {self.id}")

@@ -160,12 +160,16 @@ class Tables:
             await self._following.start()
 
     async def stop(self) -> None:
-        """Close all stores, whatever fails meanwhile."""
+        """Follow no changelog any more, and close all stores, whatever fails meanwhile."""
         try:
             if self._following is not None:
                 await self._following.stop()
         except Exception:
             logger.exception("the reader of changelogs could not be stopped")
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all stores, in whichever event loop: they outlive the one of the engine."""
         await self.keep(())
         for table in self._tables.values():
             table.leave(self._run)

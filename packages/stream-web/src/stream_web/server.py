@@ -144,6 +144,11 @@ class WebServer:
         if self.forwarder is not None:
             await self.forwarder.close()
 
+    def abandon(self) -> None:
+        """Give its port back, where its event loop is closed, and it cannot be stopped any more."""
+        if self._listener is not None:
+            self._listener.close()
+
     def answer_for(self, run: Run, url: str, neighbour: Callable[[str], str] = lambda instance: "") -> None:
         """Let pages know where they are reached, from the start on until the end of ``run``.
 

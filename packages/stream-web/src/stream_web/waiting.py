@@ -83,6 +83,13 @@ class WaitingServer:
         if self._server is not None:
             await self._server.stop()
 
+    def abandon(self) -> None:
+        """Give its port back; see :meth:`WebServer.abandon <stream_web.server.WebServer.abandon>`."""
+        if self._socket is not None:
+            self._socket.close()
+        if self._server is not None:
+            self._server.abandon()
+
     def answer_for(self, run: Run, url: str, neighbour: Callable[[str], str] = lambda instance: "") -> None:
         """Let pages know where they are reached; see :meth:`WebServer.answer_for <stream_web.server.WebServer.answer_for>`."""
         self._bind = lambda server: server.answer_for(run, url, neighbour)

@@ -24,7 +24,7 @@ from mode.utils.times import Seconds, want_seconds
 from stream_core.agents import chores
 from stream_core.errors import ConfigurationError, WorkerError
 
-__all__ = ["Service", "call_hook"]
+__all__ = ["Service", "abandon", "call_hook"]
 
 logger = logging.getLogger(__name__)
 
@@ -363,6 +363,8 @@ class Service(services.Service):
             if not self.should_stop:
                 logger.warning("%r: the task %s was cancelled, and does not run any more", self, _name_of(task))
             raise
+        except GeneratorExit:  # its event loop was closed while it ran, and now it is thrown away
+            raise
         except BaseException as error:
             await self.crash(error)
 
@@ -454,6 +456,30 @@ class Service(services.Service):
             return cls.task(run)
 
         return decorate
+
+
+def abandon(service: Any) -> None:
+    """Let a service of mode be started again whose event loop is closed, and what depends on it likewise.
+
+    It was not stopped, and cannot be: its tasks are gone, and none of its hooks is called. One in another loop is left alone.
+
+    Args:
+        service: the service.
+    """
+    for child in service._children:
+        if child is not None:
+            abandon(child)
+    if service._loop is None or not service._loop.is_closed():
+        return
+    service._futures.clear()
+    if not isinstance(service, Service):
+        service.service_reset()
+    elif service.running:
+        # Others in their place: who waits for the old ones cannot be told in a loop that is closed.
+        service._started, service._stopped, service._shutdown, service._crashed = (Event() for _ in range(4))
+        service._over, service._done = Event(), Event()
+        for event in service._started, service._stopped, service._done:
+            event.set()
 
 
 async def call_hook(hook: Callable[[], Any]) -> None:

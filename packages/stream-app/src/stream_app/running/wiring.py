@@ -84,6 +84,7 @@ class Wiring:
         self._client_only = client_only
         self._serve = serve
         self._instance: Instance | None = None
+        self._joined: Tables | None = None
         self._name = uuid4().hex  # without an instance: nothing of it outlives this process
         self._web: WebServer | WaitingServer | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -123,7 +124,7 @@ class Wiring:
         self._instance = instance = Instance.acquire(self._root) if durable else None
         if instance is not None:
             self._name = instance.id
-        tables = self._join_tables(transport, chosen)
+        self._joined = tables = self._join_tables(transport, chosen)
         for topic in self._app.topics.values():
             topic.wire.check()
         self.engine = engine = Engine(
@@ -266,6 +267,17 @@ class Wiring:
                 steps.push_async_callback(self._give_up_start)
         finally:
             self.stopped.set()
+
+    async def abandon(self) -> None:
+        """Close what outlives the event loop in which it was started, once that is closed: stores, the port, and the instance."""
+        self.run.end()
+        try:
+            if self._web is not None:
+                self._web.abandon()
+            if self._joined is not None:
+                await self._joined.close()
+        finally:
+            self._release()
 
     async def _give_up_start(self) -> None:
         starting = self._starting
