@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stream_core.engine.engine import Engine
-from stream_core.errors import ConfigurationError
+from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.sending.several import TopicPattern
 from stream_core.sending.topic import Topic
 from stream_core.streams.channel import Channel
@@ -208,6 +208,62 @@ async def test_a_stream_of_a_task_by_another_key(lab: Lab) -> None:
     assert await read(2) == [(b"0", 0), (b"1", 1)]
     assert not engine.topology.actors
     assert await read(2) == [(b"1", 1), (b"0", 2)]
+
+
+Read = Callable[[Engine, Topic[Any, Any], Topic[Any, Any]], AsyncIterator[Any]]
+
+READS: dict[str, Read] = {
+    "values": lambda engine, topic, more: aiter(engine.topology.stream(topic)),
+    "lists": lambda engine, topic, more: engine.topology.stream(topic).take(3),
+    "lists in time": lambda engine, topic, more: engine.topology.stream(topic).take(3, within=1000.0),
+    "combined": lambda engine, topic, more: aiter(engine.topology.stream(topic) & engine.topology.stream(more)),
+    "piped": lambda engine, topic, more: aiter(engine.topology.stream(topic).through(more)),
+    "a channel": lambda engine, topic, more: aiter(engine.topology.stream(Channel("local"))),
+}
+
+
+@pytest.mark.parametrize("kind", READS)
+async def test_a_stream_ends_with_its_engine(lab: Lab, kind: str) -> None:
+    """A task that is none of the app gets an error when the app stops, also one that asks only then; it can read the next start."""
+    topic, more = lab.topic("numbers"), lab.topic("more")
+    seen: list[Any] = []
+
+    async def read(items: AsyncIterator[Any]) -> None:
+        async for item in items:
+            seen.append(item)
+
+    for start in range(2):
+        engine = await lab.start([], [topic, more])
+        waits = asyncio.create_task(read(READS[kind](engine, topic, more)))
+        late = aiter(engine.topology.stream(lab.topic(f"late-{start}")))
+        seen.clear()
+        lab.put(topic, [1, 2, 3])
+        await asyncio.sleep(10)
+        assert seen or kind == "a channel"
+        await lab.stop(engine)
+        async with asyncio.timeout(1):
+            with pytest.raises(WorkerError, match="has ended: app app was stopped"):
+                await waits
+            with pytest.raises(WorkerError, match=f"stream stream-late-{start} has ended"):
+                await anext(late)
+        await asyncio.sleep(100)
+        assert not engine.failure.done()
+        assert not engine.topology.actors
+
+
+async def test_streams_that_are_asked_after_the_end_of_their_engine(lab: Lab) -> None:
+    """The engine that has stopped joins its group no more for the streams that are left, which never had a partition."""
+    topic = lab.topic("numbers")
+    engines = [await lab.start([], [topic]) for _ in range(2)]
+    streams = [[aiter(engine.topology.stream(topic, name)) for name in ("one", "other")] for engine in engines]
+    await lab.until(lambda: any(engine.ownership.sessions for engine in engines), "the partition")
+    await asyncio.sleep(10)
+    engine, (one, _) = next(pair for pair in zip(engines, streams, strict=True) if not pair[0].ownership.sessions)
+    await lab.stop(engine)
+    before = asyncio.all_tasks()
+    with pytest.raises(WorkerError, match="stream one has ended"):
+        await anext(one)
+    assert asyncio.all_tasks() <= before
 
 
 # -- channels

@@ -131,7 +131,8 @@ class App(AgentDefinitions, TableDefinitions, ChoreDefinitions, CommandDefinitio
     ) -> Stream[Any]:
         """Read a topic or channel outside of agents: in a task, or beside the stream of an agent.
 
-        Progress in a topic is committed. Reading one that no agent reads costs a rebalance when it begins.
+        Progress in a topic is committed. Reading one that no agent reads costs a rebalance when it begins. Whoever reads it when the app
+        stops, in a task that is none of the app, gets :class:`~stream_core.errors.WorkerError`.
 
         Args:
             channel: what to read; a topic may be given by its name. Any other iterable, plain or asynchronous, is a stream that ends

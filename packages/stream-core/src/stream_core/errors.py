@@ -275,7 +275,7 @@ class IllegalStateError(StreamError):
 
 
 class WorkerError(StreamError):
-    """The worker cannot go on; the process exits non-zero with this reason."""
+    """The worker cannot go on, and the process exits non-zero with this reason; or it was stopped while somebody waited for it."""
 
 
 TROUBLE = (

@@ -165,7 +165,7 @@ class Joining:
 
     def outdated(self) -> bool:
         """Tell, when readers have changed, whether to :meth:`join` again, which costs a rebalance."""
-        if not self._joined or self._engine.state is EngineState.STOPPING:
+        if not self._joined or self._engine.state in (EngineState.STOPPING, EngineState.STOPPED):
             return False
         known = {subscription.name for subscription in self._topology.subscriptions}
         for session in self._ownership.sessions.values():

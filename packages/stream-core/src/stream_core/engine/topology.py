@@ -277,6 +277,14 @@ class Topology:
             self._on_change()
             self._on_progress()  # whoever waits for readers that run out of records must not wait for this one
 
+    def end_streams(self) -> None:
+        """Let those who read streams outside of agents get an error: they may be in tasks that this engine cannot cancel."""
+        for subscription in self.subscriptions:
+            if subscription.reader is not None:
+                subscription.inbox.end(
+                    f"stream {subscription.name} has ended: app {self._run.name} was stopped; read it anew when the app is started"
+                )
+
     def leave_channels(self) -> None:
         """Unsubscribe from all channels: channels outlive this engine, and their senders must not wait for it."""
         for subscription, channel in self._channels.items():

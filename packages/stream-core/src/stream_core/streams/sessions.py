@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from stream_core.counters import ReaderCounts, Traffic
+from stream_core.errors import WorkerError
 from stream_core.states import SessionState
 from stream_core.streams.cursor import Acknowledgement, Cursor
 from stream_core.streams.effects import Effects, Emit, HeldSend, Session
@@ -91,13 +92,15 @@ class Inbox:
         records: how many records wait, those of closed sessions included until they are dropped.
         asked: set once somebody has waited for a record.
         held: nothing is taken now, though something waits; see :meth:`hold`.
+        ended: why nothing will come any more; empty while something may.
     """
 
-    __slots__ = ("_chunks", "_waiter", "asked", "held", "records")
+    __slots__ = ("_chunks", "_waiter", "asked", "ended", "held", "records")
 
     def __init__(self) -> None:
         self.records = 0
         self.held = False
+        self.ended = ""
         self.asked = asyncio.Event()
         self._chunks: deque[tuple[Feed, Chunk]] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -123,6 +126,11 @@ class Inbox:
             if self._chunks:
                 self._wake()
 
+    def end(self, why: str) -> None:
+        """Let whoever waits, now or later, get an error that says ``why``: nothing will come any more."""
+        self.ended = why
+        self._wake()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -137,7 +145,13 @@ class Inbox:
         return None
 
     async def wait(self) -> None:
-        """Wait until :meth:`take` may have something; several actors may wait."""
+        """Wait until :meth:`take` may have something; several actors may wait.
+
+        Raises:
+            WorkerError: nothing will come any more.
+        """
+        if self.ended:
+            raise WorkerError(self.ended)
         self.asked.set()
         if self._chunks and not self.held:
             return
