@@ -210,6 +210,65 @@ async def test_dependencies_of_an_app() -> None:
     ]
 
 
+class Plain(mode.Service):
+    """A service of mode itself, with a task; its first start raises if told to."""
+
+    def __init__(self, told: list[str], *, fails: bool = False) -> None:
+        super().__init__()
+        self.told = told
+        self.fails = fails
+
+    async def on_start(self) -> None:
+        """Note it."""
+        self.told.append("start")
+        if self.fails:
+            self.fails = False
+            raise ValueError("not yet")
+
+    async def on_stop(self) -> None:
+        """Note it."""
+        self.told.append("stop")
+
+    @mode.Service.task
+    async def beside(self) -> None:
+        """Note that it runs."""
+        self.told.append("task")
+        await self.sleep(1000)
+
+
+@pytest.mark.parametrize("ends", ["stop", "failed start", "closed loop"])
+@pytest.mark.parametrize("kind", ["dependency", "service", "below a dependency", "below a service"])
+def test_services_of_mode_start_again(kind: str, ends: str) -> None:
+    """As often as the app does, whichever way it ended, and in whichever event loop."""
+    app, told = make(), list[str]()
+    plain = Plain(told, fails=ends == "failed start")
+    service = mode.Service() if kind.startswith("below") else plain
+    if service is not plain:
+        service.add_dependency(plain)
+    if "dependency" in kind:
+        app.add_dependency(service)
+    else:
+        app.service(service)
+
+    async def run(*, stop: bool = True) -> None:
+        await app.start()
+        await until(lambda: "task" in told)
+        if stop:
+            await app.stop()
+
+    if ends == "failed start":
+        with pytest.raises(ValueError, match="not yet"):
+            asyncio.run(run())
+    elif ends == "closed loop":
+        asyncio.run(run(stop=False))
+        with pytest.raises(ConfigurationError):
+            asyncio.run(app.stop())
+    for _ in range(2):
+        told.clear()
+        asyncio.run(run())
+        assert told == ["start", "task", "stop"]
+
+
 @pytest.mark.parametrize("kind", ["dependency", "service", "task of the class"])
 async def test_what_crashes_below_an_app(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """The app cannot go on for that reason; it is logged once by it, with the name of the service, and raised by wait and stop."""

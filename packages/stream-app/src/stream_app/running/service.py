@@ -24,7 +24,7 @@ from mode.utils.times import Seconds, want_seconds
 from stream_core.agents import chores
 from stream_core.errors import ConfigurationError, WorkerError
 
-__all__ = ["Service", "abandon", "call_hook"]
+__all__ = ["Service", "abandon", "call_hook", "make_ready"]
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +111,8 @@ class Service(services.Service):
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to the event loop of this start: the one before may be closed."""
-        self._loop = loop
-        for event in (self._started, self._stopped, self._shutdown, self._crashed, self._over, self._done):
+        _bind(self, loop)
+        for event in (self._over, self._done):
             event._loop = loop
 
     async def _begin(self) -> None:
@@ -165,6 +165,7 @@ class Service(services.Service):
     async def _start_children(self) -> None:
         for child in self._children:
             if child is not None:
+                make_ready(child)
                 await child.maybe_start()
             if not self._goes_on():
                 break
@@ -480,6 +481,32 @@ def abandon(service: Any) -> None:
         service._over, service._done = Event(), Event()
         for event in service._started, service._stopped, service._done:
             event.set()
+
+
+def make_ready(service: Any) -> None:
+    """Let a service of mode start, also where it has stopped, or has run in another event loop that is closed now.
+
+    Mode leaves the first to ``restart()``, and keeps the loop of the first start. A service that runs is left alone, and so are those of
+    ours, which do it by themselves, and whatever is no service of mode.
+
+    Args:
+        service: whatever is about to start in the event loop that runs here.
+    """
+    if isinstance(service, Service) or not isinstance(service, services.Service):
+        return
+    if service.started:
+        if not service.should_stop and not service.loop.is_closed():
+            return
+        service.service_reset()
+    _bind(service, asyncio.get_running_loop())
+    for child in service._children:
+        make_ready(child)
+
+
+def _bind(service: services.Service, loop: asyncio.AbstractEventLoop) -> None:
+    service._loop = loop
+    for event in (service._started, service._stopped, service._shutdown, service._crashed):
+        event._loop = loop
 
 
 async def call_hook(hook: Callable[[], Any]) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any
 
+from stream_app.running.service import make_ready
 from stream_core.background import Background
 from stream_core.errors import ConfigurationError, WorkerError
 
@@ -67,6 +68,7 @@ class Services:
             attached = self._above is not None and hasattr(service, "beacon")
             if attached:
                 service.beacon.reattach(self._above)
+            make_ready(service)
             await service.start()
             if not attached and hasattr(service, "crash_reason") and hasattr(service, "wait_until_stopped"):
                 background.spawn(_until_crash(service), f"the service {service!r}", users=True)
