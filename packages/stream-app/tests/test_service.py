@@ -75,6 +75,85 @@ async def test_hooks_in_order() -> None:
     assert told == ["start", "started", "stop", "shutdown", "restart", "start", "started", "stop", "shutdown"]
 
 
+class Live(mode.Service):
+    """Knows which of its kind run."""
+
+    def __init__(self, name: str, live: list[str]) -> None:
+        super().__init__()
+        self.name = name
+        self.live = live
+
+    async def on_start(self) -> None:
+        """Note it."""
+        self.live.append(self.name)
+
+    async def on_stop(self) -> None:
+        """Note it."""
+        self.live.remove(self.name)
+
+
+@pytest.mark.parametrize("again", ["start", "restart", "a start behind one that failed"])
+async def test_dependencies_that_are_added_while_it_runs(again: str) -> None:
+    """They end with the run, and the hooks add them anew; those of the first start and before are there in each."""
+    live: list[str] = []
+
+    class Adding(Service):
+        fails = "a start behind" in again
+
+        async def on_first_start(self) -> None:
+            await self.add_runtime_dependency(Live("at first", live))
+
+        async def on_started(self) -> None:
+            await self.add_runtime_dependency(Live("in a hook", live))
+            if self.fails:
+                self.fails = False
+                raise ValueError("not yet")
+
+    service = Adding()
+    await service.add_runtime_dependency(Live("before", live))
+    if service.fails:
+        with pytest.raises(ValueError, match="not yet"):
+            await service.start()
+    else:
+        await service.start()
+        await service.add_runtime_dependency(Live("by the way", live))
+        removed = await service.add_runtime_dependency(Live("removed", live))
+        await service.remove_dependency(removed)
+        assert sorted(live) == ["at first", "before", "by the way", "in a hook"]
+    for _ in range(2):
+        if again == "restart":
+            await service.restart()
+        else:
+            await service.stop()
+            assert live == []
+            await service.start()
+        assert sorted(live) == ["at first", "before", "in a hook"]
+        assert len(service.beacon.children) == 3
+    await service.stop()
+    assert live == []
+
+
+async def test_a_first_start_that_is_tried_again_adds_once() -> None:
+    """What its hook has added before it raised is forgotten."""
+    live: list[str] = []
+
+    class Adding(Service):
+        fails = True
+
+        async def on_first_start(self) -> None:
+            await self.add_runtime_dependency(Live("at first", live))
+            if self.fails:
+                self.fails = False
+                raise ValueError("not yet")
+
+    service = Adding()
+    with pytest.raises(ValueError, match="not yet"):
+        await service.start()
+    for _ in range(2):
+        async with service:
+            assert live == ["at first"]
+
+
 def test_nothing_is_bound_to_a_loop_before_the_start() -> None:
     """A service is made where no event loop is, and runs in one after the other."""
     told: list[str] = []

@@ -44,7 +44,8 @@ class Service(services.Service):
       that calls it, also one of a service below, goes on at once.
     - A crash is raised by ``stop``, by ``wait()``, and at the end of ``async with``, unless a service above has crashed for it.
     - A start that fails, is cancelled, or is overtaken by ``stop`` leaves nothing behind; ``on_stop`` is called where ``on_start`` was.
-    - A stopped service can be started again, in another event loop too. None is looked for before the start.
+    - A stopped service can be started again, in another event loop too. None is looked for before the start. What was added by
+      ``add_runtime_dependency`` while it ran does not start again with it, unless ``on_first_start`` has added it.
     - ``wait`` and its like raise TimeoutError when their time is over, and ``wait_for_stopped`` returns False.
     - ``sleep`` ends when the service crashes. A task that is cancelled while the service runs is logged.
     - ``crontab`` knows when clocks are changed.
@@ -62,6 +63,7 @@ class Service(services.Service):
         self._first_start_over = False
         self._entered = False  # on_start has returned: on_stop will be called
         self._above: Any = None
+        self._of_this_run: list[Any] = []  # dependencies that were added since the start
         self._starting: asyncio.Task[None] | None = None
         self._callers: set[asyncio.Task[Any]] = set()  # who awaits a stop that runs in another task
         super().__init__(beacon=beacon, loop=loop)
@@ -123,6 +125,7 @@ class Service(services.Service):
         if not self._first_start_over:
             await call_hook(self.on_first_start)
             self._first_start_over = True
+            self._of_this_run.clear()  # no later start calls that hook to add them again
         if not self._goes_on():
             return
         self._log_mundane("Starting...")
@@ -191,6 +194,22 @@ class Service(services.Service):
                 f"{self.label}: {service!r} is not a service of mode, so that nothing can depend on it: derive its class from mode.Service"
             )
         return super().add_dependency(service)
+
+    async def add_runtime_dependency(self, service: Any) -> Any:
+        """Start another service of mode, and stop it with this one; before the start it does what :meth:`add_dependency` does.
+
+        It is forgotten at the next start, where the hook that has added it is called again.
+
+        Raises:
+            ConfigurationError: it is none.
+            BaseException: what its hooks raise.
+        """
+        self.add_dependency(service)
+        if self.running:
+            self._of_this_run.append(service)
+            make_ready(service)
+            await service.maybe_start()
+        return service
 
     # -- stop
 
@@ -314,6 +333,11 @@ class Service(services.Service):
         self._over.clear()
         self._done.clear()
         self._entered = False
+        for service in self._of_this_run:
+            if service in self._children:  # else somebody has removed it
+                self._children.remove(service)
+                service.beacon.detach(self.beacon)
+        self._of_this_run.clear()
         super().service_reset()
 
     async def __aenter__(self) -> Self:
