@@ -117,6 +117,63 @@ async def test_an_app_has_a_client_for_http() -> None:
     assert own.closed
 
 
+class Reporting(Hooked):
+    """Uses its client for HTTP until the very end."""
+
+    used: list[aiohttp.ClientSession]
+
+    def on_init(self) -> None:
+        super().on_init()
+        self.used = []
+
+    @faust.Service.task
+    async def report(self) -> None:
+        await self.wait_until_stopped()
+        self.used.append(self.http_client)
+
+    async def on_shutdown(self) -> None:
+        self.used.append(self.http_client)
+
+
+def test_a_client_for_http_that_is_used_last() -> None:
+    """It is closed behind the tasks of the class and ``on_shutdown``, and the next start, in another event loop, gets one of its own."""
+    app = Reporting("reporting", broker="memory://")
+
+    async def run() -> None:
+        async with app:
+            client = app.http_client
+            assert not client.closed
+        assert app.used == [client, client]
+        assert client.closed
+        app.used.clear()
+
+    for _ in range(2):
+        asyncio.run(run())
+
+
+def test_a_client_for_http_of_a_closed_event_loop() -> None:
+    """It is not given to the next start of an app that was not stopped before its event loop was closed."""
+    app = make()
+
+    async def run() -> aiohttp.ClientSession:
+        await app.start()
+        return app.http_client
+
+    async def close(client: aiohttp.ClientSession) -> None:
+        await client.close()
+
+    left = asyncio.run(run())
+    with pytest.raises(ConfigurationError):
+        asyncio.run(app.stop())
+
+    async def again() -> None:
+        async with app:
+            assert app.http_client is not left
+
+    asyncio.run(again())
+    asyncio.run(close(left))
+
+
 async def test_names_of_faust_for_the_state() -> None:
     """``configured``, ``in_transaction``, ``maybe_start_producer``."""
     app = make(processing_guarantee="exactly_once")

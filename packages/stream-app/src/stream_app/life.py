@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from mode.services import WaitArgT, WaitResult
@@ -362,10 +363,18 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         try:
             await self._stop_wiring()
         finally:
-            client, self._http_client = self._http_client, None
-            if client is not None:
-                await self._within_patience(client.close, "closing the http_client")
             await super()._stop_children()
+
+    def _push_steps(self, steps: AsyncExitStack) -> None:
+        steps.push_async_callback(
+            self._close_http_client
+        )  # the last step: tasks of the class and on_shutdown may use it
+        super()._push_steps(steps)
+
+    async def _close_http_client(self) -> None:
+        while (client := self._http_client) is not None:  # once more where somebody asks for one meanwhile
+            self._http_client = None
+            await self._within_patience(client.close, "closing the http_client")
 
     async def _stop_wiring(self) -> None:
         """Stop what runs; an error meanwhile is logged where there is a failure that explains it."""
@@ -473,7 +482,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
 
     @property
     def http_client(self) -> ClientSession:
-        """A client for HTTP that agents, tasks and pages share; made at the first use, and closed when the app has stopped.
+        """A client for HTTP that agents, tasks and pages share; made at the first use, closed behind ``on_shutdown``.
 
         Assign another one to use that; the app closes it, too.
 
