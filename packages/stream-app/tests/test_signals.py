@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -330,6 +331,52 @@ async def test_a_start_that_waits_for_something_cancelled(name: str, caplog: pyt
     (line,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
     assert line.getMessage() == f"the worker ends: what {wait.__qualname__} waited for was cancelled"
     assert line.exc_info is None
+
+
+@pytest.mark.parametrize("ends", ["stop", "closed loop"])
+def test_a_rebalance_that_the_end_of_the_app_comes_before(ends: str) -> None:
+    """It is over then: the app that is stopped is in none, and the time until the next start is not taken for its length."""
+    app = make()
+    blocked, told = [False], list[str]()
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def count(stream: faust.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.on_partitions_assigned
+    async def assigned(app: faust.App, assigned: set[TP], **kwargs: Any) -> None:
+        told.append("assigned")
+        if blocked[0]:
+            await asyncio.Event().wait()
+
+    @app.on_rebalance_complete
+    async def complete(app: faust.App, **kwargs: Any) -> None:
+        told.append("complete")
+
+    async def run(*, blocks: bool) -> None:
+        told.clear()
+        blocked[0] = False
+        await app.start()
+        await until(lambda: told == ["assigned", "complete"])
+        assert app.monitor.rebalance_end_latency == deque()
+        blocked[0] = blocks
+        app.engine.clients.consumer.rejoin()
+        await until(lambda: told.count("assigned") == 2)
+        if blocks:
+            assert app.rebalancing
+        else:
+            await until(lambda: told.count("complete") == 2)
+            assert len(app.monitor.rebalance_end_latency) == 1
+        if ends == "stop" or not blocks:
+            await app.stop()
+
+    asyncio.run(run(blocks=True))
+    if ends == "closed loop":
+        with pytest.raises(ConfigurationError):
+            asyncio.run(app.stop())
+    assert not app.rebalancing
+    asyncio.run(run(blocks=False))
 
 
 async def test_the_signals_of_an_app_in_order() -> None:

@@ -325,6 +325,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
     async def _abandon(self) -> None:
         """Close what outlives the event loop, which is closed, so that the app can be started again. Nothing of it runs any more."""
         wiring, self._wiring, self._http_client = self._wiring, None, None
+        self._forget_rebalance()
         services = [one for one in self.sensors if isinstance(one, Service)]
         if wiring is not None:
             services += wiring.services
@@ -393,6 +394,11 @@ class Life(PageDefinitions, Configuration, Watching, Service):
             if wiring.failure is not None and self._crash_reason is None:
                 self._crash(wiring.failure)
             self._wiring = None
+            self._forget_rebalance()
+
+    def _forget_rebalance(self) -> None:
+        """Take a rebalance that the end of the app came before for over: sensors hear of no end, as it had none."""
+        self.rebalancing, self._rebalance = False, None
 
     async def _leave(self) -> None:
         try:
