@@ -454,6 +454,33 @@ def test_agents_are_asked() -> None:
         assert driver.table(totals) == {"joe": 7}
 
 
+@pytest.mark.parametrize("read", ["by an agent", "by nobody else"])
+def test_channels_are_left_empty(read: str) -> None:
+    """What one test has sent to a channel is not read by the next one, nor is a sender held up by a stream that the test has left."""
+    one = small()
+    channel = one.channel(value_type=int, maxsize=2)
+
+    @one.agent(channel if read == "by an agent" else None)
+    async def see(stream: faust.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    async def first_of(value: int) -> int:
+        waiting = asyncio.ensure_future(channel.get(timeout=5.0))
+        await asyncio.sleep(0)
+        await channel.put(value)
+        await channel.put(100 + value)
+        return (await waiting).value
+
+    left = []
+    for turn in range(3):
+        with faust.TestDriver(one) as driver:
+            assert driver.run(channel.empty)
+            assert driver.run(first_of(turn)) == turn
+            assert not driver.run(channel.empty)
+            left.append(driver.run(channel.stream))
+
+
 def test_channels_are_produced_to() -> None:
     """An agent of a channel has worked when produce() returns."""
     one = small()

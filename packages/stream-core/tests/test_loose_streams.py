@@ -295,6 +295,26 @@ async def test_what_waits_for_get_is_bounded(caplog: pytest.LogCaptureFixture) -
     assert caplog.text.count("more than 3 events wait for get()") == 1
 
 
+async def test_what_waits_for_get_outlasts_the_engine(lab: Lab) -> None:
+    """A channel is of the program: a stop and a start between two calls of ``get()`` lose nothing."""
+    channel: Channel[Any, Any] = Channel("c")
+
+    async def body(stream: Stream[Any]) -> None:
+        async for _ in stream:
+            pass
+
+    engine = await lab.start([lab.agent(body, channel)])
+    first = asyncio.ensure_future(channel.get())
+    await asyncio.sleep(0)
+    await channel.send(1)
+    await channel.send(2)
+    assert (await first).value == 1
+    await lab.stop(engine)
+    await channel.send(3)
+    await lab.start([lab.agent(body, channel)])
+    assert [(await channel.get()).value for _ in range(2)] == [2, 3]
+
+
 async def test_many_get_at_once() -> None:
     """Each event goes to one of those who wait in ``get()``."""
     channel: Channel[Any, Any] = Channel("c")

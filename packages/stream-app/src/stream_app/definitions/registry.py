@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from stream_app.running.registries import make_schemas
 from stream_app.sensors.base import AppSensors
@@ -14,6 +15,7 @@ from stream_core.agents.chores import Chore
 from stream_core.engine.engine import Engine
 from stream_core.runs import PerRun
 from stream_core.sending.topic import AnyTopic
+from stream_core.streams.channel import Channel
 from stream_core.values.registered import Schemas
 from stream_tables.table import Table
 
@@ -39,6 +41,7 @@ class Registry:
     def __init__(self, conf: Settings) -> None:
         self.conf = conf
         self._topics: dict[str, AnyTopic] = {}
+        self._channels = WeakSet[Channel[Any, Any]]()  # a program may make any number of them, and drop them
         self._agents: dict[str, Agent] = {}
         self._tables: dict[str, Table[Any, Any]] = {}
         self._chores: list[Chore] = []
@@ -74,6 +77,12 @@ class Registry:
     def topics(self) -> Mapping[str, AnyTopic]:
         """The topics by name."""
         return dict(self._topics)
+
+    @property
+    def channels(self) -> tuple[Channel[Any, Any], ...]:
+        """The channels that somebody still has."""
+        with self._defining:
+            return tuple(self._channels)
 
     @property
     def agents(self) -> Mapping[str, Agent]:

@@ -225,7 +225,10 @@ class TopicDefinitions(Registry):
         serializers = options.get("key_serializer"), options.get("value_serializer")
         wire = self._schema(what, schema, key_type, value_type, *serializers)
         cls: type[Channel[Any, Any]] = self.conf.settle("Channel", what) or self.channel_class
-        return cls(name, maxsize=size, key_type=wire.key_type, value_type=wire.value_type, wire_schema=wire)
+        channel = cls(name, maxsize=size, key_type=wire.key_type, value_type=wire.value_type, wire_schema=wire)
+        with self._defining:
+            self._channels.add(channel)
+        return channel
 
     # -- parts
 

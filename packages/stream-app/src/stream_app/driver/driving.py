@@ -148,6 +148,9 @@ class Driving:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+            for app in self._apps:
+                for channel in app.channels:
+                    channel.forget()
 
     def _topics(self) -> dict[str, AnyTopic]:
         """Give the topics of pipes and dead letters by name, beside those of the apps."""

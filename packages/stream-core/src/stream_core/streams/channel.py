@@ -350,6 +350,13 @@ class Channel(Generic[K, V]):
         subscription.inbox.drop(subscription)
         subscription.on_progress()
 
+    def forget(self) -> None:
+        """Be as new: with no readers, and nothing that waits for :meth:`get`. What engines that run have of it is left alone.
+
+        :meta private:
+        """
+        self._first = Line[V](self.name, self.maxsize)
+
     def position(self, reader: str) -> int:
         """Return the offset below which a reader has finished everything; -1 for one that does not read.
 
