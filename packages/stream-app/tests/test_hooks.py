@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,7 @@ import pytest
 
 import stream_app as faust
 from stream_core.errors import ConfigurationError
+from stream_web import Blueprint
 
 from .apps import make
 
@@ -115,6 +117,40 @@ async def test_an_app_has_a_client_for_http() -> None:
     async with app:
         assert app.http_client is own
     assert own.closed
+
+
+async def test_a_hook_that_defines_pages_and_raises_is_called_again(tmp_path: Path) -> None:
+    """By the next start, which finds nothing of what it had defined."""
+    parts = Blueprint("parts")
+
+    @parts.route("/part/")
+    async def part(view: Any, request: Any) -> str:
+        return "part"
+
+    class Broken(Hooked):
+        fails = True
+
+        def on_webserver_init(self, web: Any) -> None:
+            super().on_webserver_init(web)
+            web.static("/files/", tmp_path)
+            web.blueprints.add("/parts", parts)
+            if self.fails:
+                self.fails = False
+                raise RuntimeError("not yet")
+
+    app = Broken("broken", broker="memory://")
+
+    @app.page("/before/")
+    async def before(view: Any, request: Any) -> str:
+        return "before"
+
+    with pytest.raises(RuntimeError, match="not yet"):
+        await app.start()
+    assert [page.path for page in app.web.pages] == ["/before/"]
+    async with app, aiohttp.ClientSession() as session:
+        for path in ("before", "more", "parts/part"):
+            async with session.get(f"{app.web.url}/{path}/") as answer:
+                assert await answer.text() == path.split("/")[-1]
 
 
 class Reporting(Hooked):

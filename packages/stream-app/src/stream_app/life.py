@@ -179,7 +179,8 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         if not self._goes_on():
             return
         if not self._web_told and not self.client_only and type(self).on_webserver_init is not Life.on_webserver_init:
-            self.on_webserver_init(self.web)
+            with self.web.all_or_none():  # when it raises, the next start calls it again
+                self.on_webserver_init(self.web)
             self._web_told = True  # pages last from one start to the next
         with self._defining:
             self._wiring = wiring = Wiring(

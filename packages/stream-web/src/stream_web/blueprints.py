@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,6 +145,13 @@ class Blueprints(Mapping[str, Blueprint]):
             raise ConfigurationError(f"there are two blueprints named {blueprint.name!r}: give one another name")
         blueprint._put_into(self._web, prefix.rstrip("/"))
         self._known[blueprint.name] = blueprint
+
+    def keep(self, names: Container[str]) -> None:
+        """Forget those that have none of these names; their pages are left as they are.
+
+        :meta private:
+        """
+        self._known = {name: blueprint for name, blueprint in self._known.items() if name in names}
 
     def __getitem__(self, name: str) -> Blueprint:
         return self._known[name]

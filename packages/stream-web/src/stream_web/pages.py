@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from json import JSONDecodeError
@@ -236,6 +236,20 @@ class Web(Site):
         if not where.exists():
             raise ConfigurationError(f"the files at {prefix} cannot be served: there is no {where.absolute()}")
         self._statics.append(_Static(prefix, where, name))
+
+    @contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """Take back what a block of code has defined when it raises, so that it can be run again.
+
+        :meta private:
+        """
+        pages, statics, blueprints = list(self._pages), list(self._statics), dict(self.blueprints)
+        try:
+            yield
+        except BaseException:
+            self._pages[:], self._statics[:] = pages, statics
+            self.blueprints.keep(blueprints)
+            raise
 
     def url_for(self, view_name: str, **parts: Any) -> str:
         """Give the path of a page.
