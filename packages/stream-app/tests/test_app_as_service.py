@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import mode
 import pytest
+from mode.threads import ServiceThread
 
 import stream_app as faust
 from stream_core.errors import ConfigurationError, WorkerError
@@ -267,6 +269,34 @@ def test_services_of_mode_start_again(kind: str, ends: str) -> None:
         told.clear()
         asyncio.run(run())
         assert told == ["start", "task", "stop"]
+
+
+@pytest.mark.parametrize("kind", ["dependency", "service", "class"])
+async def test_a_service_in_a_thread_starts_once(kind: str) -> None:
+    """It keeps the event loop of its thread, which mode closes; that is said, and a class is made anew by each start."""
+    threads: list[int] = []
+
+    class Apart(ServiceThread):
+        async def on_thread_started(self) -> None:
+            threads.append(threading.get_ident())
+
+    app = make()
+    if kind == "dependency":
+        app.add_dependency(Apart())
+    else:
+        app.service(Apart if kind == "class" else Apart())
+    async with app:
+        pass
+    if kind == "class":
+        async with app:
+            pass
+    else:
+        with pytest.raises(
+            ConfigurationError, match=r"a ServiceThread starts only once: give its class to app\.service"
+        ):
+            await app.start()
+    assert len(threads) == (2 if kind == "class" else 1)
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("kind", ["dependency", "service", "task of the class"])

@@ -515,8 +515,19 @@ def make_ready(service: Any) -> None:
 
     Args:
         service: whatever is about to start in the event loop that runs here.
+
+    Raises:
+        ConfigurationError: it is a ``ServiceThread`` that has stopped: mode has closed the event loop of its thread for good.
     """
     if isinstance(service, Service) or not isinstance(service, services.Service):
+        return
+    own_loop: asyncio.AbstractEventLoop | None = getattr(service, "thread_loop", None)
+    if own_loop is not None:
+        if own_loop.is_closed():
+            raise ConfigurationError(
+                f"{service!r} has stopped, and a ServiceThread starts only once: give its class to app.service(), so that each start "
+                "makes one"
+            )
         return
     if service.started:
         if not service.should_stop and not service.loop.is_closed():
