@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from mode.services import WaitArgT, WaitResult
@@ -367,10 +367,9 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         finally:
             await super()._stop_children()
 
-    def _push_steps(self, steps: AsyncExitStack) -> None:
-        steps.push_async_callback(
-            self._close_http_client
-        )  # the last step: tasks of the class and on_shutdown may use it
+    def _push_steps(self, steps: contextlib.AsyncExitStack) -> None:
+        # The last step: tasks of the class and on_shutdown may use it.
+        steps.push_async_callback(self._close_http_client)
         super()._push_steps(steps)
 
     async def _close_http_client(self) -> None:
