@@ -171,14 +171,15 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         (SystemExit(3), 3, 25.0),
         (NoReplyError("nobody has answered"), 1, 1.0),
         (BrokerUnavailableError("no broker"), 1, 1.0),
-        (click.ClickException("there is no money"), 1, 1.0),
-        (ValueError("many"), 1, 1.0),
+        (click.exceptions.Exit(0), 0, 25.0),
+        (click.ClickException("there is no money"), 1, 25.0),
+        (ValueError("many"), 1, 25.0),
     ],
 )
 def test_who_waits_for_what_a_command_has_sent(
     watched: Watched, error: BaseException | None, code: int, seconds: float
 ) -> None:
-    """One that has ended as it means to delivers what it has sent; whoever sees one fail is not to wait for a broker that may be silent."""
+    """Each delivers what it has sent, unless the broker was silent: whoever has waited for it is not to wait once more."""
     topic = watched.topic("deposits", value_type=int, partitions=1)
 
     @watched.command()
@@ -206,8 +207,9 @@ def test_a_daemon_delivers_what_it_has_sent(watched: Watched, daemon: bool, code
     assert watched.stopped_within == seconds
 
 
-def test_a_command_whose_sends_are_not_acknowledged(watched: Watched) -> None:
-    """It has not done what it says."""
+@pytest.mark.parametrize("end", [None, SystemExit(0), SystemExit(), click.exceptions.Exit(0)])
+def test_a_command_whose_sends_are_not_acknowledged(watched: Watched, end: BaseException | None) -> None:
+    """It has not done what it says, also where it says that by an exit code."""
     cluster, tp = MemoryCluster.named("commands"), TP("deposits", 0)
     cluster.create(TopicSpec(tp.topic, 1))
     cluster.faults.pause_acks(tp)
@@ -218,6 +220,8 @@ def test_a_command_whose_sends_are_not_acknowledged(watched: Watched) -> None:
         await topic.send(1)
         await topic.send(2)
         watched.engine.stop_timeout = 1.0
+        if end is not None:
+            raise end
 
     result = run(watched, "deposit")
     assert result.exit_code == 1

@@ -80,6 +80,7 @@ def test_a_worker_that_starts_waits_while_something_is_deleted(tmp_path: Path) -
     assert after
     assert try_alone(root) is None
     successor.release()
+    assert list(tmp_path.iterdir()) == [root]  # nothing beside it, where the worker may not be allowed to write
 
 
 def test_the_member_is_kept_and_forgotten(tmp_path: Path) -> None:

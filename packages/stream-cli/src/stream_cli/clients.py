@@ -11,18 +11,18 @@ import click
 from stream_cli.context import Invocation
 from stream_cli.locate import Application
 from stream_cli.times import Seconds
-from stream_core.errors import BrokerUnavailableError, DeadlineError, ProduceError
+from stream_core.errors import BrokerUnavailableError, DeadlineError, NoReplyError, ProduceError
 
 __all__ = ["TIMEOUT", "client", "deadline", "is_private", "tell_private", "timeout_option", "unavailable"]
 
 TIMEOUT = 30.0
 """Seconds to wait for a broker."""
 
-FAILED = 1.0
-"""Seconds that a stop may take after a command has failed, or was interrupted: whoever waits is not to wait for its sends as well."""
+GIVEN_UP = 1.0
+"""Seconds that a stop may take after a command was interrupted, or the broker has not answered it: nobody is to wait for it once more."""
 
-CHOSEN = (click.exceptions.Exit, SystemExit)
-"""Raised by commands that end as they mean to, with an exit code."""
+SILENT = (BrokerUnavailableError, DeadlineError, NoReplyError, asyncio.CancelledError, KeyboardInterrupt)
+"""What a command ends with then. Whatever else it raises says nothing of the broker, which gets what was sent."""
 
 timeout_option = click.option(
     "--timeout",
@@ -38,35 +38,39 @@ timeout_option = click.option(
 async def client(
     app: Application, timeout: float = TIMEOUT, ends: tuple[type[BaseException], ...] = ()
 ) -> AsyncIterator[None]:
-    """Run the client of ``app`` during a block of code, and deliver behind it what it has sent: not much longer when it has failed.
+    """Run the client of ``app`` during a block of code, and deliver behind it what it has sent, unless the broker has been silent.
 
     Args:
         app: whose client.
         timeout: seconds for the start.
-        ends: what the block may raise without having failed, beside an exit code.
+        ends: how the block may be interrupted and is to deliver all the same.
 
     Raises:
         BrokerUnavailableError: no broker answered in time.
-        ProduceError: the block has not failed, but not all that it has sent was acknowledged.
+        ProduceError: the block has not failed, also by its exit code, but not all that it has sent was acknowledged.
     """
     try:
         async with asyncio.timeout(timeout):
             await app.start_client(fail_fast=True, timeout=None)
     except TimeoutError as error:
         raise unavailable(timeout) from error
-    engine = app.engine
-    meant: tuple[type[BaseException], ...] = (*CHOSEN, *ends)
+    engine, done = app.engine, None
     try:
         yield
-    except meant:
-        raise
-    except BaseException:
-        engine.stop_timeout = FAILED
+    except (click.exceptions.Exit, SystemExit) as error:
+        if error.exit_code if isinstance(error, click.exceptions.Exit) else error.code:
+            raise
+        done = error
+    except SILENT as error:
+        if not isinstance(error, ends):
+            engine.stop_timeout = GIVEN_UP
         raise
     finally:
         await app.stop()
     if lost := engine.outbox.aside.records.lost:
         raise ProduceError(f"not all that was sent is acknowledged: {lost} of the records may be lost")
+    if done is not None:
+        raise done
 
 
 def unavailable(timeout: float) -> BrokerUnavailableError:

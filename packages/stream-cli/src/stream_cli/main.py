@@ -196,7 +196,8 @@ def _open_what_is_closed() -> None:
         except OSError:
             # The lowest that is free, which is this one: those below it are open by now.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for the life of the program
+            if getattr(sys, name) is None:  # else the program has put something in its place
+                setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for the life of the program
 
 
 def call_command(

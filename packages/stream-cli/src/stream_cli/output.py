@@ -109,7 +109,7 @@ def _json(value: Any, around: tuple[int, ...] = ()) -> str:
         if isinstance(value, str | bytes):
             return json_dumps(_text(value)).decode()
         if isinstance(value, int) and not isinstance(value, bool):
-            return f"{value:d}"  # of any size: orjson writes 64 bits
+            return int.__repr__(value)  # of any size: orjson writes 64 bits
         if isinstance(value, Record):
             value = value.asdict()  # without what names the class on the topic
         if not isinstance(value, Mapping | list | tuple | set | frozenset):

@@ -48,9 +48,8 @@ class Instance:
         """
         try:
             with ExitStack() as undo:
-                shared = _open(_lock_of(root))
+                shared = _share(root, time.monotonic() + timeout)
                 undo.callback(os.close, shared)
-                _share(shared, root, time.monotonic() + timeout)
                 found = next(filter(None, (cls._try(root / "instances" / str(number), shared) for number in count())))
                 undo.pop_all()
                 return found
@@ -129,44 +128,57 @@ def try_alone(root: Path) -> int | None:
     """Take a data directory for oneself, to delete something of it: workers that start wait until the lock is closed.
 
     Args:
-        root: data directory of one version of the app.
+        root: data directory of one version of the app, which exists.
 
     Returns:
         the descriptor of the lock; ``None`` while a worker runs there.
     """
-    return _try_lock(_lock_of(root))
+    return _try_to_take(_open_directory(root))
 
 
-def _lock_of(root: Path) -> Path:
-    """Give the lock of a data directory, which its workers share; beside it, because the whole directory of an old version is deleted."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    return root.with_name(f"{root.name}.lock")
+def _share(root: Path, end: float) -> int:
+    """Take a data directory as one of its workers, and give the descriptor of the lock.
 
+    The directory itself is what is locked: it needs no file beside it, where the worker may not be allowed to write.
 
-def _share(lock: int, root: Path, end: float) -> None:
-    """Take the lock of a data directory as one of its workers. Raises StoreError when somebody has it alone at the end of the time."""
+    Raises:
+        StoreError: somebody else has it alone at the end of the time.
+    """
     while True:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = _open_directory(root)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), root.stat()):
+                return lock
         except BlockingIOError as error:
             if time.monotonic() >= end:
+                os.close(lock)
                 raise StoreError(
                     f"data directory {root}: `stream reset` or `stream clean-versions` still deletes something of it; start again when "
                     "that command has ended"
                 ) from error
             time.sleep(0.02)
-        else:
-            return
+        except FileNotFoundError:
+            pass  # the whole directory is gone meanwhile, so the lock is one of nothing
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
 
 
-def _open(path: Path) -> int:
-    """Open the file of a lock. It is never removed: that would be a race."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _open_directory(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _try_lock(path: Path) -> int | None:
     """Take a lock, and give its descriptor; ``None`` when another one has it."""
-    descriptor = _open(path)
+    # The file is never removed: that would be a race.
+    return _try_to_take(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+def _try_to_take(descriptor: int) -> int | None:
+    """Lock what is open, and give its descriptor; close it, and give ``None``, when another one has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

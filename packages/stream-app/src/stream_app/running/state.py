@@ -58,6 +58,8 @@ class LocalState:
             for root in sorted({self._root(path) for path in paths}):
                 try:
                     lock = try_alone(root)
+                except FileNotFoundError:
+                    continue  # somebody else has deleted it
                 except OSError as error:
                     raise StoreError(f"{root} cannot be locked: {error.strerror}; check the data directory") from error
                 if lock is None:
@@ -72,6 +74,8 @@ class LocalState:
         for path in paths:
             try:
                 shutil.rmtree(path)
+            except FileNotFoundError:
+                continue  # somebody else was quicker
             except OSError as error:
                 raise StoreError(
                     f"{path} cannot be deleted: {error.strerror or error}; those before it are gone"
