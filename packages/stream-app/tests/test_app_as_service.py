@@ -755,3 +755,88 @@ async def test_a_dependency_that_is_no_service() -> None:
         await app.start()
     with pytest.raises(ConfigurationError, match="App: 7 is not a service of mode"):
         make().add_dependency(7)  # type: ignore[arg-type]
+
+
+class Reading(faust.App):
+    """Reads a stream in a task of its own."""
+
+    def on_init(self) -> None:
+        """Describe what is read."""
+        self.numbers = self.topic("numbers", value_type=int, partitions=1)
+        self.seen: list[int] = []
+
+    @mode.Service.task
+    async def read(self) -> None:
+        """Read until the app stops."""
+        async for number in self.stream(self.numbers):
+            self.seen.append(number)
+
+
+@pytest.mark.parametrize("way", ["task of the class", "future", "service", "service above", "program"])
+async def test_who_reads_a_stream_when_the_app_stops(way: str) -> None:
+    """What the app runs, and what runs it, is cancelled, and the stop is a clean one; a task of the program gets an error."""
+    app: faust.App = (
+        Reading("shop", broker=f"memory://{way}", web_enabled=False) if way == "task of the class" else make()
+    )
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+    seen: list[int] = app.seen if isinstance(app, Reading) else []
+
+    async def read() -> None:
+        async for number in app.stream(numbers):
+            seen.append(number)
+
+    class Reader(mode.Service):
+        """Reads the stream in a service."""
+
+        @mode.Service.task
+        async def reads(self) -> None:
+            """Read until the end."""
+            await app.wait(asyncio.sleep(0))
+            await read()
+
+    above = mode.Service()
+    if way == "service above":
+        above = Reader()
+        above.add_dependency(app)
+        await above.start()
+    else:
+        await app.start()
+    if way == "future":
+        app.add_future(read())
+    if way == "service":
+        await app.add_runtime_dependency(Reader())
+    reading = asyncio.create_task(read()) if way == "program" else None
+    await numbers.send(value=1)
+    await until(lambda: seen == [1])
+    await (above if way == "service above" else app).stop()
+    assert (app.crash_reason, above.crash_reason) == (None, None)
+    if reading is not None:
+        with pytest.raises(WorkerError, match="has ended: app shop was stopped; read it anew"):
+            await reading
+
+
+async def test_a_restart_that_fails_is_a_crash_of_who_runs_the_app() -> None:
+    """The task that has asked for it is gone by then: else the worker would go on with nothing."""
+    app, above = make(), mode.Service()
+
+    class SecondStartError(ValueError):
+        """Why the second start fails."""
+
+    starts: list[int] = []
+
+    async def on_start() -> None:
+        starts.append(1)
+        if len(starts) == 2:
+            raise SecondStartError("no")
+
+    app.on_start = on_start  # type: ignore[method-assign]
+
+    @app.task
+    async def again() -> None:
+        await app.restart()
+
+    above.add_dependency(app)
+    await above.start()
+    await until(lambda: above.crashed)
+    assert isinstance(above.crash_reason, SecondStartError)
+    await above.stop()

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mode.services import WaitArgT, WaitResult
@@ -161,11 +162,14 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         """Stop, and start again in the same way: as a client where it is one.
 
         While the app runs, it may be called from any thread, and by what the app runs: a task or an agent is cancelled by the stop, and the
-        app starts again all the same, unless somebody else calls :meth:`stop` meanwhile.
+        app starts again all the same, unless somebody else calls :meth:`stop` meanwhile; a start that fails then is a crash. A task of the
+        class that calls it is not cancelled, and is begun once more with the app: it is to return.
         """
         again, self._again = super().restart, True
         if self.running:
-            await run_in(self.loop, lambda: self._apart(again, f"restart of app {self.id}"), f"app {self.id}")
+            await run_in(
+                self.loop, lambda: self._apart(again, f"restart of app {self.id}", self._crash_above), f"app {self.id}"
+            )
         else:
             await again()
 
@@ -340,8 +344,19 @@ class Life(PageDefinitions, Configuration, Watching, Service):
     async def _end(self) -> None:
         await self._apart(super()._end, f"stop of app {self.id}")
 
-    async def _apart(self, body: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
-        """Await something in a task of its own: who awaits it may be cancelled, also by what it does, and it goes on."""
+    async def _apart(
+        self,
+        body: Callable[[], Coroutine[Any, Any, None]],
+        what: str,
+        on_failure: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        """Await something in a task of its own: who awaits it may be cancelled, also by what it does, and it goes on.
+
+        Args:
+            body: does it.
+            what: names it in the log, which has its failure where nobody awaits it any more.
+            on_failure: told of that failure then.
+        """
         task, own = asyncio.create_task(body(), name=what), asyncio.current_task()
         assert own is not None
         self._apart_tasks.add(task)  # the event loop alone would not keep it
@@ -350,7 +365,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_log_unheard)
+            task.add_done_callback(partial(_log_unheard, on_failure))
             raise
         finally:
             self._callers.discard(own)
@@ -368,9 +383,22 @@ class Life(PageDefinitions, Configuration, Watching, Service):
             await super()._stop_children()
 
     def _push_steps(self, steps: contextlib.AsyncExitStack) -> None:
-        # The last step: tasks of the class and on_shutdown may use it.
-        steps.push_async_callback(self._close_http_client)
+        if (wiring := self._wiring) is not None:
+            steps.callback(
+                self._end_streams, wiring
+            )  # the last step: tasks of the app that read some were cancelled before
+        steps.push_async_callback(self._close_http_client)  # tasks of the class and on_shutdown may use it
         super()._push_steps(steps)
+
+    def _end_streams(self, wiring: Wiring) -> None:
+        """Let tasks of the program that read streams hear of the end; a service above that stops, too, cancels its own."""
+        above = self.beacon.parent
+        while above is not None:
+            if above.data is not None and above.data.should_stop:
+                return
+            above = above.parent
+        if wiring.engine is not None:
+            wiring.engine.topology.end_streams()
 
     async def _close_http_client(self) -> None:
         while (client := self._http_client) is not None:  # once more where somebody asks for one meanwhile
@@ -467,6 +495,11 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         if self._wiring is None or self._wiring.engine is None:
             super()._log_crash(reason)  # else the engine logs it
 
+    def _crash_above(self, reason: BaseException) -> None:
+        """Tell the services above, such as the worker, that the app does not run: nobody else has heard why."""
+        for node in self.beacon.walk():
+            node.data._crash(reason)
+
     def _crash(self, reason: BaseException) -> None:
         """Go on with nothing: this app has crashed, a service below it that has told it, or the one above."""
         wiring = self._wiring
@@ -546,7 +579,8 @@ class Life(PageDefinitions, Configuration, Watching, Service):
             engine.add(topic)
 
 
-def _log_unheard(task: asyncio.Task[None]) -> None:
+def _log_unheard(on_failure: Callable[[BaseException], None], task: asyncio.Task[None]) -> None:
     """Log why a stop or restart has failed that nobody awaits any more."""
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("%s failed: %s: %s", task.get_name(), type(error).__name__, error, exc_info=error)
+        on_failure(error)

@@ -69,6 +69,20 @@ def test_a_window_that_was_deleted_is_no_entry_of_its_table() -> None:
         assert all(key in table for key in table)
 
 
+def test_a_window_that_was_deleted_has_a_value_again_by_a_later_event() -> None:
+    """One that is within its reach, which an event behind it is not."""
+    bench = WindowBench(SlidingWindow(10, 5, expires=100), default=int)
+    bench.add("A", 1, 1)
+    with bench.event(2):
+        del bench.windows["A"]
+    with bench.event(2):
+        assert list(bench.table.items()) == []
+    bench.add("A", 4, 7)
+    with bench.event(20):
+        assert set(bench.table.values()) == {7}
+        assert len(bench.table) == len(list(bench.table))
+
+
 NUMBERS = st.integers(1, 3)
 
 

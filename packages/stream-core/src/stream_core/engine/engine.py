@@ -269,7 +269,6 @@ class Engine:
             await self.clients.stop(left())
 
     def _unbind(self) -> None:
-        self.topology.end_streams()
         self.topology.leave_channels()
         self.run.end()
 

@@ -258,8 +258,13 @@ class SlidingWindow(KeyedWindow):
         return self._fold(part, effects, *split(row))
 
     def has_value(self, part: KeyedPartition, effects: Effects | None, row: bytes, data: bytes) -> bool:
-        """See :meth:`.keyed.KeyedWindow.has_value`: it has none once everything that was kept of it is deleted."""
-        return self._fold(part, effects, *split(row)) is not ABSENT
+        """See :meth:`.keyed.KeyedWindow.has_value`: has one unless the last that was done in its time deleted it; no value is decoded."""
+        key, at = split(row)
+        if self._after:
+            *_, (_, _, data) = part.of(effects, key, at, at + self._after)
+        if kept := _read(data):
+            return kept[-1][0] != DELETE
+        return self._fold(part, effects, key, at) is not ABSENT
 
     def named(self, start: int) -> Sequence[float]:
         """Give the labels of its window, as Faust does."""
