@@ -67,7 +67,8 @@ def test_working_directory_that_was_removed(tmp_path: Path, monkeypatch: pytest.
     gone.rmdir()
     with pytest.raises(ConfigurationError, match=r"working directory does not exist any more: .* -W"):
         locate("bank")
-    program = [sys.executable, "-c", "from stream_cli.entry import main; main()", "-A", "bank", "worker"]
+    # With -P, as a program that is installed: else Python itself looks for modules in the working directory.
+    program = [sys.executable, "-P", "-c", "from stream_cli.entry import main; main()", "-A", "bank", "worker"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.startswith("Error: the working directory does not exist any more")
 
