@@ -1,10 +1,14 @@
-"""The event loop of the tests, and the profile of hypothesis."""
+"""The event loop of the tests, Ctrl+C, what tests leave behind, and the profile of hypothesis."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
+from collections.abc import Iterator
 
 import hypothesis
+import pytest
 
 asyncio.set_event_loop(
     None
@@ -14,3 +18,13 @@ hypothesis.settings.register_profile(  # a machine that has much else to do is n
     "stream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("stream")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it that start a program in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else who waits for Ctrl+C waits for ever
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_abandoned() -> Iterator[None]:
+    """Collect behind a file of tests the tasks that they left in closed event loops: what asyncio logs of them is of no other test."""
+    yield
+    gc.collect()

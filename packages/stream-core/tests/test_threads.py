@@ -414,17 +414,12 @@ def test_a_channel_forgets_who_reads_in_a_loop_that_is_closed(closed: str) -> No
             assert local.subscriber_count == 1
             await values.aclose()  # type: ignore[attr-defined]
 
-    async def forget() -> None:
-        for _ in range(5):  # generators that are garbage are closed in turns of the loop
-            await asyncio.sleep(0)
-
     left = gone.run_until_complete(leave())
     if closed == "before":
         gone.close()
     stream = here.run_until_complete(begin())
     gone.close()
     here.run_until_complete(use(stream))
-    here.run_until_complete(forget())
     here.close()
     assert not any(task.done() for task in left)
 

@@ -422,8 +422,9 @@ class LooseStream(Stream[T]):
         if self._alone:
             set_effects(self._iteration.cursor)
         try:
-            async for item in items:
-                yield item
+            async with aclosing(items):
+                async for item in items:
+                    yield item
         finally:
             if self._alone:
                 set_effects(None)
