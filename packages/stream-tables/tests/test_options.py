@@ -12,8 +12,9 @@ import pytest
 
 from stream_core.errors import ConfigurationError, MissingPackageError
 from stream_tables.driver import open_stores
+from stream_tables.files import BUFFERS
 from stream_tables.options import COMPRESSIONS, RocksDBOptions, size
-from stream_tables.rocksdb import RocksDBStore, RocksDBStores
+from stream_tables.rocksdb import FILTER, FILTERED, SIZES, RocksDBStore, RocksDBStores
 
 MIB = 1 << 20
 
@@ -145,6 +146,30 @@ def test_memory_is_shared_by_its_sizes(tmp_path: Path) -> None:
     assert 0 < usage <= options.write_buffer * 1.2
     for stores in one, two, other:
         stores.close()
+
+
+@pytest.mark.parametrize("bloom", [0, 10])
+def test_some_write_buffers_have_filters(tmp_path: Path, bloom: int) -> None:
+    """They take of the memory that all stores share: only so many have one, and who is closed gives it to the next."""
+    options = RocksDBOptions.of({"cache": f"{50 + bloom}M", "bloom": bloom})
+    stores = RocksDBStores(tmp_path, options)
+    filter_size = int(options.write_buffer / BUFFERS * FILTER)
+    held: dict[int, RocksDBStore] = {}
+
+    def write(partition: int) -> bool:
+        """Tell whether the buffer of a store has a filter beside its first change."""
+        store = held[partition] = stores.open("t", partition)
+        store.write({b"key": b"value"})
+        assert (store.get(b"key"), store.get(b"no key")) == (b"value", None)
+        assert store.size().bytes < filter_size  # it is nothing that is stored
+        return (store._values.property_int_value(SIZES[-1]) or 0) >= filter_size
+
+    assert [write(partition) for partition in range(FILTERED + 2)] == [bloom > 0] * FILTERED + [False] * 2
+    held[0].close()
+    held[1].wipe()
+    assert write(FILTERED + 2) is (bloom > 0)
+    assert not write(FILTERED + 3)
+    stores.close()
 
 
 @pytest.mark.skipif(find_spec("rocksdb") is not None, reason="the library of python-rocksdb is installed here")

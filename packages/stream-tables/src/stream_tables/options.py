@@ -96,6 +96,7 @@ class RocksDBOptions(msgspec.Struct, frozen=True, kw_only=True):
         write_buffer: bytes for changes that are not yet in a table file, shared likewise; a store writes a file when it holds a
             quarter of it. It also bounds what is read again after ``kill -9``. With python-rocksdb each store has so much of its own.
         bloom: bits of the Bloom filter for each key: with 10 one in a hundred look-ups of a missing key reads a block in vain; 0 for none.
+            The write buffers of 16 stores have such filters, too, of a fiftieth of their size (not with python-rocksdb).
         wal: whether changes are written to the write-ahead log. Without it a worker that is killed replays from the changelog what its
             stores had not yet in table files.
         compression: of table files, one of :data:`COMPRESSIONS`; python-rocksdb lacks zstd.

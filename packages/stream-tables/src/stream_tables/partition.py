@@ -57,6 +57,9 @@ __all__ = ["PARTITION", "TOMBSTONES", "Applying", "Facts", "Followed", "Found", 
 TOMBSTONES = 7 * 86400.0
 """Seconds for which a changelog keeps deletions (``delete.retention.ms``) when nobody says something else."""
 
+SORTED = 4 * CHUNK
+"""So many changes are put in order at once when a checkpoint is stored: it takes about as long as writing a chunk."""
+
 V = TypeVar("V")
 
 Found: TypeAlias = Kept | bytes
@@ -506,14 +509,17 @@ class TablePartition(Generic[V]):
         """
         frozen = self.overlay.frozen
         while len(frozen) > CHUNK:
-            # The end of a dictionary is where taking out costs nothing.
-            some = list(islice(reversed(frozen.items()), CHUNK))
-            self.store.write(self._to_store(some))
-            self.overlay.stored(some)
-            del some
-            await asyncio.sleep(0)
-            if not going_on():
-                return
+            # The end of a dictionary is where taking out costs nothing. RocksDB keeps changes in order, and takes those that come in
+            # order in three quarters of the time.
+            run = sorted(islice(reversed(frozen.items()), SORTED), key=itemgetter(0))
+            while run:
+                some, run = run[:CHUNK], run[CHUNK:]
+                self.store.write(self._to_store(some))
+                self.overlay.stored(some)
+                del some
+                await asyncio.sleep(0)
+                if not going_on():
+                    return
         changes = self._to_store(frozen.items())
         deleted = self._expired(changes)
         self.store.write(changes, facts, deleted=deleted)

@@ -63,6 +63,12 @@ COMPRESSION: Final = {
     "zstd": DBCompressionType.zstd,
 }
 
+FILTER: Final = 0.02
+"""Part of a write buffer that its Bloom filter takes. A key that is not in the buffer, as most of a large table are,
+is found missing by it in half of the time that a search takes."""
+FILTERED: Final = 16
+"""So many stores that share memory have such filters: those of hundreds would leave no room for changes, and these take a twelfth of it."""
+
 SIZES = "rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.cur-size-active-mem-table"
 
 
@@ -77,6 +83,20 @@ class _Memory:
     def __init__(self, cache: int, write_buffer: int) -> None:
         self.cache = Cache(cache)
         self.buffers = WriteBufferManager.new_write_buffer_manager_with_cache(write_buffer, False, self.cache)
+        self._filtered: WeakSet[RocksDBStore] = WeakSet()
+        self._lock = Lock()
+
+    def may_filter(self, store: RocksDBStore) -> bool:
+        """Tell whether the write buffer of a store may have a Bloom filter, which is charged to the bound: FILTERED stores have one."""
+        with self._lock:
+            if len(self._filtered) < FILTERED:
+                self._filtered.add(store)
+            return store in self._filtered
+
+    def forget(self, store: RocksDBStore) -> None:
+        """Let another store have the filter of this one, which is closed."""
+        with self._lock:
+            self._filtered.discard(store)
 
 
 _memories: WeakValueDictionary[tuple[int, int], _Memory] = WeakValueDictionary()
@@ -98,10 +118,25 @@ class _Families:
 
     def __init__(self, options: RocksDBOptions) -> None:
         self._memory = memory = _shared_memory(options)
-        self.by_name = {name: _options(options, memory) for name in (VALUES, FACTS)}
+        self._bloom, self._filter = options.bloom > 0, int(_buffer(options) * FILTER)
+        self._plain = {name: _options(options, memory) for name in (VALUES, FACTS)}
+        filtered = _options(options, memory)
+        filtered.set_memtable_prefix_bloom_ratio(FILTER)
+        filtered.set_memtable_whole_key_filtering(True)
+        self._filtered = {**self._plain, VALUES: filtered}
         self.write_options = WriteOptions()
         if not options.wal:
             self.write_options.disable_wal = True  # type: ignore[assignment,method-assign]  # the stubs take it for a method
+
+    def of(self, store: RocksDBStore) -> tuple[dict[str, Options], int]:
+        """Give the options of a store that is opened, and how many bytes of its write buffer are a filter."""
+        if self._bloom and self._memory.may_filter(store):
+            return self._filtered, self._filter
+        return self._plain, 0
+
+    def forget(self, store: RocksDBStore) -> None:
+        """Let another store have what this one, which is closed, has taken."""
+        self._memory.forget(store)
 
 
 class RocksDBStores(Files["RocksDBStore"]):
@@ -127,6 +162,7 @@ class RocksDBStore:
     _facts: Rdict
     _facts_handle: ColumnFamily | None
     _batches: int
+    _filter: int
 
     def __init__(self, path: Path, families: _Families) -> None:
         self._path = path
@@ -225,7 +261,7 @@ class RocksDBStore:
             keys, files, memory = (self._values.property_int_value(name) for name in SIZES)
         except Exception as error:
             raise _failure(error, self._path) from error
-        return StoreSize(keys or 0, (files or 0) + (memory or 0))
+        return StoreSize(keys or 0, (files or 0) + max(0, (memory or 0) - self._filter))
 
     def wipe(self) -> None:
         """Remove all values and facts, also of a store that is damaged.
@@ -256,10 +292,11 @@ class RocksDBStore:
                 logger.warning(
                     "%s; closed all the same, the next open reads it from the log", _failure(error, self._path)
                 )
+        self._families.forget(self)
 
     def _open(self) -> None:
         try:
-            by_name = self._families.by_name
+            by_name, self._filter = self._families.of(self)
             self._path.mkdir(mode=0o700, exist_ok=True)
             self._values = Rdict(str(self._path), by_name[VALUES], column_families=by_name)
             self._facts = self._values.get_column_family(FACTS)
@@ -328,7 +365,7 @@ def _options(given: RocksDBOptions, memory: _Memory) -> Options:
     # log it is what keeps facts from being ahead of values.
     options.set_atomic_flush(True)
     options.set_write_buffer_manager(memory.buffers)
-    options.set_write_buffer_size(max(given.write_buffer // BUFFERS, ARENA_BYTES))
+    options.set_write_buffer_size(_buffer(given))
     options.set_max_write_buffer_number(BUFFERS)
     options.set_arena_block_size(ARENA_BYTES)
     options.set_compression_type(COMPRESSION[given.compression]())
@@ -336,6 +373,11 @@ def _options(given: RocksDBOptions, memory: _Memory) -> Options:
     options.set_keep_log_file_num(2)
     options.set_stats_dump_period_sec(0)
     return options
+
+
+def _buffer(given: RocksDBOptions) -> int:
+    """Give the bytes of one write buffer."""
+    return max(given.write_buffer // BUFFERS, ARENA_BYTES)
 
 
 def _destroy(path: Path) -> None:
