@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -425,6 +426,58 @@ async def test_an_app_is_restarted_by_what_it_runs(where: str) -> None:
     await asyncio.wait([starting])
     await app.stop()
     assert asyncio.all_tasks() - before <= {starting}
+
+
+HOOKS_OF_A_START = (
+    "on_first_start",
+    "on_start",
+    "on_started_init_extra_tasks",
+    "on_started_init_extra_services",
+    "on_started",
+)
+
+
+@pytest.mark.parametrize("hook", HOOKS_OF_A_START)
+async def test_an_app_is_restarted_by_a_hook_of_its_start(hook: str) -> None:
+    """One start remains: each hook behind is called once, and one engine runs."""
+    told = list[str]()
+
+    async def called(name: str) -> None:
+        told.append(name)
+        if name == hook and told.count(hook) == 1:
+            await app.restart()
+
+    app = make()
+    for name in HOOKS_OF_A_START:
+        setattr(app, name, partial(called, name))
+    async with asyncio.timeout(20):
+        await app.start()
+    at = HOOKS_OF_A_START.index(hook)
+    again = HOOKS_OF_A_START if hook == "on_first_start" else HOOKS_OF_A_START[1:]
+    assert told == [*HOOKS_OF_A_START[: at + 1], *again]
+    assert len(app.engines.all()) == 1
+    assert app.engine.ready
+    await app.stop()
+    assert not app.engines
+
+
+async def test_a_restart_in_a_start_that_fails() -> None:
+    """The start that has asked for it fails likewise, and nothing is left."""
+    app, starts = make(), list[int]()
+
+    class Once(mode.Service):
+        async def on_start(self) -> None:
+            starts.append(len(starts))
+            if starts == [0]:
+                await app.restart()
+            raise ValueError("no")
+
+    app.add_dependency(Once())
+    before = asyncio.all_tasks()
+    with pytest.raises(ValueError, match="no"):
+        await app.start()
+    assert not app.running
+    await until(lambda: asyncio.all_tasks() == before)
 
 
 async def test_a_restart_that_is_stopped() -> None:

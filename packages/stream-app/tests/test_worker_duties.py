@@ -215,6 +215,21 @@ async def test_a_worker_that_is_started_again_by_restart() -> None:
     assert (worker.running, app.running) == (False, False)
 
 
+async def test_a_worker_starts_all_that_it_depends_on() -> None:
+    """Before its apps, at each start; and stops it."""
+    told: list[str] = []
+    first, second = Told(told), Told(told)
+    worker = faust.Worker(make(), daemon=False, loglevel="CRITICAL")
+    worker.add_dependency(first)
+    worker.add_dependency(second)
+    assert await worker.start() == 0
+    assert (first.running, second.running) == (True, True)
+    await worker.restart()
+    assert (first.running, second.running) == (True, True)
+    await worker.stop()
+    assert (first.running, second.running) == (False, False)
+
+
 async def test_a_worker_of_an_app_that_runs() -> None:
     """Is refused, and leaves the app alone."""
     app = make()

@@ -161,9 +161,9 @@ class Life(PageDefinitions, Configuration, Watching, Service):
     async def restart(self) -> None:
         """Stop, and start again in the same way: as a client where it is one.
 
-        While the app runs, it may be called from any thread, and by what the app runs: a task or an agent is cancelled by the stop, and the
-        app starts again all the same, unless somebody else calls :meth:`stop` meanwhile; a start that fails then is a crash. A task of the
-        class that calls it is not cancelled, and is begun once more with the app: it is to return.
+        While the app runs, it may be called from any thread, by a hook of its start, and by what the app runs: a task or an agent is
+        cancelled by the stop, and the app starts again all the same, unless somebody else calls :meth:`stop` meanwhile; a start that fails
+        then is a crash. A task of the class that calls it is not cancelled, and is begun once more with the app: it is to return.
         """
         again, self._again = super().restart, True
         if self.running:
@@ -205,7 +205,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         if not self.client_only:
             self._start_tasks()
             for hook in (self.on_started_init_extra_tasks, self.on_started_init_extra_services):
-                if not self.should_stop:
+                if self._is_this_start() and not self.should_stop:
                     await hook()
 
     async def _start_in_time(self, wiring: Wiring) -> None:

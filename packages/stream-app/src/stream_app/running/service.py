@@ -130,15 +130,23 @@ class Service(services.Service):
             return
         self._log_mundane("Starting...")
         await call_hook(self.on_start)
+        if not self._is_this_start():
+            return
         self._entered = True
         if not self._goes_on():
             return
         await self._open()
-        if not self.should_stop:
+        if self._is_this_start() and not self.should_stop:
             await call_hook(self.on_started)
 
+    def _is_this_start(self) -> bool:
+        """Tell whether the start in this task is that of what runs: a hook of it may have called ``restart``, which starts all."""
+        return self._starting in (None, asyncio.current_task())  # None: a worker, whose start is no task of its own
+
     def _goes_on(self) -> bool:
-        """Tell whether the start goes on: not when it was stopped meanwhile; a crash is raised."""
+        """Tell whether the start goes on: not when it was stopped meanwhile, or took place anew; a crash is raised."""
+        if not self._is_this_start():
+            return False
         if self._crash_reason is not None:
             raise self._crash_reason
         return not self._stopped.is_set()
