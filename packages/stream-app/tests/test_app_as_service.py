@@ -461,6 +461,39 @@ async def test_an_app_is_restarted_by_a_hook_of_its_start(hook: str) -> None:
     assert not app.engines
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_start_that_a_restart_overtakes(*, fails: bool) -> None:
+    """Whoever waits for it waits for the other one, and hears where there is none: else a worker would say that it is ready."""
+    entered, go_on = list[int](), asyncio.Event()
+
+    class Slow(faust.App):
+        async def on_start(self) -> None:
+            entered.append(1)
+            await go_on.wait()
+            if fails:
+                raise ValueError("no")
+
+    app = make(kind=Slow)
+    start = asyncio.create_task(app.start())
+    await until(lambda: entered)
+    again = asyncio.create_task(app.restart())
+    await until(lambda: len(entered) == 2)
+    assert not start.done()
+    go_on.set()
+    async with asyncio.timeout(20):
+        if fails:
+            with pytest.raises(WorkerError, match="was stopped before it had started"):
+                await start
+            with pytest.raises(ValueError, match="no"):
+                await again
+        else:
+            await start
+            assert app.engine.ready
+            await again
+    await app.stop()
+    assert not app.running
+
+
 async def test_a_restart_in_a_start_that_fails() -> None:
     """The start that has asked for it fails likewise, and nothing is left."""
     app, starts = make(), list[int]()

@@ -65,6 +65,7 @@ class Service(services.Service):
         self._above: Any = None
         self._of_this_run: list[Any] = []  # dependencies that were added since the start
         self._starting: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Future[None] | None = None
         self._callers: set[asyncio.Task[Any]] = set()  # who awaits a stop that runs in another task
         super().__init__(beacon=beacon, loop=loop)
 
@@ -89,20 +90,25 @@ class Service(services.Service):
         self._bind(asyncio.get_running_loop())
         self._started.set()
         self._above = self._running_above()
-        self._starting = asyncio.create_task(self._begin(), name=f"start of {self.label}")
+        self._starting = starting = asyncio.create_task(self._begin(), name=f"start of {self.label}")
         try:
-            await self._starting
+            await starting
         except asyncio.CancelledError:
             task = asyncio.current_task()
             overtaken = self._stopped.is_set() and not (task is not None and task.cancelling())
-            await self._end_behind_failure()
+            await self._end_behind_failure(starting)
             if not overtaken:
                 raise
         except BaseException:
-            await self._end_behind_failure()
+            await self._end_behind_failure(starting)
             raise
+        if self._starting is starting and not self._stopped.is_set():
+            return
         if self._stopped.is_set():
             await self._wait_for_end()
+        if self._restarting is not None:
+            await asyncio.wait([self._restarting])
+        if self._starting is starting or not self.running:
             self._overtaken()
 
     def _running_above(self) -> Any:
@@ -116,6 +122,8 @@ class Service(services.Service):
         _bind(self, loop)
         for event in (self._over, self._done):
             event._loop = loop
+        if self._restarting is not None and self._restarting.get_loop() is not loop:
+            self._restarting = None
 
     async def _begin(self) -> None:
         if not self._dependencies_known:
@@ -156,8 +164,10 @@ class Service(services.Service):
         self._start_tasks()
         await self._start_children()
 
-    async def _end_behind_failure(self) -> None:
+    async def _end_behind_failure(self, starting: asyncio.Task[None]) -> None:
         """Stop what a start has begun that failed, or was cancelled; an error meanwhile does not take the place of that."""
+        if self._starting is not starting:  # it was stopped, and what runs is of a start behind that
+            return
         try:
             await self._end()
         except Exception:
@@ -325,11 +335,17 @@ class Service(services.Service):
         self._over.set()
 
     async def restart(self) -> None:
-        """Stop, and start again in the same way."""
-        await self._end()
-        self.service_reset()
-        await self.on_restart()
-        await self._start_again()
+        """Stop, and start again in the same way. Whoever waits for a start that this overtakes waits for the new one."""
+        restarting = self._restarting = asyncio.get_running_loop().create_future()
+        try:
+            await self._end()
+            self.service_reset()
+            await self.on_restart()
+            await self._start_again()
+        finally:
+            restarting.set_result(None)
+            if self._restarting is restarting:
+                self._restarting = None
 
     async def _start_again(self) -> None:
         await self.start()
