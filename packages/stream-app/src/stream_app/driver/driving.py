@@ -26,6 +26,9 @@ __all__ = ["Driving"]
 
 T = TypeVar("T")
 
+UNCOMMITTED = 60.0
+"""Seconds for which a real broker keeps a transaction open of a test that commits by itself."""
+
 ROUNDS = 1000
 """Checkpoints in a row that may each bring something new, before that is taken for a loop without end."""
 
@@ -110,7 +113,14 @@ class Driving:
         }
         if isinstance(self.broker, KafkaBroker):
             ours["datadir"] = self.broker.datadir
-        return conf.changed(**{**ours, **self._settings})
+            if (
+                not self._commit
+            ):  # time goes on between two calls there, and a commit that nobody asks for would come in any of them
+                ours["broker_transaction_timeout"] = UNCOMMITTED
+        conf = conf.changed(**{**ours, **self._settings})
+        if self.real and not self._commit and "broker_commit_interval" not in self._settings:
+            conf = conf.changed(broker_commit_interval=conf.broker_transaction_timeout * 0.45)
+        return conf
 
     def end(self, *, tell: bool) -> None:
         """Stop all workers.
