@@ -113,9 +113,8 @@ class Driving:
         }
         if isinstance(self.broker, KafkaBroker):
             ours["datadir"] = self.broker.datadir
-            if (
-                not self._commit
-            ):  # time goes on between two calls there, and a commit that nobody asks for would come in any of them
+            if not self._commit:
+                # Time goes on between two calls there: the app would commit in the midst of a slow one.
                 ours["broker_transaction_timeout"] = UNCOMMITTED
         conf = conf.changed(**{**ours, **self._settings})
         if self.real and not self._commit and "broker_commit_interval" not in self._settings:
