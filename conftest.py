@@ -1,4 +1,4 @@
-"""The event loop of the tests, Ctrl+C, what tests leave behind, and the profile of hypothesis."""
+"""The event loop of the tests, Ctrl+C and hang-ups, what tests leave behind, and the profile of hypothesis."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ hypothesis.settings.load_profile("stream")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it that start a program in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else who waits for Ctrl+C waits for ever
+
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup
+    # Caught, not ignored: what the tests start is ended by a hang-up as usual, and the tests go on behind one.
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(autouse=True, scope="module")
