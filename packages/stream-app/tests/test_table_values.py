@@ -6,11 +6,12 @@ import asyncio
 import sys
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 import stream_app as faust
-from stream_core.errors import EncodeError, RecordRefusedError
+from stream_core.errors import EncodeError, RecordRefusedError, WorkerError
 from stream_core.primitives import TopicSpec
 from stream_tables.errors import NotAssignedError, TableError, TableKeyError
 
@@ -67,7 +68,7 @@ async def test_one_bad_value_among_good_ones(guarantee: str, options: dict[str, 
     await again.stop()
 
 
-@pytest.mark.parametrize("kind", ["one", "growing"])
+@pytest.mark.parametrize("kind", ["one", "growing", "growing by other text", "many"])
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 async def test_a_value_that_only_the_broker_refuses(guarantee: str, kind: str) -> None:
     """The event that wrote it is found, fails with what the broker said and is skipped; all others count, also behind it."""
@@ -82,22 +83,47 @@ async def test_a_value_that_only_the_broker_refuses(guarantee: str, kind: str) -
     async def put(stream: faust.Stream[str]) -> None:
         async for word in stream:
             table[word] = "kept"
-            if word == "bad":
-                table["bad"] += "x" * 30_000
+            if word == "bad" or (kind == "many" and word in "cdefg"):
+                table[word] += "x" * 30_000
             elif kind == "growing" and word != "end":
                 table["grown"] += "x" * 4_000
+            elif kind == "growing by other text" and word != "end":
+                table["grown"] += word * 4_000
 
     await app.start()
-    for word in ("a", "b", "bad", "c", "d", "e", "f", "end"):
+    for word in ("a", "b", "bad", "c", "d", "e", "f", "g", "end"):
         await words.send(word)
-    await until(lambda: table.get("end", committed=True))
+    await until(lambda: table.get("end", committed=True) or app.engine.failure.done())
     assert isinstance(told[0], RecordRefusedError)
     assert "max.message.bytes" in str(told[0])
-    expected = dict.fromkeys(("a", "b", "c", "d", "e", "f", "end"), "kept")
-    if kind == "growing":  # 20,000 bytes and more are refused, with what else the event did
-        expected = {**dict.fromkeys(("a", "b", "c", "d", "end"), "kept"), "grown": "x" * 16_000}
+    expected = dict.fromkeys(("a", "b", "c", "d", "e", "f", "g", "end"), "kept")
+    if kind == "many":
+        expected = dict.fromkeys(("a", "b", "end"), "kept")
+    elif kind != "one":  # 20,000 bytes and more are refused, with what else the event did
+        grown = "x" * 16_000 if kind == "growing" else "".join(letter * 4_000 for letter in "abcd")
+        expected = {**dict.fromkeys(("a", "b", "c", "d", "end"), "kept"), "grown": grown}
     assert dict(table.items()) == expected
     await app.stop()
+
+
+async def test_a_refused_value_that_is_another_one_each_time_ends_the_worker() -> None:
+    """No event can be found by it: the worker says what the broker refuses, and does not replay for ever."""
+    app = make()
+    limits = {"max.message.bytes": "20000", "cleanup.policy": "compact"}
+    cluster(app).create(TopicSpec("shop-table-changelog", 1, config=limits))
+    words = app.topic("words", value_type=str, partitions=1)
+    table = app.Table("table", key_type=str, value_type=str)
+
+    @app.agent(words, on_failure="skip")
+    async def put(stream: faust.Stream[str]) -> None:
+        async for word in stream:
+            table[word] = uuid4().hex * 1_000
+
+    await app.start()
+    await words.send("a")
+    await until(lambda: app.engine.failure.done())
+    with pytest.raises(WorkerError, match=r"checkpoints failed in a row: .*max\.message\.bytes"):
+        await app.stop()
 
 
 @pytest.mark.parametrize("value", ["x" * 900_000, b"x" * 900_000, ["x" * 900_000]], ids=["text", "bytes", "list"])

@@ -117,9 +117,10 @@ class Ledger:
         """The count."""
         return [TablePartitionSnapshot("count", 0, CHANGELOG.topic, "running", 1, self.pending, None, 0, 0)]
 
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """Remember what the broker does not take."""
+    def refuse(self, change: Change, error: RecordRefusedError) -> bool:
+        """Remember what the broker does not take; nobody can help that."""
         self.refused.append(error)
+        return False
 
     async def committed(self, ends: Mapping[TP, int]) -> None:
         """Write the disk."""

@@ -437,10 +437,14 @@ class TablePartition(Generic[V]):
         """Delete ``key`` as part of the open event."""
         self.overlay.set(effects, key, DELETED)
 
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """Let events that make this change again fail with ``error``, until the events of its interval are committed."""
-        self._refusals.add(change, self._mine(), error)
+    def refuse(self, change: Change, error: RecordRefusedError) -> bool:
+        """Let events that make this change again fail with ``error``, until the events of its interval are committed.
+
+        Returns whether that helps; see :meth:`stream_core.engine.participants.Participant.refuse`.
+        """
+        helps = self._refusals.add(change, self._mine(), error)
         self.overlay.set_guard(self._refusals.guard)
+        return helps
 
     # -- checkpoint
 

@@ -38,19 +38,28 @@ class Refusals:
         self._table = table
         self._values = values
         self._by_key: dict[bytes, list[Refusal]] = {}
+        self._met = False  # since the last refusal an event has failed by one
 
     def __bool__(self) -> bool:
         return bool(self._by_key)
 
-    def add(self, change: Change, intervals: Mapping[Reading, Interval], error: RecordRefusedError) -> None:
-        """Remember that a record was refused, with the intervals of the events that made it."""
+    def add(self, change: Change, intervals: Mapping[Reading, Interval], error: RecordRefusedError) -> bool:
+        """Remember that a record was refused, with the intervals of the events that made it.
+
+        Returns whether remembering helps: nothing else is remembered, or an event has failed by that since the last refusal. A key or
+        a value that is another one at each run of an event, such as a time, is never met again.
+        """
+        helps = self._met or not self._by_key
+        self._met = False
         until = {reading: interval.end for reading, interval in intervals.items()}
         self._by_key.setdefault(change.key, []).append(Refusal(change.value, until, error))
+        return helps
 
     def guard(self, key: bytes, entry: Entry) -> None:
         """Raise RecordRefusedError for a change whose record was refused."""
         for refusal in self._by_key.get(key, ()):
             if refusal.value == self._values.stored(entry):
+                self._met = True
                 # without the cause: behind it is the broken producer of an interval that is dropped already
                 raise RecordRefusedError(f"table {self._table}, key {self._values.shown(key)}: {refusal.error}")
 

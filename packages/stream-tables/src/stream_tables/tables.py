@@ -370,11 +370,13 @@ class Tables:
         names = {table.changelog: table.name for table in self._tables.values()}
         return [part.snapshot(names[tp.topic], followers.get(tp)) for tp, part in sorted(self._parts.copy().items())]
 
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """Let events that make this change again fail with ``error``; nothing when its partition was given up meanwhile."""
+    def refuse(self, change: Change, error: RecordRefusedError) -> bool:
+        """Let events that make this change again fail with ``error``; nothing when its partition was given up meanwhile.
+
+        Returns whether that helps; see :meth:`stream_core.engine.participants.Participant.refuse`.
+        """
         part = self._parts.get(TP(change.topic, change.partition))
-        if part is not None:
-            part.refuse(change, error)
+        return part is not None and part.refuse(change, error)
 
 
 def _retention(table: Table[Any, Any]) -> dict[str, str]:

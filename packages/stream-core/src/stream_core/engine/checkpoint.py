@@ -60,7 +60,16 @@ SLICE = 250
 
 
 class ChangeRefusedError(StreamError):
-    """The broker refused the changelog record of a table for good: the event that makes the change fails when it is replayed."""
+    """The broker refused the changelog record of a table for good: the event that makes the change fails when it is replayed.
+
+    Args:
+        message: which record, and why.
+        helps: whether the replay is one event further than the one before.
+    """
+
+    def __init__(self, message: str, *, helps: bool) -> None:
+        super().__init__(message)
+        self.helps = helps
 
 
 class Checkpoint:
@@ -219,8 +228,8 @@ class Checkpoint:
                     raise  # of a batch before: which record it was is not known
                 refused = RecordRefusedError(f"topic {topic}: the broker refuses the record: {error}", topic)
                 refused.__cause__ = error
-                participant.refuse(shard.change(key, value), refused)
-                raise ChangeRefusedError(f"topic {topic}, partition {partition}: {error}") from error
+                helps = participant.refuse(shard.change(key, value), refused)
+                raise ChangeRefusedError(f"topic {topic}, partition {partition}: {error}", helps=helps) from error
             self._last[shard.tp] = delivery
             self._sent += 1
             if value is None:

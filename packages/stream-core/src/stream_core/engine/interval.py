@@ -58,6 +58,9 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5
 """Drops in a row, for reasons that waiting does not mend, after which the worker gives up."""
 
+FINDS = 100
+"""Drops that count for nothing in such a row, each because a change was found that the broker refuses: from then on its event fails."""
+
 WAITING_HELPS = (DeadlineError, BrokerUnavailableError, FencedError, TimeoutError, Failpoint)
 """Reasons for a drop that pass by themselves."""
 
@@ -90,7 +93,7 @@ class RunningInterval:
         self._clock = asyncio.get_running_loop().time
         self._lock = asyncio.Lock()
         self._running: Checkpoint | None = None
-        self._drops = 0
+        self._drops = self._found = 0
         self._troubled: dict[TP, int] = {}
         self._tables: dict[str, str] = {}
         self.complete = True
@@ -194,7 +197,7 @@ class RunningInterval:
         self._outbox.one_by_one.end(committed)
         self._troubled = {tp: end for tp, end in self._troubled.items() if committed.get(tp, end) < end}
         if not self._troubled:
-            self._drops = 0
+            self._drops = self._found = 0
 
     # -- drop
 
@@ -222,6 +225,9 @@ class RunningInterval:
             self._outbox.one_by_one.begin({tp: one.fetch_position for tp, one in self._ownership.sessions.items()})
         self._counters.drops["replay" if error is None else type(error).__name__] += 1
         helps, delay = isinstance(error, WAITING_HELPS), 0.0
+        if isinstance(error, ChangeRefusedError) and error.helps and self._found < FINDS:
+            self._found += 1
+            self._drops = 0
         if error is not None:  # else a policy has counted it, and decides on the pace
             self._drops += 1
             delay = min(0.05 * 2**self._drops, 5.0)

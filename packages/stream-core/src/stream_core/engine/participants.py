@@ -172,7 +172,7 @@ class Participant(Protocol):
         It may be called at any time, and from any thread.
         """
 
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
+    def refuse(self, change: Change, error: RecordRefusedError) -> bool:
         """Let an event fail that makes a change again whose record the broker refused for good.
 
         It is remembered over :meth:`aborted`, because the interval is replayed then, until the events of the interval are committed or
@@ -181,4 +181,8 @@ class Participant(Protocol):
         Args:
             change: the record, as :meth:`changes` gave it.
             error: why.
+
+        Returns:
+            whether refusing helps: this is the first one, or an event has failed by those before it since the last. A change that is
+            another one each time that its event runs is never met again.
         """

@@ -298,10 +298,10 @@ class WindowedPartition(TablePartition[V]):
             self.store.write(changes, deleted=deleted)
         return bool(deleted)
 
-    def refuse(self, change: Change, error: RecordRefusedError) -> None:
-        """Let events that make this change again fail with ``error``; they know it by its row."""
-        if (row := self.row(change.key)) is not None:
-            super().refuse(change._replace(key=row), error)
+    def refuse(self, change: Change, error: RecordRefusedError) -> bool:
+        """Let events that make this change again fail with ``error``; they know it by its row. Returns whether that helps."""
+        row = self.row(change.key)
+        return row is not None and super().refuse(change._replace(key=row), error)
 
     def row(self, key: bytes) -> bytes | None:
         """Give the row of a key in the changelog; ``None`` when it is not a window of this kind."""
