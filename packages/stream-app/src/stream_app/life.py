@@ -164,6 +164,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         While the app runs, it may be called from any thread, by a hook of its start, and by what the app runs: a task or an agent is
         cancelled by the stop, and the app starts again all the same, unless somebody else calls :meth:`stop` meanwhile; a start that fails
         then is a crash. A task of the class that calls it is not cancelled, and is begun once more with the app: it is to return.
+        ``on_start`` of a plain service of mode below the app is no place for it: that start would go on beside the next one.
         """
         again, self._again = super().restart, True
         if self.running:
@@ -174,8 +175,12 @@ class Life(PageDefinitions, Configuration, Watching, Service):
             await again()
 
     async def _start_again(self) -> None:
-        if self._again:
-            await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
+        try:
+            if self._again:
+                await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
+        except WorkerError:
+            if self._again:  # else the start was overtaken by a stop, which has the last word
+                raise
 
     async def _open(self) -> None:
         """Start what the app depends on, then the engine with all that is defined, then tasks of the class."""
@@ -199,7 +204,12 @@ class Life(PageDefinitions, Configuration, Watching, Service):
             self._set_monitor(self.conf.Monitor())
         await self.sensors.start()
         wiring.on_produce = self._producing if self.on_produce_message else None
-        await self._start_in_time(wiring)
+        try:
+            await self._start_in_time(wiring)
+        except WorkerError:
+            if self._goes_on():
+                raise
+            return  # stopped, as by a restart: what follows from that is said where the start is awaited
         if wiring.engine is not None:
             wiring.engine.background.spawn(self._tell_parents(wiring.engine), "tell the services above")
         if not self.client_only:

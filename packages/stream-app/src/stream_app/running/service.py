@@ -32,6 +32,7 @@ GIVE_UP = 5.0
 """Seconds for a start, or for tasks, to end that were cancelled."""
 
 _ending: ContextVar[tuple[Service, ...]] = ContextVar("services that are being stopped here", default=())
+_starts: ContextVar[tuple[asyncio.Task[None], ...]] = ContextVar("starts that this code is a part of", default=())
 
 
 class Service(services.Service):
@@ -43,7 +44,8 @@ class Service(services.Service):
       whatever the others raise, and returns when all is done, also for whoever calls it a second time. A hook of the stop
       that calls it, also one of a service below, goes on at once.
     - A crash is raised by ``stop``, by ``wait()``, and at the end of ``async with``, unless a service above has crashed for it.
-    - A start that fails, is cancelled, or is overtaken by ``stop`` leaves nothing behind; ``on_stop`` is called where ``on_start`` was.
+    - A start that fails, is cancelled, or is overtaken by ``stop`` leaves nothing behind, also where a hook of it has restarted the
+      service; ``on_stop`` is called where ``on_start`` was.
     - A stopped service can be started again, in another event loop too. None is looked for before the start. What was added by
       ``add_runtime_dependency`` while it ran does not start again with it, unless ``on_first_start`` has added it.
     - ``wait`` and its like raise TimeoutError when their time is over, and ``wait_for_stopped`` returns False.
@@ -65,6 +67,7 @@ class Service(services.Service):
         self._above: Any = None
         self._of_this_run: list[Any] = []  # dependencies that were added since the start
         self._starting: asyncio.Task[None] | None = None
+        self._asked_in: tuple[asyncio.Task[None], ...] = ()  # the starts whose hooks have asked for that one
         self._restarting: asyncio.Future[None] | None = None
         self._callers: set[asyncio.Task[Any]] = set()  # who awaits a stop that runs in another task
         super().__init__(beacon=beacon, loop=loop)
@@ -90,25 +93,25 @@ class Service(services.Service):
         self._bind(asyncio.get_running_loop())
         self._started.set()
         self._above = self._running_above()
+        restarting, self._asked_in = self._restarting, _starts.get()
         self._starting = starting = asyncio.create_task(self._begin(), name=f"start of {self.label}")
         try:
             await starting
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            overtaken = self._stopped.is_set() and not (task is not None and task.cancelling())
-            await self._end_behind_failure(starting)
-            if not overtaken:
+            if not self._stopped.is_set() or (task is not None and task.cancelling()):
+                await self._end_behind_failure(starting)
                 raise
         except BaseException:
             await self._end_behind_failure(starting)
             raise
-        if self._starting is starting and not self._stopped.is_set():
+        if self._starting is starting and self.running and not self._stopped.is_set():
             return
         if self._stopped.is_set():
             await self._wait_for_end()
-        if self._restarting is not None:
+        if self._restarting not in (None, restarting):  # the one that this start is a part of waits for it
             await asyncio.wait([self._restarting])
-        if self._starting is starting or not self.running:
+        if self._starting is starting or not self.running or not self._starting.done():
             self._overtaken()
 
     def _running_above(self) -> Any:
@@ -126,6 +129,8 @@ class Service(services.Service):
             self._restarting = None
 
     async def _begin(self) -> None:
+        if (task := asyncio.current_task()) is not None:
+            _starts.set((*(one for one in _starts.get() if not one.done()), task))
         if not self._dependencies_known:
             for service in self.on_init_dependencies():
                 self.add_dependency(service)
@@ -166,8 +171,8 @@ class Service(services.Service):
 
     async def _end_behind_failure(self, starting: asyncio.Task[None]) -> None:
         """Stop what a start has begun that failed, or was cancelled; an error meanwhile does not take the place of that."""
-        if self._starting is not starting:  # it was stopped, and what runs is of a start behind that
-            return
+        if self._starting is not starting and starting not in self._asked_in:
+            return  # it was stopped, and what runs is of a start behind that, which no hook of this one has asked for
         try:
             await self._end()
         except Exception:
