@@ -29,7 +29,7 @@ from enum import Enum
 from itertools import islice
 from operator import itemgetter
 from threading import get_ident
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from stream_core.clocks import SYSTEM, Clock
 from stream_core.engine.participants import Change, Interval, OnLost, Reading, ShardChanges
@@ -159,6 +159,9 @@ class TablePartition(Generic[V]):
         topic_id: of the changelog; empty when unknown.
         values: how its values are kept.
     """
+
+    last_keys: ClassVar[Set[bytes]] = frozenset()
+    """What a checkpoint stores with the last of its changes, because all others have to be there when it is read."""
 
     __slots__ = (
         "_intervals",
@@ -511,11 +514,14 @@ class TablePartition(Generic[V]):
         What is stored leaves the layer at once, so that no turn has to free all of it. When this ends early the store is replayed from
         the position that it has: see :func:`stream_tables.stores.write_chunked`.
         """
-        frozen = self.overlay.frozen
-        while len(frozen) > CHUNK:
+        frozen, last = self.overlay.frozen, self.last_keys
+        while (surplus := len(frozen) - CHUNK) > len(
+            last
+        ):  # so that something is left for the last write, whose facts count
             # The end of a dictionary is where taking out costs nothing. RocksDB keeps changes in order, and takes those that come in
             # order in three quarters of the time.
-            run = sorted(islice(reversed(frozen.items()), SORTED), key=itemgetter(0))
+            newest = islice(reversed(frozen.items()), min(SORTED, surplus))
+            run = sorted((item for item in newest if item[0] not in last), key=itemgetter(0))
             while run:
                 some, run = run[:CHUNK], run[CHUNK:]
                 self.store.write(self._to_store(some))

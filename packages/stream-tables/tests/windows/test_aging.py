@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,7 @@ from stream_core.values.schemas import Schema
 from stream_tables.driver import open_stores
 from stream_tables.errors import NotAssignedError
 from stream_tables.partition import State
+from stream_tables.stores import CHUNK
 from stream_tables.table import Table
 from stream_tables.windows.kinds import Seconds
 from stream_tables.windows.partition import WindowedPartition
@@ -139,6 +141,32 @@ def test_committed_reads() -> None:
     assert bench.table.get("a", committed=True) == 5
     bench.checkpoint()
     assert bench.table.get("a", committed=True) is None
+
+
+@pytest.mark.parametrize("moved", ["first", "last"])
+def test_committed_reads_while_a_checkpoint_is_stored(moved: str) -> None:
+    """The time of a partition is stored behind all that it may make old: a value that was assigned anew is there all along."""
+    bench = AgingBench(60)
+    bench.assign("z", 10, 1)
+    bench.checkpoint()
+    if moved == "first":
+        bench.assign("z", 60, 2)
+    for number in range(3 * CHUNK):
+        bench.assign(f"k{number}", 10)
+    bench.assign("z", 60, 2)
+    bench.assign("z", 100, 3)
+    bench.part.overlay.cut(())
+    assert len(list(bench.part.changes({}).records)) > 3 * CHUNK
+
+    async def main() -> set[Any]:
+        writing = asyncio.create_task(bench.part.commit(None))
+        seen = set[Any]()
+        while not writing.done():
+            await asyncio.sleep(0)
+            seen.add(bench.table.get("z", committed=True))
+        return seen
+
+    assert asyncio.run(main()) == ({1, 3} if moved == "first" else {3})
 
 
 def test_values_that_change_in_place_are_assigned() -> None:

@@ -66,6 +66,8 @@ class WindowedPartition(TablePartition[V]):
         window: how its windows lie.
     """
 
+    last_keys = frozenset({TIME, CLOSED})
+
     __slots__ = ("_decode_key", "_default", "_swept", "_time", "_told", "future", "keys", "prefix", "start", "window")
 
     def __init__(
