@@ -19,7 +19,7 @@ class EngineSettings:
         commit_every: finished events that make a checkpoint come earlier; ``None`` for none.
         commit_bytes: changes in memory that do.
         buffer_maxsize: records of one partition that may wait for an agent.
-        buffer_max_bytes: bytes of keys and values of all partitions that may wait for agents.
+        buffer_max_bytes: bytes of keys and values of all partitions that may wait for agents; each partition may have 1 MiB.
         session_timeout: of the consumer group.
         deadline: for one checkpoint, and for any other wait on the broker.
         drain_timeout: for open events at revocation and stop.

@@ -93,7 +93,8 @@ class AppSettings(Section):
     debug = Parameter(
         bool,
         False,
-        "Whether a worker has a debugging console and logs who blocks its event loop, and shows /stats and /metrics to everybody.",
+        "Whether a worker has a debugging console, logs who blocks its event loop, and shows everybody the pages "
+        "that are for this machine alone otherwise.",
         env="APP_DEBUG",
         fallback_env=("FAUST_DEBUG", "F_DEBUG"),
         parse=flag,
@@ -115,7 +116,8 @@ class AgentSettings(Section):
     stream_buffer_max_bytes = Parameter(
         Bytes,
         128 * 1024**2,
-        "Bytes of keys and values of all partitions of a worker that may wait for agents.",
+        "Bytes of keys and values of all partitions of a worker that may wait for agents; "
+        "each partition may have 1 MiB, however many there are.",
         cost="Memory.",
     )
     stream_processing_timeout = Parameter(
@@ -222,7 +224,7 @@ class TableSettings(Section):
         "Whether an event fails that changes a table value in place and does not assign it; "
         "when unset it does under debug, on a memory:// broker, in tests of agents, and in Python's development mode.",
         parse=flag,
-        cost="Each value that an event is given is encoded once more at its end.",
+        cost="A value that can change in place is encoded once more when an event reads or assigns it, and again at the end of the event.",
     )
     table_key_index_size = Parameter(
         Count,
@@ -238,7 +240,10 @@ class TopicSettings(Section):
     title = "Topics"
 
     topic_partitions = Parameter[int | None](
-        Count | None, None, "Partitions of the topics that the app creates; those of the source topic when unset."
+        Count | None,
+        None,
+        "Partitions of the topics that the app creates; "
+        "when unset 8 for one that it reads, and as many as the largest of those for others.",
     )
     topic_replication_factor = Parameter(Count, 1, "Replication factor of the topics that the app creates.")
     topic_allow_declare = Parameter(bool, True, "Whether the app may create topics.", parse=flag)
@@ -348,7 +353,8 @@ class WebSettings(Section):
     web_dashboard_enabled = Parameter[bool | None](
         bool | None,
         None,
-        "Whether / is the dashboard in a browser; when unset only where web_bind is this machine, or under debug.",
+        "Whether / is the dashboard in a browser; "
+        "when unset only where web_bind is this machine, web_transport is a socket, or under debug.",
         env="APP_WEB_DASHBOARD_ENABLED",
         parse=flag,
         cost="It shows names, settings without credentials, and what errors of events say.",
@@ -356,40 +362,42 @@ class WebSettings(Section):
     web_graph_enabled = Parameter[bool | None](
         bool | None,
         None,
-        "Whether there is the page /graph; when unset only where web_bind is this machine, or under debug.",
+        "Whether there is the page /graph; when unset only where web_bind is this machine, web_transport is a socket, or under debug.",
         parse=flag,
     )
     web_tables_enabled = Parameter[bool | None](
         bool | None,
         None,
-        "Whether there are the pages /table; when unset only where web_bind is this machine, or under debug.",
+        "Whether there are the pages /table; when unset only where web_bind is this machine, web_transport is a socket, or under debug.",
         parse=flag,
         cost="They show all that tables hold.",
     )
     web_router_enabled = Parameter[bool | None](
         bool | None,
         None,
-        "Whether there are the pages /router; when unset only where web_bind is this machine, or under debug.",
+        "Whether there are the pages /router; when unset only where web_bind is this machine, web_transport is a socket, or under debug.",
         parse=flag,
     )
     web_schemas_enabled = Parameter[bool | None](
         bool | None,
         None,
-        "Whether there are /openapi.json and /asyncapi.json; when unset only where web_bind is this machine, or under debug.",
+        "Whether there are /openapi.json and /asyncapi.json; "
+        "when unset only where web_bind is this machine, web_transport is a socket, or under debug.",
         env="APP_WEB_SCHEMAS_ENABLED",
         parse=flag,
     )
     web_stats_enabled = Parameter[bool | None](
         bool | None,
         None,
-        "Whether there are the pages /stats and /assignment; when unset only where web_bind is this machine, or under debug.",
+        "Whether there are the pages /stats and /assignment; "
+        "when unset only where web_bind is this machine, web_transport is a socket, or under debug.",
         env="APP_WEB_STATS_ENABLED",
         parse=flag,
     )
     web_metrics_enabled = Parameter[bool | None](
         bool | None,
         None,
-        "Whether there is the page /metrics; when unset only where web_bind is this machine, or under debug.",
+        "Whether there is the page /metrics; when unset only where web_bind is this machine, web_transport is a socket, or under debug.",
         env="APP_WEB_METRICS_ENABLED",
         parse=flag,
     )

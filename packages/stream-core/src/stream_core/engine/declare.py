@@ -38,7 +38,8 @@ async def declare(
 ) -> dict[str, int]:
     """Make sure that all topics exist and fit.
 
-    Partitions of a topic that is created: its ``partitions=``, else the setting ``topic_partitions``, else as many as the sources.
+    Partitions of a topic that is created: its ``partitions=``, else the setting ``topic_partitions``, else 8 where it is read and not
+    filled by the app itself, and as many as the largest of those for all others.
 
     Args:
         admin: of the cluster.
@@ -91,7 +92,8 @@ async def declare_late(admin: Admin, topic: AnyTopic, settings: EngineSettings, 
 
     Args:
         admin: of the cluster.
-        topic: it is created as its definition says, with as many partitions as the sources where it does not say it.
+        topic: it is created as its definition says; where neither that nor a setting says how many partitions, with as many as the largest
+            source.
         settings: of the engine.
         sources: the partition counts of what is read.
 

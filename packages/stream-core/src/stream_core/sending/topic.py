@@ -92,7 +92,8 @@ class Topic(Generic[K, V]):
     Args:
         name: topic name: letters, digits, ``.``, ``_`` and ``-``, at most 249 characters.
         schema: how keys and values are encoded and decoded.
-        partitions: partitions to create it with; ``None`` takes the setting ``topic_partitions``, else the count of the source.
+        partitions: partitions to create it with; ``None`` takes the setting ``topic_partitions``, else 8 where the app reads it, and as
+            many as the largest topic that it reads for others.
         replicas: replication factor to create it with; ``None`` takes the setting ``topic_replication_factor``.
         retention: how long records are kept, in seconds or as a timedelta; ``None`` leaves the broker's default.
         compacting: keep only the latest record of each key.

@@ -238,7 +238,8 @@ class Stream(Generic[T]):
         """Send every event to another topic, and go on with the stream that reads it.
 
         Args:
-            channel: a topic or the name of one; a new one has the schema and as many partitions as the source.
+            channel: a topic or the name of one; a new one has the schema of the source, and as many partitions as the setting
+                ``topic_partitions`` says, else as the largest topic that the app reads.
 
         Raises:
             ConfigurationError: the agent has ``concurrency`` or ``isolated_partitions``, or the stream runs without an engine.
@@ -259,7 +260,7 @@ class Stream(Generic[T]):
             key: a field of the value's record class (``Transfer.account``), or a function of the value, sync or async.
             name: what a function computes; part of the topic's name.
             topic: the topic; ``{app id}-{agent}-{source}-{key}-repartition`` when left out.
-            partitions: of that topic when it is created; the setting ``topic_partitions``, else as many as the source.
+            partitions: of that topic when it is created; the setting ``topic_partitions``, else as the largest topic that the app reads.
 
         Raises:
             ConfigurationError: as in :meth:`through`; or a function without ``name``.
