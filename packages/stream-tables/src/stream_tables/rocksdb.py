@@ -67,7 +67,8 @@ FILTER: Final = 0.02
 """Part of a write buffer that its Bloom filter takes. A key that is not in the buffer, as most of a large table are,
 is found missing by it in half of the time that a search takes."""
 FILTERED: Final = 16
-"""So many stores that share memory have such filters: those of hundreds would leave no room for changes, and these take a twelfth of it."""
+"""So many stores that share memory have such filters: those of hundreds would leave no room for changes, and these take a
+twelfth of it, beside those of buffers that are being flushed."""
 
 SIZES = "rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.cur-size-active-mem-table"
 

@@ -59,7 +59,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         changelog_config: configuration of the changelog beside what a changelog needs, in Kafka's names.
         replicas: replication factor of the changelog; ``None`` for that of the app.
         recovery_buffer_size: changelog records that a recovery writes to the store at a time.
-        standby_buffer_size: the same while a standby follows the changelog; ``None`` for the same number.
+        standby_buffer_size: the same while a standby follows the changelog; ``None`` for the same number. There are no standbys yet.
         on_changelog_event: called with the event of each changelog record that is applied, while partitions are recovered and followed,
             before it is written to the store; sync or async. One that raises ends the worker. A subclass may have a method of that name.
         on_recover: called when a rebalance is over and all partitions of this worker are recovered; sync or async.

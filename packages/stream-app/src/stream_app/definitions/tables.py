@@ -42,7 +42,7 @@ class TableOptions(TypedDict, total=False):
         changelog_topic: the topic that has its changes, from :meth:`topic`; one of its own when left out.
         extra_topic_configs: more configuration of the changelog, in Kafka's names.
         recovery_buffer_size: changelog records that a recovery writes to the store at a time; 1000 when left out.
-        standby_buffer_size: the same where a standby follows the changelog; the same number when left out.
+        standby_buffer_size: the same where a standby follows the changelog; without effect, as there are no standbys yet.
         on_changelog_event: called with the event of each changelog record that is applied while partitions are recovered or followed,
             before the store has it; sync or async. One that raises ends the worker.
         on_recover: called after each rebalance when all partitions of this worker are recovered; sync or async.
