@@ -54,8 +54,9 @@ class TestDriver:
         apps: what to run, all on one broker; none of them may run elsewhere.
         now: the time to begin with, in seconds since the epoch or as a datetime with a time zone; the time of this machine when left out.
         commit: commit at the end of each call. Otherwise the app does it by itself, when its commit interval is over, or :meth:`commit`:
-            then a crash leaves something to do again. On a real Kafka, where time goes on between two calls, that interval is 27 seconds
-            unless ``broker_commit_interval`` is given here.
+            then a crash leaves something to do again. On a real Kafka, where time goes on between two calls, that interval is 27 seconds,
+            or 0.45 of a ``broker_transaction_timeout`` that is given here, whatever the app says, unless ``broker_commit_interval`` is
+            given here. The app's ``broker_commit_every`` and ``broker_commit_bytes`` hold, and make it commit earlier.
         timeout: seconds on the clock of the driver that work may take, before a call gives up and says who is not done; of
             real time, 20 at most, where tasks go on without ever waiting for anything.
         kafka: the URL of a real Kafka, such as ``kafka://localhost:9092``, in place of the one in this process. It must have none of the
