@@ -16,7 +16,7 @@ from stream_core.primitives import TP, Offset
 from stream_core.streams.channel import Channel
 from stream_core.streams.events import current_event
 from stream_core.streams.stream import Stream
-from stream_core.values.schemas import Schema
+from stream_core.values.schemas import SHOWN, Schema
 
 from .harness import Lab
 
@@ -153,8 +153,8 @@ async def test_a_failed_event_leaves_no_sends(lab: Lab) -> None:
     assert lab.values(out, committed=False) == [0, 1, 2, 3]
 
 
-async def test_decode_errors_crash(lab: Lab) -> None:
-    """Without a policy a record that cannot be decoded ends the worker, after all events before it."""
+async def test_decode_errors_crash(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a policy a record that cannot be decoded ends the worker at once, after all events before it."""
     topic = lab.topic("numbers", schema=number_schema())
     seen: list[int] = []
 
@@ -170,13 +170,16 @@ async def test_decode_errors_crash(lab: Lab) -> None:
     assert isinstance(error.__cause__, DecodeError)
     assert (error.__cause__.tp, error.__cause__.offset) == (TP("numbers", 0), 2)
     assert "topic numbers, partition 0, offset 2" in str(error)
+    assert "comes first again" not in caplog.text
     await lab.stop(engine)
     assert seen == [0, 1]
     assert lab.committed(topic) == Offset(2)
 
 
-async def test_decode_errors_are_skipped(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    """With the policy of the topic such a record is logged with its place, and passed over, also as the last one."""
+@pytest.mark.parametrize(("level", "traced"), [("INFO", False), ("DEBUG", True)])
+async def test_decode_errors_are_skipped(lab: Lab, caplog: pytest.LogCaptureFixture, level: str, traced: bool) -> None:
+    """With the policy of the topic such a record is one line of the log, with its place, and is passed over, also as the last one."""
+    caplog.set_level(level)
     topic = lab.topic("numbers", schema=number_schema(), on_decode_error="skip")
     seen: list[int] = []
 
@@ -184,12 +187,15 @@ async def test_decode_errors_are_skipped(lab: Lab, caplog: pytest.LogCaptureFixt
         async for value in stream:
             seen.append(value)
 
-    lab.put(topic, [b"no", 1, b"no number", 3, b"{"])
+    lab.put(topic, [b"no", 1, b"no number", 3, b"9" * SHOWN + b"!", b"{"])
     await lab.start([lab.agent(body, topic)])
     await lab.caught_up(topic)
 
     assert seen == [1, 3]
-    assert "skipped numbers-0 offset 2" in caplog.text
+    lines = [line for line in caplog.records if line.getMessage().startswith("skipped numbers-0 offset ")]
+    assert [line.getMessage().split()[3] for line in lines] == ["0,", "2,", "4,", "5,"]
+    assert [line.exc_info is not None for line in lines] == [traced] * 4
+    assert [f"in b'{'9' * SHOWN}' and more [" in line.getMessage() for line in lines] == [False, False, True, False]
 
 
 async def test_a_cancelled_event_is_not_finished(lab: Lab) -> None:
