@@ -49,6 +49,12 @@ class Nameless(Record, include_metadata=False):
     n: int
 
 
+class Undecided(Record):
+    """A record with a field of which JSON does not say what it is."""
+
+    when: str | datetime
+
+
 class Side(StrEnum):
     """An enumeration of text."""
 
@@ -292,6 +298,11 @@ def test_serializers_win_in_order() -> None:
             Schema(value_type=Transfer, value_serializer="raw"),
             r"raw serializer cannot hold Transfer: use serializer 'json'",
         ),
+        (Schema(value_type=str | datetime), r"cannot decode value_type str \| datetime.*more than one str-like"),
+        (Schema(value_type=UUID | str), r"cannot decode value_type .*UUID \| str: .*more than one str-like"),
+        (Schema(value_type=list | set), r"cannot decode value_type list \| set: .*more than one array-like"),
+        (Schema(value_type=dict | Transfer), r"cannot decode value_type dict \| .*Transfer: .*more than one dict-like"),
+        (Schema(value_type=Undecided), r"cannot decode value_type Undecided: .*more than one str-like"),
     ],
 )
 def test_a_schema_that_cannot_work_is_refused_before_it_is_used(schema: Schema, message: str) -> None:
