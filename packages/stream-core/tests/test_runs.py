@@ -19,7 +19,7 @@ async def test_what_nobody_runs_is_started_when_it_is_needed() -> None:
         starts.append("start")
         handle.bind(run, "engine")
 
-    with pytest.raises(ConfigurationError, match="cannot send: the app is not started"):
+    with pytest.raises(ConfigurationError, match=r"cannot send: the app is not started: .*, app\.start_client\(\)$"):
         await handle.reach("cannot send")
     with starting_when_needed(start):
         assert await handle.reach("cannot send") == "engine"
