@@ -27,6 +27,7 @@ class Ledger:
         self.intervals: list[Mapping[Reading, Interval]] = []
         self.committed_readings: list[Mapping[Reading, int]] = []
         self.unread: list[bool] = []
+        self.kept: list[Collection[Shard]] = []
         self.broken: Exception | None = None
         self.refused: list[RecordRefusedError] = []
 
@@ -86,7 +87,8 @@ class Ledger:
         """Begin nothing."""
 
     async def keep(self, shards: Collection[Shard]) -> None:
-        """Keep all."""
+        """Keep all, and note which ones were to be kept."""
+        self.kept.append(shards)
 
     @property
     def pending(self) -> int:

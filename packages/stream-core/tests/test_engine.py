@@ -11,6 +11,7 @@ import pytest
 
 from stream_core.agents.agent import Agent
 from stream_core.assignment import Member
+from stream_core.engine.participants import Shard
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, DeadlineError, TransportError
 from stream_core.memory.producer import MemoryProducer
 from stream_core.primitives import TP, Offset
@@ -19,6 +20,7 @@ from stream_core.streams.stream import Stream
 from stream_core.values.schemas import Schema
 
 from .harness import GROUP, Lab
+from .ledger import Ledger
 
 pytestmark = pytest.mark.looptime
 
@@ -254,15 +256,16 @@ async def test_fail_fast(lab: Lab) -> None:
 @both
 @pytest.mark.parametrize("operation", ["offset_fetch", "list_offsets", "offset_commit"])
 async def test_opening_is_tried_again(lab: Lab, settings: dict[str, Any], operation: str) -> None:
-    """When the broker does not answer while partitions are opened, it is asked again."""
-    topic = lab.topic("numbers")
+    """When the broker does not answer while partitions are opened, it is asked again; each time stores that moved are closed first."""
+    topic, ledger = lab.topic("numbers"), Ledger()
     lab.put(topic, range(3))
     for _ in range(3):
         lab.cluster.faults.fail_next(operation, DeadlineError("no answer"))
     collecting = Collecting(lab, topic)
-    await lab.start([collecting.agent], **settings)
+    await lab.start([collecting.agent], participants=[ledger], **settings)
     await lab.caught_up(topic)
     assert collecting.seen == [0, 1, 2]
+    assert ledger.kept == [[Shard(1, 0)]] * 4
 
 
 async def test_a_dead_predecessor_is_taken_out(lab: Lab) -> None:
