@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,8 +21,11 @@ from stream_core.errors import (
     TransportError,
     WorkerError,
 )
+from stream_core.memory import MemoryTransport
 from stream_core.memory.offsets import GroupOffsets
-from stream_core.primitives import TP, Offset, StoredRecord
+from stream_core.memory.producer import MemoryProducer
+from stream_core.memory.sending import Acknowledgement
+from stream_core.primitives import TP, Offset, RecordMetadata, StoredRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.topic import Topic
 from stream_core.streams.cursor import Cursor
@@ -401,6 +404,49 @@ async def test_nothing_to_do_is_no_checkpoint(lab: Lab) -> None:
     await lab.caught_up(counting.topic)
     await lab.until(lambda: counting.ledger.stored == 3, "it is stored")
     assert not await engine.checkpoint()
+
+
+class Untold(Acknowledgement):
+    """That of a batch which the broker had already: it does not say where."""
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        place = yield from super().__await__()
+        return place._replace(offset=-1)
+
+
+class Forgetful(MemoryProducer):
+    """A producer that hears no place of a changelog record but the first."""
+
+    first = True
+
+    def send(self, topic: str, *args: Any, **options: Any) -> Acknowledgement:
+        """Send a record."""
+        sent = super().send(topic, *args, **options)
+        if topic != CHANGELOG.topic or self.first:
+            self.first = self.first and topic != CHANGELOG.topic
+            return sent
+        return Untold(sent._sender, sent._batch, sent._index)
+
+
+class Forgetting(MemoryTransport):
+    """Makes these."""
+
+    def producer(self, **options: Any) -> Forgetful:
+        """Make a producer."""
+        return Forgetful(self.cluster, self.settings, **options)
+
+
+async def test_a_changelog_record_whose_place_is_not_told(lab: Lab) -> None:
+    """Its interval is committed and stored; the position of the store stays where it was."""
+    lab.transport = Forgetting(lab.cluster.name)
+    counting = Counting(lab)
+    await counting.start()
+    for _ in range(2):
+        lab.put(counting.topic, range(3))
+        await lab.caught_up(counting.topic)
+        await lab.until(lambda: counting.ledger.stored == len(counting.handled), "it is stored")
+        assert counting.ledger.position == 1
+    assert counting.handled == [0, 1, 2] * 2
 
 
 async def test_a_store_that_fails_ends_the_worker(lab: Lab) -> None:

@@ -117,6 +117,19 @@ async def test_a_delivery_gives_the_place_of_its_record() -> None:
     ]
 
 
+async def test_a_batch_whose_place_is_not_told() -> None:
+    """A broker that had it already (DUPLICATE_SEQUENCE) may not say where: no record of it has an offset."""
+    out = _Outgoing()
+    deliveries = [out.append(b"v", timestamp) for timestamp in (10, 20)]
+    await asyncio.sleep(0)
+    out.take().done(-1, -1)
+
+    assert [await delivery for delivery in deliveries] == [
+        RecordMetadata("t", 0, -1, 10),
+        RecordMetadata("t", 0, -1, 20),
+    ]
+
+
 async def test_awaiting_a_delivery_seals_its_batch() -> None:
     """Nobody waits for linger, and a waiter that is cancelled does not cancel the batch of the others."""
     out = _Outgoing(linger=60.0)
