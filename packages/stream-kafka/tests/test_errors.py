@@ -49,6 +49,7 @@ def test_every_client_error_is_translated(error: type[BaseException]) -> None:
         (82, FencedError),
         (87, BatchRefusedError),
         (88, TransportError),
+        (89, TransportError),
         (90, FencedError),
         (120, TransportError),
         (32_000, TransportError),
@@ -59,7 +60,7 @@ def test_broker_codes(code: int, ours: type[StreamError]) -> None:
     assert type(translate(kafka.for_code(code)(), "testing")) is ours
 
 
-@pytest.mark.parametrize("code", [78, 82, 88, 90, 120])
+@pytest.mark.parametrize("code", [78, 82, 88, 89, 90, 120])
 def test_codes_that_the_client_lacks_are_registered(code: int) -> None:
     """A code registered here is not an unknown error any more."""
     assert kafka.for_code(code) is not kafka.UnknownError
@@ -79,8 +80,9 @@ def test_our_own_errors_pass_unchanged() -> None:
 
 
 def test_what_may_be_asked_again() -> None:
-    """Undecided offsets and moved coordinators are, a stale generation is not."""
+    """Undecided offsets, moved coordinators and quotas are, a stale generation is not."""
     assert is_retriable(UnstableOffsetCommit())
+    assert is_retriable(kafka.for_code(89)())
     assert is_retriable(kafka.NotCoordinatorForGroupError())
     assert not is_retriable(kafka.IllegalGenerationError())
     assert not is_retriable(ValueError())
