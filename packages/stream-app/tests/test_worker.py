@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ import mode
 import pytest
 
 import stream_app as faust
+from stream_app.running.process import THRESHOLDS
 from stream_core.errors import ConfigurationError, WorkerError
 from stream_core.signals import StopSignals
 from stream_core.testing.clock import ManualClock
@@ -198,6 +200,27 @@ def test_a_loop_of_ones_own() -> None:
     assert ending.done()
     worker.stop_and_shutdown_loop()
     assert loop.is_closed()
+
+
+def test_the_garbage_collector_looks_less_often() -> None:
+    """While a worker has its process: a fetch makes thousands of objects at a time, and none of them is garbage."""
+    loop, app, before = asyncio.new_event_loop(), make(), gc.get_threshold()
+    worker = faust.Worker(app, loop=loop, loglevel="CRITICAL")
+
+    async def look() -> tuple[int, ...]:
+        await until(lambda: started(app))
+        await worker.stop()
+        return gc.get_threshold()[:2]  # Python 3.14 ignores the third one
+
+    looking = loop.create_task(look())
+    gc.set_threshold(700, 10, 10)
+    try:
+        assert worker.execute_from_commandline() == 0
+        assert looking.result() == THRESHOLDS[:2]
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+        worker.stop_and_shutdown_loop()
 
 
 async def test_services_of_an_app() -> None:
