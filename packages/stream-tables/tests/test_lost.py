@@ -40,6 +40,7 @@ from .bank import AtOnce
 pytestmark = pytest.mark.looptime
 
 SOURCE, CHANGELOG, GROUP = "words", "counts-changelog", "counting"
+UNREADABLE = "recovery waits: reading topic counts-changelog, partition 0: wrong checksum"
 
 
 class World:
@@ -346,6 +347,36 @@ async def test_the_other_stores_are_written(exactly_once: bool) -> None:
     world.say("third", partition=2)
     await asyncio.sleep(2)
     await world.start()
+    await world.everywhere()
+    await world.stop()
+
+
+@pytest.mark.parametrize("exactly_once", [False, True])
+async def test_a_changelog_that_cannot_be_read_stops_no_other(
+    exactly_once: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one partition is damaged the other is recovered, worked on and committed, and the log names the one; mended, it goes on."""
+    world = World(exactly_once=exactly_once, partitions=2)
+    await world.start()
+    for partition in range(2):
+        world.say(f"first-{partition}", partition=partition)
+    await world.caught_up()
+    await world.stop()
+    world.cluster.faults.damaged[TP(CHANGELOG, 0)] = "wrong checksum"
+    for partition in range(2):
+        world.say(f"second-{partition}", partition=partition)
+
+    starting = asyncio.create_task(world.start(MemoryStores()))
+    await world.until(lambda: caplog.messages.count(UNREADABLE) >= 10, "it is named, by one reader after the other")
+    world.say("third-1", partition=1)
+    await world.until(lambda: world.table.get("third-1", committed=True), "the other is worked on")
+
+    assert world.contents() == {"first-1": 1, "second-1": 1, "third-1": 1}
+    committed = world.cluster.group(GROUP).offsets.fetch([TP(SOURCE, 0), TP(SOURCE, 1)])
+    assert [offset and offset.offset for offset in committed.values()] == [1, 3]
+    assert not starting.done()
+    world.cluster.faults.damaged.clear()
+    await starting
     await world.everywhere()
     await world.stop()
 
