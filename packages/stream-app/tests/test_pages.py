@@ -210,6 +210,16 @@ async def test_settings_reach_the_server(tmp_path: Path) -> None:
                 assert ("X-Named" in response.headers) == (status == 200)
 
 
+async def test_who_reaches_the_socket_sees_what_this_machine_sees(tmp_path: Path) -> None:
+    """Nobody on the network does, whatever web_bind says: the pages of a worker are there, and no setting has to ask for them."""
+    path = tmp_path / "web.sock"
+    app = counting(web_transport=f"unix://{path}", web_bind="0.0.0.0")
+    async with app, aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        for page in ("/table", "/router", "/stats", "/dashboard/"):
+            async with session.get(f"http://shop{page}") as response:
+                assert response.status == 200, page
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
