@@ -240,3 +240,143 @@ async def test_a_start_fails_behind_a_restart_of_its_own(then: Callable[[faust.A
     assert not app.running
     assert not app.engines
     await until(lambda: asyncio.all_tasks() == before)
+
+
+async def test_two_restarts_at_once() -> None:
+    """The app runs behind both, whoever asks: neither has failed because the other one has started it."""
+    app = make()
+    async with asyncio.timeout(20):
+        await app.start()
+        await asyncio.gather(app.restart(), app.restart())
+        assert app.engine.ready
+        await app.stop()
+    assert not app.running
+
+
+async def test_two_tasks_ask_for_a_restart_at_once() -> None:
+    """Both are cancelled by the stop, and nothing has crashed."""
+    app, asked, go = make(), list[int](), asyncio.Event()
+
+    async def again() -> None:
+        await go.wait()
+        if len(asked) < 2:
+            asked.append(1)
+            await app.restart()
+
+    async def again_too() -> None:
+        await again()
+
+    app.task(again)
+    app.task(again_too)
+    async with asyncio.timeout(20):
+        await app.start()
+        first = app.engine
+        go.set()
+        await until(lambda: app.running and app.engines and app.engine is not first and app.engine.ready)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert app.running
+        await app.stop()
+    assert app.crash_reason is None
+
+
+async def test_two_restarts_overtake_a_start() -> None:
+    """Who waits for it waits for whichever start there is in the end."""
+    app = held()
+    async with asyncio.timeout(20):
+        start = asyncio.create_task(app.start())
+        await until(lambda: app.entered)
+        both = asyncio.gather(app.restart(), app.restart())
+        await until(lambda: len(app.entered) == 2)
+        app.go_on.set()
+        await both
+        await start
+        assert app.engine.ready
+        await app.stop()
+
+
+async def test_a_restart_behind_one_that_fails() -> None:
+    """The later one starts the service; where that raises, the earlier one does."""
+    restarts, go_on = list[int](), asyncio.Event()
+
+    class Once(faust.Service):
+        async def on_stop(self) -> None:
+            await go_on.wait()
+
+        async def on_restart(self) -> None:
+            restarts.append(1)
+            if len(restarts) == 1:
+                raise ValueError("not this time")
+
+    service = Once()
+    async with asyncio.timeout(20):
+        await service.start()
+        both = asyncio.gather(service.restart(), service.restart(), return_exceptions=True)
+        await until(lambda: service.should_stop)
+        go_on.set()
+        first, second = await both
+    assert (first, str(second)) == (None, "not this time")
+    assert service.running
+    await service.stop()
+
+
+@pytest.mark.parametrize(
+    ("hook", "met"), [("on_started", "stop"), ("on_start", "second start"), ("on_started", "second start")]
+)
+async def test_a_start_is_cancelled_during_a_restart_of_its_own(hook: str, met: str) -> None:
+    """It leaves nothing behind, whatever the restart does in that moment, and that is no crash."""
+    told, go_on = list[str](), asyncio.Event()
+
+    class Again(faust.App):
+        async def tell(self, name: str) -> None:
+            told.append(name)
+            if name == met:
+                await go_on.wait()
+            if name == hook and told.count(name) == 1:
+                await self.restart()
+
+        async def on_start(self) -> None:
+            await self.tell("second start" if "on_start" in told else "on_start")
+
+        async def on_started(self) -> None:
+            await self.tell("on_started")
+
+        async def on_stop(self) -> None:
+            await self.tell("stop")
+
+    app = make(kind=Again)
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(20):
+        start = asyncio.create_task(app.start())
+        await until(lambda: met in told)
+        start.cancel()
+        go_on.set()
+        await asyncio.wait([start])
+        await until(lambda: asyncio.all_tasks() == before)
+    assert start.cancelled()
+    assert not app.running
+    assert not app.engines
+    assert app.crash_reason is None
+
+
+async def test_a_service_is_stopped_by_the_one_above_while_it_restarts() -> None:
+    """It does not come back below one that has ended."""
+    stopping, go_on = asyncio.Event(), asyncio.Event()
+
+    class Child(faust.Service):
+        async def on_stop(self) -> None:
+            stopping.set()
+            await go_on.wait()
+
+    child, parent = Child(), faust.Service()
+    parent.add_dependency(child)
+    async with asyncio.timeout(20):
+        await parent.start()
+        again = asyncio.create_task(child.restart())
+        await stopping.wait()
+        above = asyncio.create_task(parent.stop())
+        await until(lambda: parent.should_stop)
+        go_on.set()
+        await above
+        await again
+    assert not child.running

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import settings
@@ -371,6 +372,17 @@ def refused(part: TablePartition, key: bytes, intervals: dict[Reading, Interval]
     part.refuse(next(shard.change(*record) for record in shard.records if record[0] == key), error)
     part.overlay.clear()
     return error
+
+
+def test_what_the_broker_refused_keeps_no_error(part: TablePartition, session: Session) -> None:
+    """An error has the frames that it passed, and they have all changes of the interval that is dropped."""
+    cursor = actor("one")
+    begin(cursor, session)
+    part.set(cursor, b"a", 1)
+    finish(cursor)
+    part.overlay.cut([])
+    gone = ref(refused(part, b"a", {Reading(SOURCE, "one"): Interval(0, 5)}))
+    assert gone() is None
 
 
 @pytest.mark.parametrize("value", [1, "text", [1, 2], "long" * 100, NOTHING])

@@ -76,7 +76,6 @@ class Life(PageDefinitions, Configuration, Watching, Service):
 
     def __init__(self, *, beacon: Any = None, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._wiring: Wiring | None = None
-        self._again = False  # a restart has not been overtaken by a stop
         self._apart_tasks = set[asyncio.Task[None]]()
         self._fail_fast = False
         self._start_timeout: float | None = None
@@ -166,18 +165,16 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         then is a crash. A task of the class that calls it is not cancelled, and is begun once more with the app: it is to return.
         ``on_start`` of a plain service of mode below the app is no place for it: that start would go on beside the next one.
         """
-        again, self._again = super().restart, True
+        self._let_start_again()
         if self.running:
-            await run_in(
-                self.loop, lambda: self._apart(again, f"restart of app {self.id}", self._crash_above), f"app {self.id}"
-            )
+            what = f"restart of app {self.id}"
+            await run_in(self.loop, lambda: self._apart(self._restart, what, self._crash_above), f"app {self.id}")
         else:
-            await again()
+            await self._restart()
 
     async def _start_again(self) -> None:
         try:
-            if self._again:
-                await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
+            await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
         except WorkerError:
             if self._again:  # else the start was overtaken by a stop, which has the last word
                 raise
@@ -326,8 +323,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
             Exception: why the app could not go on, such as an agent that failed for good: after everything has stopped. A service of mode
                 that depends on the app has crashed for that reason already, and nothing is raised.
         """
-        if not self._is_ending_here():
-            self._again = False
+        self._let_stop()
         if self.running:
             try:
                 await run_in(self.loop, self._end, f"app {self.id}")

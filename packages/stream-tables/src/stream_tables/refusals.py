@@ -18,12 +18,12 @@ class Refusal(NamedTuple):
     Attributes:
         value: its value; ``None`` for a deletion.
         until: the offsets after the events that may have made it, by reading; those that are committed are taken out.
-        error: why.
+        why: what the broker said. The error itself would keep all that its frames have, such as the changes of the dropped interval.
     """
 
     value: bytes | None
     until: dict[Reading, int]
-    error: RecordRefusedError
+    why: str
 
 
 class Refusals:
@@ -52,7 +52,7 @@ class Refusals:
         helps = self._met or not self._by_key
         self._met = False
         until = {reading: interval.end for reading, interval in intervals.items()}
-        self._by_key.setdefault(change.key, []).append(Refusal(change.value, until, error))
+        self._by_key.setdefault(change.key, []).append(Refusal(change.value, until, str(error)))
         return helps
 
     def guard(self, key: bytes, entry: Entry) -> None:
@@ -60,8 +60,7 @@ class Refusals:
         for refusal in self._by_key.get(key, ()):
             if refusal.value == self._values.stored(entry):
                 self._met = True
-                # without the cause: behind it is the broken producer of an interval that is dropped already
-                raise RecordRefusedError(f"table {self._table}, key {self._values.shown(key)}: {refusal.error}")
+                raise RecordRefusedError(f"table {self._table}, key {self._values.shown(key)}: {refusal.why}")
 
     def forget(self, intervals: Mapping[Reading, Interval]) -> None:
         """Forget what was refused in events that are committed by now: it was not made again."""

@@ -69,6 +69,8 @@ class Service(services.Service):
         self._starting: asyncio.Task[None] | None = None
         self._asked_in: tuple[asyncio.Task[None], ...] = ()  # the starts whose hooks have asked for that one
         self._restarting: asyncio.Future[None] | None = None
+        self._again = False  # a restart has not been overtaken by a stop
+        self._again_in: tuple[asyncio.Task[None], ...] = ()  # the starts whose hooks have asked for it
         self._callers: set[asyncio.Task[Any]] = set()  # who awaits a stop that runs in another task
         super().__init__(beacon=beacon, loop=loop)
 
@@ -171,6 +173,8 @@ class Service(services.Service):
 
     async def _end_behind_failure(self, starting: asyncio.Task[None]) -> None:
         """Stop what a start has begun that failed, or was cancelled; an error meanwhile does not take the place of that."""
+        if starting in self._again_in:
+            self._again = False
         if self._starting is not starting and starting not in self._asked_in:
             return  # it was stopped, and what runs is of a start behind that, which no hook of this one has asked for
         try:
@@ -242,9 +246,15 @@ class Service(services.Service):
         Raises:
             BaseException: why the service crashed, unless a service above has crashed for it; or what a hook raised.
         """
+        self._let_stop()
         if self.running:
             await self._end()
             self._raise_crash()
+
+    def _let_stop(self) -> None:
+        """Let no restart that is under way start the service again, unless it is a part of the stop that asks."""
+        if not self._is_ending_here():
+            self._again = False
 
     def _raise_crash(self) -> None:
         reason = self._crash_reason
@@ -340,17 +350,42 @@ class Service(services.Service):
         self._over.set()
 
     async def restart(self) -> None:
-        """Stop, and start again in the same way. Whoever waits for a start that this overtakes waits for the new one."""
+        """Stop, and start again in the same way.
+
+        Whoever waits for a start that this overtakes waits for the new one. Of several restarts at once the last one starts the service,
+        and the others wait for it. A :meth:`stop` meanwhile has the last word.
+        """
+        self._let_start_again()
+        await self._restart()
+
+    def _let_start_again(self) -> None:
+        self._again, self._again_in = True, _starts.get()
+
+    async def _restart(self) -> None:
         restarting = self._restarting = asyncio.get_running_loop().create_future()
         try:
             await self._end()
+            if await self._is_done_by_another(restarting):
+                return
             self.service_reset()
             await self.on_restart()
-            await self._start_again()
+            if await self._is_done_by_another(restarting):
+                return
+            if self._again:
+                await self._start_again()
         finally:
             restarting.set_result(None)
             if self._restarting is restarting:
                 self._restarting = None
+
+    async def _is_done_by_another(self, restarting: asyncio.Future[None]) -> bool:
+        """Wait for a restart that was asked for since; returns whether it has done what this one was to do."""
+        while self._restarting not in (None, restarting):
+            await asyncio.wait([self._restarting])
+            if self.running or not self._again:
+                return True
+        self._restarting = restarting
+        return False
 
     async def _start_again(self) -> None:
         await self.start()

@@ -33,6 +33,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from stream_core.engine.checkpoint import ChangeRefusedError, Checkpoint
 from stream_core.engine.context import EngineContext
@@ -61,8 +62,23 @@ PATIENCE = 5
 FINDS = 100
 """Drops that count for nothing in such a row, each because a change was found that the broker refuses: from then on its event fails."""
 
+SEARCH = 10
+"""Events after which a checkpoint comes while it is looked for what the broker refuses: that is in few of them, and the others count."""
+
 WAITING_HELPS = (DeadlineError, BrokerUnavailableError, FencedError, TimeoutError, Failpoint)
 """Reasons for a drop that pass by themselves."""
+
+
+class Trouble(NamedTuple):
+    """What has to be committed of a partition before a row of drops is over.
+
+    Attributes:
+        end: the position after all of its events that were in a dropped interval.
+        committed: its committed position at the last drop.
+    """
+
+    end: int
+    committed: int
 
 
 class RunningInterval:
@@ -94,7 +110,7 @@ class RunningInterval:
         self._lock = asyncio.Lock()
         self._running: Checkpoint | None = None
         self._drops = self._found = 0
-        self._troubled: dict[TP, int] = {}
+        self._troubled: dict[TP, Trouble] = {}
         self._tables: dict[str, str] = {}
         self.complete = True
 
@@ -121,6 +137,8 @@ class RunningInterval:
 
     def _much(self) -> bool:
         every = self._settings.commit_every
+        if self._outbox.one_by_one:
+            every = min(every or SEARCH, SEARCH)
         if every is not None and self._ownership.uncommitted >= every:
             return True
         return sum(participant.pending for participant in self._participants) > self._settings.commit_bytes
@@ -195,9 +213,11 @@ class RunningInterval:
         """End the row of drops once everything is committed that was in the dropped intervals; called when something was committed."""
         committed = {tp: session.committed for tp, session in self._ownership.sessions.items()}
         self._outbox.one_by_one.end(committed)
-        self._troubled = {tp: end for tp, end in self._troubled.items() if committed.get(tp, end) < end}
+        self._troubled = {tp: one for tp, one in self._troubled.items() if committed.get(tp, one.end) < one.end}
         if not self._troubled:
             self._drops = self._found = 0
+        elif self._found and all(committed[tp] > one.committed for tp, one in self._troubled.items()):
+            self._found = 1
 
     # -- drop
 
@@ -219,7 +239,8 @@ class RunningInterval:
         """Drop the interval, and open its partitions again from the committed offsets, unless they are being given up."""
         tps, group = list(self._ownership.sessions), self._ownership.group
         for tp, session in self._ownership.sessions.items():
-            self._troubled[tp] = max(session.position, self._troubled.get(tp, -1))
+            end = max(session.position, self._troubled[tp].end if tp in self._troubled else -1)
+            self._troubled[tp] = Trouble(end, session.committed)
         refused = BatchRefusedError.behind(error) or isinstance(error, ChangeRefusedError)
         if refused:
             self._outbox.one_by_one.begin({tp: one.fetch_position for tp, one in self._ownership.sessions.items()})
