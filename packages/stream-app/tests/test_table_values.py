@@ -11,7 +11,6 @@ from uuid import uuid4
 import pytest
 
 import stream_app as faust
-from stream_core.engine import interval
 from stream_core.errors import EncodeError, RecordRefusedError, WorkerError
 from stream_core.primitives import TopicSpec
 from stream_tables.errors import NotAssignedError, TableError, TableKeyError
@@ -104,32 +103,6 @@ async def test_a_value_that_only_the_broker_refuses(guarantee: str, kind: str) -
         grown = "x" * 16_000 if kind == "growing" else "".join(letter * 4_000 for letter in "abcd")
         expected = {**dict.fromkeys(("a", "b", "c", "d", "end"), "kept"), "grown": grown}
     assert dict(table.items()) == expected
-    await app.stop()
-
-
-async def test_there_are_always_more_values_that_the_broker_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While they are looked for checkpoints come early, so that what is found and what is good is committed, and the search never ends."""
-    monkeypatch.setattr(interval, "FINDS", 3)
-    app = make(broker_commit_interval=3600.0)
-    limits = {"max.message.bytes": "20000", "cleanup.policy": "compact"}
-    cluster(app).create(TopicSpec("shop-table-changelog", 1, config=limits))
-    numbers = app.topic("numbers", value_type=int, partitions=1)
-    table = app.Table("table", key_type=int, value_type=str)
-
-    @app.agent(numbers, on_failure="skip")
-    async def put(stream: faust.Stream[int]) -> None:
-        async for number in stream:
-            table[number] = "x" * 30_000 if number % 5 == 0 else "kept"
-            await asyncio.sleep(0)
-
-    await app.start()
-    for number in range(60):
-        await numbers.send(number)
-    await until(lambda: table.get(0) is not None)
-    checkpoint = asyncio.create_task(app.engine.checkpoint())  # what begins the search
-    await until(lambda: table.get(49, committed=True) or app.engine.failure.done())
-    await checkpoint
-    assert {number: "kept" for number in range(50) if number % 5}.items() <= dict(table.items()).items()
     await app.stop()
 
 

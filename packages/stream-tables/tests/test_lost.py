@@ -548,3 +548,19 @@ async def test_a_store_without_an_id_takes_it(world: World) -> None:
     await world.start()
     assert world.table["kept"] == 7
     assert world.table.parts[0].store.fact(Facts.TOPIC_ID) == world.cluster.topic(CHANGELOG).id.encode()
+
+
+# -- what the broker refuses
+
+
+async def test_changes_that_the_broker_refuses_come_without_end(world: World) -> None:
+    """While one is looked for checkpoints come early, so that what is good is committed, and the worker goes on."""
+    limits = {"cleanup.policy": "compact", "max.message.bytes": "20000"}
+    world.cluster.create(TopicSpec(CHANGELOG, 1, config=limits))
+    await world.start(on_failure="skip")
+    for number in range(60):
+        good, bad = [f"{number} {i}" for i in range(8)], [f"{number} {i}" + "x" * 30_000 for i in range(2)]
+        world.say(bad[0], *good, bad[1])
+        world.said -= Counter(bad)
+        await asyncio.sleep(0.3)
+    await world.everywhere()
