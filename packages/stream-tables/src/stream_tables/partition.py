@@ -515,9 +515,8 @@ class TablePartition(Generic[V]):
         the position that it has: see :func:`stream_tables.stores.write_chunked`.
         """
         frozen, last = self.overlay.frozen, self.last_keys
-        while (surplus := len(frozen) - CHUNK) > len(
-            last
-        ):  # so that something is left for the last write, whose facts count
+        # Something is left for the last write: until the position is there, no cut may be taken for one behind this.
+        while (surplus := len(frozen) - CHUNK) > len(last):
             # The end of a dictionary is where taking out costs nothing. RocksDB keeps changes in order, and takes those that come in
             # order in three quarters of the time.
             newest = islice(reversed(frozen.items()), min(SORTED, surplus))
