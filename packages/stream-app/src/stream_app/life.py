@@ -165,7 +165,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         then is a crash. A task of the class that calls it is not cancelled, and is begun once more with the app: it is to return.
         ``on_start`` of a plain service of mode below the app is no place for it: that start would go on beside the next one.
         """
-        self._let_start_again()
+        self._restarts.ask()
         if self.running:
             what = f"restart of app {self.id}"
             await run_in(self.loop, lambda: self._apart(self._restart, what, self._crash_above), f"app {self.id}")
@@ -176,7 +176,7 @@ class Life(PageDefinitions, Configuration, Watching, Service):
         try:
             await self._start(fail_fast=self._fail_fast, timeout=self._start_timeout, client_only=self.client_only)
         except WorkerError:
-            if self._again:  # else the start was overtaken by a stop, which has the last word
+            if self._restarts.wanted:  # else the start was overtaken by a stop, which has the last word
                 raise
 
     async def _open(self) -> None:

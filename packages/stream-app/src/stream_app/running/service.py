@@ -21,6 +21,7 @@ from mode import services
 from mode.utils.locks import Event
 from mode.utils.times import Seconds, want_seconds
 
+from stream_app.running.restarts import Restarts, Start, enter_start, starts_around
 from stream_core.agents import chores
 from stream_core.errors import ConfigurationError, WorkerError
 
@@ -32,7 +33,6 @@ GIVE_UP = 5.0
 """Seconds for a start, or for tasks, to end that were cancelled."""
 
 _ending: ContextVar[tuple[Service, ...]] = ContextVar("services that are being stopped here", default=())
-_starts: ContextVar[tuple[asyncio.Task[None], ...]] = ContextVar("starts that this code is a part of", default=())
 
 
 class Service(services.Service):
@@ -66,11 +66,9 @@ class Service(services.Service):
         self._entered = False  # on_start has returned: on_stop will be called
         self._above: Any = None
         self._of_this_run: list[Any] = []  # dependencies that were added since the start
-        self._starting: asyncio.Task[None] | None = None
-        self._asked_in: tuple[asyncio.Task[None], ...] = ()  # the starts whose hooks have asked for that one
-        self._restarting: asyncio.Future[None] | None = None
-        self._again = False  # a restart has not been overtaken by a stop
-        self._again_in: tuple[asyncio.Task[None], ...] = ()  # the starts whose hooks have asked for it
+        self._starting: Start | None = None
+        self._asked_in: tuple[Start, ...] = ()  # the starts whose hooks have asked for that one
+        self._restarts = Restarts()
         self._callers: set[asyncio.Task[Any]] = set()  # who awaits a stop that runs in another task
         super().__init__(beacon=beacon, loop=loop)
 
@@ -95,7 +93,7 @@ class Service(services.Service):
         self._bind(asyncio.get_running_loop())
         self._started.set()
         self._above = self._running_above()
-        restarting, self._asked_in = self._restarting, _starts.get()
+        restart, self._asked_in = self._restarts.last, starts_around()
         self._starting = starting = asyncio.create_task(self._begin(), name=f"start of {self.label}")
         try:
             await starting
@@ -111,8 +109,7 @@ class Service(services.Service):
             return
         if self._stopped.is_set():
             await self._wait_for_end()
-        if self._restarting not in (None, restarting):  # the one that this start is a part of waits for it
-            await asyncio.wait([self._restarting])
+        await self._restarts.over(but=restart)
         if self._starting is starting or not self.running or not self._starting.done():
             self._overtaken()
 
@@ -127,12 +124,11 @@ class Service(services.Service):
         _bind(self, loop)
         for event in (self._over, self._done):
             event._loop = loop
-        if self._restarting is not None and self._restarting.get_loop() is not loop:
-            self._restarting = None
+        self._restarts.bind(loop)
 
     async def _begin(self) -> None:
-        if (task := asyncio.current_task()) is not None:
-            _starts.set((*(one for one in _starts.get() if not one.done()), task))
+        if self._starting is not None:
+            enter_start(self._starting)
         if not self._dependencies_known:
             for service in self.on_init_dependencies():
                 self.add_dependency(service)
@@ -171,10 +167,9 @@ class Service(services.Service):
         self._start_tasks()
         await self._start_children()
 
-    async def _end_behind_failure(self, starting: asyncio.Task[None]) -> None:
+    async def _end_behind_failure(self, starting: Start) -> None:
         """Stop what a start has begun that failed, or was cancelled; an error meanwhile does not take the place of that."""
-        if starting in self._again_in:
-            self._again = False
+        self._restarts.give_up_with(starting)
         if self._starting is not starting and starting not in self._asked_in:
             return  # it was stopped, and what runs is of a start behind that, which no hook of this one has asked for
         try:
@@ -254,7 +249,7 @@ class Service(services.Service):
     def _let_stop(self) -> None:
         """Let no restart that is under way start the service again, unless it is a part of the stop that asks."""
         if not self._is_ending_here():
-            self._again = False
+            self._restarts.wanted = False
 
     def _raise_crash(self) -> None:
         reason = self._crash_reason
@@ -355,37 +350,19 @@ class Service(services.Service):
         Whoever waits for a start that this overtakes waits for the new one. Of several restarts at once the last one starts the service,
         and the others wait for it. A :meth:`stop` meanwhile has the last word.
         """
-        self._let_start_again()
+        self._restarts.ask()
         await self._restart()
 
-    def _let_start_again(self) -> None:
-        self._again, self._again_in = True, _starts.get()
-
     async def _restart(self) -> None:
-        restarting = self._restarting = asyncio.get_running_loop().create_future()
-        try:
+        restarts = self._restarts
+        with restarts.under_way() as this:
             await self._end()
-            if await self._is_done_by_another(restarting):
+            if await restarts.is_done_by_another(this, lambda: self.running):
                 return
             self.service_reset()
             await self.on_restart()
-            if await self._is_done_by_another(restarting):
-                return
-            if self._again:
+            if restarts.wanted and not await restarts.is_done_by_another(this, lambda: self.running):
                 await self._start_again()
-        finally:
-            restarting.set_result(None)
-            if self._restarting is restarting:
-                self._restarting = None
-
-    async def _is_done_by_another(self, restarting: asyncio.Future[None]) -> bool:
-        """Wait for a restart that was asked for since; returns whether it has done what this one was to do."""
-        while self._restarting not in (None, restarting):
-            await asyncio.wait([self._restarting])
-            if self.running or not self._again:
-                return True
-        self._restarting = restarting
-        return False
 
     async def _start_again(self) -> None:
         await self.start()
