@@ -1,4 +1,4 @@
-"""A disk on which no large file can be written."""
+"""What tests of tables leave as they found it: the code that runs is nobody's, and files may be large."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from contextlib import contextmanager
 
 import pytest
 
+from stream_core.streams.effects import set_effects
 from stream_core.testing.contracts import store
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left() -> Iterator[None]:
+    """After each test the code that runs is nobody's: what comes next in this process, in another file as well, sends as a program does."""
+    yield
+    set_effects(None)
 
 
 @pytest.fixture

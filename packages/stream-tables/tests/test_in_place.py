@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 import pytest
 from msgspec import field
 
-from stream_core.streams.cursor import Cursor
-from stream_core.streams.effects import set_effects
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import NotAssignedError
@@ -31,13 +29,6 @@ class Color(Enum):
     """A value of a few."""
 
     RED = "red"
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_left() -> Iterator[None]:
-    """After the test the code that runs is nobody's: an actor without an event."""
-    yield
-    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 def accounts(*, check_mutations: bool = True, default: Callable[[], Any] | None = Account) -> Bench:

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from stream_core.memory import MemoryStores
 from stream_core.ports import Stores
-from stream_core.streams.cursor import Cursor
-from stream_core.streams.effects import set_effects
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.driver import open_stores
@@ -28,13 +26,6 @@ class Place(Record, frozen=True):
 
     town: str
     number: int
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_left() -> Iterator[None]:
-    """After the test the code that runs is nobody's: an actor without an event."""
-    yield
-    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 @pytest.fixture(params=["memory", "rocksdb"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -34,13 +33,6 @@ class Color(Enum):
     """A value of a few."""
 
     RED = "red"
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_left() -> Iterator[None]:
-    """After the test the code that runs is nobody's: an actor without an event."""
-    yield
-    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 @pytest.fixture

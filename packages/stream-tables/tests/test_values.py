@@ -7,7 +7,6 @@ import math
 import pickle
 import struct
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
@@ -20,8 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_core.errors import EncodeError, ValidationError
-from stream_core.streams.cursor import Cursor
-from stream_core.streams.effects import set_effects
 from stream_core.values.codecs import Codec
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
@@ -91,13 +88,6 @@ class Rounded(Codec):
 
     def _loads(self, data: bytes) -> Any:
         return float(data)
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_left() -> Iterator[None]:
-    """After the test the code that runs is nobody's: an actor without an event."""
-    yield
-    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 SCHEMAS = {
