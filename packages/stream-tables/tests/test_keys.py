@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -16,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_core.primitives import TP, StoredRecord
-from stream_core.streams.cursor import Cursor
-from stream_core.streams.effects import Session, set_effects
+from stream_core.streams.effects import Session
 from stream_core.values.codecs import Pickle
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
+from stream_tables.keys import FEW, KNOWN, Keys
 from stream_tables.table import Table
 
 from .bench import Bench, used
@@ -38,13 +37,6 @@ class Name(StrEnum):
     """A text with a name."""
 
     ME = "me"
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_left() -> Iterator[None]:
-    """After the test the code that runs is nobody's: an actor without an event."""
-    yield
-    set_effects(Cursor("nobody", "nobody", lambda held: None))
 
 
 TYPES = [None, Any, str, int, float, bool, bytes, Decimal, datetime, tuple[str, int], Place, int | str]
@@ -294,3 +286,37 @@ def test_a_missing_key_of_an_event_without_a_readable_key() -> None:
         with pytest.raises(TableKeyError, match=r"key b'\\xff'"):
             assert table["c1"]
     assert str(TableKeyError("k")) == "'k'"
+
+
+def test_few_keys_are_remembered_where_many_change() -> None:
+    """A key that is forgotten before it comes again is remembered in vain; where fewer change it is remembered until then."""
+    changed, keys = 0, Keys[str]("table", Schema.for_table(str, int))
+    keys.changing = lambda: changed
+
+    def largest(count: int) -> int:
+        sizes = set()
+        for number in range(count):
+            assert keys.encode(f"key {number}") == f'"key {number}"'.encode()
+            sizes.add(len(keys.known))
+        return max(sizes)
+
+    assert largest(KNOWN + 1) == KNOWN
+    changed = 2 * KNOWN + 1
+    largest(KNOWN)
+    assert largest(10 * FEW) == FEW
+    changed = 2 * KNOWN
+    largest(FEW)
+    assert largest(KNOWN + 1) == KNOWN
+
+
+def test_a_table_tells_how_many_keys_change() -> None:
+    """Those since the last checkpoint, and those that one under way has not stored, in all partitions."""
+    bench = used(Bench())
+    for partition in (0, 1):
+        with bench.event(partition) as table:
+            table.update({f"{partition} {number}": number for number in range(2 * KNOWN)})
+    assert len(table._keys.known) <= FEW
+    bench.parts[0].overlay.cut([])
+    assert table._keys.changing() == 4 * KNOWN
+    with bench.event() as table:
+        assert all(table[f"0 {number}"] == number for number in range(2 * KNOWN))

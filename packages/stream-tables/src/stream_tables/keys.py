@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 KNOWN = 20_000
 """Text keys whose encoded form is remembered."""
 
+FEW = 64
+"""How many of them where so many keys change that a key was forgotten before it comes again. An event uses its key several times."""
+
 FITTING = frozenset({str, int, bool, bytes, UUID})
 """Types of keys that come back from JSON as what they were, whatever their value."""
 
@@ -39,9 +43,10 @@ class Keys(Generic[K]):
 
     Attributes:
         known: text keys that were encoded lately, with their bytes; tables look here first.
+        changing: tells how many keys have changed since the last checkpoint, where somebody knows it.
     """
 
-    __slots__ = ("_fitting", "_foreign", "_of_text", "_schema", "_table", "known")
+    __slots__ = ("_fitting", "_foreign", "_of_text", "_room", "_schema", "_table", "changing", "known")
 
     def __init__(self, table: str, schema: Schema) -> None:
         self._table = table
@@ -54,6 +59,8 @@ class Keys(Generic[K]):
         self._of_text = encoders[str] if encoders and str in self._fitting else self._encode
         self._foreign: set[bytes] = set()
         self.known: dict[str, bytes] = {}
+        self.changing: Callable[[], int] = lambda: 0
+        self._room = KNOWN
 
     def encode(self, key: object) -> bytes:
         """Give the bytes of a key.
@@ -67,10 +74,15 @@ class Keys(Generic[K]):
             data = self._of_text(key)
         except (TypeError, ValueError):
             data = self._encode(key)  # it says what is wrong
-        if len(self.known) >= KNOWN:
-            self.known.clear()
+        if len(self.known) >= self._room:
+            self._forget()
         self.known[key] = data
         return data
+
+    def _forget(self) -> None:
+        """Forget all keys. What is remembered in vain takes the place of other things in the caches of the processor."""
+        self.known.clear()
+        self._room = FEW if self.changing() > 2 * KNOWN else KNOWN
 
     def _encode(self, key: object) -> bytes:
         try:
