@@ -368,6 +368,18 @@ class SweptProducer(_Client):
         self._require()
         return self._producer.send(topic, partition, key, value, timestamp=timestamp, headers=headers)
 
+    def send_many(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None]], headers: Headers = ()
+    ) -> tuple[Delivery, int]:
+        """See the port: each of the records can be the one that fails, as ``producer.send``."""
+        taken = 0
+        for key, value in records:
+            delivery = self.send(topic, partition, key, value, None, headers)
+            taken += 1
+            if self._producer.crowded:
+                break
+        return delivery, taken
+
     async def room(self) -> None:
         """See the port."""
         await self._ask("room", self._producer.room)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 __all__ = [
@@ -189,6 +189,12 @@ class Changes:
     def __init__(self) -> None:
         self.updated = 0
         self.deleted = 0
+
+    def add(self, changes: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Count changes that are sent: keys, each with its value, or ``None`` where it is deleted."""
+        deleted = [value for _, value in changes].count(None)
+        self.deleted += deleted
+        self.updated += len(changes) - deleted
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,6 +266,25 @@ class Producer(Protocol):
             ProduceError: the producer is broken.
         """
 
+    def send_many(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None]], headers: Headers = ()
+    ) -> tuple[Delivery, int]:
+        """Append records to the builder of one partition, as :meth:`send` does one by one, until it is :attr:`crowded`; never waits.
+
+        Args:
+            topic: topic name; its partitions must be known.
+            partition: the partition.
+            records: key and value of each of them, one at least.
+            headers: header names and values, which all of them have.
+
+        Returns:
+            the delivery of the last record that was appended, and how many were: less than all when the producer is crowded.
+
+        Raises:
+            EncodeError: a record is larger than the largest request; those before it are appended.
+            ProduceError: the producer is broken.
+        """
+
     @property
     def backlog(self) -> int:
         """Bytes accepted and not acknowledged yet."""

@@ -224,10 +224,11 @@ class Overlay:
         self.frozen_readings, self._readings = self._readings, readings
         self.session = None
 
-    def stored(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
-        """Take entries out of the frozen layer that are in the store now: threads that read meanwhile look there next."""
-        for key, _ in entries:
-            del self.frozen[key]
+    def stored(self, keys: Iterable[bytes]) -> None:
+        """Take keys out of the frozen layer that are in the store now: threads that read meanwhile look there next."""
+        frozen = self.frozen
+        for key in keys:
+            del frozen[key]
 
     def thaw(self) -> None:
         """Forget the frozen layer: it is in the store."""

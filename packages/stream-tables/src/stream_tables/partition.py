@@ -311,18 +311,21 @@ class TablePartition(Generic[V]):
         overlay = self.overlay
         if effects is not None and effects is not overlay.writer:
             overlay.entangle(effects, key, key + b"\0")
-        entry = overlay.active.get(key, ABSENT)
-        if entry is ABSENT:
-            entry = overlay.frozen.get(key, ABSENT)
-        data: bytes | None
-        if type(entry) is Encoded:
+        entry = overlay.active.get(key)
+        if entry is None:
+            entry = overlay.frozen.get(key)
+        if entry is None:
+            try:  # as _read() does, without a call: of a large table most events come here
+                data = self.store.get(key)
+            except StoreCorruptError as error:
+                self.lose(error)
+                raise
+            if data is None:
+                return ABSENT
+        elif type(entry) is Encoded:
             data = entry.data
-        elif entry is DELETED:
-            return ABSENT
-        elif entry is not ABSENT:
-            return entry  # type: ignore[return-value]  # what is kept as it is has the type of the table
-        elif (data := self._read(key)) is None:
-            return ABSENT
+        else:  # what is kept as it is has the type of the table
+            return ABSENT if entry is DELETED else entry  # type: ignore[return-value]
         value = self.values.read(key, data)
         if self.in_place is not None:
             self.in_place.lend(effects, key, value)
@@ -455,7 +458,9 @@ class TablePartition(Generic[V]):
         """Make one changelog record for each key in the frozen layer, with the intervals of its events."""
         frozen = self.overlay.frozen
         self._sent = len(frozen)
-        return ShardChanges(self.changelog, self._origin(intervals), self.values.all_stored(frozen.items()))
+        return ShardChanges(
+            self.changelog, self._origin(intervals), zip(frozen, self.values.all_stored(frozen.values()), strict=True)
+        )
 
     def _origin(self, intervals: Mapping[Reading, Interval]) -> Headers:
         """Make the headers of the changelog records of a cut."""
@@ -477,9 +482,9 @@ class TablePartition(Generic[V]):
         """Give what else is to be stored when changes are read from the changelog."""
         return {}
 
-    def _to_store(self, entries: Iterable[tuple[bytes, Entry]]) -> dict[bytes, bytes | None]:
-        """Give what is to be stored for entries of the frozen layer."""
-        return dict(self.values.all_stored(entries))
+    def _to_store(self, keys: Iterable[bytes], entries: Iterable[Entry]) -> dict[bytes, bytes | None]:
+        """Give what is to be stored for some keys of the frozen layer."""
+        return dict(zip(keys, self.values.all_stored(entries), strict=True))
 
     def _expired(self, changes: dict[bytes, bytes | None]) -> Collection[KeyRange]:
         """Give the ranges to delete with the last changes of a cut, and take out of these what lies there."""
@@ -519,17 +524,17 @@ class TablePartition(Generic[V]):
         while (surplus := len(frozen) - CHUNK) > len(last):
             # The end of a dictionary is where taking out costs nothing. RocksDB keeps changes in order, and takes those that come in
             # order in three quarters of the time.
-            newest = islice(reversed(frozen.items()), min(SORTED, surplus))
-            run = sorted((item for item in newest if item[0] not in last), key=itemgetter(0))
+            run = sorted(islice(reversed(frozen), min(SORTED, surplus)))
+            if last:
+                run = [key for key in run if key not in last]
             while run:
                 some, run = run[:CHUNK], run[CHUNK:]
-                self.store.write(self._to_store(some))
+                self.store.write(self._to_store(some, map(frozen.__getitem__, some)))
                 self.overlay.stored(some)
-                del some
                 await asyncio.sleep(0)
                 if not going_on():
                     return
-        changes = self._to_store(frozen.items())
+        changes = self._to_store(frozen, frozen.values())
         deleted = self._expired(changes)
         self.store.write(changes, facts, deleted=deleted)
 

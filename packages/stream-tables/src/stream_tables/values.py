@@ -221,19 +221,19 @@ class Values(Generic[V]):
         """Give what is stored for an entry of the overlay; ``None`` deletes."""
         return None if entry is DELETED else entry.data if type(entry) is Encoded else self.encode(entry)
 
-    def all_stored(self, entries: Iterable[tuple[bytes, Entry]]) -> Iterator[tuple[bytes, bytes | None]]:
+    def all_stored(self, entries: Iterable[Entry]) -> Iterator[bytes | None]:
         """Give what :meth:`stored` gives for each of very many entries, in half the time."""
         encoders, encode = self._encoders, self.encode
-        for key, entry in entries:
+        for entry in entries:
             kind = type(entry)
             if kind is Encoded:
-                yield key, entry.data  # type: ignore[union-attr]
+                yield entry.data  # type: ignore[union-attr]
             elif entry is DELETED:
-                yield key, None
+                yield None
             elif (quick := encoders.get(kind)) is not None:
-                yield key, quick(entry) or b""
+                yield quick(entry) or b""
             else:
-                yield key, encode(entry)
+                yield encode(entry)
 
     def read(self, key: bytes, data: bytes) -> V:
         """Make the value of a key from its bytes.

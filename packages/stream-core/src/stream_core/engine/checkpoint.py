@@ -22,6 +22,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Coroutine, Sequence
+from itertools import islice
 from typing import Any
 
 from stream_core.counters import Changes
@@ -106,7 +107,6 @@ class Checkpoint:
         self._sessions: Sequence[PartitionSession] = ()
         self._offsets: dict[TP, Offset] = {}
         self._positions: list[tuple[Feed, int]] = []
-        self._sent = 0
         self._last: dict[TP, Awaitable[RecordMetadata]] = {}
         self._ends: dict[TP, int] = {}
         self.undecided = False
@@ -215,31 +215,43 @@ class Checkpoint:
     async def _send_shard(self, participant: Participant, shard: ShardChanges) -> None:
         """Send the changes of one shard; one at a time, when a record of the interval was refused before, so that the one is found."""
         (topic, partition), headers = shard.tp, shard.headers
-        effects, one_by_one = self._effects, bool(self._outbox.one_by_one)
-        send, changes = effects.send, self.changes[topic]
-        for key, value in shard.records:
-            try:
-                delivery = send(topic, partition, key, value, None, headers)
-                if one_by_one:
-                    await delivery
+        effects, counted, records = self._effects, self.changes[topic], iter(shard.records)
+        if self._outbox.one_by_one:
+            for change in records:
+                self._last[shard.tp] = await self._send_alone(participant, shard, *change)
+                counted.add((change,))
+            return
+        while some := list(islice(records, SLICE)):
+            counted.add(some)
+            rest = some
+            while rest:
+                try:
+                    self._last[shard.tp], taken = effects.send_many(topic, partition, rest, headers)
+                except EncodeError as error:  # which of them it is, their replay finds out
+                    raise BatchRefusedError(f"topic {topic}, partition {partition}: {error}") from error
+                rest = rest[taken:]
+                if effects.crowded:
+                    await effects.room()
                     self._still_current()
-            except (BatchRefusedError, EncodeError) as error:
-                if not one_by_one and isinstance(error, BatchRefusedError):
-                    raise  # of a batch before: which record it was is not known
-                refused = RecordRefusedError(f"topic {topic}: the broker refuses the record: {error}", topic)
-                refused.__cause__ = error
-                helps = participant.refuse(shard.change(key, value), refused)
-                raise ChangeRefusedError(f"topic {topic}, partition {partition}: {error}", helps=helps) from error
-            self._last[shard.tp] = delivery
-            self._sent += 1
-            if value is None:
-                changes.deleted += 1
-            else:
-                changes.updated += 1
-            if effects.crowded or self._sent % SLICE == 0:
-                await effects.room()
+            if len(some) == SLICE:
                 await asyncio.sleep(0)
                 self._still_current()
+
+    async def _send_alone(
+        self, participant: Participant, shard: ShardChanges, key: bytes, value: bytes | None
+    ) -> Awaitable[RecordMetadata]:
+        """Send a change and wait until it is acknowledged. Raises ChangeRefusedError when it is refused for good: events know it then."""
+        topic, partition = shard.tp
+        try:
+            delivery = self._effects.send(topic, partition, key, value, None, shard.headers)
+            await delivery
+            self._still_current()
+        except (BatchRefusedError, EncodeError) as error:
+            refused = RecordRefusedError(f"topic {topic}: the broker refuses the record: {error}", topic)
+            refused.__cause__ = error
+            helps = participant.refuse(shard.change(key, value), refused)
+            raise ChangeRefusedError(f"topic {topic}, partition {partition}: {error}", helps=helps) from error
+        return delivery
 
     async def _acknowledge(self) -> None:
         """Wait for all acknowledgements; ask the broker meanwhile whether the sources are what they were."""

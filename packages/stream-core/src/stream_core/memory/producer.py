@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -119,6 +119,18 @@ class MemoryProducer:
                 f"a record of {size} bytes for topic {topic} is larger than a request of {MAX_REQUEST_SIZE}", topic
             )
         return self._sender.put(tp, entry, size)
+
+    def send_many(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None]], headers: Headers = ()
+    ) -> tuple[Acknowledgement, int]:
+        """Append records until it is crowded; see :meth:`stream_core.ports.Producer.send_many`."""
+        taken = 0
+        for key, value in records:
+            delivery = self.send(topic, partition, key, value, None, headers)
+            taken += 1
+            if self.crowded:
+                break
+        return delivery, taken
 
     @property
     def backlog(self) -> int:

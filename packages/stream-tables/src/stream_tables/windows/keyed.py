@@ -89,10 +89,10 @@ class KeyedOverlay(Overlay):
         self._rows = rows
         self.latest = {}
 
-    def stored(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
-        """Take entries out of the frozen layer that are in the store now."""
-        super().stored(entries)
-        for row, _ in entries:
+    def stored(self, keys: Iterable[bytes]) -> None:
+        """Take rows out of the frozen layer that are in the store now."""
+        super().stored(keys)
+        for row in keys:
             prefix = _prefix(row)
             rows = self._frozen_rows.get(prefix, {})
             rows.pop(row, None)

@@ -332,9 +332,9 @@ class WindowedPartition(TablePartition[V]):
                 self._sent += 1
                 yield key, self._stored(row, entry)
 
-    def _to_store(self, entries: Iterable[tuple[bytes, Entry]]) -> dict[bytes, bytes | None]:
-        """Give the rows to be stored for entries of the frozen layer, with those that follow from them."""
-        changes = {row: self._stored(row, entry) for row, entry in entries}
+    def _to_store(self, keys: Iterable[bytes], entries: Iterable[Entry]) -> dict[bytes, bytes | None]:
+        """Give the rows to be stored for some keys of the frozen layer, with those that follow from them."""
+        changes = {row: self._stored(row, entry) for row, entry in zip(keys, entries, strict=True)}
         changes.update(self.derived(changes))
         if TIME in changes:
             self._time = int(changes[TIME] or NEVER)

@@ -186,6 +186,65 @@ async def refuses_what_is_too_large(harness: BrokerHarness) -> None:
     assert await (await harness.reader({})).end_offsets([tp]) == {tp: 1}
 
 
+async def sends_many(harness: BrokerHarness) -> None:
+    """Many records are taken in one call, behind those that were sent before and before those behind them; the last one has its place."""
+    tp = TP(await harness.topic(), 0)
+    producer = await harness.producer(tp.topic)
+    records = [(b"key %d" % number, b"v" * 1000 if number % 5 else None) for number in range(3000)]
+    headers = [("name", b"header")]
+
+    producer.send(*tp, b"before", b"")
+    last, taken = producer.send_many(*tp, records, headers)
+    producer.send(*tp, b"behind", b"")
+    await producer.flush()
+    place = await last
+
+    assert (taken, place.topic, place.partition, place.offset) == (len(records), *tp, len(records))
+    assert producer.backlog == 0
+    received = await harness.receive(await harness.reader({tp: 0}), lambda got: got.count() == len(records) + 2)
+    found = received.records[tp]
+    assert [(record.key, record.value) for record in found] == [(b"before", b""), *records, (b"behind", b"")]
+    assert {tuple(record.headers) for record in found[1:-1]} == {tuple(headers)}
+
+
+async def sends_many_until_it_is_crowded(harness: BrokerHarness) -> None:
+    """A producer that is crowded takes no more of them; with room again it takes the rest."""
+    tp = TP(await harness.topic(), 0)
+    producer = await harness.producer(tp.topic)
+    value = bytes(harness.max_request_size // 2)
+    records = [(b"%d" % number, value) for number in range(200)]
+
+    _, taken = producer.send_many(*tp, records)
+    assert 0 < taken < len(records)
+    assert producer.crowded
+    async with asyncio.timeout(harness.deadline * 2):
+        while records := records[taken:]:
+            await producer.room()
+            _, taken = producer.send_many(*tp, records)
+        await producer.flush()
+
+    assert await (await harness.reader({})).end_offsets([tp]) == {tp: 200}
+
+
+async def sends_many_up_to_one_that_is_too_large(harness: BrokerHarness) -> None:
+    """A record that is larger than the largest request ends the call with an error; those before it are sent, and the producer goes on."""
+    tp = TP(await harness.topic(), 0)
+    producer = await harness.producer(tp.topic)
+
+    records = [(b"a", b""), (b"b", b""), (b"c", bytes(harness.max_request_size + 1)), (b"d", b"")]
+    try:
+        producer.send_many(*tp, records)
+    except EncodeError:
+        pass
+    else:
+        raise AssertionError(f"a value of more than {harness.max_request_size} bytes was accepted")
+
+    last, taken = producer.send_many(*tp, records[3:])
+    assert (taken, (await last).offset) == (1, 2)
+    await producer.flush()
+    assert producer.backlog == 0
+
+
 async def a_record_that_the_broker_refuses_breaks_it(harness: BrokerHarness) -> None:
     """A refused record fails its acknowledgement and every flush since; nothing can be sent any more; ``stop`` ends."""
     tp = TP(await harness.topic(config={"max.message.bytes": "2000"}), 0)
@@ -197,6 +256,9 @@ async def a_record_that_the_broker_refuses_breaks_it(harness: BrokerHarness) -> 
         await raises(ProduceError, lambda: producer.flush(), "flush after a record was refused")
 
         await raises(ProduceError, lambda: producer.send(*tp, None, b"small"), "send after a record was refused")
+        await raises(
+            ProduceError, lambda: producer.send_many(*tp, [(None, b"")])[0], "send_many after a record was refused"
+        )
     await harness.stop(producer)
 
     assert await (await harness.reader({})).end_offsets([tp]) == {tp: 0}
@@ -242,6 +304,9 @@ CHECKS = (
     counts_what_is_acknowledged,
     stamps_records,
     refuses_what_is_too_large,
+    sends_many,
+    sends_many_until_it_is_crowded,
+    sends_many_up_to_one_that_is_too_large,
     a_record_that_the_broker_refuses_breaks_it,
     the_fence_refuses_requests,
     stops_at_once,

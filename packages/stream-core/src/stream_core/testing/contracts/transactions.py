@@ -28,6 +28,7 @@ async def sends_only_in_a_transaction(harness: BrokerHarness) -> None:
 
     async with asyncio.timeout(harness.deadline):
         await raises(StreamError, lambda: producer.send(topic, 0, None, b"outside"), "send before begin")
+        await raises(StreamError, lambda: producer.send_many(topic, 0, [(None, b"")])[0], "send_many before begin")
     again = await _transactional(harness, topic)
     await again.begin()
     await again.commit({}, None)
