@@ -18,8 +18,8 @@ import mode
 import pytest
 
 import stream_app as faust
-from stream_app.running.process import THRESHOLDS
 from stream_core.errors import ConfigurationError, WorkerError
+from stream_core.garbage import NEW, OLDER
 from stream_core.signals import StopSignals
 from stream_core.testing.clock import ManualClock
 
@@ -216,7 +216,7 @@ def test_the_garbage_collector_looks_less_often() -> None:
     gc.set_threshold(700, 10, 10)
     try:
         assert worker.execute_from_commandline() == 0
-        assert looking.result() == THRESHOLDS[:2]
+        assert looking.result() == (NEW, OLDER[0])
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import random
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -20,7 +22,7 @@ from stream_core.values.codecs import Pickle
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
-from stream_tables.keys import FEW, KNOWN, Keys
+from stream_tables.keys import FEW, KNOWN, UNTIL, Keys
 from stream_tables.table import Table
 
 from .bench import Bench, used
@@ -288,35 +290,40 @@ def test_a_missing_key_of_an_event_without_a_readable_key() -> None:
     assert str(TableKeyError("k")) == "'k'"
 
 
-def test_few_keys_are_remembered_where_many_change() -> None:
-    """A key that is forgotten before it comes again is remembered in vain; where fewer change it is remembered until then."""
-    changed, keys = 0, Keys[str]("table", Schema.for_table(str, int))
-    keys.changing = lambda: changed
-
-    def largest(count: int) -> int:
-        sizes = set()
-        for number in range(count):
-            assert keys.encode(f"key {number}") == f'"key {number}"'.encode()
-            sizes.add(len(keys.known))
-        return max(sizes)
-
-    assert largest(KNOWN + 1) == KNOWN
-    changed = 2 * KNOWN + 1
-    largest(KNOWN)
-    assert largest(10 * FEW) == FEW
-    changed = 2 * KNOWN
-    largest(FEW)
-    assert largest(KNOWN + 1) == KNOWN
+def encoded(keys: Keys[str], names: Iterable[str]) -> float:
+    """Use keys one after the other, as events do; returns which part of them had to be encoded."""
+    uses = missed = 0
+    for name in names:
+        uses += 1
+        if (data := keys.known.get(name)) is None:
+            missed += 1
+            data = keys.encode(name)
+            assert name in keys.known  # the event that used it uses it again
+        assert data == f'"{name}"'.encode()
+    return missed / uses
 
 
-def test_a_table_tells_how_many_keys_change() -> None:
-    """Those since the last checkpoint, and those that one under way has not stored, in all partitions."""
-    bench = used(Bench())
-    for partition in (0, 1):
-        with bench.event(partition) as table:
-            table.update({f"{partition} {number}": number for number in range(2 * KNOWN)})
-    assert len(table._keys.known) <= FEW
-    bench.parts[0].overlay.cut([])
-    assert table._keys.changing() == 4 * KNOWN
-    with bench.event() as table:
-        assert all(table[f"0 {number}"] == number for number in range(2 * KNOWN))
+def drawn(draw: random.Random, count: int, of: int) -> Iterator[str]:
+    """Draw keys, each of which comes as often as any other."""
+    return (f"key {draw.randrange(of)}" for _ in range(count))
+
+
+def test_keys_that_come_again_are_remembered() -> None:
+    """Also where there are more than can be remembered, and where most uses are of a few among very many."""
+    draw, keys = random.Random(1), Keys[str]("table", Schema.for_table(str, int))
+    encoded(keys, drawn(draw, 100_000, KNOWN // 2))
+    assert encoded(keys, drawn(draw, 20_000, KNOWN // 2)) < 0.001
+    keys = Keys[str]("table", Schema.for_table(str, int))
+    mixed = (f"key {draw.randrange(5000 if draw.random() < 0.9 else 1_000_000)}" for _ in range(400_000))
+    assert encoded(keys, mixed) < 0.2
+
+
+def test_few_keys_are_remembered_where_none_comes_again_in_time() -> None:
+    """Of a million at random nearly all are forgotten before; when the keys become fewer it is found out."""
+    draw, keys = random.Random(1), Keys[str]("table", Schema.for_table(str, int))
+    encoded(keys, drawn(draw, 2 * KNOWN, 1_000_000))
+    for _ in range(10):
+        encoded(keys, drawn(draw, FEW * UNTIL // 20, 1_000_000))
+        assert len(keys.known) <= FEW
+    encoded(keys, drawn(draw, FEW * UNTIL + KNOWN, KNOWN // 2))
+    assert encoded(keys, drawn(draw, KNOWN, KNOWN // 2)) < 0.001

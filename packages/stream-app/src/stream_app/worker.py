@@ -22,7 +22,6 @@ from stream_app.running.logs import LogFormat, set_up_logging
 from stream_app.running.process import (
     Title,
     allow_open_files,
-    collect_less_often,
     end_soon,
     other_threads,
     running_tasks,
@@ -33,6 +32,7 @@ from stream_core.background import Background
 from stream_core.calls import run_in
 from stream_core.errors import ConfigurationError, StreamError
 from stream_core.event_loops import loop_factory
+from stream_core.garbage import COLLECTOR
 from stream_core.signals import AT_ONCE, StopSignals, end_with_the_stop, look_signals, outlive_looks, stop_signals
 from stream_core.together import together
 
@@ -162,7 +162,7 @@ class Worker(ModeWorker, Service):
             SystemExit: with the exit code 1, when the worker could not go on.
         """
         allow_open_files()
-        collect_less_often()
+        COLLECTOR.look_less_often()
         outlive_looks()
         self._alone = True
         if self._given_loop is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -25,7 +24,16 @@ KNOWN = 20_000
 """Text keys whose encoded form is remembered."""
 
 FEW = 64
-"""How many of them where so many keys change that a key was forgotten before it comes again. An event uses its key several times."""
+"""How many of them where a key is forgotten before it comes again. An event uses its key several times."""
+
+LOOKED_AT = 512
+"""Keys by which it is found out whether what was forgotten comes again."""
+
+COME_AGAIN = LOOKED_AT // 4
+"""How many of these have to, to be worth remembering."""
+
+UNTIL = 5000
+"""How often few keys are forgotten until many are remembered once more, to find out again: a third of a million keys."""
 
 FITTING = frozenset({str, int, bool, bytes, UUID})
 """Types of keys that come back from JSON as what they were, whatever their value."""
@@ -43,10 +51,21 @@ class Keys(Generic[K]):
 
     Attributes:
         known: text keys that were encoded lately, with their bytes; tables look here first.
-        changing: tells how many keys have changed since the last checkpoint, where somebody knows it.
     """
 
-    __slots__ = ("_fitting", "_foreign", "_of_text", "_room", "_schema", "_table", "changing", "known")
+    __slots__ = (
+        "_before",
+        "_come_again",
+        "_fitting",
+        "_foreign",
+        "_forgotten",
+        "_looked_at",
+        "_of_text",
+        "_room",
+        "_schema",
+        "_table",
+        "known",
+    )
 
     def __init__(self, table: str, schema: Schema) -> None:
         self._table = table
@@ -59,8 +78,9 @@ class Keys(Generic[K]):
         self._of_text = encoders[str] if encoders and str in self._fitting else self._encode
         self._foreign: set[bytes] = set()
         self.known: dict[str, bytes] = {}
-        self.changing: Callable[[], int] = lambda: 0
         self._room = KNOWN
+        self._before = frozenset[str]()
+        self._forgotten = self._looked_at = self._come_again = 0
 
     def encode(self, key: object) -> bytes:
         """Give the bytes of a key.
@@ -76,13 +96,30 @@ class Keys(Generic[K]):
             data = self._encode(key)  # it says what is wrong
         if len(self.known) >= self._room:
             self._forget()
+        if self._before:
+            self._look(key)
         self.known[key] = data
         return data
 
     def _forget(self) -> None:
         """Forget all keys. What is remembered in vain takes the place of other things in the caches of the processor."""
+        if self._room == KNOWN:
+            self._before, self._room = frozenset(self.known), FEW
+            self._forgotten = self._looked_at = self._come_again = 0
+        elif self._forgotten < UNTIL:
+            self._forgotten += 1
+        else:
+            self._room = KNOWN
         self.known.clear()
-        self._room = FEW if self.changing() > 2 * KNOWN else KNOWN
+
+    def _look(self, key: str) -> None:
+        """Find out whether keys that were forgotten come again: then as many as before are worth remembering."""
+        self._looked_at += 1
+        self._come_again += key in self._before
+        if self._looked_at >= LOOKED_AT:
+            self._before = frozenset()
+            if self._come_again >= COME_AGAIN:
+                self._room = KNOWN
 
     def _encode(self, key: object) -> bytes:
         try:

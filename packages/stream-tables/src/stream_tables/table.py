@@ -114,7 +114,6 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
                     f"table {name}: {option}={size} is not at least 1; leave it out for the default"
                 )
         super().__init__(name, schema=schema, changelog=changelog, partitions=partitions, default=default, ttl=ttl)
-        self._keys.changing = self._changing
         self.help = help
         self.key_index_size = 10_000
         self.store = store
@@ -180,11 +179,6 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
             decode = partial(self._keys.decode, self.changelog_tp(partition))
             part = watched(part, self, decode, self.sensors)
         super().attach(run, partition, part)
-
-    def _changing(self) -> int:
-        """Tell how many keys have changed and are not stored yet."""
-        overlays = [part.overlay for held in self._held.all() for part in held.values()]
-        return sum(len(overlay.active) + len(overlay.frozen) for overlay in overlays)
 
     # -- reading
 

@@ -1,9 +1,8 @@
-"""What a worker sets up in its process: title, open files, the garbage collector; and a look at what runs."""
+"""What a worker sets up in its process: title and open files; and a look at what runs."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -14,16 +13,12 @@ from typing import Any
 
 from stream_core.stacks import waiting_in
 
-__all__ = ["Title", "allow_open_files", "collect_less_often", "end_soon", "other_threads", "running_tasks"]
+__all__ = ["Title", "allow_open_files", "end_soon", "other_threads", "running_tasks"]
 
 logger = logging.getLogger("stream")
 
 PATIENCE = 5.0
 """Seconds for threads to end after the stop of a worker."""
-
-THRESHOLDS = 200_000, 5, 2
-"""New objects after which the garbage collector looks at them; how often it does until it looks at those that were left, too, and how often
-it does that until it looks at all."""
 
 
 def allow_open_files() -> None:
@@ -34,18 +29,6 @@ def allow_open_files() -> None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def collect_less_often() -> None:
-    """Let the garbage collector run after 200,000 new objects instead of 700, and look more rarely at those that it has left before.
-
-    New are those that are not freed again. Four partitions with a fetch of small records each have 60,000 records of two objects that
-    wait, and none of them is garbage: at Python's default the collector walks them over and over, which takes a third of the time of a
-    consumer, and once each where it runs after 20,000, a sixth. What it has left are mostly records that wait, so looking at these again
-    finds nothing, and holds the loop for longest. What is loaded already lives as long as the process, and is left out.
-    """
-    gc.freeze()
-    gc.set_threshold(*THRESHOLDS)
 
 
 def running_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:

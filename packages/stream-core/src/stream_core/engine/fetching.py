@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from stream_core.engine.backpressure import BackPressure
 from stream_core.engine.interval import RunningInterval
 from stream_core.engine.ownership import Ownership
 from stream_core.errors import AuthenticationError, FencedError, OffsetOutOfRangeError, TransportError
+from stream_core.garbage import COLLECTOR
 from stream_core.ports import Consumer
+from stream_core.primitives import Batch
 
 __all__ = ["Fetching"]
 
@@ -39,17 +42,25 @@ class Fetching:
 
     async def run(self) -> None:
         """Fetch until cancelled. Raises AuthenticationError, for which waiting does not help, and what breaks the consumer for good."""
-        while True:
-            try:
-                batches = await self._consumer.poll(POLL)
-            except OffsetOutOfRangeError as error:
-                await self._out_of_range(error)
-                continue
-            for batch in batches:
-                session = self._ownership.sessions.get(batch.tp)
-                if session is not None and session.open:
-                    session.deliver(batch)
-            await self._pressure.hungry()
+        try:
+            while True:
+                try:
+                    batches = await self._consumer.poll(POLL)
+                except OffsetOutOfRangeError as error:
+                    await self._out_of_range(error)
+                    continue
+                self._deliver(batches)
+                await self._pressure.hungry()
+        finally:
+            COLLECTOR.wait(self, 0)
+
+    def _deliver(self, batches: Sequence[Batch]) -> None:
+        sessions = self._ownership.sessions
+        for batch in batches:
+            session = sessions.get(batch.tp)
+            if session is not None and session.open:
+                session.deliver(batch)
+        COLLECTOR.wait(self, sum(session.backlog for session in sessions.values()))
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         """Let the partition go on elsewhere in its log. The error comes again with the next poll when that did not work."""
