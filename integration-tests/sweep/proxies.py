@@ -304,6 +304,7 @@ class SweptProducer(_Client):
         super().__init__(party, "producer")
         self._producer = producer
         self._broken = False
+        self._too_large: tuple[str, bytes | None, bytes | None] | None = None
 
     @property
     def max_record_size(self) -> int:
@@ -359,7 +360,8 @@ class SweptProducer(_Client):
         """See the port."""
         if topic.endswith("-changelog"):
             self.party.owns(f"sends to {topic}")
-        way = self._strike("send")
+        left, self._too_large = self._too_large, None
+        way = "EncodeError" if left == (topic, key, value) else self._strike("send")
         if way == "EncodeError":
             self.party.refused(topic, key, value)
             raise EncodeError(f"a record for topic {topic} is too large (swept)", topic)
@@ -370,15 +372,19 @@ class SweptProducer(_Client):
 
     def send_many(
         self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None]], headers: Headers = ()
-    ) -> tuple[Delivery, int]:
-        """See the port: each of the records can be the one that fails, as ``producer.send``."""
-        taken = 0
+    ) -> tuple[Delivery | None, int]:
+        """See the port: each of the records can be the one that fails, as ``producer.send``; one that is too large is left to that."""
+        last, taken = None, 0
         for key, value in records:
-            delivery = self.send(topic, partition, key, value, None, headers)
+            try:
+                last = self.send(topic, partition, key, value, None, headers)
+            except EncodeError:
+                self._too_large = topic, key, value
+                break
             taken += 1
             if self._producer.crowded:
                 break
-        return delivery, taken
+        return last, taken
 
     async def room(self) -> None:
         """See the port."""

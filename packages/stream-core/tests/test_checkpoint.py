@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
 
 from stream_core import failpoints
 from stream_core.agents.agent import Agent
-from stream_core.engine.participants import Interval, Reading, SendNow, Shard
+from stream_core.engine.checkpoint import SLICE
+from stream_core.engine.participants import Interval, Reading, SendNow, Shard, ShardChanges
 from stream_core.errors import (
     CommitError,
     ConfigurationError,
@@ -23,7 +24,7 @@ from stream_core.errors import (
 )
 from stream_core.memory import MemoryTransport
 from stream_core.memory.offsets import GroupOffsets
-from stream_core.memory.producer import MemoryProducer
+from stream_core.memory.producer import MAX_BACKLOG, MemoryProducer
 from stream_core.memory.sending import Acknowledgement
 from stream_core.primitives import TP, Offset, RecordMetadata, StoredRecord
 from stream_core.sending.outbox import Outbox
@@ -406,6 +407,33 @@ async def test_nothing_to_do_is_no_checkpoint(lab: Lab) -> None:
     assert not await engine.checkpoint()
 
 
+class Large(Ledger):
+    """A ledger with more changes than a producer has room for."""
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
+        """All of them, when the count has changed."""
+        for shard in super().changes(intervals):
+            yield shard._replace(records=((b"%d" % number, bytes(900_000)) for number in range(60)))
+
+
+@both
+async def test_more_changes_than_the_producer_has_room_for(lab: Lab, guarantee: str) -> None:
+    """The producer is crowded in the middle of them, and takes the rest when it has room: each change is in the changelog once."""
+    counting = Counting(lab)
+    counting.ledger = Large()
+    engine = await counting.start(commit_interval=1000.0, **settings_for(guarantee))
+    lab.put(counting.topic, [0])
+    await lab.until(lambda: len(counting.handled) == 1, "the event is handled")
+
+    assert await engine.checkpoint()
+
+    records = lab.records(CHANGELOG.topic)
+    assert [record.key for record in records] == [b"%d" % number for number in range(60)]
+    assert MAX_BACKLOG < sum(len(record.value or b"") for record in records) == 60 * 900_000 < 2 * MAX_BACKLOG
+    assert counting.ledger.position == records[-1].offset + 1
+    assert counting.ledger.stored == 1
+
+
 class Untold(Acknowledgement):
     """That of a batch which the broker had already: it does not say where."""
 
@@ -653,3 +681,53 @@ async def test_a_producer_that_is_closed_while_it_is_asked_for_a_topic(lab: Lab,
     assert lab.values(out) == [1]
     await old.stop()
     await new.stop()
+
+
+class ManyShards(Ledger):
+    """A ledger whose changes are spread over many shards, each of which has few."""
+
+    shards, each = 100, 50
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterator[ShardChanges]:
+        """Make the changes of all shards."""
+        for changes in super().changes(intervals):
+            few = [(b"key %d" % number, b"value") for number in range(self.each)]
+            yield from [changes._replace(records=few)] * self.shards
+
+
+class Remembering(MemoryProducer):
+    """A producer that knows the partitions of a topic once it was asked, and does not wait for them then, as that of Kafka."""
+
+    async def partitions(self, topic: str) -> int:
+        """Return the number of partitions."""
+        return self.count(topic) or await super().partitions(topic)
+
+
+class Remembered(MemoryTransport):
+    """Makes these."""
+
+    def producer(self, **options: Any) -> Remembering:
+        """Make a producer."""
+        return Remembering(self.cluster, self.settings, **options)
+
+
+async def test_many_shards_with_few_changes_do_not_keep_the_event_loop(lab: Lab) -> None:
+    """It has a turn each few hundred changes, in however many shards they are."""
+    counting, turns, counters = Counting(lab), 0, list[asyncio.Task[None]]()
+    counting.ledger = ManyShards()
+    lab.transport = Remembered(lab.cluster.name)
+    engine = await counting.start(commit_interval=1000.0)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    failpoints.action("count turns", lambda: counters.append(asyncio.create_task(count())))
+    failpoints.action("count no more", lambda: counters[0].cancel())
+    failpoints.arm("checkpoint.cut:count turns,checkpoint.changelog:count no more")
+    lab.put(counting.topic, range(5))
+    await lab.until(lambda: len(counting.handled) == 5, "all events are handled")
+    assert await engine.checkpoint()
+    assert turns >= ManyShards.shards * ManyShards.each // SLICE - 1

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -25,14 +26,23 @@ from stream_core.counters import (
     TopicTraffic,
 )
 from stream_core.engine.engine import Engine
-from stream_core.engine.snapshot import AgentSnapshot, PartitionSnapshot, ReadingSnapshot, Snapshot, as_json
-from stream_core.errors import CommitError, NoReplyError
+from stream_core.engine.participants import Interval, Reading, ShardChanges
+from stream_core.engine.snapshot import (
+    AgentSnapshot,
+    PartitionSnapshot,
+    ReadingSnapshot,
+    Snapshot,
+    TableChanges,
+    as_json,
+)
+from stream_core.errors import BatchRefusedError, CommitError, NoReplyError
 from stream_core.policies import FailurePolicy
 from stream_core.primitives import TP, Host
 from stream_core.streams.stream import Stream
 from stream_core.values.schemas import Schema
 
 from .harness import Lab
+from .ledger import CHANGELOG, Ledger
 
 looptime = pytest.mark.looptime
 
@@ -260,6 +270,47 @@ async def test_drops_are_counted_by_what_made_them_so(lab: Lab) -> None:
     snapshot = engine.snapshot()
     assert snapshot.drops == {"CommitError": 1}
     assert snapshot.interval.state == "open"
+
+
+class Mixed(Ledger):
+    """A ledger that updates three keys and deletes two whenever the count has changed."""
+
+    def changes(self, intervals: Mapping[Reading, Interval]) -> Iterable[ShardChanges]:
+        """These."""
+        for shard in super().changes(intervals):
+            yield shard._replace(records=[(b"a", b"1"), (b"b", None), (b"c", b""), (b"d", None), (b"e", b"null")])
+
+
+@looptime
+@pytest.mark.parametrize("refused", [False, True], ids=["many at a time", "one by one"])
+async def test_changes_of_tables_are_counted_when_they_are_committed(lab: Lab, refused: bool) -> None:
+    """Updates and deletions by themselves; those of an interval that the broker refuses only when it is made again, one by one."""
+    topic, ledger, handled = lab.topic("orders"), Mixed(), list[Any]()
+
+    async def count(stream: Stream[Any]) -> None:
+        async for value in stream:
+            ledger.add()
+            handled.append(value)
+
+    engine = await lab.start([lab.agent(count, topic)], (), [ledger], commit_interval=1000.0)
+    assert engine.snapshot().changes == ()
+    for value in (1, 2):
+        if refused:
+            lab.cluster.faults.fail_next("produce", BatchRefusedError("no"))
+        before = engine.snapshot()
+        handled.clear()
+        lab.put(topic, [value])
+        await lab.until(lambda: len(handled) == 1, "the event is handled")
+        assert await engine.checkpoint() is not refused
+        if refused:
+            assert engine.outbox.one_by_one
+            assert engine.snapshot().changes == before.changes
+            await lab.until(lambda: len(handled) == 2, "it is handled again")
+            await engine.checkpoint()
+        await lab.caught_up(topic)
+        assert not engine.outbox.one_by_one
+        assert engine.snapshot().changes == (TableChanges("count", 3 * value, 2 * value),)
+        assert ledger.position == len(lab.records(CHANGELOG.topic)) == 5 * value
 
 
 # -- the group

@@ -268,20 +268,23 @@ class Producer(Protocol):
 
     def send_many(
         self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None]], headers: Headers = ()
-    ) -> tuple[Delivery, int]:
-        """Append records to the builder of one partition, as :meth:`send` does one by one, until it is :attr:`crowded`; never waits.
+    ) -> tuple[Delivery | None, int]:
+        """Append records to the builder of one partition, as :meth:`send` does one by one; never waits.
+
+        It ends at a record that :meth:`send` refuses with an EncodeError, without one: that says what is wrong with it, and whoever sends
+        knows which it is.
 
         Args:
             topic: topic name; its partitions must be known.
             partition: the partition.
-            records: key and value of each of them, one at least.
+            records: key and value of each of them.
             headers: header names and values, which all of them have.
 
         Returns:
-            the delivery of the last record that was appended, and how many were: less than all when the producer is crowded.
+            the delivery of the last record that was appended, or ``None``; and how many were: less than all when the producer is
+            :attr:`crowded`, or when the next one is refused.
 
         Raises:
-            EncodeError: a record is larger than the largest request; those before it are appended.
             ProduceError: the producer is broken.
         """
 

@@ -57,7 +57,7 @@ LOOK = 1.0
 """Seconds between two looks at whether acknowledgements come."""
 
 SLICE = 250
-"""Changes sent before the event loop gets a turn."""
+"""Changes sent before the event loop gets a turn, in however many shards they are."""
 
 
 class ChangeRefusedError(StreamError):
@@ -107,6 +107,7 @@ class Checkpoint:
         self._sessions: Sequence[PartitionSession] = ()
         self._offsets: dict[TP, Offset] = {}
         self._positions: list[tuple[Feed, int]] = []
+        self._sent = 0
         self._last: dict[TP, Awaitable[RecordMetadata]] = {}
         self._ends: dict[TP, int] = {}
         self.undecided = False
@@ -214,44 +215,50 @@ class Checkpoint:
 
     async def _send_shard(self, participant: Participant, shard: ShardChanges) -> None:
         """Send the changes of one shard; one at a time, when a record of the interval was refused before, so that the one is found."""
-        (topic, partition), headers = shard.tp, shard.headers
-        effects, counted, records = self._effects, self.changes[topic], iter(shard.records)
-        if self._outbox.one_by_one:
-            for change in records:
-                self._last[shard.tp] = await self._send_alone(participant, shard, *change)
-                counted.add((change,))
-            return
-        while some := list(islice(records, SLICE)):
-            counted.add(some)
-            rest = some
-            while rest:
-                try:
-                    self._last[shard.tp], taken = effects.send_many(topic, partition, rest, headers)
-                except EncodeError as error:  # which of them it is, their replay finds out
-                    raise BatchRefusedError(f"topic {topic}, partition {partition}: {error}") from error
-                rest = rest[taken:]
-                if effects.crowded:
-                    await effects.room()
-                    self._still_current()
-            if len(some) == SLICE:
+        changes, records = self.changes[shard.tp.topic], iter(shard.records)
+        size = 1 if self._outbox.one_by_one else SLICE
+        while some := list(islice(records, size)):
+            changes.add(some)
+            if size == 1:
+                await self._send_alone(participant, shard, *some[0])
+            else:
+                await self._send_some(participant, shard, some)
+            self._sent += len(some)
+            if self._sent >= SLICE:
+                self._sent = 0
                 await asyncio.sleep(0)
                 self._still_current()
 
-    async def _send_alone(
-        self, participant: Participant, shard: ShardChanges, key: bytes, value: bytes | None
-    ) -> Awaitable[RecordMetadata]:
+    async def _send_some(
+        self, participant: Participant, shard: ShardChanges, some: list[tuple[bytes, bytes | None]]
+    ) -> None:
+        """Send some changes, all but the waits for room in one turn of the event loop."""
+        effects = self._effects
+        while some:
+            last, taken = effects.send_many(*shard.tp, some, shard.headers)
+            if last is not None:
+                self._last[shard.tp] = last
+            some = some[taken:]
+            if effects.crowded:
+                await effects.room()
+                self._still_current()
+            elif some:
+                await self._send_alone(participant, shard, *some.pop(0))  # too large, which is said there
+
+    async def _send_alone(self, participant: Participant, shard: ShardChanges, key: bytes, value: bytes | None) -> None:
         """Send a change and wait until it is acknowledged. Raises ChangeRefusedError when it is refused for good: events know it then."""
         topic, partition = shard.tp
         try:
-            delivery = self._effects.send(topic, partition, key, value, None, shard.headers)
+            self._last[shard.tp] = delivery = self._effects.send(topic, partition, key, value, None, shard.headers)
             await delivery
             self._still_current()
         except (BatchRefusedError, EncodeError) as error:
+            if isinstance(error, BatchRefusedError) and not self._outbox.one_by_one:
+                raise  # of a batch before: which record it was is not known
             refused = RecordRefusedError(f"topic {topic}: the broker refuses the record: {error}", topic)
             refused.__cause__ = error
             helps = participant.refuse(shard.change(key, value), refused)
             raise ChangeRefusedError(f"topic {topic}, partition {partition}: {error}", helps=helps) from error
-        return delivery
 
     async def _acknowledge(self) -> None:
         """Wait for all acknowledgements; ask the broker meanwhile whether the sources are what they were."""

@@ -122,15 +122,16 @@ class MemoryProducer:
 
     def send_many(
         self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None]], headers: Headers = ()
-    ) -> tuple[Acknowledgement, int]:
-        """Append records until it is crowded; see :meth:`stream_core.ports.Producer.send_many`."""
-        taken = 0
-        for key, value in records:
-            delivery = self.send(topic, partition, key, value, None, headers)
-            taken += 1
-            if self.crowded:
-                break
-        return delivery, taken
+    ) -> tuple[Acknowledgement | None, int]:
+        """Append records until it is crowded, or one is refused; see :meth:`stream_core.ports.Producer.send_many`."""
+        last, taken = None, 0
+        with suppress(EncodeError):
+            for key, value in records:
+                last = self.send(topic, partition, key, value, None, headers)
+                taken += 1
+                if self.crowded:
+                    break
+        return last, taken
 
     @property
     def backlog(self) -> int:

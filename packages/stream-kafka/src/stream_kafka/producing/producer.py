@@ -212,28 +212,32 @@ class KafkaProducer:
 
     def send_many(
         self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None]], headers: Headers = ()
-    ) -> tuple[Delivery, int]:
+    ) -> tuple[Delivery | None, int]:
         """Append records to the builder of one partition, in half the time; see :meth:`stream_core.ports.Producer.send_many`.
 
         Raises:
-            EncodeError: as :meth:`send`; the records before that one are appended.
             ProduceError: the producer is broken, or no transaction is open.
         """
-        try:
-            lane = self._taking[topic][partition]
-        except KeyError:
+        lanes = self._taking.get(topic)
+        if lanes is None:
             self._refuse(topic, partition)
+        if partition not in lanes:
+            return None, 0
+        lane = lanes[partition]
         listed, record, taken = list(headers) if headers else _NO_HEADERS, None, 0
         batch, backlog, bound = lane.batch, self._backlog, self._settings.backlog
         append, count = batch.append, batch.count
         try:
             for key, value in records:
-                record = append(count, None, key, value, listed)
-                if record is None:
+                appended = append(count, None, key, value, listed)
+                if appended is None:
                     batch.count = count  # opening the next one seals this one
-                    batch = self._next_batch(lane, key, value, listed)
+                    if self._size(key, value, listed) > self._settings.max_request_size:
+                        break
+                    batch = lane.open()
                     append, count = batch.append, 0
-                    record = append(0, None, key, value, listed)
+                    appended = append(0, None, key, value, listed)
+                record = appended
                 count += 1
                 taken += 1
                 backlog += record.size
@@ -241,10 +245,15 @@ class KafkaProducer:
                     break
         finally:
             batch.count, self._backlog, self.crowded = count, backlog, backlog >= bound
-        return Delivery(batch, record), taken
+        return (Delivery(batch, record) if taken else None), taken
+
+    @staticmethod
+    def _size(key: bytes | None, value: bytes | None, headers: list[Any]) -> int:
+        """Tell how many bytes a record has at most."""
+        return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers))
 
     def _next_batch(self, lane: Lane, key: bytes | None, value: bytes | None, headers: list[Any]) -> OpenBatch:
-        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
+        size = self._size(key, value, headers)
         limit = self._settings.max_request_size
         if size > limit:
             raise EncodeError(

@@ -14,7 +14,7 @@ from stream_core.ports import NOBODY, Admin, Consumer, Groups, Producer, Reader,
 from stream_core.primitives import TP, Host, TopicSpec
 from stream_core.testing.contracts.observe import GroupMember, Received, Revoked, do_nothing
 
-__all__ = ["BrokerHarness", "Upkeep", "send"]
+__all__ = ["BrokerHarness", "Upkeep", "many", "send"]
 
 
 class _Client(Protocol):
@@ -189,3 +189,8 @@ async def send(producer: Producer, tp: TP, *values: str) -> None:
     for value in values:
         producer.send(tp.topic, tp.partition, None, value.encode())
     await producer.flush()
+
+
+async def many(producer: Producer, tp: TP) -> None:
+    """Send a record to one partition as if there were many."""
+    producer.send_many(*tp, [(None, b"one of many")])

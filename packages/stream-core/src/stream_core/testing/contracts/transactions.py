@@ -10,7 +10,7 @@ from functools import partial
 from stream_core.errors import FencedError, ProduceError, StreamError, TransactionExpiredError, TransportError
 from stream_core.ports import Producer
 from stream_core.primitives import TP, Offset
-from stream_core.testing.contracts.harness import BrokerHarness, send
+from stream_core.testing.contracts.harness import BrokerHarness, many, send
 from stream_core.testing.contracts.observe import raises
 
 __all__ = ["CHECKS"]
@@ -28,7 +28,7 @@ async def sends_only_in_a_transaction(harness: BrokerHarness) -> None:
 
     async with asyncio.timeout(harness.deadline):
         await raises(StreamError, lambda: producer.send(topic, 0, None, b"outside"), "send before begin")
-        await raises(StreamError, lambda: producer.send_many(topic, 0, [(None, b"")])[0], "send_many before begin")
+        await raises(StreamError, lambda: many(producer, TP(topic, 0)), "send_many before begin")
     again = await _transactional(harness, topic)
     await again.begin()
     await again.commit({}, None)
