@@ -564,3 +564,20 @@ async def test_changes_that_the_broker_refuses_come_without_end(world: World) ->
         world.said -= Counter(bad)
         await asyncio.sleep(0.3)
     await world.everywhere()
+
+
+async def test_a_change_that_was_refused_costs_no_partition(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The changes that are sent one by one behind it are stored with their position, and nothing is opened once more."""
+    limits = {"cleanup.policy": "compact", "max.message.bytes": "20000"}
+    world.cluster.create(TopicSpec(CHANGELOG, 1, config=limits))
+    await world.start(on_failure="skip")
+    bad = "x" * 30_000
+    world.say("a", "b", bad, "c")
+    del world.said[bad]
+    await world.caught_up()
+
+    assert world.engine is not None
+    assert world.engine.snapshot().drops == {"BatchRefusedError": 1, "ChangeRefusedError": 1}
+    assert "does not know where its records are" not in caplog.text
+    assert world.table.parts[0].store.fact(Facts.POSITION) == b"%d" % (world.changelog()[-1].offset + 1)
+    await world.everywhere()

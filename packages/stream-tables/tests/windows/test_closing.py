@@ -3,16 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
 from stream_core.engine.idle import Rest
+from stream_core.memory import MemoryStores
+from stream_core.memory.store import MemoryStore
+from stream_core.ports import KeyRange
 from stream_core.streams.effects import set_effects
+from stream_tables.partition import Facts
+from stream_tables.stores import CHUNK
 from stream_tables.windows.aligned import TumblingWindow
 from stream_tables.windows.closing import Closer
+from stream_tables.windows.rows import CLOSED, TIME
 
 from .bench import WindowBench
+
+
+class Writing(MemoryStore):
+    """A store that notes what each write brings: the keys of the values, and the names of the facts."""
+
+    writes: list[tuple[set[bytes], set[str]]]
+
+    def write(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        facts: Mapping[str, bytes] | None = None,
+        *,
+        deleted: Collection[KeyRange] = (),
+    ) -> None:
+        """Note a write, and do it."""
+        self.writes.append((set(changes), set(facts or ())))
+        super().write(changes, facts, deleted=deleted)
+
+
+class WritingStores(MemoryStores):
+    """A disk with these.
+
+    Attributes:
+        writes: those of all its stores.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[tuple[set[bytes], set[str]]] = []
+
+    def open(self, table: str, partition: int) -> MemoryStore:
+        """Open one."""
+        super().open(table, partition).close()
+        store = Writing(f"table {table}", self._data[table, partition])
+        store.writes = self.writes
+        return store
 
 
 class Idle:
@@ -77,3 +120,38 @@ def test_a_message_names_the_window_that_somebody_is_told_of() -> None:
     seen: list[str] = []
     idle.bench.close(lambda key, value: seen.append(str(idle.bench.work.names[-1])))
     assert seen == ["on_window_close of 'a' in (0.0, 9.9)", "on_window_close of 'a' in (10.0, 19.9)"]
+
+
+@pytest.mark.parametrize("moved", ["first", "last"])
+def test_the_time_and_what_is_closed_are_stored_with_the_last_of_many_changes(moved: str) -> None:
+    """A store that has some of them still says the time of before, whenever the time was moved: it comes with the position."""
+    stores = WritingStores()
+    bench = WindowBench(TumblingWindow(10, expires=60), stores)
+    bench.add("a", 5)
+    bench.add("b", 60)
+    bench.checkpoint()
+
+    def close() -> None:
+        told: list[Any] = []
+        bench.add("b", 80)
+        bench.close(lambda key, value: told.append(key))
+        assert told == [("a", (0.0, 9.9))]
+
+    if moved == "first":
+        close()
+    for number in range(3 * CHUNK):
+        bench.add(f"c{number}", 55)
+    if moved == "last":
+        close()
+    assert {TIME, CLOSED} < set(bench.part.overlay.active)
+    stores.writes.clear()
+    bench.checkpoint()
+
+    *others, (keys, facts) = stores.writes
+    assert len(others) > 2
+    assert {TIME, CLOSED} < keys
+    assert Facts.POSITION in facts
+    for before, said in others:
+        assert not {TIME, CLOSED} & before
+        assert not said
+    assert bench.part.store.fact(Facts.POSITION) == b"%d" % len(bench.log)
