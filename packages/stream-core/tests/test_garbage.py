@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stream_core.garbage import COLLECTOR, NEW, OBJECTS, OLDER, Collector
+from stream_core.garbage import COLLECTOR, MOST, NEW, OBJECTS, OLDER, Collector
 
 from .harness import Lab
 
@@ -38,6 +38,8 @@ def test_the_records_that_wait_go_on_top() -> None:
     assert new() == NEW + OBJECTS * 5300
     collector.wait("one", 10)
     assert new() == NEW + OBJECTS * 310
+    collector.wait("one", 1_000_000)
+    assert new() == MOST
     collector.wait("one", 0)
     collector.wait("other", 0)
     assert new() == NEW
@@ -59,6 +61,9 @@ def test_a_program_that_says_something_of_its_own_is_not_overruled() -> None:
     for records in (10, 6000, 0):
         collector.wait("one", records)
         assert new() == 1000
+    gc.set_threshold(NEW, 10, 10)
+    collector.wait("one", 5000)
+    assert gc.get_threshold()[:2] == (NEW, 10)
 
 
 async def test_an_engine_says_how_many_records_wait(lab: Lab) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 
-__all__ = ["COLLECTOR", "NEW", "OLDER", "Collector"]
+__all__ = ["COLLECTOR", "MOST", "NEW", "OLDER", "Collector"]
 
 NEW = 20_000
 """New objects, beside the records that wait, after which the collector looks at what is new."""
 
-OLDER = 50, 2
+MOST = 150_000
+"""New objects after which it looks in any case. What it has walked once counts no more, so that garbage may take the place of records."""
+
+OLDER = 5, 2
 """How often it does until it looks at those that were left, too, and how often it does that until it looks at all."""
 
 OBJECTS = 2
@@ -21,12 +24,17 @@ class Collector:
 
     It counts the objects that were made and not freed since it looked last. A fetch makes tens of thousands of records at a time. So
     at Python's 700 it walks them over and over, which takes a third of the time of a consumer, and at 20,000 each once, which takes a
-    sixth. Their number goes on top, and what garbage may take beside them stays as small.
+    sixth. So their number goes on top, up to what four partitions with a fetch of small records each have.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[object, int] = {}
-        self._said: int | None = None
+        self._said: tuple[int, ...] | None = None
+
+    @property
+    def managed(self) -> bool:
+        """Whether this process is that of a worker, so that it is worth counting how many records wait."""
+        return self._said is not None
 
     def look_less_often(self) -> None:
         """Let it look after 20,000 new objects that are no records, and leave out what is loaded: that lives as long as the process."""
@@ -44,14 +52,12 @@ class Collector:
             self._waiting[owner] = records
         else:
             self._waiting.pop(owner, None)
-        if (
-            self._said is not None and gc.get_threshold()[0] == self._said
-        ):  # else the program has said something of its own
+        if gc.get_threshold() == self._said:  # else the program has said something of its own, or is no worker
             self._say()
 
     def _say(self) -> None:
-        self._said = NEW + OBJECTS * sum(self._waiting.copy().values())
-        gc.set_threshold(self._said, *OLDER)
+        gc.set_threshold(min(NEW + OBJECTS * sum(self._waiting.copy().values()), MOST), *OLDER)
+        self._said = gc.get_threshold()  # Python 3.14 has no third one
 
 
 COLLECTOR = Collector()

@@ -60,7 +60,8 @@ class Fetching:
             session = sessions.get(batch.tp)
             if session is not None and session.open:
                 session.deliver(batch)
-        COLLECTOR.wait(self, sum(session.backlog for session in sessions.values()))
+        if COLLECTOR.managed:
+            COLLECTOR.wait(self, sum(session.backlog for session in sessions.values()))
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         """Let the partition go on elsewhere in its log. The error comes again with the next poll when that did not work."""
