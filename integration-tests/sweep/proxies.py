@@ -39,6 +39,7 @@ from stream_core.ports import (
     StoreSize,
 )
 from stream_core.primitives import TP, Batch, GroupMetadata, Headers, Host, Offset, Owners, TopicInfo, TopicSpec
+from stream_core.streams.effects import current_effects
 from sweep import faults
 from sweep.faults import DONE, ERRORS, Plan
 
@@ -120,6 +121,12 @@ class SweptAdmin(_Client):
     def __init__(self, party: Party, admin: Admin) -> None:
         super().__init__(party, "admin")
         self._admin = admin
+
+    def _failed(self, kind: str) -> None:
+        if (
+            kind == "TransportError"
+        ):  # a refusal: one of a topic that is described late is the trouble of its event (ADR 62)
+            self.party.refused_to(current_effects())
 
     async def start(self) -> None:
         """See the port."""

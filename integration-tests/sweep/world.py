@@ -15,6 +15,8 @@ from stream_core.errors import StreamError
 from stream_core.memory import MemoryTransport
 from stream_core.memory.log import Entry
 from stream_core.primitives import TP, GroupMetadata, Offset, StoredRecord, TopicSpec
+from stream_core.streams.cursor import Cursor
+from stream_core.streams.effects import Effects
 from stream_tables.partition import Facts
 from sweep.faults import Plan
 from sweep.proxies import SweptDeliveries, SweptDisk
@@ -95,6 +97,12 @@ class Party:
             self._world.tolerated.add((agent, partition, offset))
         elif topic.endswith("totals-changelog") and key is not None and (name := json.loads(key)).endswith("-skim"):
             self._world.tolerate("skim", name.removesuffix("-skim"))
+
+    def refused_to(self, effects: Effects | None) -> None:
+        """Tolerate that the event fails by its policy in which the broker refuses something, such as to make a topic."""
+        if isinstance(effects, Cursor):
+            for session, record in effects.open_records():
+                self._world.tolerated.add((effects.subscription, session.partition, record.offset))
 
     def expire(self) -> None:
         """Let its transaction time out."""
