@@ -22,7 +22,8 @@ from stream_core.values.codecs import Pickle
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
-from stream_tables.keys import FEW, KNOWN, UNTIL, Keys
+from stream_tables.keys import Keys
+from stream_tables.known import FEW, KNOWN, UNTIL
 from stream_tables.table import Table
 
 from .bench import Bench, used

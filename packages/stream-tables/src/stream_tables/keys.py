@@ -12,6 +12,7 @@ from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import RESERVED
 from stream_tables.errors import TableError
+from stream_tables.known import KnownKeys
 from stream_tables.values import short
 
 __all__ = ["Keys"]
@@ -19,21 +20,6 @@ __all__ = ["Keys"]
 K = TypeVar("K")
 
 logger = logging.getLogger(__name__)
-
-KNOWN = 20_000
-"""Text keys whose encoded form is remembered."""
-
-FEW = 64
-"""How many of them where a key is forgotten before it comes again. An event uses its key several times."""
-
-LOOKED_AT = 512
-"""Keys by which it is found out whether what was forgotten comes again."""
-
-COME_AGAIN = LOOKED_AT // 4
-"""How many of these have to, to be worth remembering."""
-
-UNTIL = 5000
-"""How often few keys are forgotten until many are remembered once more, to find out again: a third of a million keys."""
 
 FITTING = frozenset({str, int, bool, bytes, UUID})
 """Types of keys that come back from JSON as what they were, whatever their value."""
@@ -51,21 +37,10 @@ class Keys(Generic[K]):
 
     Attributes:
         known: text keys that were encoded lately, with their bytes; tables look here first.
+        remember: takes such a key and its bytes.
     """
 
-    __slots__ = (
-        "_before",
-        "_come_again",
-        "_fitting",
-        "_foreign",
-        "_forgotten",
-        "_looked_at",
-        "_of_text",
-        "_room",
-        "_schema",
-        "_table",
-        "known",
-    )
+    __slots__ = ("_fitting", "_foreign", "_of_text", "_schema", "_table", "known", "remember")
 
     def __init__(self, table: str, schema: Schema) -> None:
         self._table = table
@@ -75,12 +50,10 @@ class Keys(Generic[K]):
         self._fitting = FITTING & kinds if schema.native_keys else frozenset[type]()
         encoders = schema.encoders[0]
         # Most tables have keys of text, and each key of a large one comes here.
-        self._of_text = encoders[str] if encoders and str in self._fitting else self._encode
+        self._of_text = encoders[str] if encoders and str in self._fitting else self.bytes_of
         self._foreign: set[bytes] = set()
-        self.known: dict[str, bytes] = {}
-        self._room = KNOWN
-        self._before = frozenset[str]()
-        self._forgotten = self._looked_at = self._come_again = 0
+        memory = KnownKeys()
+        self.known, self.remember = memory.known, memory.remember
 
     def encode(self, key: object) -> bytes:
         """Give the bytes of a key.
@@ -89,39 +62,16 @@ class Keys(Generic[K]):
             TableError: it is not a key of this table.
         """
         if type(key) is not str:
-            return self._encode(key)
+            return self.bytes_of(key)
         try:
             data = self._of_text(key)
         except (TypeError, ValueError):
-            data = self._encode(key)  # it says what is wrong
-        if len(self.known) >= self._room:
-            self._forget()
-        if self._before:
-            self._look(key)
-        self.known[key] = data
+            data = self.bytes_of(key)  # it says what is wrong
+        self.remember(key, data)
         return data
 
-    def _forget(self) -> None:
-        """Forget all keys. What is remembered in vain takes the place of other things in the caches of the processor."""
-        if self._room == KNOWN:
-            self._before, self._room = frozenset(self.known), FEW
-            self._forgotten = self._looked_at = self._come_again = 0
-        elif self._forgotten < UNTIL:
-            self._forgotten += 1
-        else:
-            self._room = KNOWN
-        self.known.clear()
-
-    def _look(self, key: str) -> None:
-        """Find out whether keys that were forgotten come again: then as many as before are worth remembering."""
-        self._looked_at += 1
-        self._come_again += key in self._before
-        if self._looked_at >= LOOKED_AT:
-            self._before = frozenset()
-            if self._come_again >= COME_AGAIN:
-                self._room = KNOWN
-
-    def _encode(self, key: object) -> bytes:
+    def bytes_of(self, key: object) -> bytes:
+        """Give the bytes of a key, and do not remember it. Raises TableError as :meth:`encode`."""
         try:
             data: bytes | None = self._schema.encode_key(key)
         except EncodeError as error:

@@ -314,13 +314,9 @@ class TablePartition(Generic[V]):
         entry = overlay.active.get(key)
         if entry is None:
             entry = overlay.frozen.get(key)
+        data: bytes | None
         if entry is None:
-            try:  # as _read() does, without a call: of a large table most events come here
-                data = self.store.get(key)
-            except StoreCorruptError as error:
-                self.lose(error)
-                raise
-            if data is None:
+            if (data := self._read(key)) is None:
                 return ABSENT
         elif type(entry) is Encoded:
             data = entry.data

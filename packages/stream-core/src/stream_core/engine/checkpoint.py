@@ -217,7 +217,7 @@ class Checkpoint:
         """Send the changes of one shard; one at a time, when a record of the interval was refused before, so that the one is found."""
         changes, records = self.changes[shard.tp.topic], iter(shard.records)
         size = 1 if self._outbox.one_by_one else SLICE
-        while some := list(islice(records, size)):
+        while some := list(islice(records, min(size, SLICE - self._sent))):
             changes.add(some)
             if size == 1:
                 await self._send_alone(participant, shard, *some[0])

@@ -23,7 +23,7 @@ from stream_core.streams.cursor import Cursor
 from stream_core.streams.effects import Effects
 from stream_core.values.encoding import Decode
 from stream_core.values.schemas import Schema
-from stream_tables.keys import KNOWN, Keys
+from stream_tables.keys import Keys
 from stream_tables.partition import Found
 from stream_tables.values import ABSENT, Absent
 from stream_tables.windows.keyed import KEYED, KeyedLayout, KeyedPartition, as_data, by_key, split
@@ -168,24 +168,18 @@ Age.part_type = AgingPartition
 class AgingKeys(Keys[Any]):
     """The keys of a table whose values have a time, and their rows."""
 
-    __slots__ = ("_inner",)
-
-    def __init__(self, table: str, schema: Schema) -> None:
-        super().__init__(table, schema)
-        self._inner = Keys[Any](table, schema)
+    __slots__ = ()
 
     def encode(self, key: object) -> bytes:
         """Give the row of a key. Raises TableError when it is not a key of this table."""
-        row = by_key(self._inner.encode(key)) + ALONE
+        row = by_key(self.bytes_of(key)) + ALONE
         if type(key) is str:
-            if len(self.known) >= KNOWN:
-                self.known.clear()
-            self.known[key] = row
+            self.remember(key, row)
         return row
 
     def decode(self, changelog: TP, data: bytes) -> Any:
         """Make a key from its row; ``None`` where it cannot be read."""
-        return self._inner.decode(changelog, split(data)[0])
+        return super().decode(changelog, split(data)[0])
 
 
 @dataclass(frozen=True)
