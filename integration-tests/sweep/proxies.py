@@ -122,12 +122,6 @@ class SweptAdmin(_Client):
         super().__init__(party, "admin")
         self._admin = admin
 
-    def _failed(self, kind: str) -> None:
-        if (
-            kind == "TransportError"
-        ):  # a refusal: one of a topic that is described late is the trouble of its event (ADR 62)
-            self.party.refused_to(current_effects())
-
     async def start(self) -> None:
         """See the port."""
         await self._ask("start", self._admin.start)
@@ -154,7 +148,10 @@ class SweptAdmin(_Client):
 
     async def create(self, specs: Sequence[TopicSpec]) -> None:
         """See the port."""
-        await self._ask("create", lambda: self._admin.create(specs))
+        way = self._strike("create")
+        if way == "TransportError":
+            self.party.refused_to(current_effects())
+        await self._answer(way, "create", lambda: self._admin.create(specs))
 
     async def delete(self, topics: Collection[str]) -> None:
         """See the port."""

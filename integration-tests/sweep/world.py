@@ -99,7 +99,7 @@ class Party:
             self._world.tolerate("skim", name.removesuffix("-skim"))
 
     def refused_to(self, effects: Effects | None) -> None:
-        """Tolerate that the event fails by its policy in which the broker refuses something, such as to make a topic."""
+        """Tolerate that the event fails by its policy in which the broker refuses to make a topic (ADR 62)."""
         if isinstance(effects, Cursor):
             for session, record in effects.open_records():
                 self._world.tolerated.add((effects.subscription, session.partition, record.offset))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 import stream_app as faust
-from stream_core.errors import ConfigurationError, DeadlineError, TopicMismatchError, UnknownTopicError
+from stream_core.errors import ConfigurationError, DeadlineError, TopicMismatchError, TransportError, UnknownTopicError
 from stream_core.memory import MemoryCluster
 from stream_core.memory.admin import MemoryAdmin
 from stream_core.memory.log import Entry
@@ -321,6 +321,57 @@ async def test_a_late_topic_that_the_broker_refuses_fails_its_event() -> None:
             await numbers.send(value=number)
         await until(lambda: len(seen) == 3)
     assert seen == [0, 1, 2]
+
+
+class FailingTransport(OtherTransport):
+    """A driver whose admin clients make a topic, and answer with an error: to that, or when they are asked how it is now."""
+
+    fails = ""
+
+    def admin(self) -> MemoryAdmin:
+        """Make such an admin client."""
+        return FailingAdmin(self.cluster)
+
+
+class FailingAdmin(MemoryAdmin):
+    async def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Make topics."""
+        await super().create(specs)
+        self._fail("create", [spec.name for spec in specs])
+
+    async def describe(self, topics: Collection[str], *, config: bool = True) -> dict[str, TopicInfo]:
+        """Say how topics are."""
+        found = await super().describe(topics, config=config)
+        self._fail("describe", found)
+        return found
+
+    def _fail(self, call: str, topics: Collection[str]) -> None:
+        if call == FailingTransport.fails and "late" in topics:
+            FailingTransport.fails = ""
+            raise TransportError("the broker is at a loss")
+
+
+@pytest.mark.parametrize("call", ["create", "describe"])
+async def test_a_late_topic_that_was_made_refuses_no_event(call: str) -> None:
+    """Its event counts, whatever its policy: what the broker answered otherwise is no refusal."""
+    FailingTransport.fails = call
+    app = make(broker=FailingTransport.url(), store="memory://")
+    numbers = app.topic("numbers", value_type=int, partitions=1)
+
+    @app.agent(numbers, on_failure="skip")
+    async def copy(stream: faust.Stream[int]) -> None:
+        async for number in stream:
+            await app.topic("late", partitions=1).send(value=number)
+
+    async with app:
+        for number in range(3):
+            await numbers.send(value=number)
+        topics = MemoryCluster.named(app.conf.broker[0].partition("://")[2])
+        await until(lambda: "late" in topics.topics())
+        log = topics.log(TP("late", 0))
+        await until(lambda: len(log) >= 3)
+    assert [record.value for record in log.read(0, 100, committed=True).records] == [b"0", b"1", b"2"]
+    assert FailingTransport.fails == ""
 
 
 async def test_a_topic_that_is_described_late_may_not_be_made(caplog: pytest.LogCaptureFixture) -> None:

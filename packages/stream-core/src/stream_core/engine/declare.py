@@ -82,7 +82,7 @@ async def declare(
         [spec for spec in specs if spec.name in leading],
         [spec for spec in specs if spec.name not in leading],
     ):
-        if not await _create(admin, some):
+        if not await _create_as_asked(admin, some):
             return await declare(admin, topics, sources, participants, settings, derived=derived)
     return counts
 
@@ -100,19 +100,23 @@ async def declare_late(admin: Admin, topic: AnyTopic, settings: EngineSettings, 
     Raises:
         UnknownTopicError: it does not exist, and ``topic_allow_declare`` is off, or the broker refuses to create it.
         TopicMismatchError: it has other partitions than its definition says.
-        TransportError: the broker does not answer.
+        TransportError: the broker does not answer, or refuses to describe it.
     """
     spec = _spec(topic, settings, max(sources, default=PARTITIONS))
-    while (found := (await admin.describe([topic.name], config=False)).get(topic.name)) is None:
+    found, refused = (await admin.describe([topic.name], config=False)).get(topic.name), None
+    if found is None:
         _allow([spec], settings)
         try:
-            if await _create(admin, [spec]):
-                return
+            await _create(admin, [spec])
         except (BrokerUnavailableError, AuthenticationError, DeadlineError):
             raise
-        except TransportError as error:  # an answer: to ask again would not help the event that sends there
-            raise UnknownTopicError(f"topic {topic.name} does not exist, and is not created: {error}") from error
-    _check_count(topic, found.partitions)
+        except TransportError as error:  # an answer; it may have been made all the same, or by somebody else
+            refused = error
+        found = (await admin.describe([topic.name], config=False)).get(topic.name)
+    if found is not None:
+        _check_count(topic, found.partitions)
+    elif refused is not None:  # to ask again would not help the event that sends there
+        raise UnknownTopicError(f"topic {topic.name} does not exist, and is not created: {refused}") from refused
 
 
 def _check_count(topic: AnyTopic, partitions: int) -> None:
@@ -156,13 +160,17 @@ def _allow(specs: Sequence[TopicSpec], settings: EngineSettings) -> None:
         raise UnknownTopicError(f"topics do not exist: {names}; create them, or set topic_allow_declare=True")
 
 
-async def _create(admin: Admin, specs: Sequence[TopicSpec]) -> bool:
-    """Create topics; returns whether they have the partitions that were asked for."""
-    if not specs:
-        return True
+async def _create(admin: Admin, specs: Sequence[TopicSpec]) -> None:
     for spec in specs:
         logger.info("creating topic %s with %d partitions", spec.name, spec.partitions)
     await admin.create(specs)
+
+
+async def _create_as_asked(admin: Admin, specs: Sequence[TopicSpec]) -> bool:
+    """Create topics; returns whether they have the partitions that were asked for."""
+    if not specs:
+        return True
+    await _create(admin, specs)
     made = await admin.describe([spec.name for spec in specs], config=False)
     return all(made[spec.name].partitions == spec.partitions for spec in specs if spec.name in made)
 
