@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from stream_core.agents.agent import Agent
 from stream_core.assignment import Member
 from stream_core.engine.participants import Shard
 from stream_core.errors import BrokerUnavailableError, ConfigurationError, DeadlineError, TransportError
+from stream_core.memory import MemoryTransport
+from stream_core.memory.consumer import MemoryConsumer
 from stream_core.memory.producer import MemoryProducer
-from stream_core.primitives import TP, Offset
+from stream_core.primitives import TP, Batch, Offset, StoredRecord
 from stream_core.sending.topic import Topic
 from stream_core.streams.stream import Stream
 from stream_core.values.schemas import Schema
@@ -425,6 +428,52 @@ async def test_events_that_finish_too_late_are_dropped(lab: Lab, settings: dict[
     assert Counter(lab.values(out)).keys() == {0, 1, 2}
     if settings:
         assert lab.values(out) == [0, 1, 2]
+
+
+class Noting(MemoryConsumer):
+    """A consumer that keeps what it has given."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.given: list[StoredRecord] = []
+
+    async def poll(self, timeout: float) -> Sequence[Batch]:
+        """Poll, and keep what came."""
+        batches = await super().poll(timeout)
+        self.given += [record for batch in batches for record in batch.records]
+        return batches
+
+
+class NotingTransport(MemoryTransport):
+    """A transport with such consumers."""
+
+    def consumer(self, group: str, *, read_committed: bool) -> Noting:
+        """Make one."""
+        return Noting(self.cluster, group, self.settings, read_committed=read_committed)
+
+
+async def test_nothing_is_fetched_while_partitions_are_given_up(lab: Lab) -> None:
+    """A stop that waits for an event, or for a long checkpoint, fetches no records only to drop them."""
+    lab.transport = NotingTransport(lab.cluster.name)
+    topic, go = lab.topic("numbers"), asyncio.Event()
+
+    async def body(stream: Stream[int]) -> None:
+        async for _ in stream:
+            await go.wait()
+
+    engine = await lab.start([lab.agent(body, topic)])
+    consumer = engine.clients.consumer
+    assert isinstance(consumer, Noting)
+    lab.put(topic, range(3))
+    await lab.until(lambda: bool(engine.ownership.open_work()), "an event is open")
+    stop = asyncio.create_task(lab.stop(engine))
+    await asyncio.sleep(1)
+    lab.put(topic, range(3, 10))
+    await asyncio.sleep(1)
+    assert [record.offset for record in consumer.given] == [0, 1, 2]
+    go.set()
+    await stop
+    assert lab.committed(topic) == Offset(1)
 
 
 class Silent(MemoryProducer):
