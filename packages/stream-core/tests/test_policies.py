@@ -19,6 +19,8 @@ from stream_core.errors import (
     DecodeError,
     EncodeError,
     RecordRefusedError,
+    StoreError,
+    TransportError,
     WorkerError,
 )
 from stream_core.memory.log import Entry
@@ -618,6 +620,26 @@ async def test_each_reader_has_its_own_letters(lab: Lab) -> None:
     await lab.start([lab.agent(reader(), topic, name=name) for name in ("one", "two")])
     await lab.caught_up(topic)
     assert {dict(letter.headers)[f"{PREFIX}agent"] for letter in letters(lab)} == {b"one", b"two"}
+
+
+@exactly_once
+@pytest.mark.parametrize("error", [TransportError("no permission on topic late"), StoreError("the disk is full")])
+async def test_what_is_not_the_fault_of_an_event(lab: Lab, error: Exception, settings: dict[str, Any]) -> None:
+    """No policy passes over it, and what the worker says at its end does not advise to declare one."""
+    topic = lab.topic("numbers")
+
+    async def body(stream: Stream[Any]) -> None:
+        async for _ in stream:
+            raise error
+
+    agent = lab.agent(body, topic, on_failure="skip")
+    engine = await lab.start([agent], max_restarts=1, **settings)
+    lab.put(topic, [1])
+    told = str(await lab.failed(engine))
+    await lab.stop(engine)
+    assert f"at numbers-0 offset 0: {type(error).__name__}: {error}; that is not the fault of an event" in told
+    assert "on_failure=" not in told
+    assert lab.committed(topic) == Offset(0)
 
 
 @exactly_once

@@ -18,9 +18,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from stream_core.errors import ConfigurationError, StreamError
+from stream_core.errors import ConfigurationError, StoreError, StreamError, TransportError, UnknownTopicError
 
-__all__ = ["FailurePolicy", "JudgedError"]
+__all__ = ["FailurePolicy", "JudgedError", "is_of_event"]
 
 Action = Literal["crash", "skip", "dead_letter"]
 
@@ -151,3 +151,11 @@ class JudgedError(StreamError):
     def __init__(self, message: str, policy: FailurePolicy) -> None:
         super().__init__(message)
         self.policy = policy
+
+
+def is_of_event(error: BaseException) -> bool:
+    """Tell whether an error may be the fault of its event, so that a declared policy decides.
+
+    It is not where a broker, a client or a store is to blame: to pass over the event would lose it for no reason.
+    """
+    return isinstance(error, UnknownTopicError) or not isinstance(error, TransportError | StoreError)

@@ -22,7 +22,7 @@ from stream_core.errors import (
     StoreError,
     WorkerError,
 )
-from stream_core.policies import FailurePolicy
+from stream_core.policies import FailurePolicy, is_of_event
 from stream_core.primitives import TP, RawRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.sinks import deliver
@@ -358,9 +358,12 @@ class Actor:
     def _give_up(self, error: BaseException, times: int, events: Opened) -> WorkerError:
         option = "on_decode_error" if isinstance(error, DecodeError) else "on_failure"
         often = "" if times == 1 else f" {times} times"
-        advice = (
-            f'mend the event or the agent, or declare {option}="skip" or "dead_letter"' if events else "mend the agent"
-        )
+        if not is_of_event(error):
+            advice = "that is not the fault of an event, so no failure policy passes over it: mend it, and start the worker again"
+        elif events:
+            advice = f'mend the event or the agent, or declare {option}="skip" or "dead_letter"'
+        else:
+            advice = "mend the agent"
         return WorkerError(f"agent {self.cursor.name} failed{often} at {_place(events)}: {_told(error)}; {advice}")
 
 

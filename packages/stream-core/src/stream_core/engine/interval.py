@@ -288,6 +288,7 @@ class RunningInterval:
         try:
             async with asyncio.timeout(budget):
                 if ownership.sessions and not lost:
+                    ownership.stop_fetching()
                     drained = await self._drained(budget / 2 if self._settings.wait_empty else 0.0)
                     if drained or self._settings.wait_empty or not self._held_up():
                         async with self._lock:

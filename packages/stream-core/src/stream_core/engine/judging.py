@@ -9,15 +9,8 @@ from stream_core.agents.agent import Agent
 from stream_core.agents.answers import refuse
 from stream_core.counters import Failure
 from stream_core.engine.context import EngineContext
-from stream_core.errors import (
-    ConfigurationError,
-    DeadLetterError,
-    DecodeError,
-    EncodeError,
-    TransportError,
-    UnknownTopicError,
-)
-from stream_core.policies import FailurePolicy, JudgedError
+from stream_core.errors import ConfigurationError, DeadLetterError, DecodeError, EncodeError
+from stream_core.policies import FailurePolicy, JudgedError, is_of_event
 from stream_core.primitives import TP
 from stream_core.sending.dead_letters import send_dead_letter
 from stream_core.sending.topic import Topic
@@ -79,12 +72,10 @@ class Judge:
 
     def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
         topics = self._context.topics
-        if isinstance(error, DeadLetterError):
+        if isinstance(error, DeadLetterError) or not is_of_event(error):
             return FailurePolicy.CRASH
         if isinstance(error, JudgedError):
             return error.policy
-        if isinstance(error, TransportError) and not isinstance(error, UnknownTopicError):
-            return FailurePolicy.CRASH  # the broker or the client is to blame: no reason to pass over the event
         if isinstance(error, DecodeError):
             places = {(session.tp, record.offset) for session, record in events}
             topic = topics.get(error.tp.topic)

@@ -138,8 +138,10 @@ class Ownership:
         for session in self.sessions.values():
             session.suspend()
         self._works.suspend()
-        if self.sessions:  # what still came of them would be dropped, and cost the last checkpoint its time
-            self._clients.consumer.pause(self.sessions)
+
+    def stop_fetching(self) -> None:
+        """Fetch nothing more of what is owned: it would be dropped, and costs the last checkpoint its time."""
+        self._clients.consumer.pause(self.sessions)
 
     def release(self) -> list[Effects]:
         """Give all sessions up; returns the effects of the open work, which come to nothing now."""
