@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -22,8 +20,6 @@ from stream_core.values.codecs import Pickle
 from stream_core.values.record import Record
 from stream_core.values.schemas import Schema
 from stream_tables.errors import TableError, TableKeyError
-from stream_tables.keys import Keys
-from stream_tables.known import FEW, KNOWN, UNTIL
 from stream_tables.table import Table
 
 from .bench import Bench, used
@@ -289,42 +285,3 @@ def test_a_missing_key_of_an_event_without_a_readable_key() -> None:
         with pytest.raises(TableKeyError, match=r"key b'\\xff'"):
             assert table["c1"]
     assert str(TableKeyError("k")) == "'k'"
-
-
-def encoded(keys: Keys[str], names: Iterable[str]) -> float:
-    """Use keys one after the other, as events do; returns which part of them had to be encoded."""
-    uses = missed = 0
-    for name in names:
-        uses += 1
-        if (data := keys.known.get(name)) is None:
-            missed += 1
-            data = keys.encode(name)
-            assert name in keys.known  # the event that used it uses it again
-        assert data == f'"{name}"'.encode()
-    return missed / uses
-
-
-def drawn(draw: random.Random, count: int, of: int) -> Iterator[str]:
-    """Draw keys, each of which comes as often as any other."""
-    return (f"key {draw.randrange(of)}" for _ in range(count))
-
-
-def test_keys_that_come_again_are_remembered() -> None:
-    """Also where there are more than can be remembered, and where most uses are of a few among very many."""
-    draw, keys = random.Random(1), Keys[str]("table", Schema.for_table(str, int))
-    encoded(keys, drawn(draw, 100_000, KNOWN // 2))
-    assert encoded(keys, drawn(draw, 20_000, KNOWN // 2)) < 0.001
-    keys = Keys[str]("table", Schema.for_table(str, int))
-    mixed = (f"key {draw.randrange(5000 if draw.random() < 0.9 else 1_000_000)}" for _ in range(400_000))
-    assert encoded(keys, mixed) < 0.2
-
-
-def test_few_keys_are_remembered_where_none_comes_again_in_time() -> None:
-    """Of a million at random nearly all are forgotten before; when the keys become fewer it is found out."""
-    draw, keys = random.Random(1), Keys[str]("table", Schema.for_table(str, int))
-    encoded(keys, drawn(draw, 2 * KNOWN, 1_000_000))
-    for _ in range(10):
-        encoded(keys, drawn(draw, FEW * UNTIL // 20, 1_000_000))
-        assert len(keys.known) <= FEW
-    encoded(keys, drawn(draw, FEW * UNTIL + KNOWN, KNOWN // 2))
-    assert encoded(keys, drawn(draw, KNOWN, KNOWN // 2)) < 0.001

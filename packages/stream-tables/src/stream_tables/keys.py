@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -12,7 +13,6 @@ from stream_core.values.encoding import type_name
 from stream_core.values.schemas import Schema
 from stream_tables.changelog import RESERVED
 from stream_tables.errors import TableError
-from stream_tables.known import KnownKeys
 from stream_tables.values import short
 
 __all__ = ["Keys"]
@@ -36,11 +36,10 @@ class Keys(Generic[K]):
         schema: how they are encoded.
 
     Attributes:
-        known: text keys that were encoded lately, with their bytes; tables look here first.
-        remember: takes such a key and its bytes.
+        of_text: encodes a key that is a str as :meth:`encode` does, which says what is wrong when this raises; mostly a function of C.
     """
 
-    __slots__ = ("_fitting", "_foreign", "_of_text", "_schema", "_table", "known", "remember")
+    __slots__ = ("_fitting", "_foreign", "_schema", "_table", "of_text")
 
     def __init__(self, table: str, schema: Schema) -> None:
         self._table = table
@@ -49,11 +48,9 @@ class Keys(Generic[K]):
         kinds = untyped if schema.key_type in (None, Any) else {schema.key_type}
         self._fitting = FITTING & kinds if schema.native_keys else frozenset[type]()
         encoders = schema.encoders[0]
-        # Most tables have keys of text, and each key of a large one comes here.
-        self._of_text = encoders[str] if encoders and str in self._fitting else self.bytes_of
+        # Nearly all keys are text. Encoding one takes less than to look it up among those that were encoded lately.
+        self.of_text: Callable[[Any], bytes] = encoders[str] if encoders and str in self._fitting else self.bytes_of
         self._foreign: set[bytes] = set()
-        memory = KnownKeys()
-        self.known, self.remember = memory.known, memory.remember
 
     def encode(self, key: object) -> bytes:
         """Give the bytes of a key.
@@ -64,14 +61,12 @@ class Keys(Generic[K]):
         if type(key) is not str:
             return self.bytes_of(key)
         try:
-            data = self._of_text(key)
+            return self.of_text(key)
         except (TypeError, ValueError):
-            data = self.bytes_of(key)  # it says what is wrong
-        self.remember(key, data)
-        return data
+            return self.bytes_of(key)  # it says what is wrong
 
     def bytes_of(self, key: object) -> bytes:
-        """Give the bytes of a key, and do not remember it. Raises TableError as :meth:`encode`."""
+        """Give the bytes of a key, of whatever type. Raises TableError as :meth:`encode`."""
         try:
             data: bytes | None = self._schema.encode_key(key)
         except EncodeError as error:

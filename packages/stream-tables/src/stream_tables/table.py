@@ -184,18 +184,24 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
 
     def __getitem__(self, key: K) -> V:
         effects = current_effects()
+        value: Any = None
         if effects is None or effects.atom is None:
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
             part = self._here if effects.session is self._session and not effects.others else self.part(effects)
-            # Only a str: what is equal to one, as a member of an enum may be, can have other bytes.
-            data = (self._known.get(key) if type(key) is str else None) or self._encode(key)  # type: ignore[call-overload]
+            try:
+                data = self._of_text(key) if type(key) is str else self._encode(key)
+            except (TypeError, ValueError):
+                data = self._encode(key)  # it says what is wrong
             overlay = part.overlay  # type: ignore[union-attr]
-            value = overlay.active.get(data) if effects is overlay.writer else None  # type: ignore[assignment]
+            if effects is overlay.writer:
+                value = overlay.active.get(data)
+                if value is None:
+                    value = overlay.frozen.get(data)
             if type(value) is not self._plain and type(value) not in PLAIN:
                 value = part.get(effects, data)  # type: ignore[union-attr]
         if value is not ABSENT:
-            return value
+            return value  # type: ignore[no-any-return]
         if self.default is None:
             raise self.missing(key)
         return self._lend(key, self.default())
@@ -327,7 +333,10 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         if effects is None or effects.atom is None:
             effects = self.writer()
         part = self._here if effects.session is self._session and not effects.others else self.part(effects)
-        data = (self._known.get(key) if type(key) is str else None) or self._encode(key)  # type: ignore[call-overload]
+        try:
+            data = self._of_text(key) if type(key) is str else self._encode(key)
+        except (TypeError, ValueError):
+            data = self._encode(key)  # it says what is wrong
         kind, overlay = type(value), part.overlay  # type: ignore[union-attr]
         if (
             effects is overlay.writer

@@ -172,10 +172,7 @@ class AgingKeys(Keys[Any]):
 
     def encode(self, key: object) -> bytes:
         """Give the row of a key. Raises TableError when it is not a key of this table."""
-        row = by_key(self.bytes_of(key)) + ALONE
-        if type(key) is str:
-            self.remember(key, row)
-        return row
+        return by_key(self.bytes_of(key)) + ALONE
 
     def decode(self, changelog: TP, data: bytes) -> Any:
         """Make a key from its row; ``None`` where it cannot be read."""

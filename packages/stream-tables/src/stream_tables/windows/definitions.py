@@ -63,7 +63,7 @@ class WindowDefinitions(Held[K, V]):
         self.layout: Layout | None = None
         self._windows: WindowedTable[K, V] | None = None
         self._keys = self._user_keys = Keys[K](name, schema)
-        self._known, self._encode = self._keys.known, self._keys.encode
+        self._of_text, self._encode = self._keys.of_text, self._keys.encode
         self._kept = kept = kept_types(schema)
         self._plain = next(iter(kept)) if len(kept) == 1 else self
         if ttl is not None:
@@ -209,7 +209,7 @@ class WindowDefinitions(Held[K, V]):
     def _read_by(self, keys: Keys[K], log_schema: Schema) -> None:
         """Let keys and values lie in stores and in the changelog in another way than as they are encoded."""
         self._keys, self.log_schema = keys, log_schema
-        self._known, self._encode = keys.known, keys.encode
+        self._of_text = self._encode = keys.encode
         self._plain, self._kept = self, frozenset()  # no value is kept as it is
 
     @property

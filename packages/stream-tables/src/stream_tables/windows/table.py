@@ -83,7 +83,7 @@ class WindowedTable(Generic[K, V]):
         self.key_index = key_index
         self._instant = instant
         self._keys = keys
-        self._known, self._encode = self._keys.known, self._keys.encode
+        self._encode = self._keys.encode
 
     @property
     def name(self) -> str:
@@ -354,9 +354,8 @@ class WindowedTable(Generic[K, V]):
             and not effects.others
             and (record := effects.record) is not None
             and event is None
-            and type(key) is str
-            and (data := self._known.get(key)) is not None  # type: ignore[call-overload]
         ):
+            data = self._encode(key)
             at = record.timestamp if self._instant is None else self._instant(None)
             if self.window.add(cast("WindowedPartition[V]", table._here), effects, data, at, operand):
                 return
@@ -371,7 +370,7 @@ class WindowedTable(Generic[K, V]):
         if effects is None or effects.atom is None:
             effects = self.table.writer()
         part = cast("WindowedPartition[V]", self.table.part(effects))
-        data = (self._known.get(key) if type(key) is str else None) or self._encode(key)  # type: ignore[call-overload]
+        data = self._encode(key)
         at = self.instant(event)
         overlay = part.overlay
         time = overlay.active.get(TIME) if effects is overlay.writer else None
