@@ -314,14 +314,19 @@ class TablePartition(Generic[V]):
         entry = overlay.active.get(key)
         if entry is None:
             entry = overlay.frozen.get(key)
-        data: bytes | None
         if entry is None:
-            if (data := self._read(key)) is None:
-                return ABSENT
-        elif type(entry) is Encoded:
-            data = entry.data
-        else:  # what is kept as it is has the type of the table
-            return ABSENT if entry is DELETED else entry  # type: ignore[return-value]
+            return self.unchanged(effects, key)
+        if type(entry) is Encoded:
+            return self._seen(effects, key, entry.data)
+        return ABSENT if entry is DELETED else entry  # type: ignore[return-value]  # what is kept as it is has the type of the table
+
+    def unchanged(self, effects: Effects | None, key: bytes) -> V | Absent:
+        """Read the value of a key over which no change lies, or ABSENT. Raises as :meth:`get`."""
+        data = self._read(key)
+        return ABSENT if data is None else self._seen(effects, key, data)
+
+    def _seen(self, effects: Effects | None, key: bytes, data: bytes) -> V:
+        """Make of its bytes the value that the open event sees."""
         value = self.values.read(key, data)
         if self.in_place is not None:
             self.in_place.lend(effects, key, value)
@@ -382,10 +387,7 @@ class TablePartition(Generic[V]):
         data = found.data if type(found) is Encoded else found
         if type(data) is not bytes:
             return data  # type: ignore[return-value]  # what is kept as it is has the type of the table
-        value = self.values.read(key, data)
-        if self.in_place is not None:
-            self.in_place.lend(effects, key, value)
-        return value
+        return self._seen(effects, key, data)
 
     def committed_value(self, key: bytes) -> V | Absent:
         """Read the value of ``key`` as of the last checkpoint, or ABSENT.

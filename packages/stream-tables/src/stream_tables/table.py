@@ -184,7 +184,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
 
     def __getitem__(self, key: K) -> V:
         effects = current_effects()
-        value: Any = None
+        value: Any
         if effects is None or effects.atom is None:
             value = self._get(key)
         else:  # the path of an event: look-ups, and as few calls as can be
@@ -194,21 +194,22 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
             except (TypeError, ValueError):
                 data = self._encode(key)  # it says what is wrong
             overlay = part.overlay  # type: ignore[union-attr]
-            if effects is overlay.writer:
-                value = overlay.active.get(data)
-                if value is None:
-                    value = overlay.frozen.get(data)
-            if type(value) is not self._plain and type(value) not in PLAIN:
+            if effects is not overlay.writer:
+                value = part.get(effects, data)  # type: ignore[union-attr]
+            elif (value := overlay.active.get(data)) is None and (value := overlay.frozen.get(data)) is None:
+                value = part.unchanged(effects, data)  # type: ignore[union-attr]
+            elif type(value) is not self._plain and type(value) not in PLAIN:
                 value = part.get(effects, data)  # type: ignore[union-attr]
         if value is not ABSENT:
             return value  # type: ignore[no-any-return]
         if self.default is None:
             raise self.missing(key)
-        return self._lend(key, self.default())
+        value = self.default()
+        return value if type(value) in PLAIN else self._lend(key, value)
 
     def _lend(self, key: K, value: V) -> V:
-        """Give a default, a new value, which counts when it is assigned."""
-        if type(value) not in PLAIN and (effects := active_effects()) is not None:
+        """Give a default, a new value that may be changed in place, which counts when it is assigned."""
+        if (effects := active_effects()) is not None:
             part = self.part(effects)
             if part.in_place is not None:
                 part.in_place.lend(effects, self._encode(key), value)

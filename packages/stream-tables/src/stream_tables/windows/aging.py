@@ -131,6 +131,8 @@ class AgingPartition(KeyedPartition):
             return ABSENT
         return self.window.value_of(self, effects, key, data)
 
+    unchanged = get  # what is stored may have expired
+
     def holds(self, effects: Effects | None, key: bytes) -> bool:
         """Tell whether the open event sees a value, of whatever type."""
         data = self.data(effects, key)

@@ -177,6 +177,8 @@ class KeyedPartition(WindowedPartition[Any]):
         data = self.data(effects, key)
         return ABSENT if data is None else self.window.value_of(self, effects, key, data)
 
+    unchanged = get  # what lies there is no value yet
+
     def holds(self, effects: Effects | None, key: bytes) -> bool:
         """Tell whether the open event sees a window of a row that has a value."""
         data = self.data(effects, key)
