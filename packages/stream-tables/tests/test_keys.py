@@ -285,3 +285,33 @@ def test_a_missing_key_of_an_event_without_a_readable_key() -> None:
         with pytest.raises(TableKeyError, match=r"key b'\\xff'"):
             assert table["c1"]
     assert str(TableKeyError("k")) == "'k'"
+
+
+class Counting(Schema):
+    """A schema with a hook that counts the keys it has encoded, and refuses some."""
+
+    encoded = 0
+
+    def dumps_key(self, key: Any, headers: list[tuple[str, bytes]], dumps: Any) -> bytes | None:
+        """Count, and encode as usual."""
+        type(self).encoded += 1
+        if key == "bad":
+            raise ValueError("it is bad")
+        return super().dumps_key(key, headers, dumps)
+
+
+def test_the_keys_of_a_hook_are_encoded_once() -> None:
+    """A hook is asked once for a text that comes again, and once for a key that it refuses."""
+    Counting.encoded = 0
+    bench = used(Bench(Counting(key_type=str, value_type=int, key_default="json", value_default="json"), default=int))
+    for _ in range(3):
+        with bench.event() as table:
+            table["a"] += 1
+    once = Counting.encoded
+    with bench.event() as table:
+        table["a"] += 1
+        assert (table["a"], Counting.encoded) == (4, once)
+        with pytest.raises(TableError, match="it is bad") as caught:
+            assert table["bad"]
+    assert Counting.encoded == once + 1
+    assert not isinstance(caught.value.__context__, TableError)

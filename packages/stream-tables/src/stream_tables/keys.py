@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 FITTING = frozenset({str, int, bool, bytes, UUID})
 """Types of keys that come back from JSON as what they were, whatever their value."""
 
+KNOWN = 20_000
+"""Keys of text whose bytes are remembered, where a codec or hook of somebody's own makes them."""
+
 FOREIGN = 1000
 """Keys that cannot be read of which it is remembered that they were reported."""
 
@@ -36,7 +40,7 @@ class Keys(Generic[K]):
         schema: how they are encoded.
 
     Attributes:
-        of_text: encodes a key that is a str as :meth:`encode` does, which says what is wrong when this raises; mostly a function of C.
+        of_text: encodes a key that is a str as :meth:`encode` does, which says what is wrong when this raises ValueError.
     """
 
     __slots__ = ("_fitting", "_foreign", "_schema", "_table", "of_text")
@@ -48,8 +52,10 @@ class Keys(Generic[K]):
         kinds = untyped if schema.key_type in (None, Any) else {schema.key_type}
         self._fitting = FITTING & kinds if schema.native_keys else frozenset[type]()
         encoders = schema.encoders[0]
-        # Nearly all keys are text. Encoding one takes less than to look it up among those that were encoded lately.
-        self.of_text: Callable[[Any], bytes] = encoders[str] if encoders and str in self._fitting else self.bytes_of
+        # Nearly all keys are text. Of most tables their encoder is a function of C, which takes less time than to look up what it gave.
+        self.of_text: Callable[[Any], bytes] = (
+            encoders[str] if encoders and str in self._fitting else lru_cache(KNOWN)(self.bytes_of)
+        )
         self._foreign: set[bytes] = set()
 
     def encode(self, key: object) -> bytes:
@@ -62,7 +68,7 @@ class Keys(Generic[K]):
             return self.bytes_of(key)
         try:
             return self.of_text(key)
-        except (TypeError, ValueError):
+        except ValueError:
             return self.bytes_of(key)  # it says what is wrong
 
     def bytes_of(self, key: object) -> bytes:

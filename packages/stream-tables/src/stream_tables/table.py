@@ -191,7 +191,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
             part = self._here if effects.session is self._session and not effects.others else self.part(effects)
             try:
                 data = self._of_text(key) if type(key) is str else self._encode(key)
-            except (TypeError, ValueError):
+            except ValueError:
                 data = self._encode(key)  # it says what is wrong
             overlay = part.overlay  # type: ignore[union-attr]
             if effects is not overlay.writer:
@@ -336,7 +336,7 @@ class Table(WindowDefinitions[K, V], MutableMapping[K, V]):
         part = self._here if effects.session is self._session and not effects.others else self.part(effects)
         try:
             data = self._of_text(key) if type(key) is str else self._encode(key)
-        except (TypeError, ValueError):
+        except ValueError:
             data = self._encode(key)  # it says what is wrong
         kind, overlay = type(value), part.overlay  # type: ignore[union-attr]
         if (

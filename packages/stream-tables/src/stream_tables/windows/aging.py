@@ -131,7 +131,9 @@ class AgingPartition(KeyedPartition):
             return ABSENT
         return self.window.value_of(self, effects, key, data)
 
-    unchanged = get  # what is stored may have expired
+    def unchanged(self, effects: Effects | None, key: bytes) -> Any | Absent:
+        """Read a value that is stored: it may have expired."""
+        return self.get(effects, key)
 
     def holds(self, effects: Effects | None, key: bytes) -> bool:
         """Tell whether the open event sees a value, of whatever type."""
@@ -174,7 +176,7 @@ class AgingKeys(Keys[Any]):
 
     def encode(self, key: object) -> bytes:
         """Give the row of a key. Raises TableError when it is not a key of this table."""
-        return by_key(self.bytes_of(key)) + ALONE
+        return by_key(super().encode(key)) + ALONE
 
     def decode(self, changelog: TP, data: bytes) -> Any:
         """Make a key from its row; ``None`` where it cannot be read."""

@@ -177,7 +177,9 @@ class KeyedPartition(WindowedPartition[Any]):
         data = self.data(effects, key)
         return ABSENT if data is None else self.window.value_of(self, effects, key, data)
 
-    unchanged = get  # what lies there is no value yet
+    def unchanged(self, effects: Effects | None, key: bytes) -> Any | Absent:
+        """Read a window that is stored: what lies there is no value yet."""
+        return self.get(effects, key)
 
     def holds(self, effects: Effects | None, key: bytes) -> bool:
         """Tell whether the open event sees a window of a row that has a value."""

@@ -76,7 +76,7 @@ class RangedKeys(Keys[Any]):
         """Give the row of a window. Raises TableError when it is none."""
         match key:
             case (inner, (float() | int() as start, float() | int() as end)):
-                row = self._window.row_of(self._log, self._inner.bytes_of(inner), start, end)
+                row = self._window.row_of(self._log, self._inner.encode(inner), start, end)
                 if row is not None:
                     return row
         raise TableError(

@@ -347,7 +347,7 @@ class WindowedTable(Generic[K, V]):
 
         :meta private:
         """
-        effects, table = current_effects(), self.table
+        effects, table, data = current_effects(), self.table, None
         if (
             type(effects) is Cursor
             and effects.session is table._session
@@ -359,9 +359,9 @@ class WindowedTable(Generic[K, V]):
             at = record.timestamp if self._instant is None else self._instant(None)
             if self.window.add(cast("WindowedPartition[V]", table._here), effects, data, at, operand):
                 return
-        self.change(key, Change("+", operand), event)
+        self.change(key, Change("+", operand), event, data)
 
-    def change(self, key: K, change: Change, event: Event[Any] | None = None) -> None:
+    def change(self, key: K, change: Change, event: Event[Any] | None = None, data: bytes | None = None) -> None:
         """Change all open windows of the instant.
 
         :meta private:
@@ -370,7 +370,8 @@ class WindowedTable(Generic[K, V]):
         if effects is None or effects.atom is None:
             effects = self.table.writer()
         part = cast("WindowedPartition[V]", self.table.part(effects))
-        data = self._encode(key)
+        if data is None:
+            data = self._encode(key)
         at = self.instant(event)
         overlay = part.overlay
         time = overlay.active.get(TIME) if effects is overlay.writer else None
