@@ -517,3 +517,33 @@ async def test_a_body_that_cancels_its_own_task_is_told(lab: Lab, way: str) -> N
     failure = await lab.failed(engine)
     assert isinstance(failure, WorkerError)
     assert "agent count[0] was cancelled while the worker runs" in str(failure)
+
+
+async def test_a_task_group_of_the_body_fails(lab: Lab) -> None:
+    """It is an error of its event as any other, also where the body has caught one of an event before."""
+    topic, seen = lab.topic("numbers"), list[int]()
+
+    async def fails(value: int) -> None:
+        await asyncio.sleep(0)
+        raise ValueError(value)
+
+    async def body(stream: Stream[int]) -> None:
+        async for value in stream:
+            seen.append(value)
+            if value == 1:
+                with suppress(ExceptionGroup):
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(fails(value))
+            elif value == 2:
+                raise ValueError(value)
+            elif value == 3:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(fails(value))
+
+    engine = await lab.start([lab.agent(body, topic, on_failure="skip")])
+    lab.put(topic, range(5))
+    await lab.caught_up(topic)
+    assert seen == [0, 1, 2, 3, 4]
+    (actor,) = engine.topology.actors
+    assert actor._task is not None
+    assert actor._task.cancelling() == 0

@@ -623,23 +623,70 @@ async def test_each_reader_has_its_own_letters(lab: Lab) -> None:
 
 
 @exactly_once
+@pytest.mark.parametrize("grouped", [False, True], ids=["", "in a group"])
 @pytest.mark.parametrize("error", [TransportError("no permission on topic late"), StoreError("the disk is full")])
-async def test_what_is_not_the_fault_of_an_event(lab: Lab, error: Exception, settings: dict[str, Any]) -> None:
-    """No policy passes over it, and what the worker says at its end does not advise to declare one."""
+async def test_what_is_not_the_fault_of_an_event(
+    lab: Lab, error: Exception, grouped: bool, settings: dict[str, Any]
+) -> None:
+    """No policy passes over it, and what the worker says at its end does not advise to declare one; also where a TaskGroup raises it."""
     topic = lab.topic("numbers")
 
     async def body(stream: Stream[Any]) -> None:
         async for _ in stream:
-            raise error
+            raise ExceptionGroup("several", [ValueError("of the event"), error]) if grouped else error
 
     agent = lab.agent(body, topic, on_failure="skip")
     engine = await lab.start([agent], max_restarts=1, **settings)
     lab.put(topic, [1])
     told = str(await lab.failed(engine))
     await lab.stop(engine)
-    assert f"at numbers-0 offset 0: {type(error).__name__}: {error}; that is not the fault of an event" in told
+    shown = f"{type(error).__name__}: {error}"
+    shown = f"several: ValueError: of the event; {shown}" if grouped else shown
+    assert f"at numbers-0 offset 0: {shown}; that is not the fault of an event" in told
     assert "on_failure=" not in told
     assert lab.committed(topic) == Offset(0)
+
+
+@exactly_once
+async def test_trouble_in_a_group_is_tried_again(lab: Lab, settings: dict[str, Any]) -> None:
+    """What a broker is to blame for is not passed over because it comes out of a TaskGroup."""
+    topic, out, tries = lab.topic("numbers"), lab.topic("out"), 0
+
+    async def fails() -> None:
+        raise DeadlineError("no answer")
+
+    async def body(stream: Stream[Any]) -> None:
+        nonlocal tries
+        async for value in stream:
+            tries += 1
+            if tries < 3:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(fails())
+            await out.send(value)
+
+    await lab.start([lab.agent(body, topic, on_failure="skip")], [out], **settings)
+    lab.put(topic, [1, 2])
+    await lab.caught_up(topic)
+    assert (lab.values(out), tries) == ([1, 2], 4)
+
+
+@exactly_once
+@pytest.mark.parametrize("at_topic", [False, True])
+async def test_the_option_that_decides_is_named(lab: Lab, at_topic: bool, settings: dict[str, Any]) -> None:
+    """A worker that ends because of a value that cannot be encoded names the option that would pass over it, and where it belongs."""
+    topic = lab.topic("numbers")
+    out = lab.topic("out", on_produce_error="crash" if at_topic else None)
+
+    async def body(stream: Stream[Any]) -> None:
+        async for _ in stream:
+            await out.send(object())
+
+    engine = await lab.start([lab.agent(body, topic)], [out], max_restarts=1, **settings)
+    lab.put(topic, [1])
+    told = str(await lab.failed(engine))
+    await lab.stop(engine)
+    option = "on_produce_error" if at_topic else "on_failure"
+    assert told.endswith(f'or declare {option}="skip" or "dead_letter"' + (" for topic out" if at_topic else ""))
 
 
 @exactly_once
@@ -658,6 +705,7 @@ async def test_a_letter_that_cannot_be_sent(lab: Lab, settings: dict[str, Any]) 
     await lab.stop(engine)
 
     assert isinstance(error.__cause__, DeadLetterError)
+    assert "on_failure=" not in str(error)  # which would decide on the event, and is not asked for its letter
     for part in (
         "cannot be sent to app-dead-letter",
         "topic numbers, partition 0, offset 2",

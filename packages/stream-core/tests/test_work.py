@@ -422,6 +422,21 @@ async def test_a_task_that_fails_ends_the_worker(lab: Lab, caplog: pytest.LogCap
     assert scene.ledger.stored == 0
 
 
+async def test_a_task_whose_group_fails_ends_the_worker(lab: Lab) -> None:
+    """Up to Python 3.12 a TaskGroup that fails leaves its task as if it had been cancelled: the failure is told all the same."""
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError("no")
+
+    async def group(work: Work) -> None:
+        async with work.unit("timer", "tick"), asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+
+    engine = await Scene(lab, group).start()
+    assert isinstance(await lab.failed(engine), ExceptionGroup)
+
+
 async def test_a_task_that_cancels_itself_ends_the_worker(lab: Lab) -> None:
     """Its work would never be done, and nobody would notice."""
 
@@ -452,22 +467,28 @@ async def test_a_task_may_end(lab: Lab) -> None:
 
 
 @both
+@pytest.mark.parametrize("grouped", [False, True], ids=["", "in a group"])
 @pytest.mark.parametrize("inside", [True, False])
-async def test_trouble_with_a_broker_opens_the_shard_again(lab: Lab, guarantee: str, inside: bool) -> None:
+async def test_trouble_with_a_broker_opens_the_shard_again(
+    lab: Lab, guarantee: str, inside: bool, grouped: bool
+) -> None:
     """The code of the unit is not to blame: the interval is dropped, and the task begins anew."""
     tries = list[str]()
+
+    def provoked(error: Exception) -> Exception:
+        return ExceptionGroup("several", [error]) if grouped else error
 
     async def send(work: Work) -> None:
         if not inside and not tries:
             tries.append("refused")
-            raise DeadlineError("provoked")
+            raise provoked(DeadlineError("provoked"))
         try:
             async with work.unit("timer", "tick"):
                 scene.ledger.add()
                 if inside and not tries:
                     tries.append("refused")
-                    raise ProduceError("provoked")
-        except ProduceError:
+                    raise provoked(ProduceError("provoked"))
+        except (ProduceError, ExceptionGroup):
             tries.append("came out")
             raise
 

@@ -96,6 +96,11 @@ class Background:
         if self.failure.done():
             raise self.failure.result()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether all tasks are cancelled, or were."""
+        return self._stopping
+
     async def stop(self, timeout: float) -> None:
         """Cancel all, and wait for them up to ``timeout`` seconds."""
         self._stopping = True

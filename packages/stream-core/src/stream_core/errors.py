@@ -83,6 +83,8 @@ __all__ = [
     "UnknownTopicError",
     "ValidationError",
     "WorkerError",
+    "found_in",
+    "is_trouble",
 ]
 
 
@@ -198,8 +200,10 @@ class BatchRefusedError(ProduceError):
 
     @classmethod
     def behind(cls, error: BaseException | None) -> bool:
-        """Tell whether ``error`` is one, or caused by one."""
+        """Tell whether ``error`` is one, or caused by one, or a group of errors with such a one."""
         while error is not None and not isinstance(error, cls):
+            if isinstance(error, BaseExceptionGroup) and any(map(cls.behind, error.exceptions)):
+                return True
             error = error.__cause__
         return error is not None
 
@@ -287,3 +291,15 @@ TROUBLE = (
     StoreCorruptError,
 )
 """What the broker, the client or the disk is to blame for, not the code that notices it: it is tried again, and no policy is asked."""
+
+
+def found_in(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Tell whether an error is of some kinds, or one in it is where it is a group, as :class:`asyncio.TaskGroup` raises it."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(found_in(one, kinds) for one in error.exceptions)
+    return isinstance(error, kinds)
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Tell whether an error is of :data:`TROUBLE`, or one in a group is: then all that failed is tried again."""
+    return found_in(error, TROUBLE)

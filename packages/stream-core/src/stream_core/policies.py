@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from stream_core.errors import ConfigurationError, StoreError, StreamError, TransportError, UnknownTopicError
 
-__all__ = ["FailurePolicy", "JudgedError", "is_of_event"]
+__all__ = ["Chosen", "FailurePolicy", "JudgedError", "is_of_event"]
 
 Action = Literal["crash", "skip", "dead_letter"]
 
@@ -153,9 +153,25 @@ class JudgedError(StreamError):
         self.policy = policy
 
 
+class Chosen(NamedTuple):
+    """Which policy holds for an event that failed.
+
+    Attributes:
+        policy: the policy.
+        option: which option has said so, or would; empty where none decides.
+        topic: where that option is declared; empty for the agent.
+    """
+
+    policy: FailurePolicy
+    option: str = ""
+    topic: str = ""
+
+
 def is_of_event(error: BaseException) -> bool:
     """Tell whether an error may be the fault of its event, so that a declared policy decides.
 
-    It is not where a broker, a client or a store is to blame: to pass over the event would lose it for no reason.
+    It is not where a broker, a client or a store is to blame, also for one error of a group: to pass over it would lose it for no reason.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_of_event, error.exceptions))
     return isinstance(error, UnknownTopicError) or not isinstance(error, TransportError | StoreError)

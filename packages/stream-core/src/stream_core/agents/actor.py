@@ -14,15 +14,16 @@ from stream_core.agents.answers import Answers
 from stream_core.agents.supervisors import Supervisor
 from stream_core.background import Background
 from stream_core.errors import (
-    TROUBLE,
     BatchRefusedError,
     DecodeError,
     EventError,
     ProduceError,
     StoreError,
     WorkerError,
+    found_in,
+    is_trouble,
 )
-from stream_core.policies import FailurePolicy, is_of_event
+from stream_core.policies import Chosen, is_of_event
 from stream_core.primitives import TP, RawRecord
 from stream_core.sending.outbox import Outbox
 from stream_core.sending.sinks import deliver
@@ -57,6 +58,7 @@ class Actor:
         outbox: where the sends of its events go.
         supervisor: of the agent's actors.
         policy: the failure policy for an error of the agent during an event.
+        ending: tells whether the engine ends its tasks.
         on_conflict: asks for the interval to be dropped and replayed, because a failed event had effects that others saw, or because the
             producer is broken. Called with a reason, and with the error unless a failure policy has counted it: then the policy says how
             often, and after which delay, the event is tried again.
@@ -72,7 +74,8 @@ class Actor:
         outbox: Outbox,
         *,
         supervisor: Supervisor,
-        policy: Callable[[Agent, BaseException, Opened], FailurePolicy],
+        policy: Callable[[Agent, BaseException, Opened], Chosen],
+        ending: Callable[[], bool],
         on_conflict: Callable[[str, BaseException | None], None],
         host: Host | None = None,
         inbox: Inbox | None = None,
@@ -87,7 +90,9 @@ class Actor:
         self._inbox = inbox
         self._subscription = subscription
         self._supervisor = supervisor
-        self._policy = policy
+        self._choose = policy
+        self._ending = ending
+        self._before = 0
         self._on_conflict = on_conflict
         self._interrupted = False
         self._failing = False
@@ -149,6 +154,7 @@ class Actor:
     def interrupt(self) -> None:
         """Cancel the open event, whose effects are dropped, and start the body again; does nothing when that happens anyway."""
         if self._task is not None and self._body is not None and not (self._failing or self._interrupted):
+            self._before = self._task.cancelling()
             self._interrupted = self._task.cancel()
             self.cursor.on_ask = self._went_on
             self.cursor.attention = True
@@ -187,7 +193,7 @@ class Actor:
             except (asyncio.CancelledError, Exception) as error:
                 interrupted, self._interrupted, self.cursor.on_ask = self._interrupted, False, None
                 fault, self._fault = self._fault, None
-                cancelled = task.uncancel() > 0 if interrupted else task.cancelling() > 0
+                cancelled = self._is_cancelled(task, error, interrupted=interrupted)
                 if fault is not None and not cancelled:
                     await self._failed(fault)
                     continue
@@ -211,6 +217,24 @@ class Actor:
                 if self._stopped:
                     return
                 self._returned()
+
+    def _is_cancelled(self, task: asyncio.Task[Any], error: BaseException, *, interrupted: bool) -> bool:
+        """Tell whether the actor is to end, by whoever stops the engine or by its own body, and not only its open event.
+
+        How often a task was cancelled does not say that alone: up to Python 3.12 a TaskGroup of the body leaves one behind when a task in
+        it fails. So an error counts as any other unless it came of a cancellation.
+        """
+        left = task.uncancel() if interrupted else task.cancelling()
+        if self._stopped or self._ending():
+            return True
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, asyncio.CancelledError):
+            cause = cause.__context__
+        if cause is not None:
+            return left > (self._before if interrupted else 0)
+        while task.cancelling():
+            task.uncancel()
+        return False
 
     def _warn(self) -> None:
         """Warn when the body runs again and events of a run before wait for an acknowledgement that may never come."""
@@ -276,8 +300,8 @@ class Actor:
         self._failing = True
         self._subscription.counts.failures += 1
         events = self.cursor.open_records()
-        trouble = isinstance(error, TROUBLE)
-        broken = isinstance(error, ProduceError) or BatchRefusedError.behind(error)
+        trouble = is_trouble(error)
+        broken = found_in(error, ProduceError) or BatchRefusedError.behind(error)
         # What is in memory only is in no interval, and is not replayed.
         self._doomed = broken and all(session.partition >= 0 for session, _ in events)
         if self.cursor.rollback():
@@ -296,17 +320,18 @@ class Actor:
         Raises:
             WorkerError: the policy gives up.
         """
-        policy, supervisor = self._policy(self.agent, error, events), self._supervisor
+        chosen, supervisor = self._choose(self.agent, error, events), self._supervisor
+        policy = chosen.policy
         event = (events[0][0].tp, events[0][1].offset) if events else None
         times = supervisor.failed(event)
         limit = supervisor.max_restarts if policy.attempts is None or not events else policy.attempts
         if policy.attempts is None and isinstance(error, DecodeError) and error.final:
             limit = 0
         supervisor.restart_others(self.interrupt)
-        if isinstance(error, StoreError) or (times > limit and (policy.action == "crash" or not events)):
+        if found_in(error, StoreError) or (times > limit and (policy.action == "crash" or not events)):
             self.cursor.withdraw()
             await self._tell(error)
-            raise self._give_up(error, times, events) from error
+            raise self._give_up(error, times, events, chosen) from error
         if times <= limit:
             what = f" (failure {times}, then {policy.action} after {limit + 1:g})"
             await self._again(error, events, policy.wait(times), what)
@@ -355,20 +380,24 @@ class Actor:
         finally:
             set_effects(self.cursor)
 
-    def _give_up(self, error: BaseException, times: int, events: Opened) -> WorkerError:
-        option = "on_decode_error" if isinstance(error, DecodeError) else "on_failure"
+    def _give_up(self, error: BaseException, times: int, events: Opened, chosen: Chosen) -> WorkerError:
         often = "" if times == 1 else f" {times} times"
         if not is_of_event(error):
             advice = "that is not the fault of an event, so no failure policy passes over it: mend it, and start the worker again"
-        elif events:
-            advice = f'mend the event or the agent, or declare {option}="skip" or "dead_letter"'
-        else:
+        elif not events:
             advice = "mend the agent"
+        elif chosen.option:
+            place = f" for topic {chosen.topic}" if chosen.topic else ""
+            advice = f'mend the event or the agent, or declare {chosen.option}="skip" or "dead_letter"{place}'
+        else:
+            advice = "mend the event or the agent"
         return WorkerError(f"agent {self.cursor.name} failed{often} at {_place(events)}: {_told(error)}; {advice}")
 
 
 def _told(error: BaseException) -> str:
-    """Put an error into a sentence; an error of ours needs no name in front of it."""
+    """Put an error into a sentence, with those of a group; an error of ours needs no name in front of it."""
+    if isinstance(error, BaseExceptionGroup):
+        return f"{error.message}: {'; '.join(map(_told, error.exceptions))}"
     return str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cronsim import CronSim, CronSimError
 
-from stream_core.errors import TROUBLE, ConfigurationError
+from stream_core.errors import ConfigurationError, is_trouble
 from stream_core.functions import function_of, name_of
 from stream_core.runs import current_clock
 
@@ -72,7 +72,9 @@ class Chore:
                 if not self.on_leader or is_leader():
                     try:
                         await self.body()
-                    except TROUBLE as error:
+                    except Exception as error:
+                        if not is_trouble(error):
+                            raise
                         logger.warning("%s goes on with its next tick: %s", self.name, error)
             return
         while True:
@@ -82,7 +84,9 @@ class Chore:
                     return
                 await _until(is_leader)
                 await self._lead(is_leader)
-            except TROUBLE as error:
+            except Exception as error:
+                if not is_trouble(error):
+                    raise
                 logger.warning("%s runs again in %.0f s: %s", self.name, PAUSE, error)
                 await current_clock().sleep(PAUSE)
 

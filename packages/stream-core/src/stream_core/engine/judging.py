@@ -10,7 +10,7 @@ from stream_core.agents.answers import refuse
 from stream_core.counters import Failure
 from stream_core.engine.context import EngineContext
 from stream_core.errors import ConfigurationError, DeadLetterError, DecodeError, EncodeError
-from stream_core.policies import FailurePolicy, JudgedError, is_of_event
+from stream_core.policies import Chosen, FailurePolicy, JudgedError, is_of_event
 from stream_core.primitives import TP
 from stream_core.sending.dead_letters import send_dead_letter
 from stream_core.sending.topic import Topic
@@ -63,29 +63,29 @@ class Judge:
     def _letters_of(self, policy: FailurePolicy) -> str:
         return policy.topic or f"{self._context.settings.group}-dead-letter"
 
-    def choose(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
+    def choose(self, agent: Agent, error: BaseException, events: Opened) -> Chosen:
         """Choose the failure policy for an error of an agent during an event, and remember the failure."""
-        policy = self._policy(agent, error, events)
+        chosen = self._chosen(agent, error, events)
         place = (events[0][0].tp, events[0][1].offset) if events else None
-        self._note(agent.name, place, f"{type(error).__name__}: {error}", policy)
-        return policy
+        self._note(agent.name, place, f"{type(error).__name__}: {error}", chosen.policy)
+        return chosen
 
-    def _policy(self, agent: Agent, error: BaseException, events: Opened) -> FailurePolicy:
+    def _chosen(self, agent: Agent, error: BaseException, events: Opened) -> Chosen:
         topics = self._context.topics
         if isinstance(error, DeadLetterError) or not is_of_event(error):
-            return FailurePolicy.CRASH
+            return Chosen(FailurePolicy.CRASH)
         if isinstance(error, JudgedError):
-            return error.policy
+            return Chosen(error.policy)
         if isinstance(error, DecodeError):
             places = {(session.tp, record.offset) for session, record in events}
             topic = topics.get(error.tp.topic)
             if topic is not None and (error.tp, error.offset) in places:
-                return topic.on_decode_error
+                return Chosen(topic.on_decode_error, "on_decode_error", topic.name)
         if isinstance(error, EncodeError) and events and events[0][0].partition >= 0:
             target = topics.get(error.topic)
             if target is not None and target.on_produce_error is not None:
-                return target.on_produce_error
-        return agent.on_failure
+                return Chosen(target.on_produce_error, "on_produce_error", target.name)
+        return Chosen(agent.on_failure, "on_failure")
 
     def _note(self, reader: str, place: tuple[TP, int] | None, error: str, policy: FailurePolicy) -> None:
         """Remember a failure for whoever watches the worker."""

@@ -311,6 +311,7 @@ class Topology:
             self._outbox,
             supervisor=supervisor,
             policy=self._judge.choose,
+            ending=lambda: self._background.stopping,
             on_conflict=self._interval.spoil,
             host=self,
             inbox=inbox,

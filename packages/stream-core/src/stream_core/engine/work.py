@@ -23,7 +23,7 @@ from typing import Any
 
 from stream_core.background import Background
 from stream_core.engine.idle import Idleness, Rest
-from stream_core.errors import TROUBLE, WorkerError
+from stream_core.errors import WorkerError, is_trouble
 from stream_core.primitives import listed
 from stream_core.runs import Run
 from stream_core.stacks import waiting_in
@@ -124,7 +124,9 @@ class Work:
                 self._open.append(unit)
                 yield
             session.unit_count.worked = True
-        except TROUBLE as error:
+        except Exception as error:
+            if not is_trouble(error):
+                raise
             trouble = True
             works.on_conflict(f"{name} failed: {error}", error)
         finally:
@@ -198,9 +200,9 @@ class Work:
                     )
                 )
         elif (error := task.exception()) is not None:
-            if task.cancelling():  # what a cancellation made of it says nothing
+            if self._ending:  # what a cancellation made of it says nothing
                 logger.warning("%s ended with an error while its partition was given up: %r", name, error)
-            elif isinstance(error, TROUBLE):
+            elif is_trouble(error):
                 self._works.on_conflict(f"{name} failed: {error}", error)
             else:
                 self._works.background.fail(error, f"{name} ({where})")

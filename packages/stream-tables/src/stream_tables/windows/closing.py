@@ -18,7 +18,7 @@ from typing import Any
 
 from stream_core.engine.idle import Rest
 from stream_core.engine.work import Work
-from stream_core.errors import TROUBLE, ValidationError, WorkerError
+from stream_core.errors import ValidationError, WorkerError, is_trouble
 from stream_core.streams.effects import Effects, active_effects
 from stream_tables.keys import Keys
 from stream_tables.overlay import Overlay
@@ -161,9 +161,9 @@ class Closer:
         try:
             if isawaitable(answer := on_close((key, closing.range), closing.value)):
                 await answer
-        except TROUBLE:  # of a broker or a disk: the partition is opened again
-            raise
         except Exception as error:
+            if is_trouble(error):  # of a broker or a disk: the partition is opened again
+                raise
             raise WorkerError(
                 f"on_window_close of table {self._table} failed for {key!r} in {tuple(closing.range)}: {type(error).__name__}: {error}"
             ) from error
