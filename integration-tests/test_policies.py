@@ -259,7 +259,12 @@ async def test_a_worker_that_crashes(bootstrap: str, tmp_path: Path, kind: str, 
     log = apps.log.read_text()
     often = "" if kind in POISONED else " 3 times"  # decoding gives the same result each time
     assert f"failed{often} at {apps.name(case)}-0 offset {BAD[0]}" in log
-    assert f'declare {"on_decode_error" if kind in POISONED else "on_failure"}="skip"' in log
+    advice = 'declare on_failure="skip" or "dead_letter"'
+    if kind in POISONED:
+        advice = f'declare on_decode_error="skip" or "dead_letter" for topic {apps.name(case)}'
+    elif kind in SENT:
+        advice = f'declare on_produce_error="skip" or "dead_letter" for topic {apps.name(case)}-out'
+    assert advice in log
     committed, sent = await apps.committed(case), await apps.sent(case)
     if kind == "refused":  # its interval is dropped as a whole
         assert committed <= BAD[0]
